@@ -1,0 +1,48 @@
+# Every target sets up what it needs on a machine that has Python >= 3.11 and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+CONSTRAINTS := $(wildcard constraints/py$(VERSION).txt)
+READY := $(VENV)/.ready
+DEV := $(VENV)/.ready-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test lint bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(READY)  ## create .venv and install the package into it
+
+quickstart: $(READY)  ## train and score the embedded default, in a few minutes, on any machine
+	$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart
+	$(BIN)/python eval.py --config configs/quickstart.py --workdir runs/quickstart
+
+test: $(DEV)  ## run all tests
+	$(BIN)/python -m pytest -n auto
+
+lint: $(DEV)  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(DEV)  ## measure the operators on this machine
+	$(BIN)/python benchmarks/ops.py
+
+clean:  ## remove what the targets made, but no run
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+
+# The installed versions are the tested ones where a constraint file for this Python exists.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed; call make PYTHON=python3.12, say"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(READY): $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e .
+	touch $@
+
+$(DEV): $(READY)
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[dev]'
+	touch $@

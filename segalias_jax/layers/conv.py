@@ -1,0 +1,148 @@
+"""Convolution and batch normalisation with PyTorch's conventions, and their usual sequence."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from segalias_jax import ops
+from segalias_jax.typing import Array, Float
+
+kaiming_normal = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+"""He et al. 2015 for ReLU networks, by the number of outputs, untruncated."""
+
+
+class Conv(nnx.Module):
+    """Two-dimensional convolution with square kernels: `ops.conv2d` and its weights.
+
+    Computes in the type of its input; parameters stay in theirs.
+
+    Args:
+      in_channels: channels read.
+      out_channels: channels written.
+      kernel_size: side length, in pixels.
+      stride: step, in pixels.
+      padding: zeros on every side; None keeps the size at stride 1.
+      dilation: distance of neighbouring taps, in pixels.
+      use_bias: whether a bias is added.
+      kernel_init: initialiser of the kernel.
+      rngs: random streams; "params" is drawn from.
+
+    Example:
+      >>> Conv(3, 8, 3, stride=2, rngs=nnx.Rngs(0))(jnp.ones((1, 5, 5, 3))).shape
+      (1, 3, 3, 8)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        use_bias: bool = False,
+        kernel_init=kaiming_normal,
+        rngs: nnx.Rngs,
+    ):
+        shape = (kernel_size, kernel_size, in_channels, out_channels)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+        self.stride = stride
+        self.padding = dilation * (kernel_size - 1) // 2 if padding is None else padding
+        self.dilation = dilation
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
+        """Applies the convolution."""
+        y = ops.conv2d(
+            x,
+            self.kernel[...],
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+        )
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation with PyTorch's running statistics.
+
+    y = scale (x - m) / sqrt(v + 1e-5) + bias
+
+    In training m and v are the batch's mean and (biased) variance over everything but channels,
+    and running statistics move by a tenth towards m and the *unbiased* variance; in evaluation
+    they are the running ones. Statistics are computed and kept in float32 at least. Under
+    `jax.jit` with a sharded batch they are those of the whole batch.
+
+    Args:
+      channels: number of channels.
+      scale_init: initial value of `scale`; 0 for the last norm of a residual block.
+
+    Example:
+      >>> norm = BatchNorm(4)
+      >>> float(norm(jnp.arange(8.0).reshape(2, 1, 1, 4)).mean())
+      0.0
+    """
+
+    momentum = 0.1
+    epsilon = 1e-5
+
+    def __init__(self, channels: int, *, scale_init: float = 1.0):
+        self.scale = nnx.Param(jnp.full(channels, scale_init))
+        self.bias = nnx.Param(jnp.zeros(channels))
+        self.mean = nnx.BatchStat(jnp.zeros(channels))
+        self.var = nnx.BatchStat(jnp.ones(channels))
+        self.use_running_average = False
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Normalises, and in training mode updates the running statistics."""
+        mean, var = self.mean[...], self.var[...]
+        if not self.use_running_average:
+            mean, var = self._batch_statistics(x)
+        factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
+        shift = self.bias[...] - mean * factor
+        return (x * factor + shift).astype(x.dtype)
+
+    def _batch_statistics(self, x: Array) -> tuple[Array, Array]:
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean = wide.mean((0, 1, 2))
+        var = jnp.square(wide - mean).mean((0, 1, 2))
+        count = x.size // x.shape[-1]
+        unbiased = var * (count / max(count - 1, 1))
+        for stat, new in ((self.mean, mean), (self.var, unbiased)):
+            stat[...] += self.momentum * (jax.lax.stop_gradient(new) - stat[...])
+        return mean, var
+
+
+class ConvNormAct(nnx.Module):
+    """Convolution without bias, batch normalisation, ReLU.
+
+    Args:
+      in_channels: channels read.
+      out_channels: channels written.
+      kernel_size: side length, in pixels.
+      stride: step, in pixels.
+      rngs: random streams.
+
+    Example:
+      >>> ConvNormAct(3, 8, 3, rngs=nnx.Rngs(0))(jnp.ones((1, 5, 5, 3))).shape
+      (1, 5, 5, 8)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        *,
+        stride: int = 1,
+        rngs: nnx.Rngs,
+    ):
+        self.conv = Conv(in_channels, out_channels, kernel_size, stride=stride, rngs=rngs)
+        self.norm = BatchNorm(out_channels)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
+        """Applies the three in order."""
+        return jax.nn.relu(self.norm(self.conv(x)))

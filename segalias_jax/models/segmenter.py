@@ -1,0 +1,113 @@
+"""Encoder, decoder and classifiers put together."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from segalias_jax import ops
+from segalias_jax.layers import Conv, ConvNormAct
+from segalias_jax.models.encoder import Encoder
+from segalias_jax.typing import Array, Float
+
+
+class Classifier(nnx.Module):
+    """Dropout of whole channels, then one logit per class and pixel.
+
+    Args:
+      channels: channels read.
+      num_classes: logits written.
+      dropout: share of channels dropped in training.
+      rngs: random streams "params" and "dropout".
+    """
+
+    def __init__(self, channels: int, num_classes: int, *, dropout: float, rngs: nnx.Rngs):
+        self.dropout = nnx.Dropout(dropout, broadcast_dims=(1, 2), rngs=rngs)
+        normal = jax.nn.initializers.normal(0.01)
+        self.conv = Conv(channels, num_classes, use_bias=True, kernel_init=normal, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w n"]:
+        """Returns logits."""
+        return self.conv(self.dropout(x))
+
+
+class FCNHead(nnx.Module):
+    """A 3x3 convolution and a classifier on one feature map.
+
+    Args:
+      in_channels: channels read.
+      channels: channels in between.
+      num_classes: logits written.
+      dropout: share of channels dropped in training.
+      rngs: random streams "params" and "dropout".
+
+    Reference:
+      Long et al., "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, num_classes: int, *, dropout: float, rngs: nnx.Rngs
+    ):
+        self.mix = ConvNormAct(in_channels, channels, 3, rngs=rngs)
+        self.classifier = Classifier(channels, num_classes, dropout=dropout, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w n"]:
+        """Returns logits at the size of `x`."""
+        return self.classifier(self.mix(x))
+
+
+class Segmenter(nnx.Module):
+    """Dense prediction: encoder, decoder, classifier, and an auxiliary head for training.
+
+    Args:
+      encoder: an `Encoder`.
+      decoder: maps the encoder's features to one map; has `channels`.
+      num_classes: number of classes.
+      auxiliary_channels: width of the FCN head on the encoder's last but one feature map; None
+        for no such head.
+      dropout: share of channels dropped ahead of the classifiers in training.
+      align_corners: of resizing logits to the image, see `ops.resize_bilinear`.
+      rngs: random streams "params" and "dropout".
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: nnx.Module,
+        *,
+        num_classes: int,
+        auxiliary_channels: int | None,
+        dropout: float,
+        align_corners: bool,
+        rngs: nnx.Rngs,
+    ):
+        self.encoder, self.decoder = encoder, decoder
+        self.align_corners = align_corners
+        self.classifier = Classifier(decoder.channels, num_classes, dropout=dropout, rngs=rngs)
+        self.auxiliary = (
+            FCNHead(
+                encoder.channels[-2], auxiliary_channels, num_classes, dropout=dropout, rngs=rngs
+            )
+            if auxiliary_channels is not None
+            else None
+        )
+
+    def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h w n"]:
+        """Returns float32 logits at the size of the normalised image `x`."""
+        logits = self.classifier(self.decoder(self.encoder(x)))
+        return self._to_image(logits, x)
+
+    def with_auxiliary(
+        self, x: Float[Array, "b h w 3"]
+    ) -> tuple[Float[Array, "b h w n"], tuple[Float[Array, "b h w n"], ...]]:
+        """Returns the logits, and those of the auxiliary head (an empty tuple without one)."""
+        features = self.encoder(x)
+        logits = self._to_image(self.classifier(self.decoder(features)), x)
+        if self.auxiliary is None:
+            return logits, ()
+        return logits, (self._to_image(self.auxiliary(features[-2]), x),)
+
+    def _to_image(self, logits: Array, x: Array) -> Array:
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return ops.resize_bilinear(logits, x.shape[1:3], align_corners=self.align_corners)

@@ -1,0 +1,41 @@
+"""A small dense matrix applied along one axis: the shared core of filters, resizing and pooling.
+
+Low passes, bilinear resizing and adaptive pooling are all linear maps along one image axis. As
+matrix products they run on matrix units in any float type, have a cheap exact gradient, and need
+no gather when another axis is sharded.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segalias_jax.typing import Array
+
+
+def apply_along_axis(x: Array, matrix: np.ndarray, axis: int) -> Array:
+    """Multiplies every line of `x` along `axis` by `matrix`.
+
+    y[..., i, ...] = sum_j matrix[i, j] x[..., j, ...]
+
+    Args:
+      x: float array.
+      matrix: `[m, n]`, n being the length of `axis`; rounded to the type of `x`.
+      axis: the axis to map.
+
+    Returns:
+      Array like `x` with length m along `axis`, in the type of `x`. Sums are kept in float32 for
+      shorter types; float32 inputs are never multiplied in a shorter type (`Precision.HIGHEST`).
+
+    Example:
+      >>> apply_along_axis(jnp.array([[1.0, 3.0]]), np.array([[0.5, 0.5]]), axis=-1)
+      Array([[2.]], dtype=float32)
+    """
+    axis = axis % x.ndim
+    letters = "abcdefgh"[: x.ndim]
+    result = letters.replace(letters[axis], "z")
+    equation = f"{letters},z{letters[axis]}->{result}"
+    return jnp.einsum(
+        equation, x, jnp.asarray(matrix, x.dtype), precision=jax.lax.Precision.HIGHEST
+    )

@@ -1,0 +1,59 @@
+"""Fixtures shared by all tests: recorded numbers of the published code, and real images."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+
+import numpy as np
+import pytest
+
+# SEGALIAS_GOLDEN points at the complete recordings; tests/golden keeps a sample of large arrays.
+GOLDEN = Path(os.environ.get("SEGALIAS_GOLDEN", Path(__file__).parent / "golden"))
+SAMPLED_EVERY = 7
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Returns `load(name)`, the recorded arrays of <name>.npz."""
+    return lambda name: np.load(GOLDEN / f"{name}.npz")
+
+
+@pytest.fixture(scope="session")
+def golden_json():
+    """Returns `path(name)`, the recording <name>.json."""
+    return lambda name: GOLDEN / f"{name}.json"
+
+
+@pytest.fixture(scope="session")
+def assert_recorded():
+    """Returns `check(ours, recorded, tolerance)`, relative to the largest recorded value.
+
+    A recorded array of one axis that stands for one of several is every seventh element of it.
+    """
+
+    def check(ours, recorded, tolerance, message=""):
+        ours = np.asarray(ours)
+        if recorded.shape != ours.shape:
+            ours = ours.reshape(-1)[::SAMPLED_EVERY]
+        scale = np.abs(recorded).max()
+        np.testing.assert_allclose(ours, recorded, rtol=0, atol=tolerance * scale, err_msg=message)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Returns `find(name)`, the folder of a real data set, or skips where there is none."""
+
+    def find(name: str) -> Path:
+        root = os.environ.get("SEGALIAS_DATA")
+        if not root:
+            pytest.skip("SEGALIAS_DATA is not set")
+        folder = Path(root) / name
+        if not folder.is_dir():
+            pytest.skip(f"SEGALIAS_DATA has no folder {name}")
+        return folder
+
+    return find

@@ -1,0 +1,56 @@
+"""Batch normalisation against its definition, also over a sharded batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from segalias_jax import layers
+
+
+def test_batch_statistics_and_running_ones():
+    x = np.random.default_rng(0).normal(2, 3, (4, 5, 6, 7)).astype(np.float32)
+    norm = layers.BatchNorm(7)
+    y = norm(jnp.asarray(x))
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    np.testing.assert_allclose(y, (x - mean) / np.sqrt(var + 1e-5), atol=1e-5)
+    np.testing.assert_allclose(norm.mean[...], 0.1 * mean, rtol=1e-5)
+    unbiased = x.var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(norm.var[...], 0.9 + 0.1 * unbiased, rtol=1e-5)
+
+
+def test_evaluation_uses_the_running_statistics():
+    norm = layers.BatchNorm(2)
+    norm.eval()
+    x = jnp.full((1, 1, 1, 2), 3.0)
+    np.testing.assert_allclose(norm(x), 3 / np.sqrt(1 + 1e-5), rtol=1e-6)
+    assert float(norm.mean[0]) == 0
+    norm.train()
+    assert float(abs(norm(x)).max()) == 0
+
+
+def test_statistics_of_a_sharded_batch_are_global():
+    x = jax.random.normal(jax.random.key(0), (8, 3, 3, 2)) * jnp.arange(8)[:, None, None, None]
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    norm = layers.BatchNorm(2)
+    expected = norm(x)
+    sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+    y = nnx.jit(lambda norm, x: norm(x))(layers.BatchNorm(2), sharded)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_short_types_go_through_with_float32_statistics(dtype):
+    x = jnp.full((2, 4, 4, 3), 100.0, dtype) + jnp.arange(3, dtype=dtype)
+    block = layers.ConvNormAct(3, 4, 3, rngs=nnx.Rngs(0))
+    assert block(x).dtype == dtype
+    assert block.norm.mean[...].dtype == jnp.float32
+    assert bool(jnp.isfinite(block.norm.mean[...]).all())
+
+
+def test_initial_scale_of_kernels():
+    conv = layers.Conv(64, 128, 3, rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(conv.kernel[...].std(), np.sqrt(2 / (128 * 9)), rtol=0.02)
+    assert conv.bias is None

@@ -1,0 +1,186 @@
+"""FreqMix against the recordings of the published module, and against what it promises."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from segalias_jax import layers, ops
+from segalias_jax.errors import InputError
+
+
+def set_gate(conv, weight, bias):
+    conv.kernel[...] = jnp.asarray(weight.transpose(2, 3, 1, 0))
+    conv.bias[...] = jnp.asarray(bias)
+
+
+def load(mixer, z, prefix="w."):
+    """Published weights; the roll of the gate's input goes into its first weights."""
+    set_gate(
+        mixer.spatial_gate,
+        z[f"{prefix}freq_weight_conv.weight"],
+        z[f"{prefix}freq_weight_conv.bias"],
+    )
+    for gate, name in ((mixer.low_gate, "low"), (mixer.high_gate, "high")):
+        key = f"{prefix}channel_att_{name}"
+        first = z[f"{key}.1.weight"]
+        set_gate(gate.reduce, np.roll(first, -(first.shape[1] // 2), 1), z[f"{key}.1.bias"])
+        set_gate(gate.expand, z[f"{key}.3.weight"], z[f"{key}.3.bias"])
+
+
+CASES = [
+    (33, f"{act}_res{res}_n2_{size}")
+    for act in ("sigmoid", "softmax")
+    for res in (0, 1)
+    for size in ("16x16", "17x23")
+] + [
+    (64, f"sigmoid_res{res}_n{n}_{size}")
+    for res in (0, 1)
+    for n in (1, 3)
+    for size in ("16x16", "17x23")
+]
+
+
+@pytest.mark.parametrize("channels,case", CASES)
+def test_published_module(golden, assert_recorded, channels, case):
+    z = golden(f"b_freqmix_c{channels}")
+    activation, residual, tag = case.split("_", 2)
+    with jax.enable_x64(True):
+        mixer = layers.FreqMix(
+            channels,
+            gate="corner",
+            band="reference",
+            activation=activation,
+            residual=residual == "res1",
+            rngs=nnx.Rngs(0),
+        )
+        load(mixer, z)
+        graph, params = nnx.split(mixer, nnx.Param)
+        params = jax.tree.map(lambda p: p.astype(jnp.float64), params)
+        x = jnp.asarray(np.moveaxis(z[f"x_{tag}"], 1, -1), jnp.float64)
+        cotangent = jnp.asarray(np.moveaxis(z[f"ct_{tag}"], 1, -1), jnp.float64)
+        y, of_params, of_x = forward_and_gradients(graph, params, x, cotangent)
+    # Recorded in float32, with errors of some 1e-7 of the largest value.
+    assert_recorded(np.moveaxis(y, -1, 1), z[f"y_{case}"], 1e-6)
+    assert_recorded(np.moveaxis(of_x, -1, 1), z[f"gx_{case}"], 2e-6)
+    if case.startswith("sigmoid_res0"):
+        check_weight_gradients(of_params, z, f"gw_{case}.", assert_recorded)
+
+
+def forward_and_gradients(graph, params, x, cotangent):
+    @jax.jit
+    def run(params, x, cotangent):
+        y, pullback = jax.vjp(lambda p, x: nnx.merge(graph, p)(x), params, x)
+        return y, *pullback(cotangent)
+
+    return jax.device_get(run(params, x, cotangent))
+
+
+def check_weight_gradients(of_params, z, prefix, assert_recorded):
+    """Compares the gradient of every weight, brought into the published layout."""
+    names = {
+        "freq_weight_conv": of_params["spatial_gate"],
+        "channel_att_low.1": of_params["low_gate"]["reduce"],
+        "channel_att_low.3": of_params["low_gate"]["expand"],
+        "channel_att_high.1": of_params["high_gate"]["reduce"],
+        "channel_att_high.3": of_params["high_gate"]["expand"],
+    }
+    for name, ours in names.items():
+        weight = ours["kernel"][...].transpose(3, 2, 0, 1)
+        if name.endswith(".1"):
+            weight = np.roll(weight, weight.shape[1] // 2, 1)
+        assert_recorded(weight, z[f"{prefix}{name}.weight"], 5e-6, name)
+        assert_recorded(ours["bias"][...], z[f"{prefix}{name}.bias"], 5e-6, name)
+
+
+@pytest.mark.parametrize("gate", ["energy", "magnitude", "corner"])
+@pytest.mark.parametrize("size", [(8, 8), (9, 11), (1, 1)], ids=str)
+def test_no_sample_influences_another(gate, size):
+    mixer = layers.FreqMix(32, gate=gate, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (3, *size, 32))
+    changed = x.at[1].set(7.0)
+    np.testing.assert_array_equal(mixer(x)[::2], mixer(changed)[::2])
+    gradient = jax.grad(lambda x: mixer(x)[0].sum())(x)
+    assert float(abs(gradient[0]).max()) > 0
+    np.testing.assert_array_equal(gradient[1:], 0)
+
+
+def test_energy_and_magnitude_are_those_of_the_spectrum():
+    from segalias_jax.layers import freqmix
+
+    x = jax.random.normal(jax.random.key(0), (2, 9, 12, 3))
+    low, high = ops.split_bands(x, 0.35)
+    for band in (low, high):
+        spectrum = np.fft.fft2(np.asarray(band, np.float64), axes=(1, 2), norm="ortho")
+        np.testing.assert_allclose(
+            freqmix._root_mean_square(band), np.sqrt((abs(spectrum) ** 2).mean((1, 2))), rtol=1e-5
+        )
+        # The small term under the root weighs where the band is empty.
+        np.testing.assert_allclose(
+            freqmix._mean_magnitude(band), abs(spectrum).mean((1, 2)), atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("gate", ["energy", "magnitude", "corner"])
+def test_gradient_against_finite_differences(gate):
+    with jax.enable_x64(True):
+        mixer = layers.FreqMix(8, gate=gate, reduction=2, cutoff=0.3, rngs=nnx.Rngs(0))
+        x = jax.random.normal(jax.random.key(0), (2, 6, 7, 8), jnp.float64)
+        direction = jax.random.normal(jax.random.key(1), x.shape, jnp.float64)
+
+        def loss(t):
+            return jnp.sum(jnp.sin(mixer(x + t * direction)))
+
+        numeric = (loss(1e-5) - loss(-1e-5)) / 2e-5
+        np.testing.assert_allclose(jax.grad(loss)(0.0), numeric, rtol=1e-7)
+
+
+def test_constant_zero_input_has_a_finite_gradient():
+    for gate in ("energy", "magnitude", "corner"):
+        mixer = layers.FreqMix(8, gate=gate, rngs=nnx.Rngs(0))
+        gradient = jax.grad(lambda x, mixer=mixer: mixer(x).sum())(jnp.zeros((1, 8, 8, 8)))
+        assert bool(jnp.isfinite(gradient).all())
+
+
+def test_cutoff_and_groups_are_used():
+    x = jax.random.normal(jax.random.key(0), (1, 16, 16, 8))
+    outputs = [
+        layers.FreqMix(8, rngs=nnx.Rngs(0), **options)(x)
+        for options in (
+            {},
+            {"cutoff": 0.2},
+            {"band": "reference"},
+            {"spatial_groups": 2},
+            {"residual": True},
+            {"activation": "softmax"},
+            {"gate": "corner"},
+            {"reduction": 2},
+        )
+    ]
+    for i, a in enumerate(outputs):
+        for b in outputs[:i]:
+            assert float(abs(a - b).max()) > 1e-4
+
+
+def test_parameter_count_of_the_paper():
+    """METHOD: 383,450 parameters on a ResNet-50, at reduction 16."""
+    counts = {}
+    for planes in (128, 256, 512):
+        mixer = nnx.eval_shape(lambda planes=planes: layers.FreqMix(planes, rngs=nnx.Rngs(0)))
+        counts[planes] = sum(p.size for p in jax.tree.leaves(nnx.state(mixer, nnx.Param)))
+    assert 4 * counts[128] + 6 * counts[256] + 3 * counts[512] == 383_450
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"gate": "mean"}, "gate is 'mean'; choose one of energy, magnitude, corner"),
+        ({"activation": "tanh"}, "activation is 'tanh'"),
+        ({"cutoff": 0.7}, "cutoff is 0.7"),
+        ({"spatial_groups": 3}, "spatial_groups is 3, which does not divide 8"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(InputError, match=message):
+        layers.FreqMix(8, rngs=nnx.Rngs(0), **options)

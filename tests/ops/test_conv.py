@@ -1,0 +1,60 @@
+"""Every form of the convolution against one direct sum, forward and gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segalias_jax import ops
+
+CASES = {
+    "1x1": dict(kernel=(1, 1, 4, 6)),
+    "1x1 strided": dict(kernel=(1, 1, 4, 6), stride=2),
+    "3x3": dict(kernel=(3, 3, 4, 6), padding=1),
+    "3x3 strided": dict(kernel=(3, 3, 4, 6), stride=2, padding=1),
+    "3x3 dilated": dict(kernel=(3, 3, 4, 6), padding=2, dilation=2),
+    "3x3 to two channels": dict(kernel=(3, 3, 4, 2), padding=1),
+    "3x3 to two channels, no padding": dict(kernel=(3, 3, 4, 2)),
+    "depthwise": dict(kernel=(3, 3, 1, 4), padding=1, groups=4),
+}
+
+
+def direct(x, kernel, stride=1, padding=0, dilation=1, groups=1):
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    k1, k2, d, outputs = kernel.shape
+    rows = (x.shape[1] - dilation * (k1 - 1) - 1) // stride + 1
+    columns = (x.shape[2] - dilation * (k2 - 1) - 1) // stride + 1
+    groups_of_x = jnp.split(x, groups, -1)
+    parts = []
+    for part, weights in zip(groups_of_x, jnp.split(kernel, groups, -1), strict=True):
+        total = 0
+        for a in range(k1):
+            for b in range(k2):
+                top, left = a * dilation, b * dilation
+                window = part[
+                    :, top : top + stride * rows : stride, left : left + stride * columns : stride
+                ][:, :rows, :columns]
+                total += jnp.einsum("bhwc,co->bhwo", window, weights[a, b])
+        parts.append(total)
+    return jnp.concatenate(parts, -1)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_forward_and_gradient(case):
+    options = dict(CASES[case])
+    with jax.enable_x64(True):
+        kernel = jax.random.normal(jax.random.key(0), options.pop("kernel"), jnp.float64)
+        x = jax.random.normal(jax.random.key(1), (2, 9, 8, 4), jnp.float64)
+        both = []
+        for function in (ops.conv2d, direct):
+            value = jax.value_and_grad(
+                lambda x, k, f=function: jnp.sum(jnp.sin(f(x, k, **options))), argnums=(0, 1)
+            )
+            both.append(jax.jit(value)(x, kernel))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-11), *both)
+
+
+def test_computes_in_the_type_of_its_input():
+    x = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
+    for outputs in (2, 8):
+        assert ops.conv2d(x, jnp.ones((3, 3, 2, outputs)), padding=1).dtype == jnp.bfloat16

@@ -1,0 +1,94 @@
+"""Resizing and pooling against their definitions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segalias_jax import ops
+from segalias_jax.errors import InputError
+
+SIZES = [(8, 8, 16, 16), (7, 9, 20, 5), (3, 4, 3, 4), (5, 6, 1, 1), (1, 1, 4, 3), (65, 97, 17, 25)]
+
+
+def interpolate(x, m, align_corners):
+    """One axis by the formula of the docstring, in float64."""
+    n = len(x)
+    out = np.empty((m, *x.shape[1:]))
+    for i in range(m):
+        if align_corners:
+            position = i * (n - 1) / (m - 1) if m > 1 else 0.0
+        else:
+            position = max((i + 0.5) * n / m - 0.5, 0.0)
+        low = min(int(position), n - 1)
+        share = position - low
+        out[i] = (1 - share) * x[low] + share * x[min(low + 1, n - 1)]
+    return out
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_bilinear(size, align_corners):
+    h, w, h2, w2 = size
+    x = np.random.default_rng(0).normal(size=(2, h, w, 3)).astype(np.float32)
+    y = ops.resize_bilinear(jnp.asarray(x), (h2, w2), align_corners=align_corners)
+    expected = interpolate(np.moveaxis(x, 1, 0), h2, align_corners)
+    expected = interpolate(np.moveaxis(expected, 2, 0), w2, align_corners)
+    np.testing.assert_allclose(y, np.moveaxis(expected, (0, 1), (2, 1)), atol=2e-6)
+
+
+def test_bilinear_against_torch():
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(1, 13, 17, 4)).astype(np.float32)
+    for align_corners in (False, True):
+        expected = torch.nn.functional.interpolate(
+            torch.tensor(x).permute(0, 3, 1, 2),
+            (29, 11),
+            mode="bilinear",
+            align_corners=align_corners,
+        )
+        y = ops.resize_bilinear(jnp.asarray(x), (29, 11), align_corners=align_corners)
+        # torch computes positions in float32.
+        np.testing.assert_allclose(y, expected.permute(0, 2, 3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("cells", [(1, 1), (2, 3), (6, 6), (9, 10)], ids=str)
+def test_adaptive_pooling(cells):
+    x = np.random.default_rng(0).normal(size=(2, 7, 10, 3)).astype(np.float32)
+    y = ops.adaptive_avg_pool(jnp.asarray(x), cells)
+    for i in range(cells[0]):
+        for j in range(cells[1]):
+            rows = slice(7 * i // cells[0], -(-7 * (i + 1) // cells[0]))
+            columns = slice(10 * j // cells[1], -(-10 * (j + 1) // cells[1]))
+            np.testing.assert_allclose(y[:, i, j], x[:, rows, columns].mean((1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 7)], ids=str)
+def test_max_pool_and_its_gradient(size):
+    x = jax.random.normal(jax.random.key(0), (2, *size, 3))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    rows, columns = ((n - 1) // 2 + 1 for n in size)
+    expected = np.stack(
+        [
+            padded[:, a : a + 2 * rows : 2, b : b + 2 * columns : 2][:, :rows, :columns]
+            for a in range(3)
+            for b in range(3)
+        ]
+    ).max(0)
+    np.testing.assert_array_equal(ops.max_pool(x, 3, stride=2, padding=1), expected)
+    gradient = jax.grad(lambda x: ops.max_pool(x, 3, stride=2, padding=1).sum())(x)
+    assert float(gradient.sum()) == expected.size
+
+
+def test_types_are_kept():
+    x = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
+    assert ops.resize_bilinear(x, (8, 8)).dtype == jnp.bfloat16
+    assert ops.adaptive_avg_pool(x, (2, 2)).dtype == jnp.bfloat16
+    assert ops.max_pool(x, 2, stride=2).dtype == jnp.bfloat16
+
+
+def test_wrong_size():
+    with pytest.raises(InputError, match=r"size is \(0, 3\)"):
+        ops.resize_bilinear(jnp.ones((4, 4, 1)), (0, 3))
+    with pytest.raises(InputError, match=r"size is \(0, 3\)"):
+        ops.adaptive_avg_pool(jnp.ones((4, 4, 1)), (0, 3))
