@@ -1,0 +1,160 @@
+"""The keys of a recipe's `data` section, checked once and then read as attributes."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import operator
+import os
+from collections.abc import Callable
+from typing import Any
+
+from segalias_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """The `data` section of a recipe, as `read_settings` checks it.
+
+    Sizes are (height, width) in pixels unless said otherwise.
+
+    Args:
+      source: a name in `segalias_jax.data.SOURCES`.
+      root: folder of the data set; unused by procedural sources.
+      train_split: name of the split that is trained on.
+      eval_split: name of the split that is scored.
+      resize: (long, short) side that an image is fitted to at ratio 1; () keeps its own size.
+      ratio_range: smallest and largest random factor on that size.
+      crop: training crop.
+      pad: fill what a crop lacks with the mean color and label 255; otherwise a crop that can
+        exceed an image is an error.
+      cat_max_ratio: largest share of one class in a crop, tried ten times; 1 accepts every crop.
+      flip: probability of a mirrored sample.
+      photometric: distort brightness, contrast, saturation and hue.
+      check: read every label before the first step.
+      workers: processes that prepare training batches; 0 prepares them in threads of this one.
+      threads: reading threads, in each process.
+      num_train: procedural scenes of split "train".
+      num_eval: procedural scenes of every other split.
+      image_size: size of a procedural scene.
+
+    Example:
+      >>> DataSettings(source="synthetic").flip
+      0.5
+    """
+
+    source: str
+    root: str = ""
+    train_split: str = "train"
+    eval_split: str = "val"
+    resize: tuple[int, ...] = ()
+    ratio_range: tuple[float, float] = (0.5, 2.0)
+    crop: tuple[int, int] = (128, 128)
+    pad: bool = True
+    cat_max_ratio: float = 0.75
+    flip: float = 0.5
+    photometric: bool = True
+    check: bool = True
+    workers: int = 0
+    threads: int = 4
+    num_train: int = 1000
+    num_eval: int = 100
+    image_size: tuple[int, int] = (128, 128)
+
+
+def _size(value: Any) -> tuple[int, int]:
+    height, width = (operator.index(side) for side in value)
+    if min(height, width) < 1:
+        raise ValueError
+    return height, width
+
+
+def _ratio_range(value: Any) -> tuple[float, float]:
+    low, high = (float(ratio) for ratio in value)
+    if not 0 < low <= high:
+        raise ValueError
+    return low, high
+
+
+def _number(kind: Callable[[Any], Any], low: float, high: float) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if not low <= kind(value) <= high:
+            raise ValueError
+        return kind(value)
+
+    return read
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+_POSITIVE = (_number(operator.index, 1.0, math.inf), "a whole number from 1")
+_SWITCH = (_switch, "True or False")
+_TEXT = (os.fspath, "a text")
+_SIZE = (_size, "two positive whole numbers, (height, width)")
+
+# How each key is read, and what to call the values it takes.
+_READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "source": _TEXT,
+    "root": _TEXT,
+    "train_split": _TEXT,
+    "eval_split": _TEXT,
+    "resize": (lambda value: _size(value) if len(value) else (), "(long, short) in pixels, or ()"),
+    "ratio_range": (_ratio_range, "(smallest, largest) with 0 < smallest <= largest"),
+    "crop": _SIZE,
+    "pad": _SWITCH,
+    "cat_max_ratio": (_number(float, 1e-6, 1.0), "a share in (0, 1]"),
+    "flip": (_number(float, 0.0, 1.0), "a probability in [0, 1]"),
+    "photometric": _SWITCH,
+    "check": _SWITCH,
+    "workers": (_number(operator.index, 0.0, math.inf), "a whole number from 0"),
+    "threads": _POSITIVE,
+    "num_train": _POSITIVE,
+    "num_eval": _POSITIVE,
+    "image_size": _SIZE,
+}
+
+
+def read_settings(config: Any) -> DataSettings:
+    """Reads the `data` section of a recipe.
+
+    Args:
+      config: an `ml_collections.ConfigDict`, a plain dict, or settings that were read before.
+
+    Returns:
+      The settings; keys that `config` lacks have their default.
+
+    Raises:
+      InputError: an unknown key, or a value outside its range.
+
+    Example:
+      >>> read_settings({"source": "synthetic", "crop": [64, 96]}).crop
+      (64, 96)
+      >>> read_settings({"source": "synthetic", "crops": 64})
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: data.crops: unknown key; did you mean data.crop?
+    """
+    if isinstance(config, DataSettings):
+        return config
+    values = {key: config[key] for key in config if config[key] is not None}
+    for key, value in values.items():
+        values[key] = _read(key, value)
+    if not values.get("source"):
+        raise InputError("data.source: not set; name a data set")
+    return DataSettings(**values)
+
+
+def _read(key: str, value: Any) -> Any:
+    if key not in _READERS:
+        close = difflib.get_close_matches(key, _READERS, n=1)
+        hint = f"did you mean data.{close[0]}?" if close else f"choose from {', '.join(_READERS)}"
+        raise InputError(f"data.{key}: unknown key; {hint}")
+    reader, what = _READERS[key]
+    try:
+        return reader(value)
+    except (TypeError, ValueError):
+        raise InputError(f"data.{key}: {value!r} is not {what}") from None

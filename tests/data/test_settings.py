@@ -1,0 +1,53 @@
+import ml_collections
+import pytest
+
+from segalias_jax.data.settings import DataSettings, read_settings
+from segalias_jax.errors import InputError
+
+
+def test_config_dict_and_plain_dict_agree():
+    values = {"source": "camvid", "root": "x", "crop": (4, 6), "resize": (), "ratio_range": (1, 2)}
+    assert read_settings(ml_collections.ConfigDict(values)) == read_settings(values)
+
+
+def test_lists_become_tuples_and_unset_keys_have_defaults():
+    settings = read_settings({"source": "camvid", "crop": [4, 6], "root": None})
+    assert settings.crop == (4, 6) and settings.root == ""
+
+
+def test_settings_pass_through():
+    settings = DataSettings("camvid")
+    assert read_settings(settings) is settings
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("crop", (0, 4)),
+        ("crop", ()),
+        ("crop", 5),
+        ("image_size", (4,)),
+        ("resize", (10,)),
+        ("ratio_range", (2.0, 0.5)),
+        ("ratio_range", (0.0, 0.5)),
+        ("ratio_range", ("a", "b")),
+        ("cat_max_ratio", 0.0),
+        ("flip", 1.5),
+        ("workers", -1),
+        ("threads", 0),
+        ("num_train", 0),
+    ],
+)
+def test_values_out_of_range_name_their_key(key, value):
+    with pytest.raises(InputError, match=rf"^data\.{key}: "):
+        read_settings({"source": "synthetic", key: value})
+
+
+def test_unknown_key_without_a_similar_one_lists_the_choices():
+    with pytest.raises(InputError, match=r"^data\.zzz: unknown key; choose from source, root"):
+        read_settings({"source": "camvid", "zzz": 1})
+
+
+def test_source_must_be_set():
+    with pytest.raises(InputError, match=r"^data\.source: not set"):
+        read_settings({"root": "x"})
