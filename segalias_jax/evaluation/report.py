@@ -1,0 +1,193 @@
+"""Score tables and the files `report.md` and `report.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segalias_jax.errors import InputError
+from segalias_jax.metrics import ERROR_KINDS, SegmentationScores
+
+SUMMARY = ("mIoU", "mAcc", "aAcc", "BIoU", "BAcc", "FErr", "MErr", "DErr")
+"""Scores of the first table."""
+
+_COLUMNS = {
+    "IoU": "IoU",
+    "Acc": "Acc",
+    "boundary_IoU": "boundary IoU",
+    "boundary_Acc": "boundary Acc",
+    "class_FErr": "FErr",
+    "class_MErr": "MErr",
+    "class_DErr": "DErr",
+}
+_RULE_TEXTS = {
+    "laplacian": "4-neighbor Laplacian of the class ids is not 0 (published rule)",
+    "exact": "any of the 4 neighbors has another class",
+    "reference": "ignored pixels make edges of their own, and are in no score (published rule)",
+    "exclude": "ignored pixels make no edges, and are in no score",
+}
+
+
+def score_table(scores: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """Writes scores as two Markdown tables that also read well in a terminal.
+
+    Args:
+      scores: what `SegmentationScores.compute` returns.
+      classes: names of the classes.
+
+    Returns:
+      A table of the summary and a table with a row for each class, in per cent; "-" where a
+      class has no value.
+
+    Raises:
+      InputError: the number of names is not that of the classes.
+
+    Example:
+      >>> label = np.asarray([[0, 0, 1, 1]])
+      >>> scores = SegmentationScores.empty(2).update(label, label).compute()
+      >>> print(score_table(scores, ["sky", "road"]).splitlines()[2])
+      | 100.00 | 100.00 | 100.00 | 100.00 | 100.00 | 0.00 | 0.00 | 0.00 |
+    """
+    summary = [list(SUMMARY), [_percent(scores[name]) for name in SUMMARY]]
+    if len(classes) != len(scores["IoU"]):
+        raise InputError(f"classes: {len(classes)} names for {len(scores['IoU'])} scored classes")
+    share = scores["class_pixels"] / max(1, scores["pixels"])
+    header = ["class", "of pixels", *_COLUMNS.values()]
+    rows = [
+        [name, _percent(share[i]), *(_percent(scores[key][i]) for key in _COLUMNS)]
+        for i, name in enumerate(classes)
+    ]
+    return "\n\n".join((_markdown(summary), _markdown([header, *rows], names=True)))
+
+
+def write_report(
+    folder: Path,
+    scores: SegmentationScores,
+    *,
+    title: str,
+    classes: Sequence[str],
+    settings: Mapping[str, Any],
+    pictures: Sequence[str] = (),
+) -> None:
+    """Writes `report.md` and `report.json`; each appears whole or not at all.
+
+    Args:
+      folder: where to; made when missing.
+      scores: state of the scores.
+      title: headline.
+      classes: names of the classes.
+      settings: what else a reader must know (recipe, step, data, ...), by name.
+      pictures: files to show, relative to `folder`.
+
+    Raises:
+      InputError: labels were met that are neither a class nor ignored, or names lack.
+
+    Example:
+      >>> import tempfile
+      >>> label, folder = np.asarray([[0, 0, 1, 1]]), Path(tempfile.mkdtemp())
+      >>> scores = SegmentationScores.empty(2).update(label, label)
+      >>> write_report(folder, scores, title="Test", classes=["a", "b"], settings={"data": "none"})
+      >>> json.loads((folder / "report.json").read_text())["summary"]["mIoU"]
+      1.0
+    """
+    computed = scores.compute()
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [
+        f"# {title}",
+        "Scores in per cent; of FErr, MErr and DErr, less is better.",
+        score_table(computed, classes),
+        _error_shares(computed),
+        "## How it was scored\n\n" + _bullets(scoring_rules(scores)),
+        "## Settings\n\n" + _bullets(settings),
+        *(f"![{Path(picture).stem}]({picture})" for picture in pictures),
+    ]
+    _write(folder / "report.md", "\n\n".join(parts) + "\n")
+    content = {
+        "title": title,
+        "settings": {k: v if isinstance(v, int | float) else str(v) for k, v in settings.items()},
+        "scoring": scoring_rules(scores),
+        "summary": {k: _plain(v) for k, v in computed.items() if np.ndim(v) == 0},
+        "classes": [
+            {"name": name} | {k: _plain(v[i]) for k, v in computed.items() if np.ndim(v)}
+            for i, name in enumerate(classes)
+        ],
+        "confusion": scores.totals().sum(0)[:-1].tolist(),
+    }
+    _write(folder / "report.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def scoring_rules(scores: SegmentationScores) -> dict[str, str]:
+    """Puts the rules of a state into words.
+
+    Args:
+      scores: the state.
+
+    Returns:
+      Sentences on boundary, band, ignored pixels, averaging, absent classes and invalid
+      predictions, by topic.
+
+    Example:
+      >>> scoring_rules(SegmentationScores.empty(2))["band"]
+      'boundaries dilated with a 15x15 square'
+    """
+    rules = scores.rules
+    shifted = "; label 0 is ignored too, and label k + 1 is class k" * rules.reduce_zero_label
+    return {
+        "boundary": f"{rules.boundary}: {_RULE_TEXTS[rules.boundary]}",
+        "band": f"boundaries dilated with a {rules.width}x{rules.width} square",
+        "ignore": f"{rules.ignore}: {_RULE_TEXTS[rules.ignore]}; ignored label "
+        f"{rules.ignore_label}{shifted}",
+        "averaging": "pixels are counted over the whole data set, scored per class, and averaged "
+        "over classes without weights",
+        "absent classes": "a class without the pixels that a score divides by has no value there "
+        "and is left out of that mean",
+        "invalid predictions": f"ids outside 0..{scores.num_classes - 1} are errors of the true "
+        "class and area of none",
+    }
+
+
+def _error_shares(scores: Mapping[str, Any]) -> str:
+    names = ["correct", *ERROR_KINDS[1:]]
+    values = [scores["aAcc"], *(scores[name.replace(" ", "_")] for name in ERROR_KINDS[1:])]
+    text = "Share of all pixels, in per cent:\n\n" + _markdown([names, list(map(_percent, values))])
+    if scores["invalid_predictions"]:
+        text += f"\n\n{scores['invalid_predictions']} predicted pixels are no class."
+    return text
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def _markdown(rows: Sequence[Sequence[str]], *, names: bool = False) -> str:
+    """Aligns cells to the right, but for a first column of names."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[0] = row[0].ljust(widths[0]) if names else cells[0]
+        lines.append(f"| {' | '.join(cells)} |")
+    rules = ["-" * (width + 1) + ":" for width in widths]
+    rules[0] = "-" * (widths[0] + 2) if names else rules[0]
+    return "\n".join([lines[0], f"|{'|'.join(rules)}|", *lines[1:]])
+
+
+def _bullets(items: Mapping[str, Any]) -> str:
+    return "\n".join(f"- **{name}**: {value}" for name, value in items.items())
+
+
+def _plain(value: np.generic) -> int | float | None:
+    number = value.item()
+    return None if isinstance(number, float) and math.isnan(number) else number
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

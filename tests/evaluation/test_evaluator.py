@@ -1,0 +1,100 @@
+"""The evaluation loop: padding, sizes, samples, sharding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation import evaluate
+from segalias_jax.metrics import SegmentationScores
+
+PREDICT = jax.jit(lambda image: (image[..., 0] // 64).astype(jnp.int32))
+
+
+def _data(count, size=(24, 32), seed=0):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (count, *size, 3)).astype(np.uint8)
+    label = (image[..., 0] // 64).astype(np.int32)
+    label[rng.random(label.shape) < 0.2] = 1
+    label[:, :3] = 255
+    return image, label
+
+
+def _batches(image, label, batch_size):
+    for start in range(0, len(image), batch_size):
+        rows = slice(start, start + batch_size)
+        missing = batch_size - len(image[rows])
+        pad = [(0, missing), (0, 0), (0, 0)]
+        yield {
+            "image": np.pad(image[rows], [*pad, (0, 0)]),
+            "label": np.pad(label[rows], pad),
+            "valid": np.arange(batch_size) < batch_size - missing,
+            "name": [f"picture {i}" for i in range(start, start + batch_size - missing)],
+        }
+
+
+def _numbers(scores):
+    return {k: np.asarray(v).tolist() for k, v in scores.compute().items()}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_padding_and_batch_size_change_nothing(batch_size):
+    """Rows that pad the last batch hold label 0, a class, and still count nowhere."""
+    image, label = _data(5)
+    result = evaluate(PREDICT, _batches(image, label, batch_size), num_classes=4)
+    expected = SegmentationScores.empty(4).update(image[..., 0] // 64, label)
+    assert _numbers(result.scores) == _numbers(expected)
+    assert result.samples == ()
+
+
+def test_pictures_of_several_sizes():
+    """Batches of different sizes add up."""
+    sets = [_data(2), _data(1, (17, 40), seed=1)]
+    batches = [batch for pair in sets for batch in _batches(*pair, 2)]
+    scores = evaluate(PREDICT, batches, num_classes=4).scores
+    assert scores.compute()["pixels"] == sum((label != 255).sum() for _, label in sets)
+
+
+@pytest.mark.parametrize(
+    ("keep", "total", "names"),
+    [(0, 7, []), (3, 7, [0, 3, 6]), (3, None, [0, 1, 2]), (9, 7, range(7)), (1, 7, [0])],
+)
+def test_samples_are_spread_over_the_data(keep, total, names):
+    """Evenly where the total is known, the first ones where it is not."""
+    image, label = _data(7)
+    result = evaluate(PREDICT, _batches(image, label, 2), num_classes=4, keep=keep, total=total)
+    assert [s.name for s in result.samples] == [f"picture {i}" for i in names]
+    for i, sample in zip(names, result.samples, strict=True):
+        np.testing.assert_array_equal(sample.image, image[i])
+        np.testing.assert_array_equal(sample.label, label[i])
+        np.testing.assert_array_equal(sample.prediction, image[i, ..., 0] // 64)
+
+
+def test_sharded_predictions():
+    """Predictions that lie on all devices."""
+    devices = jax.device_count()
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    image, label = _data(devices + 1)
+    batches = list(_batches(image, label, devices))
+    found = evaluate(lambda x: PREDICT(jax.device_put(x, sharding)), batches, num_classes=4, keep=1)
+    expected = evaluate(PREDICT, batches, num_classes=4)
+    assert _numbers(found.scores) == _numbers(expected.scores)
+
+
+def test_rules_reach_the_scores():
+    """Every scoring argument is in the state; an unknown rule is refused before predicting."""
+    rules = {"boundary": "exact", "ignore": "exclude", "reduce_zero_label": True, "width": 5}
+    state = evaluate(PREDICT, [], num_classes=4, **rules).scores
+    assert {key: getattr(state.rules, key) for key in rules} == rules
+    with pytest.raises(InputError, match="sobel"):
+        evaluate(PREDICT, [], num_classes=4, boundary="sobel")
+
+
+def test_short_pass_shows_no_bar(capsys):
+    """A bar with a title stays hidden for the first two seconds."""
+    image, label = _data(2)
+    evaluate(PREDICT, _batches(image, label, 1), num_classes=4, progress="scoring", total=2)
+    assert "scoring" not in capsys.readouterr().err
