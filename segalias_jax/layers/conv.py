@@ -49,7 +49,7 @@ class Conv(nnx.Module):
     ):
         shape = (kernel_size, kernel_size, in_channels, out_channels)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(out_channels)) if use_bias else None
+        self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32)) if use_bias else None
         self.stride = stride
         self.padding = dilation * (kernel_size - 1) // 2 if padding is None else padding
         self.dilation = dilation
@@ -90,10 +90,11 @@ class BatchNorm(nnx.Module):
     epsilon = 1e-5
 
     def __init__(self, channels: int, *, scale_init: float = 1.0):
-        self.scale = nnx.Param(jnp.full(channels, scale_init))
-        self.bias = nnx.Param(jnp.zeros(channels))
-        self.mean = nnx.BatchStat(jnp.zeros(channels))
-        self.var = nnx.BatchStat(jnp.ones(channels))
+        # Typed in full: weakly typed arrays would change type, and recompile, after a step.
+        self.scale = nnx.Param(jnp.full(channels, scale_init, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
+        self.mean = nnx.BatchStat(jnp.zeros(channels, jnp.float32))
+        self.var = nnx.BatchStat(jnp.ones(channels, jnp.float32))
         self.use_running_average = False
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

@@ -1,0 +1,243 @@
+"""How fast are the operators, against plain PyTorch FFT versions measured in the same run?
+
+    python benchmarks/ops.py [--repeats N] [--only WORD]
+
+Every case is run forward and forward+backward, ours and the peer's in turn, in float32 (bfloat16
+for "bf16" cases, which the peer, whose FFT has no bfloat16, runs in float32). Medians go to
+`results/<device>.json` and, as a table, to the console. Without torch only ours is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from segalias_jax import layers, ops
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One question: our function, the peer's, and the shape [b, h, w, c] of the input."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    ours: Callable
+    peer: Callable | None
+    dtype: str = "float32"
+    operations: float = 0.0  # multiply-adds times two of our forward pass, counted
+
+
+def low_pass_operations(shape, cutoff=0.35) -> float:
+    """Two products per pixel and channel, as long as the axes."""
+    del cutoff
+    b, h, w, c = shape
+    return 2.0 * b * h * w * c * (h + w)
+
+
+def peer_low_pass(x, cutoff=0.35):
+    """The textbook form in PyTorch, NCHW: shifted spectrum, mask, back, real part."""
+    h, w = x.shape[-2:]
+    spectrum = torch.fft.fftshift(torch.fft.fft2(x), dim=(-2, -1))
+    mask = torch.zeros(h, w, device=x.device)
+    rows = slice(round(h / 2 - h * cutoff), round(h / 2 + h * cutoff))
+    mask[rows, round(w / 2 - w * cutoff) : round(w / 2 + w * cutoff)] = 1
+    return torch.fft.ifft2(torch.fft.ifftshift(spectrum * mask, dim=(-2, -1))).real
+
+
+def make_peer_freqmix(channels: int, device: str):
+    """FreqMix in PyTorch: bands and channel gates by way of the spectrum."""
+    generator = torch.Generator().manual_seed(0)
+
+    def weight(*shape):
+        values = 0.1 * torch.randn(*shape, generator=generator)
+        return values.to(device).requires_grad_()
+
+    hidden = channels // 16
+    spatial = weight(2, channels, 3, 3)
+    gates = [(weight(hidden, channels, 1, 1), weight(channels, hidden, 1, 1)) for _ in range(2)]
+
+    def gate(band, pair):
+        spectrum = torch.fft.fft2(band, norm="ortho")
+        statistic = spectrum.abs().mean((-2, -1), keepdim=True)
+        hidden = torch.relu(torch.nn.functional.conv2d(statistic, pair[0]))
+        return torch.sigmoid(torch.nn.functional.conv2d(hidden, pair[1]))
+
+    def freqmix(x):
+        weights = torch.sigmoid(torch.nn.functional.conv2d(x, spatial, padding=1))
+        low = peer_low_pass(x)
+        high = x - low
+        y = low * weights[:, :1] * gate(low, gates[0])
+        return y + high * weights[:, 1:] * gate(high, gates[1])
+
+    return freqmix
+
+
+def our_freqmix(channels: int):
+    graph, state = nnx.split(layers.FreqMix(channels, rngs=nnx.Rngs(0)))
+    return lambda x, state=state: nnx.merge(graph, state)(x)
+
+
+def cases(peer_device: str) -> list[Case]:
+    """Every question, by size."""
+    found = []
+    peer = peer_low_pass if torch else None
+    for shape in [(8, 96, 96, 128), (8, 192, 192, 256), (2, 128, 256, 256)]:
+        count = low_pass_operations(shape)
+        for dtype in ("float32", "bfloat16"):
+            name = "low pass" + " bf16" * (dtype == "bfloat16")
+            ours = lambda x: ops.low_pass(x, 0.35)  # noqa: E731
+            found.append(Case(name, shape, ours, peer, dtype, count))
+        both = {"low pass, fft": {"method": "fft"}, "low pass, published": {"band": "reference"}}
+        for name, options in both.items():
+            ours = lambda x, options=options: ops.low_pass(x, 0.35, **options)  # noqa: E731
+            found.append(Case(name, shape, ours, peer, operations=0.0))
+    for shape in [(8, 96, 96, 128), (8, 48, 48, 256)]:
+        peer = make_peer_freqmix(shape[-1], peer_device) if torch else None
+        found.append(Case("FreqMix", shape, our_freqmix(shape[-1]), peer))
+    shape = (8, 96, 96, 128)
+    found.append(Case("blur 3x3", shape, lambda x: ops.binomial_blur(x, 3), None))
+    found.append(Case("aliasing score", shape, lambda x: ops.aliasing_score(x, 0.35), None))
+    return found
+
+
+def our_calls(case: Case) -> dict[str, Callable[[], None]]:
+    """Compiled and warmed-up calls; inputs are arguments, so that nothing is folded."""
+    x = jax.random.normal(jax.random.key(0), case.shape, case.dtype)
+    weight = jax.eval_shape(case.ours, x)
+    cotangent = jnp.ones(weight.shape, weight.dtype)
+    forward = jax.jit(case.ours)
+
+    @jax.jit
+    def both(x, cotangent):
+        y, pullback = jax.vjp(case.ours, x)
+        return y, pullback(cotangent)
+
+    calls = {
+        "forward": lambda: jax.block_until_ready(forward(x)),
+        "forward+backward": lambda: jax.block_until_ready(both(x, cotangent)),
+    }
+    for call in calls.values():
+        call()
+    return calls
+
+
+def peer_calls(case: Case, device: str) -> dict[str, Callable[[], None]]:
+    """The same for PyTorch, in its own layout."""
+    if case.peer is None:
+        return {}
+    b, h, w, c = case.shape
+    x = torch.randn(b, c, h, w, device=device)
+    needs_gradient = x.clone().requires_grad_()
+    cotangent = torch.ones_like(x)
+
+    def wait():
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    def forward():
+        with torch.no_grad():
+            case.peer(x)
+        wait()
+
+    def both():
+        needs_gradient.grad = None
+        case.peer(needs_gradient).backward(cotangent)
+        wait()
+
+    forward(), both()
+    return {"forward": forward, "forward+backward": both}
+
+
+def measure(case: Case, repeats: int, device: str) -> list[dict]:
+    """Medians of calls taken in turn, in milliseconds."""
+    ours, peers = our_calls(case), peer_calls(case, device)
+    rows = []
+    for mode in ours:
+        calls = {"ours": ours[mode]} | ({"peer": peers[mode]} if peers else {})
+        times = {who: [] for who in calls}
+        for _ in range(repeats):
+            for who, call in calls.items():
+                start = time.perf_counter()
+                call()
+                times[who].append(1e3 * (time.perf_counter() - start))
+        row = {"case": case.name, "shape": "x".join(map(str, case.shape)), "mode": mode}
+        row |= {f"{who}_ms": round(statistics.median(t), 3) for who, t in times.items()}
+        if peers:
+            row["peer/ours"] = round(row["peer_ms"] / row["ours_ms"], 2)
+        if case.operations and mode == "forward":
+            row["ours_gflops_per_s"] = round(case.operations / row["ours_ms"] / 1e6, 1)
+        rows.append(row)
+    return rows
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
+    device = jax.devices()[0]
+    return {
+        "device": device.device_kind if device.platform != "cpu" else processor(),
+        "platform": device.platform,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "torch": torch.__version__ if torch else "not installed",
+    }
+
+
+def processor() -> str:
+    """Name of the processor and number of logical cores."""
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.split(":")[1].strip()
+        for line in (info.read_text().splitlines() if info.exists() else [])
+        if line.startswith("model name")
+    ]
+    return f"{names[0] if names else platform.machine()}, {jax.local_device_count() and len(names)} cores"
+
+
+def print_table(rows: list[dict]) -> None:
+    """As Markdown, for the README of this folder."""
+    columns = ["case", "shape", "mode", "ours_ms", "peer_ms", "peer/ours", "ours_gflops_per_s"]
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(str(row.get(column, "")) for column in columns) + " |")
+
+
+def main() -> None:
+    """Measures all cases and writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--only", default="", help="measure cases whose name has this word")
+    options = parser.parse_args()
+    np.random.seed(0)
+    peer_device = "cuda" if torch and jax.devices()[0].platform == "gpu" else "cpu"
+    rows = []
+    for case in cases(peer_device):
+        if options.only in case.name:
+            print(f"measuring {case.name} {case.shape}", flush=True)
+            rows += measure(case, options.repeats, peer_device)
+    print_table(rows)
+    if not options.only:
+        about = machine()
+        name = "".join(c if c.isalnum() else "_" for c in about["device"]).strip("_").lower()
+        path = Path(__file__).parent / "results" / f"{name}.json"
+        path.write_text(json.dumps({"machine": about, "ops": rows}, indent=1) + "\n")
+        print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()

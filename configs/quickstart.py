@@ -1,0 +1,36 @@
+"""The embedded default: procedural scenes, a narrow network, minutes on a laptop.
+
+Paper: https://arxiv.org/abs/2403.09065 (the network; the scenes are this project's own).
+Command: python train.py --workdir RUN
+"""
+
+from configs import base
+
+
+def get_config(arg: str = ""):
+    """Returns the recipe; `arg` is "baseline" or any of "daf" and "freqmix" (both by default)."""
+    config = base.get_config()
+    config.name = "quickstart"
+    base.choose_variant(config, arg, sizes=())
+    config.data.source = "synthetic"
+    config.data.image_size = (128, 128)
+    config.data.crop = (128, 128)
+    config.data.ratio_range = (1.0, 1.0)
+    config.data.cat_max_ratio = 1.0
+    config.model.encoder = "resnet18"
+    config.model.width = 16
+    config.model.channels = 32
+    config.model.auxiliary_channels = 32
+    config.loss.average = "valid"
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.weight_decay = 0.01
+    config.optimizer.rate_multipliers = ()
+    config.schedule.end_value = 0.0
+    config.schedule.warmup_steps = 20
+    config.train.steps = 1200
+    config.train.batch_size = 8
+    config.train.eval_every = 200
+    config.train.log_every = 10
+    config.eval.batch_size = 10
+    return config

@@ -1,0 +1,1 @@
+"""Training: schedules, optimizers, the compiled step, and the loop around it."""

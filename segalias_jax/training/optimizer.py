@@ -1,0 +1,109 @@
+"""Optimizers with rates by parameter path.
+
+Parameters are nested dictionaries of arrays; the path of one is its keys joined by "/".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from segalias_jax.errors import InputError
+from segalias_jax.training.schedules import Schedule
+from segalias_jax.typing import Array, Int
+
+Multipliers = Sequence[tuple[str, float]]
+
+
+def create_optimizer(config: Mapping[str, Any], schedule: Schedule) -> optax.GradientTransformation:
+    """Builds the optimizer of a recipe.
+
+    "sgd": d = g + wd p; b = momentum b + d, starting at b = d; p -= rate b.
+    "adamw": p -= rate (m / (sqrt(v) + 1e-8) + wd p), with beta1 = momentum and beta2 = 0.999.
+    Weight decay acts on every parameter, biases and normalizations too.
+
+    Args:
+      config: section `optimizer` of a recipe.
+      schedule: rate by step and multiplier.
+
+    Returns:
+      A transformation whose `update` needs the parameters.
+
+    Raises:
+      InputError: unknown name.
+
+    Example:
+      >>> config = dict(name="sgd", momentum=0.9, weight_decay=0.0, rate_multipliers=(("b", 2.0),))
+      >>> optimizer = create_optimizer(config, lambda step, factor=1.0: 0.5 * factor)
+      >>> parameters = {"a": jnp.ones(()), "b": jnp.ones(())}
+      >>> updates, _ = optimizer.update(parameters, optimizer.init(parameters), parameters)
+      >>> print(updates["a"], updates["b"])
+      -0.5 -1.0
+    """
+    momentum, decay = config["momentum"], optax.add_decayed_weights(config["weight_decay"])
+    directions = {
+        "sgd": (decay, optax.trace(momentum)),
+        "adamw": (optax.scale_by_adam(b1=momentum), decay),
+    }
+    name = config["name"]
+    if name not in directions:
+        raise InputError(f"optimizer.name is {name!r}; choose one of {', '.join(directions)}")
+    return optax.chain(*directions[name], _scale_by_path(schedule, config["rate_multipliers"]))
+
+
+def rate_multiplier(path: str, multipliers: Multipliers) -> float:
+    """Returns the factor of the first pair whose substring occurs in `path`, else 1.
+
+    Args:
+      path: keys joined by "/".
+      multipliers: pairs (substring, factor).
+
+    Returns:
+      The factor.
+
+    Example:
+      >>> rate_multiplier("encoder/stages/1/mixer/kernel", (("decoder", 3.0), ("mixer", 2.0)))
+      2.0
+    """
+    return next((float(factor) for part, factor in multipliers if part in path), 1.0)
+
+
+def parameter_paths(parameters: Any) -> list[str]:
+    """Lists the paths of all parameters in the order of their leaves.
+
+    Args:
+      parameters: nested dictionaries of arrays.
+
+    Returns:
+      One path per leaf.
+
+    Example:
+      >>> parameter_paths({"decoder": {0: {"kernel": 1.0}}})
+      ['decoder/0/kernel']
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(parameters)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+
+
+class _StepState(NamedTuple):
+    step: Int[Array, ""]
+
+
+def _scale_by_path(schedule: Schedule, multipliers: Multipliers) -> optax.GradientTransformation:
+    def init(parameters: Any) -> _StepState:
+        return _StepState(jnp.zeros((), jnp.int32))
+
+    def update(updates: Any, state: _StepState, parameters: Any = None) -> tuple[Any, _StepState]:
+        leaves, tree = jax.tree.flatten(updates)
+        rates = [
+            schedule(state.step, factor=rate_multiplier(path, multipliers))
+            for path in parameter_paths(updates)
+        ]
+        scaled = [-rate * leaf for rate, leaf in zip(rates, leaves, strict=True)]
+        return jax.tree.unflatten(tree, scaled), _StepState(state.step + 1)
+
+    return optax.GradientTransformation(init, update)

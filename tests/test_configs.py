@@ -1,0 +1,167 @@
+"""Recipes: every variant loads, derives from the base, and says what the published one does."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from flax import nnx
+
+from segalias_jax import models
+from segalias_jax.errors import InputError
+from segalias_jax.training.cli import load_recipe
+from segalias_jax.training.optimizer import parameter_paths, rate_multiplier
+from segalias_jax.training.state import split_model
+from segalias_jax.training.workdir import flat_items
+
+ROOT = Path(__file__).parents[1]
+NETWORKS = {
+    "": ("daf", "freqmix"),
+    "baseline": ("none", "none"),
+    "daf": ("daf", "none"),
+    "freqmix": ("none", "freqmix"),
+    "freqmix,daf": ("daf", "freqmix"),
+}
+SIZES = {"quickstart": "", "camvid": "tiny", "cityscapes": "published"}
+VARIANTS = [(name, arg) for name in SIZES for arg in NETWORKS]
+
+
+@pytest.fixture(autouse=True)
+def recipes_importable(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+
+
+def load(name, arg=""):
+    return load_recipe(f"{ROOT}/configs/{name}.py:{arg}")
+
+
+@pytest.mark.parametrize("name, arg", VARIANTS)
+def test_every_variant_loads_locked_with_the_keys_of_the_base(name, arg):
+    base = flat_items(load_recipe(f"{ROOT}/configs/base.py"))
+    for size in {"", SIZES[name]}:
+        config = load(name, ",".join(filter(None, (arg, size))))
+        assert flat_items(config).keys() == base.keys()
+        assert (config.model.downsample, config.model.mixer) == NETWORKS[arg]
+        assert config.name.startswith(f"{name}:") and config.name.endswith(size)
+        with pytest.raises(AttributeError, match="root"):
+            config.data.rot = "x"
+        with pytest.raises(TypeError):
+            config.train.steps = "many"
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_unknown_and_contradicting_variants_are_refused(name):
+    with pytest.raises(InputError, match=r"variant 'dav' of recipe .*baseline, daf, freqmix"):
+        load(name, "dav")
+    with pytest.raises(InputError, match="exclude each other"):
+        load(name, "baseline,daf")
+
+
+def test_every_key_is_read_by_the_package():
+    sources = [path.read_text() for path in (ROOT / "segalias_jax").rglob("*.py")]
+    words = set(
+        "".join(c if c.isidentifier() or c.isdigit() else " " for t in sources for c in t).split()
+    )
+    keys = flat_items(load_recipe(f"{ROOT}/configs/base.py"))
+    assert not [key for key in keys if key.split(".")[-1] not in words]
+
+
+def test_every_key_has_a_comment():
+    text = (ROOT / "configs" / "base.py").read_text().splitlines()
+    for key in flat_items(load_recipe(f"{ROOT}/configs/base.py")):
+        last = key.split(".")[-1]
+        at = [
+            i
+            for i, line in enumerate(text)
+            if line.strip().startswith((f"{last}=", f"config.{last} ="))
+        ]
+        assert at, key
+        assert any("#" in text[i] or "#" in text[i - 1] for i in at), key
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_recipe_opens_with_paper_and_command_and_imports_little(name):
+    tree = ast.parse((ROOT / "configs" / f"{name}.py").read_text())
+    text = ast.get_docstring(tree)
+    assert "arxiv.org" in text and "python train.py" in text
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    assert modules <= {"configs", "ml_collections", "segalias_jax.errors"}
+
+
+def test_cityscapes_is_the_published_recipe():
+    published = {
+        "data.resize": (2049, 1025),
+        "data.ratio_range": (0.5, 2.0),
+        "data.crop": (768, 768),
+        "data.cat_max_ratio": 0.75,
+        "data.flip": 0.5,
+        "data.photometric": True,
+        "data.pad": True,
+        "model.encoder": "resnet50",
+        "model.width": 64,
+        "model.channels": 128,
+        "model.pool_scales": (1, 2, 3, 6),
+        "model.dropout": 0.1,
+        "model.auxiliary": True,
+        "model.auxiliary_channels": 256,
+        "model.align_corners": False,
+        "model.reduction": 16,
+        "loss.auxiliary_weight": 0.4,
+        "loss.average": "all",
+        "loss.class_weights": (),
+        "optimizer.name": "sgd",
+        "optimizer.learning_rate": 0.01,
+        "optimizer.momentum": 0.9,
+        "optimizer.weight_decay": 5e-4,
+        "schedule.power": 0.9,
+        "schedule.end_value": 1e-4,
+        "schedule.warmup_steps": 200,
+        "schedule.warmup_ratio": 0.1,
+        "train.steps": 80000,
+        "train.batch_size": 8,
+        "eval.boundary": "laplacian",
+        "eval.ignore": "reference",
+    }
+    own = {"model.band": "symmetric", "model.cutoff": None, "model.gate": "energy"}
+    to_the_letter = {"model.band": "reference", "model.cutoff": 0.35, "model.gate": "corner"}
+    for arg, extra in (("", own), ("published", to_the_letter)):
+        items = flat_items(load("cityscapes", arg))
+        for key, value in (published | extra).items():
+            assert items[key] == value, key
+
+
+def test_rates_of_the_published_network_are_the_recorded_ones():
+    recorded = json.loads((ROOT / "tests" / "golden" / "f_lr_and_paramwise.json").read_text())
+    config = load("cityscapes", "published")
+
+    def parameters():
+        model = models.create_model(config.model.to_dict(), num_classes=19, rngs=nnx.Rngs(0))
+        return split_model(model)[1]
+
+    shapes = jax.eval_shape(parameters)
+    factors = {
+        path: rate_multiplier(path, config.optimizer.rate_multipliers)
+        for path in parameter_paths(shapes)
+    }
+    for path, factor in factors.items():
+        doubled = not path.startswith("encoder/") or "/mixer/" in path
+        assert factor == 1.0 + doubled, path
+    sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]
+    total = sum(size for size, factor in zip(sizes, factors.values(), strict=True) if factor == 1)
+    shapes_there = recorded["paramwise"]["shapes"]
+    assert total == sum(_size(shapes_there[name]) for name in recorded["paramwise"]["lr1"])
+
+
+def _size(shape):
+    size = 1
+    for side in shape:
+        size *= side
+    return size

@@ -1,0 +1,81 @@
+"""Every mistake on the command line is one sentence that names the flag."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from segalias_jax.errors import InputError
+from segalias_jax.training import cli
+
+ROOT = Path(__file__).parents[2]
+# How ml_collections loads a file.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def recipes_importable(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])  # as `python train.py` does
+
+
+def parse(*argv):
+    default = ROOT / "configs" / "quickstart.py"
+    return cli.parse(["train.py", *argv], default_recipe=default, values=flags.FlagValues())
+
+
+def test_default_recipe_and_overrides():
+    config, workdir = parse(
+        "--workdir=run",
+        "--config.train.steps=7",
+        "--config.model.cutoff=0.25",
+        "--config.data.crop=96,64",
+        "--config.data.photometric=false",
+    )
+    assert workdir == Path("run")
+    assert (config.train.steps, config.model.cutoff, config.data.crop) == (7, 0.25, (96, 64))
+    assert not config.data.photometric
+    assert config.is_locked
+
+
+def test_recipe_with_variant_in_any_order():
+    config, _ = parse("--workdir", "run", "--config", f"{ROOT}/configs/camvid.py:daf,tiny")
+    assert config.name == "camvid:daf,tiny"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("--config.data.rot=x", "--config.data.rot: .* no such key; did you mean data.root"),
+        ("--config.dta.root=x", "--config.dta.root: .* did you mean data.root"),
+        ("--config.root=x", "--config.root: .* did you mean data.root"),
+        ("--noconfig.data.flp", "--config.data.flp: .* did you mean data.flip"),
+        ("--config.zzz=1", "--config.zzz: .* configs/base.py lists all keys"),
+        ("--config.train.steps=abc --workdir=w", "--config.train.steps=abc"),
+        ("--config.data.crop=a,b --workdir=w", "--config.data.crop: .* numbers"),
+        ("--config=no.py", "--config: no recipe file no.py"),
+        (f"--config={ROOT}/pyproject.toml", "is no Python file"),
+        (f"--config={ROOT}/configs/camvid.py:dav", "variant 'dav' .* baseline, daf, freqmix"),
+        ("--wrkdir=x", "'wrkdir'. Did you mean: workdir"),
+        ("--config", "Missing value for flag --config"),
+        ("--workdir=w extra", "argument 'extra' is not expected"),
+        ("", "--workdir is missing; pass --workdir=DIR"),
+    ],
+)
+def test_mistakes(arguments, message):
+    with pytest.raises(InputError, match=message) as caught:
+        parse(*arguments.split())
+    assert "\n" not in str(caught.value)
+
+
+def test_key_that_a_recipe_file_invents_is_named(tmp_path):
+    recipe = tmp_path / "mine.py"
+    recipe.write_text(
+        "from configs import base\n"
+        "def get_config():\n"
+        "    config = base.get_config()\n"
+        "    config.data.rot = 'x'\n"
+        "    return config\n"
+    )
+    with pytest.raises(InputError, match='mine.py: .*Did you mean "root" instead of "rot"'):
+        parse(f"--config={recipe}", "--workdir=run")

@@ -1,0 +1,35 @@
+"""The learning-rate curve against the recorded one of the published code."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segalias_jax.errors import InputError
+from segalias_jax.training.schedules import create_schedule, poly
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "f_lr_and_paramwise.json"
+PUBLISHED = {"name": "poly", "power": 0.9, "end_value": 1e-4, "warmup_ratio": 0.1}
+
+
+@pytest.mark.parametrize("name, warmup_steps", [("config_768", 200), ("no_warmup", 0)])
+def test_rates_equal_the_recorded_ones_for_both_multipliers(name, warmup_steps):
+    recorded = json.loads(GOLDEN.read_text())[name]
+    config = PUBLISHED | {"warmup_steps": warmup_steps}
+    schedule = create_schedule(config, learning_rate=0.01, steps=recorded["max_iters"])
+    for step, rates in recorded["lr"].items():
+        ours = [schedule(int(step)), schedule(int(step), factor=2.0)]
+        np.testing.assert_allclose(ours, rates, rtol=2e-6, err_msg=f"step {step}")
+
+
+def test_rate_stays_at_the_end_value_after_the_last_step():
+    assert poly(12, base=1.0, steps=10, end_value=0.25) == 0.25
+
+
+def test_mistakes_name_the_key():
+    config = PUBLISHED | {"warmup_steps": 200}
+    with pytest.raises(InputError, match="schedule.name is 'cosin'; choose one of poly"):
+        create_schedule(config | {"name": "cosin"}, learning_rate=0.1, steps=1000)
+    with pytest.raises(InputError, match="schedule.warmup_steps is 200, more than the 100 steps"):
+        create_schedule(config, learning_rate=0.1, steps=100)

@@ -1,0 +1,129 @@
+"""One compiled update and prediction, on one device and on many."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import AxisType
+
+from segalias_jax.errors import InputError
+from segalias_jax.training.sharding import check_batch_size, create_mesh, shard_batch
+from segalias_jax.training.state import create_state, merge_model
+from segalias_jax.training.step import create_predict, create_train_step
+
+LOSS = {"auxiliary_weight": 0.4, "average": "all", "class_weights": ()}
+
+
+def make_mesh(count):
+    devices = jax.devices()[:count]
+    return jax.make_mesh((count,), ("data",), devices=devices, axis_types=(AxisType.Auto,))
+
+
+def make_batch(rows=8, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "image": rng.integers(0, 256, (rows, 8, 8, 3), np.uint8),
+        "label": rng.integers(0, 3, (rows, 8, 8)).astype(np.int32),
+        "valid": np.ones(rows, bool),
+    }
+
+
+@pytest.fixture
+def make_run(small_model):
+    def make(mesh):
+        optimizer = optax.sgd(0.1, momentum=0.9)
+        graph, state = create_state(lambda: small_model(3, nnx.Rngs(0)), optimizer, mesh)
+        step = create_train_step(graph, optimizer, lambda step: 0.1 + 0.0 * step, LOSS, mesh)
+        return graph, state, step
+
+    return make
+
+
+@pytest.fixture
+def run_steps(make_run):
+    def run(mesh, steps, batch):
+        _, state, step = make_run(mesh)
+        losses = []
+        for _ in range(steps):
+            state, metrics = step(state, shard_batch(batch, mesh))
+            losses.append(float(metrics["loss"]))
+        return state, losses, step
+
+    return run
+
+
+def test_learns_and_compiles_once(run_steps):
+    state, losses, step = run_steps(make_mesh(1), 8, make_batch())
+    assert losses[-1] < 0.9 * losses[0]
+    assert int(state.step) == 8
+    assert step._cache_size() == 1
+
+
+@pytest.mark.skipif(len(jax.devices()) < 8, reason="needs 8 devices")
+def test_eight_devices_compute_what_one_does(run_steps):
+    one, losses_one, _ = run_steps(make_mesh(1), 3, make_batch())
+    many, losses_many, _ = run_steps(create_mesh(), 3, make_batch())
+    np.testing.assert_allclose(losses_many, losses_one, rtol=1e-5)
+    statistics = [state.statistics["norm"]["mean"] for state in (one, many)]
+    np.testing.assert_allclose(*statistics, atol=1e-6)  # over the whole batch, not a device's share
+    kernels = [state.parameters["encoder"]["kernel"] for state in (one, many)]
+    np.testing.assert_allclose(*kernels, atol=1e-5)
+
+
+def test_dropout_draws_anew_every_step_and_statistics_move(make_run):
+    _, state, step = make_run(make_mesh(1))
+    counts, means = [], []
+    for _ in range(3):
+        counts.append(int(state.statistics["dropout"]["rngs"]["count"]))
+        means.append(np.array(state.statistics["norm"]["mean"]))
+        state, _ = step(state, shard_batch(make_batch(), make_mesh(1)))
+    assert counts == [0, 1, 2]
+    assert np.all(means[0] == 0) and not np.allclose(means[1], means[2])
+
+
+def test_loss_ignores_rows_that_pad(run_steps):
+    mesh = make_mesh(1)
+    batch = make_batch()
+    batch["valid"] = np.arange(8) < 6
+    changed = batch | {"label": np.where(batch["valid"][:, None, None], batch["label"], 2)}
+    _, losses, _ = run_steps(mesh, 1, batch)
+    _, others, _ = run_steps(mesh, 1, changed)
+    assert losses == others
+
+
+def test_metrics_are_those_of_the_gradient(make_run):
+    mesh = make_mesh(1)
+    graph, state, step = make_run(mesh)
+    before = jax.tree.map(np.array, state.parameters)
+    state, metrics = step(state, shard_batch(make_batch(), mesh))
+    change = jax.tree.map(lambda new, old: (new - old) / 0.1, state.parameters, before)
+    np.testing.assert_allclose(metrics["grad_norm"], optax.tree.norm(change), rtol=1e-4)
+    np.testing.assert_allclose(metrics["rate"], 0.1)
+
+
+def test_prediction_uses_running_statistics_and_no_dropout(make_run):
+    mesh = make_mesh(1)
+    graph, state, _ = make_run(mesh)
+    predict = create_predict(graph)
+    image = make_batch()["image"]
+    alone = np.concatenate([predict(state, jnp.asarray(image[i : i + 1])) for i in range(8)])
+    together = predict(state, jnp.asarray(image))
+    assert together.dtype == jnp.int32
+    np.testing.assert_array_equal(alone, together)
+
+
+def test_state_has_no_weak_types_and_merges_to_a_model(make_run):
+    graph, state, _ = make_run(make_mesh(1))
+    assert not any(leaf.aval.weak_type for leaf in jax.tree.leaves(state))
+    model = merge_model(graph, state.parameters, state.statistics)
+    assert model(jnp.zeros((1, 8, 8, 3))).shape == (1, 8, 8, 3)
+
+
+def test_batch_that_does_not_split_is_named():
+    mesh = create_mesh()
+    check_batch_size("train.batch_size", 2 * mesh.size, mesh)
+    for size in (0, 2 * mesh.size + 1) if mesh.size > 1 else (0,):
+        with pytest.raises(InputError, match=f"train.batch_size is {size}, .* choose a multiple"):
+            check_batch_size("train.batch_size", size, mesh)

@@ -1,0 +1,61 @@
+"""What a folder of a run accepts, and its record of numbers."""
+
+import pytest
+from ml_collections import config_dict
+
+from segalias_jax.errors import InputError
+from segalias_jax.training.workdir import MetricsLog, check_recipe, save_recipe
+
+
+def make_config(**changes):
+    data = {"root": "/a", "threads": 4, "crop": (4, 8)} | changes.pop("data", {})
+    return config_dict.ConfigDict({"seed": 0, "cutoff": None, "data": data} | changes)
+
+
+def test_same_recipe_is_accepted_and_machine_keys_may_change(tmp_path):
+    save_recipe(make_config(), tmp_path / "run")
+    check_recipe(make_config(data={"root": "/b", "threads": 1}), tmp_path / "run")
+
+
+def test_another_recipe_is_refused_by_its_keys(tmp_path):
+    save_recipe(make_config(), tmp_path)
+    with pytest.raises(InputError, match=r"data.crop is \[4, 8\] there and \[8, 8\] here; take"):
+        check_recipe(make_config(data={"crop": (8, 8)}), tmp_path)
+    many = make_config(seed=1, cutoff=0.35, data={"crop": (8, 8)}, extra=1, more=2)
+    with pytest.raises(InputError, match="cutoff is null there and 0.35 here.*and 2 more keys"):
+        check_recipe(many, tmp_path)
+
+
+def test_prefixes_limit_what_has_to_agree(tmp_path):
+    save_recipe(make_config(), tmp_path)
+    check_recipe(make_config(seed=3), tmp_path, prefixes=("data.",))
+    with pytest.raises(InputError, match="seed is 0 there and 3 here"):
+        check_recipe(make_config(seed=3), tmp_path, prefixes=("data.", "seed"))
+
+
+def test_folders_that_are_no_run_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file is no folder"):
+        check_recipe(make_config(), tmp_path / "file")
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(InputError, match="holds results but no recipe.json"):
+        check_recipe(make_config(), tmp_path)
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(InputError, match="recipe.json is damaged"):
+        check_recipe(make_config(), tmp_path)
+
+
+def test_unwritable_place_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="--workdir: cannot write to .*file/run: Not a directory"):
+        save_recipe(make_config(), tmp_path / "file" / "run")
+
+
+def test_record_goes_on_from_a_step_and_skips_torn_lines(tmp_path):
+    log = MetricsLog(tmp_path, step=0)
+    for step in (1, 2, 3):
+        log.write({"step": step, "loss": float("nan"), "IoU": [0.5, float("inf")]})
+    with log.path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    kept = MetricsLog(tmp_path, step=2).lines()
+    assert kept == [{"step": step, "loss": None, "IoU": [0.5, None]} for step in (1, 2)]
