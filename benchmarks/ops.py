@@ -11,24 +11,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import platform
-import statistics
-import time
+import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from common import markdown, medians, save, torch
 from flax import nnx
 
 from segalias_jax import layers, ops
-
-try:
-    import torch
-except ImportError:
-    torch = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +34,8 @@ class Case:
     operations: float = 0.0  # multiply-adds times two of our forward pass, counted
 
 
-def low_pass_operations(shape, cutoff=0.35) -> float:
-    """Two products per pixel and channel, as long as the axes."""
-    del cutoff
+def low_pass_operations(shape: tuple[int, int, int, int]) -> float:
+    """Of the product form: per pixel and channel one sum over each axis."""
     b, h, w, c = shape
     return 2.0 * b * h * w * c * (h + w)
 
@@ -97,16 +87,21 @@ def cases(peer_device: str) -> list[Case]:
     """Every question, by size."""
     found = []
     peer = peer_low_pass if torch else None
+    forms = {
+        "low pass": ({}, "float32"),
+        "low pass, bf16": ({}, "bfloat16"),
+        "low pass, published band": ({"band": "reference"}, "float32"),
+    }
     for shape in [(8, 96, 96, 128), (8, 192, 192, 256), (2, 128, 256, 256)]:
-        count = low_pass_operations(shape)
-        for dtype in ("float32", "bfloat16"):
-            name = "low pass" + " bf16" * (dtype == "bfloat16")
-            ours = lambda x: ops.low_pass(x, 0.35)  # noqa: E731
-            found.append(Case(name, shape, ours, peer, dtype, count))
-        both = {"low pass, fft": {"method": "fft"}, "low pass, published": {"band": "reference"}}
-        for name, options in both.items():
-            ours = lambda x, options=options: ops.low_pass(x, 0.35, **options)  # noqa: E731
-            found.append(Case(name, shape, ours, peer, operations=0.0))
+        for name, (options, dtype) in forms.items():
+            ours = functools.partial(ops.low_pass, cutoff=0.35, method="matmul", **options)
+            found.append(Case(name, shape, ours, peer, dtype, low_pass_operations(shape)))
+    # The two methods side by side: `choose_method` follows these rows.
+    for n in (32, 64, 128, 256, 512, 1024):
+        shape = (1, n, n, max(16, 2**21 // n**2))
+        for method in ("matmul", "fft"):
+            ours = functools.partial(ops.low_pass, cutoff=0.35, method=method)
+            found.append(Case(f"method {method}", shape, ours, None))
     for shape in [(8, 96, 96, 128), (8, 48, 48, 256)]:
         peer = make_peer_freqmix(shape[-1], peer_device) if torch else None
         found.append(Case("FreqMix", shape, our_freqmix(shape[-1]), peer))
@@ -165,56 +160,20 @@ def peer_calls(case: Case, device: str) -> dict[str, Callable[[], None]]:
 
 
 def measure(case: Case, repeats: int, device: str) -> list[dict]:
-    """Medians of calls taken in turn, in milliseconds."""
+    """Medians in milliseconds, forward and forward+backward."""
     ours, peers = our_calls(case), peer_calls(case, device)
     rows = []
     for mode in ours:
-        calls = {"ours": ours[mode]} | ({"peer": peers[mode]} if peers else {})
-        times = {who: [] for who in calls}
-        for _ in range(repeats):
-            for who, call in calls.items():
-                start = time.perf_counter()
-                call()
-                times[who].append(1e3 * (time.perf_counter() - start))
+        times = medians({"ours": ours[mode]} | ({"peer": peers[mode]} if peers else {}), repeats)
         row = {"case": case.name, "shape": "x".join(map(str, case.shape)), "mode": mode}
-        row |= {f"{who}_ms": round(statistics.median(t), 3) for who, t in times.items()}
+        row |= {f"{who} ms": round(t, 2) for who, t in times.items()}
         if peers:
-            row["peer/ours"] = round(row["peer_ms"] / row["ours_ms"], 2)
-        if case.operations and mode == "forward":
-            row["ours_gflops_per_s"] = round(case.operations / row["ours_ms"] / 1e6, 1)
+            row["peer / ours"] = round(times["peer"] / times["ours"], 2)
+        if case.operations:
+            count = case.operations * (1 if mode == "forward" else 2)
+            row["Gflop/s"] = round(count / times["ours"] / 1e6)
         rows.append(row)
     return rows
-
-
-def machine() -> dict[str, str]:
-    """What the numbers were measured on."""
-    device = jax.devices()[0]
-    return {
-        "device": device.device_kind if device.platform != "cpu" else processor(),
-        "platform": device.platform,
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "torch": torch.__version__ if torch else "not installed",
-    }
-
-
-def processor() -> str:
-    """Name of the processor and number of logical cores."""
-    info = Path("/proc/cpuinfo")
-    names = [
-        line.split(":")[1].strip()
-        for line in (info.read_text().splitlines() if info.exists() else [])
-        if line.startswith("model name")
-    ]
-    return f"{names[0] if names else platform.machine()}, {jax.local_device_count() and len(names)} cores"
-
-
-def print_table(rows: list[dict]) -> None:
-    """As Markdown, for the README of this folder."""
-    columns = ["case", "shape", "mode", "ours_ms", "peer_ms", "peer/ours", "ours_gflops_per_s"]
-    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
-    for row in rows:
-        print("| " + " | ".join(str(row.get(column, "")) for column in columns) + " |")
 
 
 def main() -> None:
@@ -223,20 +182,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", default="", help="measure cases whose name has this word")
     options = parser.parse_args()
-    np.random.seed(0)
-    peer_device = "cuda" if torch and jax.devices()[0].platform == "gpu" else "cpu"
+    device = "cuda" if torch and jax.devices()[0].platform == "gpu" else "cpu"
     rows = []
-    for case in cases(peer_device):
+    for case in cases(device):
         if options.only in case.name:
             print(f"measuring {case.name} {case.shape}", flush=True)
-            rows += measure(case, options.repeats, peer_device)
-    print_table(rows)
-    if not options.only:
-        about = machine()
-        name = "".join(c if c.isalnum() else "_" for c in about["device"]).strip("_").lower()
-        path = Path(__file__).parent / "results" / f"{name}.json"
-        path.write_text(json.dumps({"machine": about, "ops": rows}, indent=1) + "\n")
-        print(f"written to {path}")
+            rows += measure(case, options.repeats, device)
+    if options.only:
+        print(markdown(rows))
+    else:
+        save("ops", rows)
 
 
 if __name__ == "__main__":

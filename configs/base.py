@@ -116,7 +116,8 @@ def _model() -> config_dict.ConfigDict:
         name="upernet",  # decoder
         encoder="resnet50",  # "resnet18", "resnet34", "resnet50" or "resnet101"
         width=64,  # channels of the first stage
-        downsample="none",  # filter ahead of strides: "none", "daf" or "blur"
+        # filter ahead of strides: "none", "daf", "flc", "blur3", "blur5", "blur7", "adaptive_blur"
+        downsample="none",
         mixer="none",  # in the blocks of stages 2 to 4: "none" or "freqmix"
         cutoff=config_dict.placeholder(float),  # cycles/pixel; None: each operator's own Nyquist
         band="symmetric",  # bins kept: "symmetric", or "reference" as published

@@ -1,7 +1,7 @@
 """Pixel losses: cross-entropy with an ignore label, and the loss of a whole model.
 
 Logits are channels-last; labels are class numbers, `IGNORE_LABEL` where a pixel must not count.
-Everything is computed in float32 whatever the dtype of the logits.
+Everything is computed in float32, or in float64 where the logits are.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ def cross_entropy(
     rows = jnp.broadcast_to(rows[:, None, None], label.shape)
     labeled = rows & (label != IGNORE_LABEL)
     safe = jnp.where(labeled, label, 0)
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), safe)
+    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    loss = optax.softmax_cross_entropy_with_integer_labels(wide, safe)
     if class_weights:
-        loss = loss * jnp.asarray(class_weights, jnp.float32)[safe]
+        loss = loss * jnp.asarray(class_weights, wide.dtype)[safe]
     count = jnp.sum(rows if average == "all" else labeled)
     return jnp.sum(jnp.where(labeled, loss, 0.0)) / jnp.maximum(count, 1)
 

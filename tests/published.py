@@ -31,7 +31,7 @@ _RENAMES = [
     (r"^classifier\.conv", "decode_head.conv_seg"),
     (r"^auxiliary\.mix", "auxiliary_head.convs.0"),
     (r"^auxiliary\.classifier\.conv", "auxiliary_head.conv_seg"),
-    (r"\.norm\b", ".bn"),
+    (r"(^|\.)norm$", r"\1bn"),
 ]
 
 

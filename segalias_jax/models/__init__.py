@@ -77,11 +77,11 @@ class ModelConfig:
         return cls(**config)
 
 
-def create_model(config: Mapping[str, Any], *, num_classes: int, rngs: nnx.Rngs) -> Segmenter:
+def create_model(config: Any, *, num_classes: int, rngs: nnx.Rngs) -> Segmenter:
     """Builds a freshly initialised model.
 
     Args:
-      config: section `model` of a recipe, or a plain dict; keys left out take the defaults of
+      config: section `model` of a recipe, or any mapping; keys left out take the defaults of
         `ModelConfig`.
       num_classes: number of classes.
       rngs: random streams "params" and "dropout".

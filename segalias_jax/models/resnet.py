@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -12,7 +13,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.layers import BatchNorm, Conv, ConvNormAct
 from segalias_jax.typing import Array, Float
 
-DOWNSAMPLE = ("none", "daf", "blur")
+DOWNSAMPLE = ("none", "daf", "flc", "blur3", "blur5", "blur7", "adaptive_blur")
 MIXERS = ("none", "freqmix")
 
 MakeMixer = Callable[[int], nnx.Module | None]
@@ -128,11 +129,12 @@ class ResNet(nnx.Module):
     Args:
       variant: "resnet18", "resnet34", "resnet50" or "resnet101".
       width: channels of the first stage's 3x3 convolutions; 64 in the published networks.
-      downsample: "none", "daf" or "blur" (3x3 binomial).
+      downsample: "none", "daf", "flc" (crops the spectrum, in place of the stage's stride),
+        "blur3", "blur5", "blur7" (binomial) or "adaptive_blur" (3x3, 8 groups).
       mixer: "none" or "freqmix".
       cutoff: of filter and mixer, in cycles per pixel; None takes each stage's own Nyquist
         frequency, from its equivalent sampling rate (3x3 kernel, stride 2, its channels).
-      band: "symmetric" or "reference", see `ops.low_pass`.
+      band: "symmetric", or "reference" for bands (and adaptive kernels) as published.
       gate: of FreqMix.
       reduction: of FreqMix.
       rngs: random streams.
@@ -173,29 +175,20 @@ class ResNet(nnx.Module):
         self.stem = _stem(width, rngs)
         filters, stages, in_channels = [], [], width
         for i, (depth, out_channels) in enumerate(zip(depths, self.channels, strict=True)):
-            stride = 1 if i == 0 else 2
-            stage_cutoff = cutoff or stage_nyquist_frequency(in_channels, out_channels)
-
-            def make_mixer(channels, cutoff=stage_cutoff, first=i == 0):
-                if first or mixer == "none":
-                    return None
-                return layers.FreqMix(
-                    channels, cutoff=cutoff, reduction=reduction, gate=gate, band=band, rngs=rngs
-                )
-
+            nyquist = stage_nyquist_frequency(in_channels, out_channels)
+            limit = {"cutoff": nyquist if cutoff is None else cutoff, "band": band}
+            make_mixer = _no_mixer
             if i > 0:
-                filters.append(_make_filter(downsample, stage_cutoff, band))
-            blocks = []
-            for j in range(depth):
-                planes = out_channels // block.expansion
+                filters.append(_make_filter(downsample, in_channels, rngs=rngs, **limit))
+                if mixer == "freqmix":
+                    options = {"gate": gate, "reduction": reduction, "rngs": rngs} | limit
+                    make_mixer = functools.partial(layers.FreqMix, **options)
+            strided = i > 0 and downsample != "flc"
+            planes, stride = out_channels // block.expansion, 2 if strided else 1
+            blocks = [block(in_channels, planes, stride=stride, make_mixer=make_mixer, rngs=rngs)]
+            for _ in range(1, depth):
                 blocks.append(
-                    block(
-                        in_channels if j == 0 else out_channels,
-                        planes,
-                        stride=stride if j == 0 else 1,
-                        make_mixer=make_mixer,
-                        rngs=rngs,
-                    )
+                    block(out_channels, planes, stride=1, make_mixer=make_mixer, rngs=rngs)
                 )
             stages.append(nnx.List(blocks))
             in_channels = out_channels
@@ -209,7 +202,8 @@ class ResNet(nnx.Module):
         features = []
         for i, stage in enumerate(self.stages):
             with jax.named_scope(f"stage{i + 1}"):
-                x = self.filters[i - 1](x) if i > 0 and self.filters[i - 1] is not None else x
+                if i > 0 and self.filters[i - 1] is not None:
+                    x = self.filters[i - 1](x)
                 for block in stage:
                     x = block(x)
             features.append(x)
@@ -237,11 +231,22 @@ def _stem(width: int, rngs: nnx.Rngs) -> nnx.List:
     )
 
 
-def _make_filter(name: str, cutoff: float, band: str) -> nnx.Module | None:
+def _no_mixer(channels: int) -> None:
+    return None
+
+
+def _make_filter(
+    name: str, channels: int, *, cutoff: float, band: str, rngs: nnx.Rngs
+) -> nnx.Module | None:
     if name == "none":
         return None
-    if name == "blur":
-        return layers.BlurPool(3)
+    if name == "flc":
+        return layers.FrequencyLowCut(2, band=band)
+    if name == "adaptive_blur":
+        softmax = "all" if band == "reference" else "group"
+        return layers.AdaptiveBlur(channels, softmax=softmax, rngs=rngs)
+    if name.startswith("blur"):
+        return layers.BlurPool(int(name.removeprefix("blur")))
     return layers.DeAliasingFilter(cutoff, band=band)
 
 

@@ -1,18 +1,24 @@
 """Pure functions on arrays: frequencies, resampling, convolutions and label maps."""
 
 from segalias_jax.ops.axis import apply_along_axis
-from segalias_jax.ops.blur import binomial_blur
-from segalias_jax.ops.conv import conv2d
-from segalias_jax.ops.fourier import (
-    aliasing_score,
+from segalias_jax.ops.bands import (
     band_bounds,
     band_kernel,
     check_band,
     equivalent_sampling_rate,
-    low_pass,
     nyquist_frequency,
+)
+from segalias_jax.ops.blur import binomial_blur
+from segalias_jax.ops.conv import conv2d
+from segalias_jax.ops.fourier import (
+    aliasing_score,
+    choose_method,
+    frequency_low_cut,
+    low_pass,
+    soft_low_pass,
     split_bands,
 )
+from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_image
 from segalias_jax.ops.resample import adaptive_avg_pool, max_pool, resize_bilinear
 
@@ -25,13 +31,19 @@ __all__ = [
     "band_bounds",
     "band_kernel",
     "binomial_blur",
+    "boundary_band",
     "check_band",
+    "choose_method",
     "conv2d",
+    "dilate",
     "equivalent_sampling_rate",
+    "frequency_low_cut",
+    "label_boundary",
     "low_pass",
     "max_pool",
     "normalize_image",
     "nyquist_frequency",
     "resize_bilinear",
+    "soft_low_pass",
     "split_bands",
 ]

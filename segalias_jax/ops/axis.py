@@ -14,7 +14,7 @@ import numpy as np
 from segalias_jax.typing import Array
 
 
-def apply_along_axis(x: Array, matrix: np.ndarray, axis: int) -> Array:
+def apply_along_axis(x: Array, matrix: Array | np.ndarray, axis: int) -> Array:
     """Multiplies every line of `x` along `axis` by `matrix`.
 
     y[..., i, ...] = sum_j matrix[i, j] x[..., j, ...]

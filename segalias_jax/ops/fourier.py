@@ -1,4 +1,4 @@
-"""Frequencies of sampled signals: sampling rates, bands, the low pass and the aliasing score.
+"""Filters in the frequency domain, as matrix products or transforms, and the aliasing score.
 
 Frequencies are in cycles per pixel, so 0.5 is the Nyquist limit of the pixel grid itself. Bands
 are square: a bin (u, v) is inside when both |u| and |v| are at most the cutoff.
@@ -6,139 +6,24 @@ are square: a bin (u, v) is inside when both |u| and |v| are at most the cutoff.
 
 from __future__ import annotations
 
-import functools
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.shard_alike import shard_alike
 
 from segalias_jax.errors import InputError
 from segalias_jax.ops.axis import apply_along_axis
+from segalias_jax.ops.bands import (
+    band_bounds,
+    band_matrix,
+    check_band,
+    half_plane_mask,
+    odd_factors,
+    resampling_matrix,
+)
 from segalias_jax.typing import Array, Float
 
-BANDS = ("symmetric", "reference")
 METHODS = ("auto", "matmul", "fft")
-
-
-def equivalent_sampling_rate(
-    kernel_size: int, stride: int, in_channels: int, out_channels: int
-) -> float:
-    """Samples per pixel and axis that a downsampling operator really takes.
-
-    ESR = min(K, sqrt(C_out / C_in)) / s
-
-    A strided operator that widens its channels keeps more samples than its stride says: a 2x2
-    stride-2 operator with four times the channels can keep everything.
-
-    Args:
-      kernel_size: side length K of the operator's kernel, in pixels.
-      stride: s, in pixels.
-      in_channels: C_in.
-      out_channels: C_out.
-
-    Returns:
-      The equivalent sampling rate, in samples per pixel.
-
-    Raises:
-      InputError: an argument is not positive.
-
-    Example:
-      >>> round(equivalent_sampling_rate(3, 2, 256, 512), 4)
-      0.7071
-
-    Reference:
-      Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024.
-    """
-    given = dict(
-        kernel_size=kernel_size, stride=stride, in_channels=in_channels, out_channels=out_channels
-    )
-    for name, value in given.items():
-        if value <= 0:
-            raise InputError(f"{name} is {value}, but must be positive")
-    return min(kernel_size, math.sqrt(out_channels / in_channels)) / stride
-
-
-def nyquist_frequency(esr: float) -> float:
-    """Highest frequency that an equivalent sampling rate can carry, in cycles per pixel.
-
-    f = min(ESR, 1) / 2: above it frequencies fold onto lower ones. The pixel grid itself carries
-    nothing above 0.5.
-
-    Args:
-      esr: equivalent sampling rate, in samples per pixel.
-
-    Returns:
-      The Nyquist frequency, in (0, 0.5].
-
-    Raises:
-      InputError: `esr` is not positive.
-
-    Example:
-      >>> nyquist_frequency(equivalent_sampling_rate(1, 2, 64, 64))
-      0.25
-
-    Reference:
-      Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024.
-    """
-    if esr <= 0:
-        raise InputError(f"esr is {esr}, but must be positive")
-    return min(esr, 1.0) / 2
-
-
-def band_bounds(length: int, cutoff: float, *, band: str = "symmetric") -> tuple[int, int]:
-    """First kept frequency bin of an axis, and the one after the last.
-
-    "symmetric": all integers k with |k| <= cutoff * length. "reference": the bounds of the
-    published code, round(n/2 - n f) - n//2 and round(n/2 + n f) - n//2 with halves rounded to
-    even, which keep one negative bin more than positive ones on most even lengths.
-
-    Args:
-      length: number n of samples along the axis.
-      cutoff: f, in cycles per pixel, in (0, 0.5].
-      band: "symmetric" or "reference".
-
-    Returns:
-      `(first, last + 1)`, bins counted from zero frequency, within [-(n//2), n - n//2].
-
-    Raises:
-      InputError: `cutoff` outside (0, 0.5], or an unknown band.
-
-    Example:
-      >>> band_bounds(128, 0.35), band_bounds(128, 0.35, band="reference")
-      ((-44, 45), (-45, 45))
-
-    Reference:
-      Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024 (DAF).
-    """
-    check_band(cutoff, band)
-    lowest, end = -(length // 2), length - length // 2
-    if band == "reference":
-        # Double precision and rounding half to even, both as published: float32 moves bounds.
-        middle, reach = length / 2, length * float(cutoff)
-        return round(middle - reach) + lowest, round(middle + reach) + lowest
-    # The small term keeps a product like 0.35 * 20 from falling just below its integer.
-    highest = math.floor(length * float(cutoff) + 1e-9)
-    return max(-highest, lowest), min(highest + 1, end)
-
-
-def check_band(cutoff: float, band: str = "symmetric") -> None:
-    """Raises `InputError` unless a band of this cutoff and name exists.
-
-    Args:
-      cutoff: must lie in (0, 0.5] cycles per pixel.
-      band: must be "symmetric" or "reference".
-
-    Raises:
-      InputError: one of them is not so.
-
-    Example:
-      >>> check_band(0.35, "reference")
-    """
-    if not 0 < cutoff <= 0.5:
-        raise InputError(f"cutoff is {cutoff}, but must lie in (0, 0.5] cycles per pixel")
-    if band not in BANDS:
-        raise InputError(f"band is {band!r}; choose one of {', '.join(BANDS)}")
 
 
 def low_pass(
@@ -225,6 +110,104 @@ def split_bands(
     return low, x - low
 
 
+def soft_low_pass(
+    x: Float[Array, ...],
+    cutoff: Float[Array, ""] | float,
+    *,
+    width: float,
+    axes: tuple[int, ...] = (-3, -2),
+) -> Float[Array, ...]:
+    """Low pass with a smooth edge, differentiable in its cutoff.
+
+    y = Re F^-1( M_h M_w . F(x) ),  M(k) = s((f n - |k|) / width + 1/2) on an axis of n samples,
+    s(t) = 3 t^2 - 2 t^3 clipped to [0, 1]. The gain is 1/2 at the cutoff f; with width 0 it is
+    the exact symmetric band of `low_pass`. An edge narrower than a bin can lie between two bins,
+    where the cutoff has no gradient.
+
+    Args:
+      x: real signal, of any floating type and any leading axes.
+      cutoff: f, in cycles per pixel; may be traced. Beyond (0, 0.5] the mask saturates.
+      width: of the edge, in bins.
+      axes: axes to filter.
+
+    Returns:
+      Array of the shape and type of `x`.
+
+    Example:
+      >>> slope = jax.grad(lambda f: soft_low_pass(jnp.eye(8)[..., None], f, width=2.0)[0, 0, 0])
+      >>> bool(slope(0.3) > 0)
+      True
+    """
+    for axis in reversed(axes):
+        n = x.shape[axis]
+        bins = np.abs(np.fft.fftfreq(n, 1 / n))
+        distance = cutoff * n - bins
+        if width == 0:
+            mask = (distance >= -1e-6 * n).astype(jnp.float32)
+        else:
+            t = jnp.clip(distance / width + 0.5, 0, 1)
+            mask = t * t * (3 - 2 * t)
+        t = np.arange(n)
+        table = jnp.asarray(np.cos(2 * np.pi * np.outer(t, t) / n) / n, mask.dtype)
+        kernel = jnp.matmul(table, mask, precision=jax.lax.Precision.HIGHEST)
+        x = apply_along_axis(x, kernel[(t[:, None] - t) % n], axis)
+    return x
+
+
+def frequency_low_cut(
+    x: Float[Array, ...],
+    stride: int = 2,
+    *,
+    axes: tuple[int, ...] = (-3, -2),
+    band: str = "symmetric",
+) -> Float[Array, ...]:
+    """Downsamples by cutting the low frequencies out of the spectrum: nothing can alias.
+
+    y = Re F_m^-1( crop( F_n(x) ) )
+
+    "symmetric": m = ceil(n / stride) samples, the bins |k| < m / 2 that they can tell apart, and a
+    constant stays what it is. "reference": the published bounds at cutoff 1 / (2 stride), as many
+    samples as bins, and the published gain n / m along each axis, 4 for halved images.
+
+    Args:
+      x: real signal, of any floating type and any leading axes.
+      stride: pixels of `x` per pixel of the result.
+      axes: one or two axes to downsample.
+      band: "symmetric" or "reference".
+
+    Returns:
+      Array like `x`, shorter along `axes`.
+
+    Raises:
+      InputError: `stride` below 1, an unknown band, or not one or two axes.
+
+    Example:
+      >>> frequency_low_cut(jnp.ones((9, 8, 1)))[..., 0].shape
+      (5, 4)
+
+    Reference:
+      Grabinski et al., "FrequencyLowCut Pooling", ECCV 2022.
+    """
+    if stride < 1:
+        raise InputError(f"stride is {stride}, but must be at least 1")
+    axes = _checked_axes(x, axes)
+    check_band(0.5 / stride, band)
+    matrices, odd = [], []
+    for axis in axes:
+        n = x.shape[axis]
+        if band == "reference":
+            start, stop = band_bounds(n, 0.5 / stride, band=band)
+            m = stop - start
+            gain = n / m
+        else:
+            m, gain = -(-n // stride), 1.0
+            start, stop = -((m - 1) // 2), (m - 1) // 2 + 1
+        matrices.append(gain * resampling_matrix(n, m, start, stop))
+        left, right = odd_factors(n, start, stop, m)
+        odd.append((gain * left, right))
+    return _separable(x, matrices, odd, axes)
+
+
 def aliasing_score(
     x: Float[Array, ...],
     cutoff: float,
@@ -298,7 +281,8 @@ def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
         raise InputError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
     if method != "auto":
         return method
-    if x.dtype.itemsize < 4:
+    # A 16-bit transform does not exist, and that of a sharded array gathers all of it.
+    if x.dtype.itemsize < 4 or jax.device_count() > 1:
         return "matmul"
     longest = max(x.shape[axis] for axis in axes)
     return "matmul" if longest <= MATMUL_UP_TO.get(jax.default_backend(), 1024) else "fft"
@@ -314,53 +298,29 @@ def _checked_axes(x: Array, axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axis % x.ndim for axis in axes)
 
 
-@functools.lru_cache(maxsize=256)
-def band_kernel(length: int, start: int, stop: int) -> np.ndarray:
-    """Impulse response of a band on a ring: complex128 `[length]`, (1/n) sum_k e^{2 pi i k t / n}.
-
-    Example:
-      >>> band_kernel(4, -2, 2).real.tolist()
-      [1.0, 0.0, 0.0, 0.0]
-    """
-    mask = np.zeros(length)
-    mask[np.arange(start, stop) % length] = 1
-    kernel = np.fft.ifft(mask)
-    kernel.setflags(write=False)
-    return kernel
-
-
-@functools.lru_cache(maxsize=256)
-def _circulant(length: int, start: int, stop: int) -> np.ndarray:
-    """The real part of the band operator as a matrix, float64 `[n, n]`."""
-    t = np.arange(length)
-    return band_kernel(length, start, stop).real[(t[:, None] - t) % length]
-
-
 def _low_pass_matmul(x: Array, bounds: tuple[tuple[int, int], ...], axes: tuple[int, ...]) -> Array:
-    # The second image axis first: its product stays local when the first one is sharded.
+    lengths = [x.shape[axis] for axis in axes]
+    matrices = [band_matrix(n, *bound) for n, bound in zip(lengths, bounds, strict=True)]
+    odd = [odd_factors(n, *bound) for n, bound in zip(lengths, bounds, strict=True)]
+    return _separable(x, matrices, odd, axes)
+
+
+def _separable(x: Array, matrices: list, odd: list, axes: tuple[int, ...]) -> Array:
+    """Real part of a separable complex operator: C_h x C_w^T - S_h x S_w^T."""
     y = x
-    for (start, stop), axis in reversed(tuple(zip(bounds, axes, strict=True))):
-        if stop - start < x.shape[axis]:
-            y = apply_along_axis(y, _circulant(x.shape[axis], start, stop), axis)
-    odd = [_odd_factors(x.shape[a], *b) for a, b in zip(axes, bounds, strict=True)]
+    # The second image axis first: its product stays local when the first one is sharded.
+    for matrix, axis in reversed(tuple(zip(matrices, axes, strict=True))):
+        y = _sharded_like(y, apply_along_axis(y, matrix, axis))
     if len(axes) == 2 and all(left.size for left, _ in odd):
         y = y - _odd_part(x, odd, axes)
     return y
 
 
-@functools.lru_cache(maxsize=256)
-def _odd_factors(length: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """Low-rank factors of S = Im(band operator): S = left @ right, left `[n, 2k]`.
-
-    Pairs of bins +k and -k cancel in S, so only the k bins without their mirror image remain:
-    one at most for the published bounds, none for the symmetric band.
-    """
-    kept = set(np.arange(start, stop) % length)
-    alone = [k for k in sorted(kept) if (-k) % length not in kept]
-    angle = 2 * np.pi * np.outer(np.arange(length), alone) / length
-    sin, cos = np.sin(angle), np.cos(angle)
-    left = np.concatenate([sin, -cos], 1) / length
-    return left, np.concatenate([cos, sin], 1).T
+def _sharded_like(x: Array, y: Array) -> Array:
+    """Keeps y distributed as x: the partitioner would replicate a sum over a sharded axis."""
+    if jax.device_count() == 1 or x.shape != y.shape:
+        return y
+    return shard_alike(x, y)[1]
 
 
 def _odd_part(x: Array, factors: list, axes: tuple[int, ...]) -> Array:
@@ -373,7 +333,7 @@ def _odd_part(x: Array, factors: list, axes: tuple[int, ...]) -> Array:
 
 def _low_pass_fft(x: Array, bounds: tuple[tuple[int, int], ...], axes: tuple[int, ...]) -> Array:
     lengths = tuple(x.shape[axis] for axis in axes)
-    mask = jnp.asarray(_half_plane_mask(lengths, bounds))
+    mask = jnp.asarray(half_plane_mask(lengths, bounds))
     shape = [1] * x.ndim
     for axis, size in zip(axes, mask.shape, strict=True):
         shape[axis] = size
@@ -384,22 +344,3 @@ def _low_pass_fft(x: Array, bounds: tuple[tuple[int, int], ...], axes: tuple[int
     spectrum = jnp.fft.rfftn(computed, axes=axes)
     spectrum = spectrum * mask.reshape(shape).astype(computed.dtype)
     return jnp.fft.irfftn(spectrum, s=lengths, axes=axes).astype(x.dtype)
-
-
-@functools.lru_cache(maxsize=64)
-def _half_plane_mask(lengths: tuple[int, ...], bounds: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """The mask (M(k) + M(-k)) / 2 on the bins of a real transform, float64.
-
-    Keeping the real part after a lopsided mask is the same as this symmetrised mask, and a real
-    transform needs only its half with non-negative frequencies of the last axis.
-    """
-    masks = []
-    for length, (start, stop) in zip(lengths, bounds, strict=True):
-        mask = np.zeros(length)
-        mask[np.arange(start, stop) % length] = 1
-        masks.append(mask)
-    full = functools.reduce(np.multiply.outer, masks)
-    mirrored = full
-    for axis, length in enumerate(lengths):
-        mirrored = np.take(mirrored, -np.arange(length) % length, axis)
-    return ((full + mirrored) / 2)[..., : lengths[-1] // 2 + 1]

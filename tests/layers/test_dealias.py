@@ -1,7 +1,9 @@
 """The filters as layers."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import published
 import pytest
 from flax import nnx
 
@@ -45,3 +47,132 @@ def test_linen_users_can_wrap_it():
     x = jax.random.normal(jax.random.key(0), (1, 8, 8, 2))
     y, _ = Model().init_with_output(jax.random.key(0), x)
     np.testing.assert_allclose(y, ops.low_pass(x, 0.25), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["c16_g4_k5", "c32_g8_k3", "c64_g8_k3"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("case", ["n1_16x16", "n2_17x23"])
+def test_published_adaptive_blur(golden, assert_recorded, name, stride, case):
+    z = golden(f"c_adablur_{name}")
+    channels, groups, kernel_size = (int(word[1:]) for word in name.split("_"))
+    with jax.enable_x64(True):
+        blur = layers.AdaptiveBlur(
+            channels,
+            kernel_size=kernel_size,
+            groups=groups,
+            stride=stride,
+            softmax="all",
+            rngs=nnx.Rngs(0),
+        )
+        published.load_published(blur, lambda key, _: z[f"w.{key}"], np.float64)
+        x = jnp.asarray(np.moveaxis(z[f"x_{case}"], 1, -1), jnp.float64)
+        cotangent = np.moveaxis(z[f"ct_eval_{case}_s{stride}"], 1, -1)
+
+        @nnx.jit
+        def run(blur, x, cotangent):
+            blur.eval()
+            y, pullback = jax.vjp(blur, x)
+            gradient = pullback(cotangent)[0]
+            blur.train()
+            return y, gradient, blur(x)
+
+        y, gradient, trained = run(blur, x, jnp.asarray(cotangent, jnp.float64))
+    for ours, recorded in ((y, "y_eval"), (gradient, "gx_eval"), (trained, "y_train")):
+        # Recorded in float32, with errors up to 1e-6 of the largest value.
+        recorded = z[f"{recorded}_{case}_s{stride}"]
+        assert_recorded(np.moveaxis(np.asarray(ours), -1, 1), recorded, 5e-6)
+
+
+def test_adaptive_blur_by_group_keeps_constants():
+    x = jnp.full((2, 7, 9, 12), 3.0)
+    blur = layers.AdaptiveBlur(12, groups=3, rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(blur(x), 3.0, rtol=1e-6)
+    noise = jax.random.normal(jax.random.key(0), (2, 7, 9, 12))
+    changed = noise.at[1].set(0.0)
+    blur.eval()
+    np.testing.assert_array_equal(blur(noise)[0], blur(changed)[0])
+
+
+@pytest.mark.parametrize("size", ["16x16", "32x48", "64x20"])
+def test_published_low_cut(golden, assert_recorded, size):
+    z = golden("a_flc_pooling")
+    x = jnp.asarray(np.moveaxis(z[f"ds_x_{size}"], 1, -1))
+    y, pullback = jax.vjp(layers.FrequencyLowCut(2, band="reference"), x)
+    gradient = pullback(jnp.asarray(np.moveaxis(z[f"ds_ct_{size}"], 1, -1)))[0]
+    assert_recorded(np.moveaxis(y, -1, 1), z[f"ds_y_{size}"], 1e-6)
+    assert_recorded(np.moveaxis(gradient, -1, 1), z[f"ds_gx_{size}"], 1e-6)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 7), (1, 2)], ids=str)
+def test_low_cut_halves_and_keeps_what_fits(size):
+    height, width = size
+    x = jnp.full((1, height, width, 2), 3.0)
+    y = layers.FrequencyLowCut(2)(x)
+    assert y.shape == (1, -(-height // 2), -(-width // 2), 2)
+    np.testing.assert_allclose(y, 3.0, rtol=1e-5)
+
+
+def test_low_cut_is_low_pass_then_stride():
+    """Of a signal within the band, cropping the spectrum is reading every second pixel."""
+    x = jax.random.normal(jax.random.key(0), (1, 16, 16, 3))
+    smooth = ops.low_pass(x, 0.2)
+    np.testing.assert_allclose(layers.FrequencyLowCut(2)(smooth), smooth[:, ::2, ::2], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(16, 20), (13, 9)], ids=str)
+def test_learnable_cutoff_of_no_width_is_the_exact_band(size):
+    x = jax.random.normal(jax.random.key(0), (2, *size, 3))
+    for cutoff in (0.2, 0.25, 0.35, 0.5):
+        exact = layers.DeAliasingFilter(cutoff)(x)
+        layer = layers.DeAliasingFilter(cutoff, learnable=True, width=0.0)
+        np.testing.assert_allclose(layer(x), exact, atol=2e-6)
+
+
+@pytest.mark.parametrize("width", [1.0, 3.0])
+@pytest.mark.parametrize("cutoff", [0.23, 0.35])
+def test_gradient_of_the_cutoff(width, cutoff):
+    with jax.enable_x64(True):
+        x = jax.random.normal(jax.random.key(0), (1, 16, 23, 2), jnp.float64)
+
+        @jax.jit
+        def loss(cutoff):
+            return jnp.sum(jnp.sin(ops.soft_low_pass(x, cutoff, width=width)))
+
+        numeric = (loss(cutoff + 1e-6) - loss(cutoff - 1e-6)) / 2e-6
+        gradient = jax.grad(loss)(cutoff)
+        assert abs(gradient) > 1e-3
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-7)
+
+
+def test_cutoff_learns_what_a_task_needs():
+    """Asked for the low frequencies of an image, it finds the cutoff they were made with."""
+    x = jax.random.normal(jax.random.key(0), (1, 32, 32, 4))
+    wanted = ops.low_pass(x, 0.3)
+    layer = layers.DeAliasingFilter(0.2, learnable=True, width=4.0)
+
+    @nnx.jit
+    def step(layer):
+        gradient = nnx.grad(lambda layer: jnp.mean((layer(x) - wanted) ** 2))(layer)
+        layer.cutoff[...] -= 0.05 * gradient.cutoff[...]
+
+    for _ in range(100):
+        step(layer)
+    np.testing.assert_allclose(layer.cutoff[...], 0.3, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "make,message",
+    [
+        (lambda r: layers.DeAliasingFilter(0.3, band="round"), "band is 'round'"),
+        (lambda r: layers.DeAliasingFilter(0.3, learnable=True, method="fft"), "a learnable"),
+        (lambda r: layers.DeAliasingFilter(0.3, learnable=True, width=-1.0), "width is -1.0"),
+        (lambda r: layers.FrequencyLowCut(0), "stride is 0"),
+        (lambda r: layers.AdaptiveBlur(8, kernel_size=2, rngs=r), "kernel_size is 2"),
+        (lambda r: layers.AdaptiveBlur(8, groups=3, rngs=r), "groups is 3"),
+        (lambda r: layers.AdaptiveBlur(8, softmax="none", rngs=r), "softmax is 'none'"),
+        (lambda r: layers.AdaptiveBlur(8, rngs=r)(jnp.ones((1, 1, 4, 8))), "has 1x4"),
+    ],
+)
+def test_wrong_arguments(make, message):
+    with pytest.raises(InputError, match=message):
+        make(nnx.Rngs(0))

@@ -78,7 +78,9 @@ def test_options_change_the_network():
     options = {
         "baseline": {},
         "daf": {"downsample": "daf"},
-        "blur": {"downsample": "blur"},
+        "blur": {"downsample": "blur3"},
+        "flc": {"downsample": "flc"},
+        "adaptive": {"downsample": "adaptive_blur"},
         "cutoff": {"downsample": "daf", "cutoff": 0.2},
         "band": {"downsample": "daf", "cutoff": 0.2, "band": "reference"},
         "freqmix": {"mixer": "freqmix"},
@@ -130,7 +132,7 @@ def test_dropout_only_in_training():
     [
         ({"name": "upernett"}, "model.name is 'upernett'; choose one of upernet"),
         ({"encoder": "resnet19"}, "model.encoder is 'resnet19'; choose one of resnet101"),
-        ({"downsample": "fft"}, "downsample is 'fft'; choose one of none, daf, blur"),
+        ({"downsample": "fft"}, "downsample is 'fft'; choose one of none, daf, flc"),
         ({"mixer": "cbam"}, "mixer is 'cbam'; choose one of none, freqmix"),
         ({"mixer": "freqmix", "gate": "adafreq"}, "gate is 'adafreq'; choose one of energy"),
         ({"downsample": "daf", "band": "round"}, "band is 'round'; choose one of symmetric"),

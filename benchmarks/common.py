@@ -1,0 +1,71 @@
+"""What all benchmarks share: timing in turn, the machine's name, tables and result files."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def medians(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Milliseconds of each call, the calls taken in turn so that they share the machine's moods."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
+    device = jax.devices()[0]
+    return {
+        "device": processor() if device.platform == "cpu" else device.device_kind,
+        "platform": device.platform,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "torch": torch.__version__ if torch else "not installed",
+    }
+
+
+def processor() -> str:
+    """Name of the processor and number of its logical cores."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.machine()
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table with a column for every key."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(str(row.get(c, "")) for c in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def save(section: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints the table and puts the rows into this device's result file, beside other sections."""
+    print(markdown(rows))
+    about = machine()
+    name = "".join(c if c.isalnum() else "_" for c in about["device"]).strip("_").lower()
+    path = RESULTS / f"{name}.json"
+    content = json.loads(path.read_text()) if path.exists() else {}
+    content[section] = {"machine": about, "rows": list(rows)}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"written to {path}")

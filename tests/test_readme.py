@@ -1,0 +1,81 @@
+"""What the README says: its commands exist, and its numbers are those of the result files."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from segalias_jax.training import cli
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = [
+    line.removesuffix("\\").strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip() and not line.startswith("#")
+]
+
+
+def test_first_screen():
+    """One sentence, one picture, two commands, one table."""
+    first = README[: README.index("\n## ")]
+    assert first.startswith("# segalias_jax\n")
+    assert len(re.findall(r"!\[", first)) == 1
+    assert len(re.findall(r"^\|[-:| ]+\|$", first, re.M)) == 1
+    assert re.findall(r"^make \w+", first, re.M) == ["make quickstart", "make test"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_exists(command):
+    words = shlex.split(command, comments=True)
+    if words[0] == "make":
+        targets = (REPOSITORY / "Makefile").read_text()
+        assert re.search(rf"^{words[1]}:", targets, re.M), command
+    elif words[0] == "python":
+        script = REPOSITORY / words[1]
+        assert script.is_file(), command
+        if script.name in ("train.py", "eval.py"):
+            check_flags(words[1:])
+    else:
+        assert words[0] in ("pip", "git", "cd"), f"no check for {command}"
+
+
+def check_flags(argv):
+    default = REPOSITORY / "configs" / "quickstart.py"
+    argv = [word.replace("configs/", f"{REPOSITORY}/configs/") for word in argv]
+    config, workdir = cli.parse(argv, default_recipe=default, values=flags.FlagValues())
+    assert config.is_locked and workdir
+
+
+@pytest.mark.parametrize("picture", re.findall(r"!\[[^]]*\]\(([^)]+)\)", README))
+def test_picture_exists(picture):
+    assert (REPOSITORY / picture).is_file()
+
+
+@pytest.mark.parametrize("link", re.findall(r"(?<!!)\[[^]]+\]\((?!http)([^)#]+)", README))
+def test_link_leads_somewhere(link):
+    assert (REPOSITORY / link).exists()
+
+
+def test_numbers_are_the_measured_ones():
+    """Every row of the score table names its result file."""
+    rows = re.findall(r"^\| `configs/(\S+)` .*?\]\((\S+?\.json)\)\) \|(.*)\|$", README, re.M)
+    assert rows, "no score rows"
+    for recipe, path, cells in rows:
+        result = json.loads((REPOSITORY / path).read_text())
+        name = recipe.replace(".py", "")
+        assert result["settings"]["recipe"].startswith(name.split(":")[0])
+        if ":" in name:
+            assert result["settings"]["recipe"] == name
+        told = [float(cell) for cell in cells.split("|") if re.fullmatch(r" *[\d.]+ *", cell)]
+        keys = ("mIoU", "BIoU", "BAcc", "FErr", "MErr", "DErr")
+        assert told == [round(100 * result["summary"][key], 1) for key in keys]
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.S))
+def test_python_runs(code):
+    exec(compile(code, "README.md", "exec"), {})
