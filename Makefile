@@ -27,8 +27,10 @@ lint: $(DEV)  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(DEV)  ## measure the operators on this machine
+bench: $(DEV)  ## measure operators and networks on this machine, beside PyTorch
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[torch]'
 	$(BIN)/python benchmarks/ops.py
+	$(BIN)/python benchmarks/network.py
 
 clean:  ## remove what the targets made, but no run
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

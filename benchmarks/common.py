@@ -18,6 +18,8 @@ except ImportError:
     torch = None
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent / "README.md"
+MARKER = "<!-- measured -->"
 
 
 def medians(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
@@ -68,4 +70,17 @@ def save(section: str, rows: Sequence[Mapping[str, Any]]) -> None:
     content = json.loads(path.read_text()) if path.exists() else {}
     content[section] = {"machine": about, "rows": list(rows)}
     path.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"written to {path}")
+    write_tables()
+    print(f"written to {path} and {README}")
+
+
+def write_tables() -> None:
+    """Puts the tables of all result files behind the marker in this folder's README."""
+    parts = [README.read_text().split(MARKER)[0] + MARKER]
+    for path in sorted(RESULTS.glob("*.json")):
+        for section, result in json.loads(path.read_text()).items():
+            if not isinstance(result, dict) or "rows" not in result:
+                continue
+            about = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
+            parts.append(f"## {section}\n\n{about}\n\n{markdown(result['rows'])}")
+    README.write_text("\n\n".join(parts) + "\n")

@@ -40,18 +40,23 @@ def low_pass_operations(shape: tuple[int, int, int, int]) -> float:
     return 2.0 * b * h * w * c * (h + w)
 
 
-def peer_low_pass(x, cutoff=0.35):
-    """The textbook form in PyTorch, NCHW: shifted spectrum, mask, back, real part."""
+def shifted_spectrum(x, cutoff):
+    """Spectrum with zero frequency in the middle, and the published mask for it, NCHW."""
     h, w = x.shape[-2:]
-    spectrum = torch.fft.fftshift(torch.fft.fft2(x), dim=(-2, -1))
     mask = torch.zeros(h, w, device=x.device)
     rows = slice(round(h / 2 - h * cutoff), round(h / 2 + h * cutoff))
     mask[rows, round(w / 2 - w * cutoff) : round(w / 2 + w * cutoff)] = 1
+    return torch.fft.fftshift(torch.fft.fft2(x), dim=(-2, -1)), mask
+
+
+def peer_low_pass(x, cutoff=0.35):
+    """The textbook form in PyTorch: shifted spectrum, mask, back, real part."""
+    spectrum, mask = shifted_spectrum(x, cutoff)
     return torch.fft.ifft2(torch.fft.ifftshift(spectrum * mask, dim=(-2, -1))).real
 
 
 def make_peer_freqmix(channels: int, device: str):
-    """FreqMix in PyTorch: bands and channel gates by way of the spectrum."""
+    """The published FreqMix in PyTorch: bands and channel gates by way of one spectrum."""
     generator = torch.Generator().manual_seed(0)
 
     def weight(*shape):
@@ -62,24 +67,27 @@ def make_peer_freqmix(channels: int, device: str):
     spatial = weight(2, channels, 3, 3)
     gates = [(weight(hidden, channels, 1, 1), weight(channels, hidden, 1, 1)) for _ in range(2)]
 
-    def gate(band, pair):
-        spectrum = torch.fft.fft2(band, norm="ortho")
-        statistic = spectrum.abs().mean((-2, -1), keepdim=True)
-        hidden = torch.relu(torch.nn.functional.conv2d(statistic, pair[0]))
-        return torch.sigmoid(torch.nn.functional.conv2d(hidden, pair[1]))
+    def gate(spectrum, pair):
+        parts = []
+        for part in (spectrum.real, spectrum.imag):
+            statistic = part.mean((-2, -1), keepdim=True)
+            hidden = torch.relu(torch.nn.functional.conv2d(statistic, pair[0]))
+            parts.append(torch.sigmoid(torch.nn.functional.conv2d(hidden, pair[1])))
+        return (parts[0] ** 2 + parts[1] ** 2 + 1e-8).sqrt()
 
     def freqmix(x):
         weights = torch.sigmoid(torch.nn.functional.conv2d(x, spatial, padding=1))
-        low = peer_low_pass(x)
-        high = x - low
-        y = low * weights[:, :1] * gate(low, gates[0])
-        return y + high * weights[:, 1:] * gate(high, gates[1])
+        spectrum, mask = shifted_spectrum(x, 0.35)
+        kept = spectrum * mask
+        low = torch.fft.ifft2(torch.fft.ifftshift(kept, dim=(-2, -1))).real
+        y = low * weights[:, :1] * gate(kept, gates[0])
+        return y + (x - low) * weights[:, 1:] * gate(spectrum - kept, gates[1])
 
     return freqmix
 
 
-def our_freqmix(channels: int):
-    graph, state = nnx.split(layers.FreqMix(channels, rngs=nnx.Rngs(0)))
+def our_freqmix(channels: int, **options):
+    graph, state = nnx.split(layers.FreqMix(channels, rngs=nnx.Rngs(0), **options))
     return lambda x, state=state: nnx.merge(graph, state)(x)
 
 
@@ -105,6 +113,8 @@ def cases(peer_device: str) -> list[Case]:
     for shape in [(8, 96, 96, 128), (8, 48, 48, 256)]:
         peer = make_peer_freqmix(shape[-1], peer_device) if torch else None
         found.append(Case("FreqMix", shape, our_freqmix(shape[-1]), peer))
+        published = our_freqmix(shape[-1], gate="corner", band="reference")
+        found.append(Case("FreqMix, published gate and band", shape, published, peer))
     shape = (8, 96, 96, 128)
     found.append(Case("blur 3x3", shape, lambda x: ops.binomial_blur(x, 3), None))
     found.append(Case("aliasing score", shape, lambda x: ops.aliasing_score(x, 0.35), None))

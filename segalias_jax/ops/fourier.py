@@ -284,12 +284,16 @@ def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
     # A 16-bit transform does not exist, and that of a sharded array gathers all of it.
     if x.dtype.itemsize < 4 or jax.device_count() > 1:
         return "matmul"
-    longest = max(x.shape[axis] for axis in axes)
-    return "matmul" if longest <= MATMUL_UP_TO.get(jax.default_backend(), 1024) else "fft"
+    total = sum(x.shape[axis] for axis in axes)
+    return "matmul" if total <= MATMUL_UP_TO.get(jax.default_backend(), 512) else "fft"
 
 
-MATMUL_UP_TO = {"cpu": 512}
-"""Longest axis, by platform, up to which the product form is the faster one."""
+MATMUL_UP_TO = {"cpu": 400}
+"""Sum of the axes' lengths up to which the product form is the faster one, by platform.
+
+Its operations per pixel are twice that sum, those of the FFT hardly grow. Measured by
+`benchmarks/ops.py`; for platforms not listed it was counted, not measured.
+"""
 
 
 def _checked_axes(x: Array, axes: tuple[int, ...]) -> tuple[int, ...]:

@@ -175,3 +175,12 @@ def test_cutoff_outside_its_range(cutoff):
 def test_wrong_arguments(call, message):
     with pytest.raises(InputError, match=message):
         call(jnp.ones((4, 4, 1)))
+
+
+def test_auto_goes_by_type_and_size(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    small, large = jnp.zeros((96, 96, 1)), jnp.zeros((512, 512, 1))
+    assert ops.choose_method(small, (0, 1), "auto") == "matmul"
+    assert ops.choose_method(large, (0, 1), "auto") == "fft"
+    assert ops.choose_method(large.astype(jnp.bfloat16), (0, 1), "auto") == "matmul"
+    assert ops.choose_method(small, (0, 1), "fft") == "fft"
