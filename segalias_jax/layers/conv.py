@@ -82,8 +82,8 @@ class BatchNorm(nnx.Module):
 
     Example:
       >>> norm = BatchNorm(4)
-      >>> float(norm(jnp.arange(8.0).reshape(2, 1, 1, 4)).mean())
-      0.0
+      >>> print(f"{norm(jnp.arange(8.0).reshape(2, 1, 1, 4))[1, 0, 0, 0]:.4f}")
+      1.0000
     """
 
     momentum = 0.1
