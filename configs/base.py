@@ -129,6 +129,8 @@ def _model() -> config_dict.ConfigDict:
         auxiliary=True,  # auxiliary head on stage 3
         auxiliary_channels=256,  # of that head
         align_corners=False,  # of all resizing inside the model
+        # folder of checkpoints.torch_convert, or of a run, to start from; "" for random parameters
+        pretrained="",
     )
 
 

@@ -11,10 +11,9 @@ from flax import nnx
 
 from segalias_jax import models
 from segalias_jax.errors import InputError
-from segalias_jax.training.cli import load_recipe
+from segalias_jax.recipes import flat_items, load_recipe
 from segalias_jax.training.optimizer import parameter_paths, rate_multiplier
 from segalias_jax.training.state import split_model
-from segalias_jax.training.workdir import flat_items
 
 ROOT = Path(__file__).parents[1]
 NETWORKS = {

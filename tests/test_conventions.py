@@ -14,11 +14,12 @@ import segalias_jax
 PACKAGE = Path(segalias_jax.__file__).parent
 REPOSITORY = PACKAGE.parent
 
-# Which parts of the package a part may import, besides itself; everyone may import the first two.
-FOUNDATION = {"typing", "errors"}
+# Which parts of the package a part may import, besides itself; everyone may import the foundation.
+FOUNDATION = {"typing", "errors", "recipes"}
 ALLOWED = {
     "typing": set(),
     "errors": set(),
+    "recipes": set(),
     "ops": set(),
     "layers": {"ops"},
     "models": {"layers", "ops"},
@@ -71,6 +72,8 @@ def test_who_may_import_which_library(path):
         assert not re.search(r"^(import|from) flax\b", text, re.M), "ops is without flax"
     if path.name != "pipeline.py":
         assert not re.search(r"^\s*(import|from) grain\b", text, re.M), "grain is the pipeline's"
+    if part != "checkpoints":
+        assert not re.search(r"^\s*(import|from) (torch|safetensors)\b", text, re.M)
     assert not re.search(r"^\s*(import|from) tensorflow\b", text, re.M)
     assert not re.search(r"^\s*(import|from) configs\b", text, re.M), "configs belong to mains"
 

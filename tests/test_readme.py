@@ -1,5 +1,6 @@
 """What the README says: its commands exist, and its numbers are those of the result files."""
 
+import importlib.util
 import json
 import re
 import shlex
@@ -35,6 +36,8 @@ def test_command_exists(command):
     if words[0] == "make":
         targets = (REPOSITORY / "Makefile").read_text()
         assert re.search(rf"^{words[1]}:", targets, re.M), command
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(words[2]), command
     elif words[0] == "python":
         script = REPOSITORY / words[1]
         assert script.is_file(), command

@@ -1,1 +1,7 @@
-"""States on the disk."""
+"""States on the disk: those of runs, and weights that PyTorch code wrote."""
+
+from segalias_jax.checkpoints.pretrained import fill_state, read_weights
+from segalias_jax.checkpoints.store import CheckpointStore
+from segalias_jax.checkpoints.torch_load import Source, load_torch
+
+__all__ = ["CheckpointStore", "Source", "fill_state", "load_torch", "read_weights"]

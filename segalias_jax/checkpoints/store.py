@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -94,6 +95,37 @@ class CheckpointStore:
         )
         tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
         return type(like)(**tree) if hasattr(like, "_asdict") else tree
+
+    def read(self, step: int | None = None) -> dict[str, np.ndarray]:
+        """Reads the parameters and statistics of a checkpoint, whatever model it is of.
+
+        Args:
+          step: which checkpoint; None for the best.
+
+        Returns:
+          Arrays by path, such as "parameters/encoder/stem/0/conv/kernel".
+
+        Raises:
+          InputError: there is none, or it cannot be read.
+        """
+        step = self.best_step() if step is None else step
+        if step is None:
+            raise InputError(f"{self.folder} holds no checkpoint; give a folder that does")
+        saved = self._manager.item_metadata(step).tree
+        # Onto this machine's first device, whatever devices they were saved from.
+        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+            saved,
+            is_leaf=lambda x: hasattr(x, "shape"),
+        )
+        tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        kept = {part: tree[part] for part in ("parameters", "statistics")}
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(kept)
+            if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        }
 
     def wait(self) -> None:
         """Returns once everything is on the disk."""

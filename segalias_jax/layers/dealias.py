@@ -88,6 +88,11 @@ class BlurPool(nnx.Module):
     def __init__(self, kernel_size: int, *, stride: int = 1):
         self.kernel_size, self.stride = kernel_size, stride
 
+    @property
+    def taps(self) -> tuple[float, ...]:
+        """Weights along one axis."""
+        return ops.binomial_taps(self.kernel_size)
+
     def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
         """Blurs height and width of `x`."""
         return ops.binomial_blur(x, self.kernel_size, stride=self.stride)

@@ -59,6 +59,7 @@ class ModelConfig:
     auxiliary: bool = True
     auxiliary_channels: int = 256
     align_corners: bool = False
+    pretrained: str = ""
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> ModelConfig:
@@ -99,6 +100,11 @@ def create_model(config: Any, *, num_classes: int, rngs: nnx.Rngs) -> Segmenter:
       (2, 33, 64, 5)
     """
     c = ModelConfig.from_mapping(dict(config))
+    if c.pretrained:
+        raise InputError(
+            "model.pretrained: create_model makes random parameters; leave the key out and fill "
+            "the model by checkpoints.load_torch"
+        )
     encoder = ENCODERS[c.encoder](
         c.encoder,
         width=c.width,

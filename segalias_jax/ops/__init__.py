@@ -8,7 +8,7 @@ from segalias_jax.ops.bands import (
     equivalent_sampling_rate,
     nyquist_frequency,
 )
-from segalias_jax.ops.blur import binomial_blur
+from segalias_jax.ops.blur import binomial_blur, binomial_taps
 from segalias_jax.ops.conv import conv2d
 from segalias_jax.ops.fourier import (
     aliasing_score,
@@ -31,6 +31,7 @@ __all__ = [
     "band_bounds",
     "band_kernel",
     "binomial_blur",
+    "binomial_taps",
     "boundary_band",
     "check_band",
     "choose_method",

@@ -44,6 +44,23 @@ def binomial_blur(
     return x
 
 
+def binomial_taps(kernel_size: int) -> tuple[float, ...]:
+    """Returns the taps of the blur along one axis, which sum to 1.
+
+    Args:
+      kernel_size: number of taps.
+
+    Returns:
+      The row of Pascal's triangle over its sum.
+
+    Example:
+      >>> binomial_taps(3)
+      (0.25, 0.5, 0.25)
+    """
+    total = 2.0 ** (kernel_size - 1)
+    return tuple(math.comb(kernel_size - 1, tap) / total for tap in range(kernel_size))
+
+
 def _blur_axis(x: Array, kernel_size: int, stride: int, axis: int) -> Array:
     length, before = x.shape[axis], (kernel_size - 1) // 2
     after = kernel_size - 1 - before
@@ -55,12 +72,11 @@ def _blur_axis(x: Array, kernel_size: int, stride: int, axis: int) -> Array:
     pads = [(0, 0)] * x.ndim
     pads[axis] = (before, after)
     padded = jnp.pad(x, pads, mode="reflect")
-    total = 2.0 ** (kernel_size - 1)
     y = None
-    for tap in range(kernel_size):
+    for tap, weight in enumerate(binomial_taps(kernel_size)):
         # Shifted multiply-adds: XLA's CPU depthwise convolution is ten times slower.
         index = [slice(None)] * x.ndim
         index[axis] = slice(tap, tap + length, stride)
-        part = padded[tuple(index)] * (math.comb(kernel_size - 1, tap) / total)
+        part = padded[tuple(index)] * weight
         y = part if y is None else y + part
     return y

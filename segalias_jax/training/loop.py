@@ -43,21 +43,25 @@ def train(config: config_dict.ConfigDict, workdir: Path) -> None:
     train_source, eval_source = setup.open_sources(config)
     parts = setup.build_parts(config, len(train_source.classes), mesh)
     setup.check_labels(config, train_source, eval_source)
+    resumed = _has_checkpoint(workdir)
+    state = parts.state if resumed else setup.load_pretrained(config, parts.state)
     save_recipe(config, workdir)
     with CheckpointStore(workdir / CHECKPOINTS) as store:
-        latest = store.latest_step()
-        state = parts.state if latest is None else store.restore(parts.state)
+        state = store.restore(state) if resumed else state
         log = MetricsLog(workdir, step=int(state.step))
         print(_headline(config, parts, state, (train_source, eval_source)))
         state = _run_steps(config, parts, state, (train_source, eval_source), store, log)
         store.wait()
         best = store.best_step()
-        _report(config, parts, store.restore(state, step=best), eval_source, workdir)
+        state = store.restore(state, step=best)
+        _report(config, parts, state, eval_source, workdir, checkpoint=_best(state))
     plot_curves(log.lines(), workdir / "curves.png")
 
 
 def evaluate_run(config: config_dict.ConfigDict, workdir: Path) -> None:
     """Scores the best checkpoint of a run and writes `eval/report.md` and `eval/pictures/`.
+
+    Where the folder has no checkpoint, the whole model that `model.pretrained` names is scored.
 
     Args:
       config: the recipe of the run; sections other than `model` may differ.
@@ -68,14 +72,28 @@ def evaluate_run(config: config_dict.ConfigDict, workdir: Path) -> None:
     """
     setup.enable_compilation_cache()
     check_recipe(config, workdir, prefixes=("model.", "data.source"))
-    if not (workdir / CHECKPOINTS).is_dir():
+    trained = _has_checkpoint(workdir)
+    if not trained and not config.model.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
     source = data.create_source(config.data, config.data.eval_split)
     parts = setup.build_parts(config, len(source.classes), create_mesh())
     setup.check_labels(config, source)
-    with CheckpointStore(workdir / CHECKPOINTS) as store:
-        state = store.restore(parts.state, step=store.best_step())
-    _report(config, parts, state, source, workdir / "eval")
+    if trained:
+        with CheckpointStore(workdir / CHECKPOINTS) as store:
+            state = store.restore(parts.state, step=store.best_step())
+        checkpoint = _best(state)
+    else:
+        state = setup.load_pretrained(config, parts.state, whole=True)
+        checkpoint = f"pretrained, {config.model.pretrained}"
+    _report(config, parts, state, source, workdir / "eval", checkpoint=checkpoint)
+
+
+def _has_checkpoint(workdir: Path) -> bool:
+    return any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("*"))
+
+
+def _best(state: TrainState) -> str:
+    return f"step {int(state.step)}, the best by mIoU"
 
 
 def _run_steps(
@@ -164,12 +182,14 @@ def _report(
     state: TrainState,
     source: data.Source,
     folder: Path,
+    *,
+    checkpoint: str,
 ) -> None:
     keep = config.eval.images
     result = _evaluate(config, parts, state, source, title="evaluation", keep=keep)
     settings = {
         "recipe": config.name,
-        "checkpoint": f"step {int(state.step)}, the best by mIoU",
+        "checkpoint": checkpoint,
         "data": f"{config.data.source}, split {config.data.eval_split}, {len(source)} images",
         "parameters": f"{count_parameters(state):,}",
     }

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import config_dict
 
 from segalias_jax import data, models
+from segalias_jax.checkpoints import fill_state
 from segalias_jax.errors import InputError
 from segalias_jax.losses import check_loss
 from segalias_jax.training.optimizer import create_optimizer
@@ -117,11 +118,38 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
 
     def create_model() -> nnx.Module:
         rngs = nnx.Rngs(config.seed)
-        return models.create_model(config.model.to_dict(), num_classes=num_classes, rngs=rngs)
+        section = config.model.to_dict() | {"pretrained": ""}
+        return models.create_model(section, num_classes=num_classes, rngs=rngs)
 
     graph, state = create_state(create_model, optimizer, mesh)
     step = create_train_step(graph, optimizer, schedule, config.loss.to_dict(), mesh)
     return Parts(mesh, state, step, create_predict(graph))
+
+
+def load_pretrained(
+    config: config_dict.ConfigDict, state: TrainState, *, whole: bool = False
+) -> TrainState:
+    """Fills a fresh state with the weights that a recipe starts from, if it names any.
+
+    Args:
+      config: the recipe.
+      state: freshly initialized.
+      whole: whether the weights have to fill all of the model.
+
+    Returns:
+      The state to start from.
+
+    Raises:
+      InputError: no such checkpoint, or one that does not fit.
+    """
+    if not config.model.pretrained:
+        return state
+    try:
+        state, told = fill_state(config.model.pretrained, state, whole=whole)
+    except InputError as error:
+        raise InputError(f"model.pretrained: {error}") from None
+    print(f"pretrained: {told}")
+    return state
 
 
 def check_labels(config: config_dict.ConfigDict, *sources: data.Source) -> None:

@@ -12,36 +12,15 @@ from typing import Any
 from ml_collections import config_dict
 
 from segalias_jax.errors import InputError
+from segalias_jax.recipes import flat_items
 
-MACHINE_KEYS = ("data.root", "data.workers", "data.threads", "data.check")
-"""Keys that say where and how fast a run is, not what it computes; they may change on the way."""
+MACHINE_KEYS = ("data.root", "data.workers", "data.threads", "data.check", "model.pretrained")
+"""Keys that say where and how fast a run is or where it began, not what it computes from here on;
+they may change on the way."""
 
 RECIPE = "recipe.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
-
-
-def flat_items(config: config_dict.ConfigDict, prefix: str = "") -> dict[str, Any]:
-    """Lists all keys of a recipe with their values.
-
-    Args:
-      config: a recipe or a section of one.
-      prefix: what every key starts with.
-
-    Returns:
-      Values by dotted key.
-
-    Example:
-      >>> flat_items(config_dict.ConfigDict({"seed": 0, "data": {"root": "x"}}))
-      {'data.root': 'x', 'seed': 0}
-    """
-    items = {}
-    for key in sorted(config):
-        if isinstance(config[key], config_dict.ConfigDict):
-            items |= flat_items(config[key], f"{prefix}{key}.")
-        else:
-            items[f"{prefix}{key}"] = config[key]
-    return items
 
 
 def check_recipe(

@@ -44,14 +44,15 @@ def test_published_bottleneck(golden, assert_recorded, mode, case):
         y, stats, of_params, of_x = jax.device_get(run(params, rest, x, cotangent))
     assert_recorded(np.moveaxis(y, -1, 1), z[f"y_{mode}_{case}"], 1e-6)
     assert_recorded(np.moveaxis(of_x, -1, 1), z[f"gx_{mode}_{case}"], 2e-6)
+    names = published.published_names(block)
     for path, gradient in nnx.to_flat_state(of_params):
-        name = published.published_name(path)
-        ours = published.to_published(name, gradient[...])
+        name = names[path]
+        ours = published.to_torch(name, np.asarray(gradient[...]))
         # Recorded in float32: the gradient ahead of a norm in training cancels to rounding.
         assert_recorded(ours, z[f"gw_{mode}_{case}.{name}"], 1e-5, name)
     if mode == "train":
         for path, stat in nnx.to_flat_state(stats):
-            name = published.published_name(path)
+            name = names[path]
             assert_recorded(stat[...], z[f"post_{case}.{name}"], 1e-6, name)
 
 

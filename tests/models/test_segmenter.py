@@ -137,6 +137,7 @@ def test_dropout_only_in_training():
         ({"mixer": "freqmix", "gate": "adafreq"}, "gate is 'adafreq'; choose one of energy"),
         ({"downsample": "daf", "band": "round"}, "band is 'round'; choose one of symmetric"),
         ({"downsample": "daf", "cutoff": 0.6}, "cutoff is 0.6"),
+        ({"pretrained": "r50"}, "model.pretrained: create_model makes random parameters"),
         ({"chanels": 3}, "model.chanels is no key of a model; did you mean 'channels'"),
     ],
 )

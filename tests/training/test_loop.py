@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from segalias_jax import data, models
+from segalias_jax import data, models, recipes
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
-from segalias_jax.training import cli, loop, setup
+from segalias_jax.training import loop, setup
 from segalias_jax.training.sharding import create_mesh
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def quick_network(monkeypatch, small_model):
 
 
 def make_config(recipe="quickstart", **changes):
-    config = cli.load_recipe(f"{ROOT}/configs/{recipe}.py")
+    config = recipes.load_recipe(f"{ROOT}/configs/{recipe}.py")
     changes = {
         "train.steps": 6,
         "train.eval_every": 2,
@@ -156,6 +156,7 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
         ({"data.source": "camvid", "data.root": "/missing"}, "data.root: no folder /missing"),
         ({"data.eval_split": "vla"}, "split 'vla'"),
         ({"data.pad": False, "data.crop": (64, 64)}, "data.crop: 64x64 is larger than"),
+        ({"model.pretrained": "/missing"}, "model.pretrained: /missing is not there"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(tmp_path, changes, message):
@@ -178,6 +179,33 @@ def test_evaluation_without_checkpoint_says_so(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint; train with it first"):
         loop.evaluate_run(make_config(), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_run_that_starts_from_another_one(tmp_path, capsys):
+    loop.train(make_config(**{"train.steps": 1}), tmp_path / "a")
+    first = saved_state(make_config(), tmp_path / "a", 1)
+    changes = {"model.pretrained": str(tmp_path / "a"), "optimizer.learning_rate": 0.0}
+    config = make_config(**changes, **{"optimizer.weight_decay": 0.0, "train.steps": 1})
+    loop.train(config, tmp_path / "b")
+    assert "pretrained: " in capsys.readouterr().out
+    second = saved_state(config, tmp_path / "b", 1)
+    assert second.step == 1
+    jax.tree.map(np.testing.assert_array_equal, first.parameters, second.parameters)
+    # What a run began with is not needed to score it, or to go on.
+    loop.evaluate_run(make_config(), tmp_path / "b")
+    assert "pretrained: " not in capsys.readouterr().out
+
+
+def test_pretrained_model_is_scored_without_a_run(tmp_path):
+    loop.train(make_config(**{"train.steps": 1}), tmp_path / "a")
+    config = make_config(**{"model.pretrained": str(tmp_path / "a")})
+    loop.evaluate_run(config, tmp_path / "b")
+    trained, scored = (
+        json.loads((tmp_path / path).read_text())
+        for path in ("a/report.json", "b/eval/report.json")
+    )
+    assert trained["summary"] == scored["summary"]
+    assert scored["settings"]["checkpoint"] == f"pretrained, {tmp_path / 'a'}"
 
 
 def test_loss_that_is_no_number_stops_the_run(tmp_path):

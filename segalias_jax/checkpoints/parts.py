@@ -1,0 +1,51 @@
+"""Parts of a model that weights from elsewhere may leave as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from segalias_jax.errors import InputError
+
+PARTS = {
+    "head": r"^(auxiliary/)?classifier/|^\w+_head\.conv_seg\.",
+    "auxiliary": r"^auxiliary/|^auxiliary_head\.",
+    "decoder": r"^decoder/|^decode_head\.(?!conv_seg)|^neck\.",
+    "mixer": r"/mixer/|\.att\.|\.mixer\.",
+    "filter": r"(^|/)filters/|(^|\.)AdaD\.",
+}
+"""Patterns by part, each for our paths, joined by slashes, and for PyTorch names."""
+
+
+def check_parts(parts: Iterable[str]) -> None:
+    """Raises unless all names are those of parts.
+
+    Args:
+      parts: the names.
+
+    Raises:
+      InputError: an unknown one.
+
+    Example:
+      >>> check_parts(("head", "mixer"))
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise InputError(f"part {part!r} does not exist; choose from {', '.join(PARTS)}")
+
+
+def in_parts(name: str, parts: Iterable[str]) -> bool:
+    """Returns whether a leaf belongs to one of some parts.
+
+    Args:
+      name: path of ours, joined by slashes, or a PyTorch name.
+      parts: names out of `PARTS`.
+
+    Returns:
+      True if so.
+
+    Example:
+      >>> in_parts("auxiliary/classifier/conv/bias", ("head",)), in_parts("decoder/x", ("head",))
+      (True, False)
+    """
+    return any(re.search(PARTS[part], name) for part in parts)

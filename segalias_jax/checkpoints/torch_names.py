@@ -1,0 +1,243 @@
+"""Key tables: what PyTorch code bases call the parameters and statistics of our models.
+
+A table is a list of rewritings from the path of a leaf of ours, joined by dots, to the name of
+the module that holds it there; `key_table` applies them to every leaf, so that both directions
+read the same lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+from flax import nnx
+
+from segalias_jax import models
+from segalias_jax.errors import InputError
+
+Path = tuple[str | int, ...]
+Rules = list[tuple[str, str | Callable[[re.Match], str]]]
+
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+# The published gate reads its input rolled by half the channels.
+_ROLLED = re.compile(r"channel_att_\w+\.1\.weight$")
+
+CORNER_GATES: Rules = [
+    (r"\bmixer\.spatial_gate", "att.freq_weight_conv"),
+    (r"\bmixer\.(low|high)_gate\.reduce", r"att.channel_att_\1.1"),
+    (r"\bmixer\.(low|high)_gate\.expand", r"att.channel_att_\1.3"),
+]
+"""Only for the gate "corner": others compute something else than the published weights mean."""
+
+PUBLISHED_BLUR: Rules = [(r"^filters\.(\d)", lambda m: f"AdaD.{int(m[1]) + 1}")]
+"""Likewise, only for adaptive kernels with the published softmax."""
+
+RESNET: Rules = [
+    (r"\bshortcut\.conv", "downsample.0"),
+    (r"\bshortcut\.norm", "downsample.1"),
+    (r"\bnorm(\d)", r"bn\1"),
+    (r"^stem\.(\d)\.conv", lambda m: f"stem.{3 * int(m[1])}"),
+    (r"^stem\.(\d)\.norm", lambda m: f"stem.{3 * int(m[1]) + 1}"),
+    (r"^stages\.(\d)", lambda m: f"layer{int(m[1]) + 1}"),
+    (r"(^|\.)norm$", r"\1bn"),
+]
+
+HEADS: Rules = [
+    (r"^classifier\.conv", "decode_head.conv_seg"),
+    (r"^auxiliary\.mix", "auxiliary_head.convs.0"),
+    (r"^auxiliary\.classifier\.conv", "auxiliary_head.conv_seg"),
+    (r"(^|\.)norm$", r"\1bn"),
+]
+
+DECODERS: dict[type, Rules] = {
+    models.UPerNet: [
+        (r"^decoder\.pyramid\.bottleneck", "decode_head.bottleneck"),
+        (r"^decoder\.pyramid\.scales\.(\d)", r"decode_head.psp_modules.\1.1"),
+        (r"^decoder\.laterals\.(\d)", r"decode_head.lateral_convs.\1"),
+        (r"^decoder\.outputs\.(\d)", r"decode_head.fpn_convs.\1"),
+        (r"^decoder\.bottleneck", "decode_head.fpn_bottleneck"),
+    ]
+}
+
+
+def leaves(model: nnx.Module) -> dict[Path, nnx.Variable]:
+    """Lists all parameters and batch statistics of a model, abstract ones too.
+
+    Args:
+      model: the model.
+
+    Returns:
+      Variables by their path.
+
+    Example:
+      >>> list(leaves(nnx.BatchNorm(2, rngs=nnx.Rngs(0))))
+      [('bias',), ('mean',), ('scale',), ('var',)]
+    """
+    state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
+    return dict(nnx.to_flat_state(state))
+
+
+def torch_name(path: Path, rules: Rules) -> str:
+    """Rewrites the path of one leaf.
+
+    Args:
+      path: keys from the module down to the leaf.
+      rules: pairs of a pattern and its replacement, applied in order.
+
+    Returns:
+      The PyTorch name.
+
+    Example:
+      >>> torch_name(("stages", 0, 2, "norm1", "mean"), RESNET)
+      'layer1.2.bn1.running_mean'
+    """
+    *module, leaf = (str(part) for part in path)
+    name = ".".join(module)
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return ".".join(filter(None, (name, _LEAVES.get(leaf, leaf))))
+
+
+def encoder_rules(encoder: nnx.Module) -> Rules:
+    """Returns the table of an encoder, or of one of its blocks.
+
+    Args:
+      encoder: the module.
+
+    Returns:
+      Its rules.
+
+    Example:
+      >>> encoder_rules(nnx.Linear(2, 3, rngs=nnx.Rngs(0))) == RESNET
+      True
+    """
+    modules = [module for _, module in nnx.iter_modules(encoder)]
+    blurs = [m for m in modules if getattr(m, "softmax", "") == "all"]
+    gates = CORNER_GATES if has_corner_gates(encoder) else []
+    return gates + (PUBLISHED_BLUR if blurs else []) + RESNET
+
+
+def has_corner_gates(model: nnx.Module) -> bool:
+    """Returns whether some FreqMix of a model has the published gate.
+
+    Args:
+      model: the model.
+
+    Returns:
+      True if so.
+
+    Example:
+      >>> from segalias_jax import layers
+      >>> has_corner_gates(layers.FreqMix(8, gate="corner", rngs=nnx.Rngs(0)))
+      True
+    """
+    return any(getattr(m, "gate", "") == "corner" for _, m in nnx.iter_modules(model))
+
+
+def key_table(model: nnx.Module) -> dict[str, Path]:
+    """Names every parameter and statistic of a model as mmsegmentation does.
+
+    A bare encoder has the names of a published backbone, without the prefix "backbone.".
+
+    Args:
+      model: a `Segmenter` or an encoder, abstract ones too.
+
+    Returns:
+      Paths of ours by PyTorch name.
+
+    Raises:
+      InputError: a model of which no other code base is known.
+
+    Example:
+      >>> net = nnx.eval_shape(lambda: models.ResNet("resnet18", rngs=nnx.Rngs(0)))
+      >>> key_table(net)["layer1.0.conv1.weight"]
+      ('stages', 0, 0, 'conv1', 'kernel')
+    """
+    if not isinstance(model, models.Segmenter):
+        rules = encoder_rules(model)
+        return {torch_name(path, rules): path for path in leaves(model)}
+    decoder, table = type(model.decoder), {}
+    if decoder not in DECODERS:
+        raise InputError(f"no PyTorch names are known for the decoder {decoder.__name__}")
+    of_encoder, of_heads = encoder_rules(model.encoder), DECODERS[decoder] + HEADS
+    for path in leaves(model):
+        if path[0] == "encoder":
+            table[f"backbone.{torch_name(path[1:], of_encoder)}"] = path
+        else:
+            table[torch_name(path, of_heads)] = path
+    return table
+
+
+def fixed_arrays(model: nnx.Module) -> dict[str, np.ndarray]:
+    """Returns what PyTorch code stores although it never changes: the taps of fixed blurs.
+
+    Args:
+      model: a `Segmenter` or an encoder.
+
+    Returns:
+      Arrays `[channels, 1, k, k]` by PyTorch name.
+
+    Example:
+      >>> make = lambda: models.ResNet("resnet18", downsample="blur3", rngs=nnx.Rngs(0))
+      >>> net = nnx.eval_shape(make)
+      >>> {name: array.shape for name, array in fixed_arrays(net).items()}["AdaD.1.filt"]
+      (64, 1, 3, 3)
+    """
+    whole = isinstance(model, models.Segmenter)
+    encoder, prefix = (model.encoder, "backbone.") if whole else (model, "")
+    arrays = {}
+    for i, layer in enumerate(getattr(encoder, "filters", ())):
+        taps = np.asarray(getattr(layer, "taps", ()), np.float32)
+        if taps.size:
+            shape = (encoder.channels[i], 1, taps.size, taps.size)
+            arrays[f"{prefix}AdaD.{i + 1}.filt"] = np.broadcast_to(np.outer(taps, taps), shape)
+    return arrays
+
+
+def to_torch(name: str, array: np.ndarray) -> np.ndarray:
+    """Brings an array of ours into PyTorch's layout.
+
+    Kernels go from HWIO to OIHW; the first weights of corner gates are rolled by half their
+    channels, since the published gate reads its input rolled.
+
+    Args:
+      name: PyTorch name.
+      array: our array.
+
+    Returns:
+      The array for that name.
+
+    Example:
+      >>> to_torch("conv1.weight", np.zeros((7, 5, 3, 64))).shape
+      (64, 3, 7, 5)
+    """
+    if array.ndim == 4:
+        array = array.transpose(3, 2, 0, 1)
+    return np.roll(array, array.shape[1] // 2, 1) if _ROLLED.search(name) else array
+
+
+def from_torch(name: str, array: np.ndarray) -> np.ndarray:
+    """The inverse of `to_torch`.
+
+    Args:
+      name: PyTorch name.
+      array: its array.
+
+    Returns:
+      The array as we hold it.
+
+    Example:
+      >>> from_torch("conv1.weight", np.zeros((64, 3, 7, 5))).shape
+      (7, 5, 3, 64)
+    """
+    if _ROLLED.search(name):
+        array = np.roll(array, -(array.shape[1] // 2), 1)
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array

@@ -1,0 +1,36 @@
+"""Which leaves and which PyTorch names belong to which part."""
+
+import pytest
+
+from segalias_jax.checkpoints.parts import check_parts, in_parts
+from segalias_jax.errors import InputError
+
+
+@pytest.mark.parametrize(
+    "part, inside, outside",
+    [
+        (
+            "head",
+            ("classifier/conv/bias", "auxiliary/classifier/conv/bias", "decode_head.conv_seg.bias"),
+            ("auxiliary/mix/conv/kernel", "decode_head.bottleneck.conv.weight"),
+        ),
+        (
+            "auxiliary",
+            ("auxiliary/mix/conv/kernel", "auxiliary_head.conv_seg.bias"),
+            ("decoder/a",),
+        ),
+        ("decoder", ("decoder/laterals/0/norm/bias", "neck.a"), ("decode_head.conv_seg.bias",)),
+        ("mixer", ("encoder/stages/1/0/mixer/spatial_gate/bias", "layer2.0.att.a"), ("encoder/a",)),
+        ("filter", ("encoder/filters/0/conv/kernel", "AdaD.1.filt"), ("encoder/stages/0/a",)),
+    ],
+)
+def test_parts(part, inside, outside):
+    assert all(in_parts(name, (part,)) for name in inside)
+    assert not any(in_parts(name, (part,)) for name in outside)
+
+
+def test_unknown_part():
+    with pytest.raises(
+        InputError, match="part 'heads' does not exist; choose from head, auxiliary"
+    ):
+        check_parts(("head", "heads"))
