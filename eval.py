@@ -1,12 +1,35 @@
-"""Scores a trained run: `python eval.py --config FILE[:VARIANT] --workdir DIR`.
+"""Scores a trained run, or anybody's predictions.
 
-Takes the checkpoint with the best mIoU, prints the score table and writes DIR/eval/report.md and
-pictures. `--config.data.eval_split=test` scores another split.
+    python eval.py --config FILE[:VARIANT] --workdir DIR
+    python eval.py --predictions DIR --labels DIR --num_classes N --out REPORT
+
+The first form takes the checkpoint with the best mIoU, prints the score table and writes
+DIR/eval/report.md and pictures; `--config.data.eval_split=test` scores another split. The second
+one compares maps of class ids by file name; `--predictions --help` lists its flags.
 """
 
+import sys
 from pathlib import Path
 
-from segalias_jax.training import cli, loop
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation import flags
+
+
+def main(argv: list[str]) -> None:
+    """Dispatches to the form that the flags are of."""
+    if flags.names_folders(argv):
+        flags.run(argv)
+        return
+    from segalias_jax.training import cli, loop
+
+    cli.run(loop.evaluate_run, default_recipe=Path(__file__).parent / "configs" / "quickstart.py")
+
 
 if __name__ == "__main__":
-    cli.run(loop.evaluate_run, default_recipe=Path(__file__).parent / "configs" / "quickstart.py")
+    try:
+        main(sys.argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
+from segalias_jax.evaluation import flags as folder_flags
 from segalias_jax.training import cli
 
 REPOSITORY = Path(__file__).parents[1]
@@ -48,6 +49,9 @@ def test_command_exists(command):
 
 
 def check_flags(argv):
+    if folder_flags.names_folders(argv):
+        assert folder_flags.parse(argv).out
+        return
     default = REPOSITORY / "configs" / "quickstart.py"
     argv = [word.replace("configs/", f"{REPOSITORY}/configs/") for word in argv]
     config, workdir = cli.parse(argv, default_recipe=default, values=flags.FlagValues())

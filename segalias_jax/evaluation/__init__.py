@@ -1,15 +1,19 @@
 """From predictions to scores, pictures and reports; `train.py` and `eval.py` share this path."""
 
 from segalias_jax.evaluation.evaluator import Evaluation, Sample, evaluate
+from segalias_jax.evaluation.folder import evaluate_folders
+from segalias_jax.evaluation.folder_report import FolderReport
 from segalias_jax.evaluation.overlays import KIND_COLORS, error_overlay, overlay_sheet
 from segalias_jax.evaluation.report import score_table, scoring_rules, write_report
 
 __all__ = [
     "KIND_COLORS",
     "Evaluation",
+    "FolderReport",
     "Sample",
     "error_overlay",
     "evaluate",
+    "evaluate_folders",
     "overlay_sheet",
     "score_table",
     "scoring_rules",

@@ -98,7 +98,7 @@ def evaluate(
     wanted = _spread(keep, total)
     samples: list[Sample] = []
     done = 0
-    with _bar(progress, total) as bar:
+    with progress_bar(progress, total) as bar:
         for batch in batches:
             prediction = predict(batch["image"])
             scores = _UPDATE(scores, prediction, _countable(batch))
@@ -143,6 +143,20 @@ def _kept(
     ]
 
 
-def _bar(title: str | None, total: int | None) -> tqdm:
-    options = {"unit": "image", "dynamic_ncols": True, "leave": False}
+def progress_bar(title: str | None, total: int | None) -> tqdm:
+    """Opens a bar on stderr with images/s, which appears after `QUIET_SECONDS`.
+
+    Args:
+      title: what is going on; None: no bar.
+      total: number of images, where it is known.
+
+    Returns:
+      The bar.
+
+    Example:
+      >>> with progress_bar(None, 2) as bar:
+      ...     bar.total
+      2
+    """
+    options = {"unit": " images", "dynamic_ncols": True, "leave": False}
     return tqdm(desc=title, total=total, disable=title is None, delay=QUIET_SECONDS, **options)

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -54,16 +55,16 @@ def score_table(scores: Mapping[str, Any], classes: Sequence[str]) -> str:
       >>> print(score_table(scores, ["sky", "road"]).splitlines()[2])
       | 100.00 | 100.00 | 100.00 | 100.00 | 100.00 | 0.00 | 0.00 | 0.00 |
     """
-    summary = [list(SUMMARY), [_percent(scores[name]) for name in SUMMARY]]
+    summary = [list(SUMMARY), [percent(scores[name]) for name in SUMMARY]]
     if len(classes) != len(scores["IoU"]):
         raise InputError(f"classes: {len(classes)} names for {len(scores['IoU'])} scored classes")
     share = scores["class_pixels"] / max(1, scores["pixels"])
     header = ["class", "of pixels", *_COLUMNS.values()]
     rows = [
-        [name, _percent(share[i]), *(_percent(scores[key][i]) for key in _COLUMNS)]
+        [name, percent(share[i]), *(percent(scores[key][i]) for key in _COLUMNS)]
         for i, name in enumerate(classes)
     ]
-    return "\n\n".join((_markdown(summary), _markdown([header, *rows], names=True)))
+    return "\n\n".join((markdown_table(summary), markdown_table([header, *rows], names=True)))
 
 
 def write_report(
@@ -74,6 +75,9 @@ def write_report(
     classes: Sequence[str],
     settings: Mapping[str, Any],
     pictures: Sequence[str] = (),
+    extra: Mapping[str, Any] = MappingProxyType({}),
+    extra_rules: Mapping[str, str] = MappingProxyType({}),
+    sections: Sequence[str] = (),
 ) -> None:
     """Writes `report.md` and `report.json`; each appears whole or not at all.
 
@@ -84,6 +88,9 @@ def write_report(
       classes: names of the classes.
       settings: what else a reader must know (recipe, step, data, ...), by name.
       pictures: files to show, relative to `folder`.
+      extra: further scores by name, numbers or one for each class, for `report.json`.
+      extra_rules: what they follow, by topic.
+      sections: further Markdown, behind the score tables.
 
     Raises:
       InputError: labels were met that are neither a class nor ignored, or names lack.
@@ -96,30 +103,32 @@ def write_report(
       >>> json.loads((folder / "report.json").read_text())["summary"]["mIoU"]
       1.0
     """
-    computed = scores.compute()
+    computed, rules = scores.compute(), scoring_rules(scores) | dict(extra_rules)
     folder.mkdir(parents=True, exist_ok=True)
     parts = [
         f"# {title}",
         "Scores in per cent; of FErr, MErr and DErr, less is better.",
         score_table(computed, classes),
         _error_shares(computed),
-        "## How it was scored\n\n" + _bullets(scoring_rules(scores)),
+        *sections,
+        "## How it was scored\n\n" + _bullets(rules),
         "## Settings\n\n" + _bullets(settings),
         *(f"![{Path(picture).stem}]({picture})" for picture in pictures),
     ]
-    _write(folder / "report.md", "\n\n".join(parts) + "\n")
+    write_whole(folder / "report.md", "\n\n".join(parts) + "\n")
+    every = computed | dict(extra)
     content = {
         "title": title,
         "settings": {k: v if isinstance(v, int | float) else str(v) for k, v in settings.items()},
-        "scoring": scoring_rules(scores),
-        "summary": {k: _plain(v) for k, v in computed.items() if np.ndim(v) == 0},
+        "scoring": rules,
+        "summary": {k: _plain(v) for k, v in every.items() if np.ndim(v) == 0},
         "classes": [
-            {"name": name} | {k: _plain(v[i]) for k, v in computed.items() if np.ndim(v)}
+            {"name": name} | {k: _plain(v[i]) for k, v in every.items() if np.ndim(v)}
             for i, name in enumerate(classes)
         ],
         "confusion": scores.totals().sum(0)[:-1].tolist(),
     }
-    _write(folder / "report.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_whole(folder / "report.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def scoring_rules(scores: SegmentationScores) -> dict[str, str]:
@@ -155,18 +164,40 @@ def scoring_rules(scores: SegmentationScores) -> dict[str, str]:
 def _error_shares(scores: Mapping[str, Any]) -> str:
     names = ["correct", *ERROR_KINDS[1:]]
     values = [scores["aAcc"], *(scores[name.replace(" ", "_")] for name in ERROR_KINDS[1:])]
-    text = "Share of all pixels, in per cent:\n\n" + _markdown([names, list(map(_percent, values))])
+    text = "Share of all pixels, in per cent:\n\n" + markdown_table(
+        [names, list(map(percent, values))]
+    )
     if scores["invalid_predictions"]:
         text += f"\n\n{scores['invalid_predictions']} predicted pixels are no class."
     return text
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """Writes a share in per cent, "-" for nan.
+
+    Example:
+      >>> percent(0.5), percent(float("nan"))
+      ('50.00', '-')
+    """
     return "-" if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def _markdown(rows: Sequence[Sequence[str]], *, names: bool = False) -> str:
-    """Aligns cells to the right, but for a first column of names."""
+def markdown_table(rows: Sequence[Sequence[str]], *, names: bool = False) -> str:
+    """Writes a Markdown table whose columns are aligned in the source too.
+
+    Args:
+      rows: the header first.
+      names: the first column holds names, aligned to the left; all others are numbers.
+
+    Returns:
+      The table.
+
+    Example:
+      >>> print(markdown_table([["a", "b"], ["1", "22"]]))
+      | a |  b |
+      |--:|---:|
+      | 1 | 22 |
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -187,7 +218,16 @@ def _plain(value: np.generic) -> int | float | None:
     return None if isinstance(number, float) and math.isnan(number) else number
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file so that it appears whole or not at all.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+      >>> write_whole(path, "all")
+      >>> path.read_text()
+      'all'
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -80,6 +80,28 @@ class SegmentationScores:
         side = num_classes + 1
         return cls(confusion.wide_zeros((4, side, side)), rules)
 
+    @classmethod
+    def from_counts(
+        cls, counts: Int[np.ndarray, "4 classes classes"], rules: ScoreRules
+    ) -> SegmentationScores:
+        """A state from pixels that were counted elsewhere.
+
+        Args:
+          counts: pixels by region (see `region_map`), true class and predicted class.
+          rules: what they were counted with.
+
+        Returns:
+          The state, as if `update` had counted them.
+
+        Example:
+          >>> counts = np.zeros((4, 2, 2), np.int64)
+          >>> counts[0, 1, 1] = 2**40
+          >>> SegmentationScores.from_counts(counts, ScoreRules()).compute()["pixels"]
+          np.int64(1099511627776)
+        """
+        wide = confusion.wide_from_total(np.pad(counts, ((0, 0), (0, 1), (0, 1))))
+        return cls(wide, rules)
+
     @property
     def num_classes(self) -> int:
         """C, the number of classes."""

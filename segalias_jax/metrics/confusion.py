@@ -123,6 +123,16 @@ def wide_total(wide: Shaped[Array | np.ndarray, " 2 *shape"]) -> Int[np.ndarray,
     return (high << 32) + low
 
 
+def wide_from_total(total: Int[np.ndarray, "*shape"]) -> UInt32[Array, " 2 *shape"]:
+    """Makes a 64-bit counter of int64 numbers on the host; the inverse of `wide_total`.
+
+    Example:
+      >>> wide_from_total(np.asarray([2**32 + 7])).tolist()
+      [[7], [1]]
+    """
+    return jnp.stack([jnp.asarray(part, jnp.uint32) for part in (total & 0xFFFFFFFF, total >> 32)])
+
+
 def check_labels(counts: Integer[np.ndarray, "*groups rows columns"], ignore_label: int) -> None:
     """Raises where labels were met that are neither a class nor ignored.
 

@@ -1,0 +1,155 @@
+"""Maps of class ids of any origin: gray and palette PNG and npy, sized before they are decoded."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Integer
+
+from segalias_jax.errors import InputError
+
+MAP_SUFFIXES = (".png", ".npy")
+"""Kinds of files that hold a map."""
+
+MAX_PIXELS = 1 << 28
+"""No map of more pixels is decoded: a file of a few kilobytes may claim gigabytes."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_GRAY, _PALETTE = 0, 3
+_COLOR_TYPES = {2: "RGB", 4: "gray with alpha", 6: "RGBA"}
+_AS_IDS = "save one 8-bit channel of class ids (gray or palette PNG, or npy)"
+
+
+class _Header(NamedTuple):
+    width: int
+    height: int
+    depth: int
+    color: int
+
+
+def map_size(path: Path) -> tuple[int, int]:
+    """Reads the size of a map, and whether it is one, from its header alone.
+
+    Args:
+      path: PNG or npy file.
+
+    Returns:
+      (height, width) in pixels.
+
+    Raises:
+      InputError: unreadable, not such a map (color, 16 bits, numbers with a fraction), or more
+        than `MAX_PIXELS` pixels.
+
+    Example:
+      >>> map_size(Path("missing.png"))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: missing.png: cannot be read (No such file or directory)
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            height, width = _open_npy(path).shape
+        else:
+            with open(path, "rb") as file:
+                header = _png_header(path, file.read(33))
+            height, width = header.height, header.width
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if height * width > MAX_PIXELS:
+        raise InputError(
+            f"{path}: claims {width}x{height} pixels, more than the {MAX_PIXELS} that are "
+            "decoded; replace the file"
+        )
+    return height, width
+
+
+def read_map(path: Path) -> Integer[np.ndarray, "h w"]:
+    """Decodes a map of class ids; of a palette image the indices, never the colors.
+
+    Args:
+      path: PNG or npy file.
+
+    Returns:
+      The stored ids, uint8 from PNG and the stored integer type from npy.
+
+    Raises:
+      InputError: as in `map_size`, or truncated.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp()) / "ids.npy"
+      >>> np.save(path, np.asarray([[0, 300]]))
+      >>> read_map(path).tolist()
+      [[0, 300]]
+    """
+    size = map_size(path)
+    if path.suffix.lower() == ".npy":
+        ids = np.array(_open_npy(path))
+        return ids.astype(np.uint8) if ids.dtype == bool else ids
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if b"IEND" not in data[-4096:]:
+        raise InputError(f"{path}: the file is truncated; copy it again")
+    header = _png_header(path, data)
+    if header.color == _PALETTE:
+        data = _indices_as_gray(data)
+    ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if ids is None or ids.shape != size:
+        raise InputError(f"{path}: the file is damaged and cannot be decoded; copy it again")
+    # The decoder spreads fewer than 8 bits over 0..255; this takes it back.
+    return ids if header.depth == 8 else ids // np.uint8(255 // (2**header.depth - 1))
+
+
+def _open_npy(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a whole npy file ({reason}); save it again") from None
+    if not isinstance(array, np.ndarray) or array.ndim != 2:
+        shape = getattr(array, "shape", "no")
+        raise InputError(
+            f"{path}: a map has two axes, height and width, this array has shape {shape}; "
+            "save the class of each pixel (argmax of the logits)"
+        )
+    if array.dtype.kind not in "bui":
+        raise InputError(
+            f"{path}: a map holds whole numbers, this array {array.dtype}; save class ids"
+        )
+    return array
+
+
+def _png_header(path: Path, data: bytes) -> _Header:
+    if not data:
+        raise InputError(f"{path}: the file is empty; copy it again")
+    if not data.startswith(_PNG):
+        raise InputError(f"{path}: not a PNG image, whatever its name says; {_AS_IDS}")
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        raise InputError(f"{path}: the file is truncated; copy it again")
+    header = _Header(*struct.unpack(">IIBB", data[16:26]))
+    if header.color not in (_GRAY, _PALETTE):
+        kind = _COLOR_TYPES.get(header.color, "of an unknown kind")
+        raise InputError(f"{path}: the image is {kind}, not a map of class ids; {_AS_IDS}")
+    if header.depth > 8:
+        raise InputError(f"{path}: the image has {header.depth} bits a pixel; {_AS_IDS}")
+    return header
+
+
+def _indices_as_gray(data: bytes) -> bytes:
+    """The same PNG with its indices declared to be gray values, which decoders do not replace."""
+    header = data[12:25] + bytes([_GRAY]) + data[26:29]
+    parts = [_PNG, data[8:12], header, struct.pack(">I", zlib.crc32(header))]
+    position = 33
+    while position + 8 <= len(data):
+        length = struct.unpack(">I", data[position : position + 4])[0]
+        end = position + 12 + length
+        if data[position + 4 : position + 8] in (b"IDAT", b"IEND"):
+            parts.append(data[position:end])
+        position = end
+    return b"".join(parts)

@@ -1,0 +1,157 @@
+"""The command line that scores folders: `eval.py --predictions DIR --labels DIR ...`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation.folder import evaluate_folders
+from segalias_jax.evaluation.folder_report import FILES, check_unused
+from segalias_jax.metrics import IGNORE_RULES
+from segalias_jax.ops.morphology import BOUNDARY_RULES
+from segalias_jax.typing import IGNORE_LABEL
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; eval.py --predictions --help lists the flags")
+
+
+def names_folders(argv: Sequence[str]) -> bool:
+    """Whether a command line is the one for folders.
+
+    Args:
+      argv: the command line, the program's name first.
+
+    Returns:
+      False for the form with a recipe and a run.
+
+    Raises:
+      InputError: it mixes both.
+
+    Example:
+      >>> names_folders(["eval.py", "--predictions=a"]), names_folders(["eval.py", "--workdir=a"])
+      (True, False)
+    """
+    flags = {word.split("=")[0] for word in argv[1:]}
+    folders = flags & {"--predictions", "--labels"}
+    run = sorted(f for f in flags if f.split(".")[0] in ("--config", "--workdir"))
+    if folders and run:
+        raise InputError(
+            f"{run[0]} scores a trained run, {min(folders)} scores folders; give one of the two"
+        )
+    return bool(folders)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the flags.
+
+    Args:
+      argv: the command line, the program's name first.
+
+    Returns:
+      Their values by name.
+
+    Raises:
+      InputError: an unknown, missing or malformed flag.
+
+    Example:
+      >>> line = "eval.py --predictions a --labels b --num_classes 19 --out c"
+      >>> parse(line.split()).num_classes
+      19
+    """
+    parser = _Parser(prog="eval.py", description="Scores predicted maps against true ones.")
+    add = parser.add_argument
+    folder = {"type": Path, "metavar": "DIR"}
+    add("--predictions", **folder, required=True, help="predicted maps: PNG or npy of class ids")
+    add("--labels", **folder, required=True, help="true maps of the same names")
+    add("--num_classes", type=int, required=True, help="predictions hold 0..N-1")
+    add("--out", **folder, required=True, help="folder for the report")
+    add("--classes", type=Path, metavar="FILE", help="names of the classes, one a line")
+    add("--ignore", type=int, default=IGNORE_LABEL, help="label in no score (%(default)s)")
+    add("--reduce_zero_label", action="store_true", help="labels: 0 is ignored, k + 1 is class k")
+    add("--boundary", choices=BOUNDARY_RULES, default="laplacian", help="what a boundary is")
+    add("--ignore_rule", choices=IGNORE_RULES, default="reference", help="do ignored pixels bound")
+    add("--width", type=int, default=15, help="of boundary bands in pixels (%(default)s)")
+    add(
+        "--boundary_iou",
+        type=float,
+        default=0.02,
+        help="reach of Boundary IoU: share of the diagonal, or pixels from 1 on; 0: without",
+    )
+    add("--tolerances", type=_pixels, default=(1, 3, 5), help="of boundary F, such as 1,3,5 or ''")
+    add("--threads", type=int, help="pairs at a time (one for each processor)")
+    add("--keep-going", action="store_true", help="leave unusable files out and list them")
+    # "--predictions --help" asks for help, though a folder's name is due.
+    return parser.parse_args(["--help"] if "--help" in argv else list(argv[1:]))
+
+
+def run(argv: Sequence[str]) -> None:
+    """Scores what a command line names, prints the tables and writes the report.
+
+    Args:
+      argv: the command line, the program's name first.
+
+    Raises:
+      InputError: a mistake in the flags or the files.
+
+    Example:
+      >>> run(["eval.py", "--predictions", "a", "--labels", "b", "--num_classes=2", "--out", "c"])
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: a: no such folder
+    """
+    flags = parse(argv)
+    check_unused(flags.out, FILES)
+    options = {
+        "num_classes": flags.num_classes,
+        "classes": read_names(flags.classes) if flags.classes else None,
+        "ignore_label": flags.ignore,
+        "reduce_zero_label": flags.reduce_zero_label,
+        "boundary": flags.boundary,
+        "ignore": flags.ignore_rule,
+        "width": flags.width,
+        "boundary_iou": flags.boundary_iou,
+        "tolerances": flags.tolerances,
+        "keep_going": flags.keep_going,
+        "threads": flags.threads,
+    }
+    report = evaluate_folders(flags.predictions, flags.labels, progress="scoring", **options)
+    print(report.table())
+    if report.left_out:
+        print(report.left_out_text(), file=sys.stderr)
+    report.save(flags.out)
+    print(f"report: {flags.out / 'report.md'}")
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Reads names of classes.
+
+    Args:
+      path: text file with one name a line.
+
+    Returns:
+      The names.
+
+    Raises:
+      InputError: the file cannot be read.
+
+    Example:
+      >>> read_names(Path("missing.txt"))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: missing.txt: cannot be read (No such file or directory)
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file; write one class name a line") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _pixels(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(",") if word)

@@ -1,0 +1,213 @@
+"""Scores of anybody's predictions: two folders of maps in, a report out."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Int
+
+from segalias_jax.data.maps import map_size, read_map
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation import evaluator, matching
+from segalias_jax.evaluation.counting import CountSettings, PairCounts, count_pair
+from segalias_jax.evaluation.folder_report import FolderReport
+from segalias_jax.evaluation.pair_scores import areas
+from segalias_jax.metrics import ScoreRules, SegmentationScores
+from segalias_jax.typing import IGNORE_LABEL
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maps:
+    """How the files of a folder pair become maps."""
+
+    prediction_ids: np.ndarray | None
+    label_ids: np.ndarray | None
+
+    def read(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray]:
+        """Prediction and label; sizes are compared before anything is decoded."""
+        sizes = [map_size(path) for path in (pair.prediction, pair.label)]
+        if sizes[0] != sizes[1]:
+            (height, width), (rows, columns) = sizes
+            raise InputError(
+                f"{pair.prediction}: {width}x{height} pixels, but its label {pair.label} has "
+                f"{columns}x{rows}; resize the prediction to the label, by nearest neighbor"
+            )
+        return _mapped(pair.prediction, self.prediction_ids), _mapped(pair.label, self.label_ids)
+
+
+def evaluate_folders(
+    predictions: str | os.PathLike,
+    labels: str | os.PathLike,
+    *,
+    num_classes: int,
+    images: str | os.PathLike | None = None,
+    classes: Sequence[str] | None = None,
+    ignore_label: int = IGNORE_LABEL,
+    reduce_zero_label: bool = False,
+    boundary: str = "laplacian",
+    ignore: str = "reference",
+    width: int = 15,
+    boundary_iou: int | float = 0.02,
+    tolerances: Sequence[int] = (1, 3, 5),
+    keep_going: bool = False,
+    threads: int | None = None,
+    progress: str | None = None,
+) -> FolderReport:
+    """Scores a folder of predicted maps against a folder of true ones.
+
+    Maps are gray or palette PNG or npy and belong together by name, see
+    `matching.match_folders`. A few pairs at a time are decoded and counted in threads; what is
+    kept of each is a few kilobytes of sums. Pictures may have any sizes.
+
+    Args:
+      predictions: folder of the predictions, class ids 0..C-1.
+      labels: folder of the labels.
+      num_classes: C.
+      images: folder of the pictures, which the report then shows.
+      classes: names of the classes; None: their numbers.
+      ignore_label: label that is in no score.
+      reduce_zero_label: labels hold k + 1 for class k, and 0 for ignored pixels.
+      boundary: "laplacian" or "exact", see `metrics.ScoreRules`, as the next two.
+      ignore: "reference" or "exclude".
+      width: side of the square that dilates boundaries, in pixels.
+      boundary_iou: reach of Boundary IoU, see `CountSettings`; 0 leaves it out.
+      tolerances: of the boundary F-score in pixels, ascending; () leaves it out.
+      keep_going: leave unusable files out and list them instead of raising.
+      threads: pairs at a time; None: one for each processor.
+      progress: title of a progress bar; None: no bar.
+
+    Returns:
+      The report.
+
+    Raises:
+      InputError: a setting out of range, or a file that cannot be scored, by name.
+
+    Example:
+      >>> import tempfile
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> np.save(folder / "a.npy", np.asarray([[0, 0, 1, 1]]))
+      >>> report = evaluate_folders(folder, folder, num_classes=2)
+      >>> float(report.scores["mIoU"])
+      1.0
+    """
+    rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
+    settings = CountSettings(num_classes, rules, boundary_iou, tuple(tolerances))
+    paths = [Path(predictions), Path(labels), Path(images) if images else None]
+    matches = matching.match_folders(*paths)
+    if matches.lonely and not keep_going:
+        path, reason = matches.lonely[0]
+        more = f" (and {len(matches.lonely) - 1} more)" if len(matches.lonely) > 1 else ""
+        raise InputError(f"{path}: {reason}{more}; add it, or leave such files out: keep going")
+    maps = _Maps(
+        matching.train_ids([pair.prediction for pair in matches.pairs], num_classes),
+        matching.train_ids([pair.label for pair in matches.pairs], num_classes),
+    )
+    results = _Results(settings, list(matches.lonely))
+    names = _class_names(classes, maps, num_classes)
+    work = functools.partial(_attempt, maps, settings)
+    outcomes = _in_threads(work, matches.pairs, threads or os.cpu_count() or 1)
+    with (
+        contextlib.closing(outcomes),
+        evaluator.progress_bar(progress, len(matches.pairs)) as bar,
+    ):
+        for pair, outcome in outcomes:
+            results.add(pair, outcome, keep_going)
+            bar.update()
+    if not results.pairs:
+        raise InputError(f"{predictions}: no pair could be scored; {results.left_out[0][1]}")
+    about = {
+        "predictions": str(predictions),
+        "labels": str(labels),
+        "images scored": len(results.pairs),
+        "files left out": len(results.left_out),
+    }
+    if maps.label_ids is not None:
+        about["stored ids"] = "Cityscapes' ids, made train ids"
+    return FolderReport(
+        state=SegmentationScores.from_counts(results.regions, rules),
+        count_settings=settings,
+        pairs=tuple(results.pairs),
+        sums=np.stack(results.sums),
+        left_out=tuple(results.left_out),
+        classes=names,
+        settings=about,
+        read=maps.read,
+    )
+
+
+@dataclasses.dataclass
+class _Results:
+    """What was counted so far."""
+
+    settings: CountSettings
+    left_out: list[tuple[str, str]]
+    pairs: list[matching.Pair] = dataclasses.field(default_factory=list)
+    sums: list[Int[np.ndarray, "rows classes"]] = dataclasses.field(default_factory=list)
+    regions: Any = 0
+
+    def add(self, pair: matching.Pair, outcome: PairCounts | InputError, keep_going: bool) -> None:
+        if isinstance(outcome, InputError):
+            if not keep_going:
+                raise outcome
+            self.left_out.append((pair.name, str(outcome)))
+            return
+        self.pairs.append(pair)
+        self.sums.append(areas(outcome).astype(np.int32))  # a picture has fewer than 2^31 pixels
+        self.regions = self.regions + outcome.regions
+
+
+def _attempt(maps: _Maps, settings: CountSettings, pair: matching.Pair) -> PairCounts | InputError:
+    try:
+        prediction, label = maps.read(pair)
+    except InputError as error:
+        return error
+    try:
+        return count_pair(prediction, label, settings)
+    except InputError as error:
+        return InputError(f"{pair.prediction} and {pair.label}: {error}")
+
+
+def _in_threads(
+    work: Callable[[Any], Any], items: Iterable[Any], threads: int
+) -> Iterator[tuple[Any, Any]]:
+    """(item, work(item)) in order, a few ahead of who asks, whatever the number of items."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # one thread a picture wastes nothing on handing parts of it around
+    items = iter(items)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            waiting = collections.deque()
+            for item in itertools.islice(items, 2 * threads):
+                waiting.append((item, pool.submit(work, item)))
+            while waiting:
+                item, future = waiting.popleft()
+                yield item, future.result()
+                for following in itertools.islice(items, 1):
+                    waiting.append((following, pool.submit(work, following)))
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _mapped(path: Path, table: np.ndarray | None) -> np.ndarray:
+    ids = read_map(path)
+    return cv2.LUT(ids, table) if table is not None and ids.dtype == np.uint8 else ids
+
+
+def _class_names(classes: Sequence[str] | None, maps: _Maps, num_classes: int) -> tuple[str, ...]:
+    if classes is None:
+        known = matching.CITYSCAPES_NAMES if maps.label_ids is not None else None
+        return known or tuple(str(i) for i in range(num_classes))
+    if len(classes) != num_classes:
+        raise InputError(f"classes: {len(classes)} names for {num_classes} classes; name each one")
+    return tuple(classes)

@@ -1,0 +1,226 @@
+"""What comes out of scoring folders: tables, files, and the pictures that went worst."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from segalias_jax.data.files import image_size, read_image
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation import pair_scores, report
+from segalias_jax.evaluation.counting import CountSettings
+from segalias_jax.evaluation.evaluator import Sample
+from segalias_jax.evaluation.matching import Pair
+from segalias_jax.metrics import SegmentationScores
+
+FILES = ("report.md", "report.json", "per_image.csv")
+"""What `FolderReport.save` writes."""
+
+_LISTED = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderReport:
+    """Scores of a folder of predictions.
+
+    Attributes:
+      state: the counts, mergeable with those of other folders.
+      count_settings: rules and widths they were made with.
+      pairs: the scored files, in the order of their names.
+      sums: of each picture what `pair_scores.areas` gives.
+      left_out: (file or name, reason) of what was not scored.
+      classes: names of the classes.
+      settings: what else a reader must know, by name.
+      read: decodes the maps of a pair.
+    """
+
+    state: SegmentationScores
+    count_settings: CountSettings
+    pairs: tuple[Pair, ...]
+    sums: Int[np.ndarray, "images rows classes"]
+    left_out: tuple[tuple[str, str], ...]
+    classes: tuple[str, ...]
+    settings: Mapping[str, Any]
+    read: Callable[[Pair], tuple[np.ndarray, np.ndarray]]
+
+    @functools.cached_property
+    def scores(self) -> dict[str, Any]:
+        """All scores over all pictures: those of `SegmentationScores.compute`, and `extra`."""
+        return self.state.compute() | self.extra
+
+    @functools.cached_property
+    def extra(self) -> dict[str, Any]:
+        """Boundary IoU and boundary F-scores, means and per class."""
+        total, tolerances = self.sums.sum(0, dtype=np.int64), self.count_settings.tolerances
+        means = pair_scores.mean_scores(total, tolerances)
+        per_class = pair_scores.class_scores(total, tolerances)
+        names = [f"BoundaryF_{t}px" for t in tolerances]
+        names += ["BoundaryIoU_Cheng"] if self.count_settings.inner_width else []
+        return {f"m{n}": means[f"m{n}"][()] for n in names} | {n: per_class[n] for n in names}
+
+    @functools.cached_property
+    def per_image(self) -> dict[str, np.ndarray]:
+        """Mean scores of each picture by itself; classes that it lacks are in no mean."""
+        means = pair_scores.mean_scores(self.sums, self.count_settings.tolerances)
+        dropped = set() if self.count_settings.inner_width else {"mBoundaryIoU_Cheng"}
+        return {"pixels": self.sums[:, 1].sum(-1)} | {
+            name: values for name, values in means.items() if name not in dropped
+        }
+
+    def table(self) -> str:
+        """The score tables in Markdown, which also read well in a terminal."""
+        return "\n\n".join((report.score_table(self.scores, self.classes), self._extra_table()))
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `report.md`, `report.json` and `per_image.csv`.
+
+        Args:
+          folder: where to; made when missing.
+
+        Raises:
+          InputError: one of these files is there already.
+        """
+        folder = Path(folder)
+        check_unused(folder, FILES)
+        sections = [self._extra_table()] if self.extra else []
+        report.write_report(
+            folder,
+            self.state,
+            title=self.title,
+            classes=self.classes,
+            settings=self.settings,
+            extra=self.extra,
+            extra_rules=self.rules(),
+            sections=[*sections, *self._left_out_section()],
+        )
+        report.write_whole(folder / "per_image.csv", self._csv())
+
+    @property
+    def title(self) -> str:
+        """Headline of the report."""
+        return f"Scores of {self.settings['predictions']}"
+
+    def rules(self) -> dict[str, str]:
+        """What the further scores follow, in words, by topic."""
+        settings = self.count_settings
+        edges = "ignored pixels bound objects" if settings.rules.ignore == "reference" else (
+            "ignored pixels bound nothing"
+        )  # fmt: skip
+        result = {
+            "per image": "each picture is scored by itself over the classes in its two maps; "
+            "these scores do not average to those of the whole"
+        }
+        if settings.inner_width:
+            wide = f"{settings.inner_width:g} pixels"
+            if settings.inner_width < 1:
+                wide = f"{100 * settings.inner_width:g} % of the picture's diagonal"
+            result["BoundaryIoU_Cheng"] = (
+                "Boundary IoU of Cheng et al. 2021: per class, IoU of the parts of the predicted "
+                f"and of the true area within {wide} (in a square) of their own boundary; the "
+                f"picture's border bounds objects, {edges}; not the published BIoU"
+            )
+        if settings.tolerances:
+            result["BoundaryF"] = (
+                "per class, F of precision and recall of boundary pixels (any of the 4 neighbors "
+                "has another class; the picture's border is none), met where the other map has a "
+                f"boundary pixel of that class within so many pixels (Euclidean); {edges}; "
+                "predicted boundaries under ignored pixels are not counted, but may be met; pixels "
+                "are summed over all pictures first"
+            )
+        return result
+
+    def worst(self, count: int) -> list[int]:
+        """Indices of the pictures with the lowest mIoU of their own, the lowest first."""
+        order = np.argsort(np.nan_to_num(self.per_image["mIoU"], nan=2), kind="stable")
+        return order[:count].tolist()
+
+    def sample(self, index: int) -> tuple[Sample, str]:
+        """Reads one pair again, with its image where there is a fitting one, else a black one.
+
+        Returns:
+          The pictures, and why the image is missing, if it is.
+        """
+        pair = self.pairs[index]
+        prediction, label = self.read(pair)
+        image, remark = np.zeros((*label.shape, 3), np.uint8), ""
+        if pair.image:
+            try:
+                height, width = image_size(pair.image)
+                if (height, width) == label.shape:
+                    image = read_image(pair.image)
+                else:
+                    remark = f"{pair.image} has {width}x{height} pixels, its label another size"
+            except InputError as error:
+                remark = str(error)
+        return Sample(image, label, prediction, pair.name), remark
+
+    def _extra_table(self) -> str:
+        names = [name for name, value in self.extra.items() if np.ndim(value)]
+        header = ["class", *(_heading(name) for name in names)]
+        mean = ["mean", *(report.percent(self.extra[f"m{name}"]) for name in names)]
+        rows = [
+            [title, *(report.percent(self.extra[name][i]) for name in names)]
+            for i, title in enumerate(self.classes)
+        ]
+        return report.markdown_table([header, mean, *rows], names=True) if names else ""
+
+    def _left_out_section(self) -> list[str]:
+        if not self.left_out:
+            return []
+        lines = [f"- {name}: {reason}" for name, reason in self.left_out]
+        return [f"## Left out\n\n{len(lines)} not scored:\n\n" + "\n".join(lines)]
+
+    def _csv(self) -> str:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["name", *self.per_image])
+        for i, pair in enumerate(self.pairs):
+            values = (column[i].item() for column in self.per_image.values())
+            writer.writerow([pair.name, *("" if math.isnan(v) else repr(v) for v in values)])
+        return text.getvalue()
+
+    def left_out_text(self) -> str:
+        """The files that were left out, for a terminal; empty when none was."""
+        if not self.left_out:
+            return ""
+        lines = [f"  {name}: {reason}" for name, reason in self.left_out[:_LISTED]]
+        rest = len(self.left_out) - _LISTED
+        lines += [f"  and {rest} more, see report.md"] if rest > 0 else []
+        return f"left out {len(self.left_out)}:\n" + "\n".join(lines)
+
+
+def check_unused(folder: Path, files: Sequence[str]) -> None:
+    """Raises where a report would replace one that is there.
+
+    Args:
+      folder: where the report goes.
+      files: names of its files.
+
+    Raises:
+      InputError: names the file.
+
+    Example:
+      >>> check_unused(Path("nowhere"), FILES)
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; choose another one for the report")
+    for name in files:
+        if (folder / name).exists():
+            raise InputError(
+                f"{folder / name}: is there already; choose another folder or remove it"
+            )
+
+
+def _heading(name: str) -> str:
+    if name == "BoundaryIoU_Cheng":
+        return "Boundary IoU (Cheng)"
+    return name.replace("BoundaryF_", "boundary F ").replace("px", " px")

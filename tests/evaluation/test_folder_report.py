@@ -1,0 +1,73 @@
+"""The files of a report: complete, consistent, never replaced."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation import evaluate_folders
+
+
+@pytest.fixture
+def report(tmp_path):
+    for kind in ("pred", "gt", "image"):
+        (tmp_path / kind).mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        label = rng.integers(0, 3, (6, 8)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / "gt" / f"{index}.png"), label)
+        cv2.imwrite(str(tmp_path / "pred" / f"{index}.png"), np.roll(label, index, 0))
+        cv2.imwrite(str(tmp_path / "image" / f"{index}.jpg"), np.full((48, 64, 3), 90, np.uint8))
+    (tmp_path / "pred" / "9.png").write_bytes(b"")
+    folders = {"images": tmp_path / "image", "classes": ("sky", "road", "tree")}
+    return evaluate_folders(
+        tmp_path / "pred", tmp_path / "gt", num_classes=3, keep_going=True, **folders
+    )
+
+
+def test_all_files_tell_the_same(report, tmp_path):
+    report.save(tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert content["summary"]["mIoU"] == report.scores["mIoU"]
+    assert content["summary"]["mBoundaryIoU_Cheng"] == report.scores["mBoundaryIoU_Cheng"]
+    assert content["classes"][1]["BoundaryF_3px"] == report.scores["BoundaryF_3px"][1]
+    assert f"{100 * report.scores['mIoU']:.2f}" in text and "Boundary IoU (Cheng)" in text
+    assert "## Left out" in text and "9.png" in text
+    for topic in ("BoundaryIoU_Cheng", "BoundaryF", "per image", "absent classes", "averaging"):
+        assert topic in content["scoring"] and f"**{topic}**" in text
+    rows = list(csv.DictReader((tmp_path / "out" / "per_image.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows] == ["0", "1", "2"]
+    assert float(rows[0]["mIoU"]) == 1 and rows[2]["mIoU"] == repr(
+        float(report.per_image["mIoU"][2])
+    )
+
+
+def test_nothing_is_replaced(report, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "per_image.csv").write_text("mine")
+    with pytest.raises(InputError, match=r"per_image\.csv: is there already"):
+        report.save(tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["per_image.csv"]
+    with pytest.raises(InputError, match="not a folder"):
+        report.save(tmp_path / "out" / "per_image.csv")
+
+
+def test_worst_come_first(report):
+    assert report.worst(2) == [2, 1]
+    sample, remark = report.sample(2)
+    assert sample.name == "2" and sample.image.max() == 90 and not remark
+
+
+def test_image_of_another_size_is_told_and_left_out(report, tmp_path):
+    cv2.imwrite(str(tmp_path / "image" / "2.jpg"), np.full((10, 10, 3), 90, np.uint8))
+    sample, remark = report.sample(2)
+    assert sample.image.max() == 0 and "10x10" in remark
+
+
+def test_table_has_all_scores(report):
+    for word in ("mIoU", "DErr", "boundary F 3 px", "Boundary IoU (Cheng)", "tree", "mean"):
+        assert word in report.table()
