@@ -1,5 +1,6 @@
 """Brings weights in the published code's names and layout into our modules, for comparisons."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -8,7 +9,7 @@ from segalias_jax import models
 from segalias_jax.checkpoints.torch_names import encoder_rules, from_torch, key_table, to_torch
 from segalias_jax.checkpoints.torch_names import torch_name as rename
 
-__all__ = ["load_published", "published_names", "to_torch"]
+__all__ = ["create_published", "load_published", "published_names", "to_torch"]
 
 
 def published_names(model: nnx.Module) -> dict:
@@ -30,3 +31,16 @@ def load_published(model: nnx.Module, make_array, dtype=np.float32) -> None:
         array = from_torch(name, np.asarray(make_array(name, shape)))
         variable.set_value(jnp.asarray(array, dtype))
     nnx.update(model, state)
+
+
+def create_published(config, make_array, dtype=np.float32, num_classes=19) -> models.Segmenter:
+    """A model with such weights; nothing is drawn at random before, which takes long."""
+    model = nnx.eval_shape(
+        lambda: models.create_model(config, num_classes=num_classes, rngs=nnx.Rngs(0))
+    )
+    state = nnx.state(model, nnx.RngState)
+    for path, variable in nnx.to_flat_state(state):
+        variable.set_value(jax.random.key(0) if path[-1] == "key" else jnp.uint32(0))
+    nnx.update(model, state)
+    load_published(model, make_array, dtype)
+    return model
