@@ -71,6 +71,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--labels", **folder, required=True, help="true maps of the same names")
     add("--num_classes", type=int, required=True, help="predictions hold 0..N-1")
     add("--out", **folder, required=True, help="folder for the report")
+    add("--images", **folder, help="the pictures, to be shown in report.html")
     add("--classes", type=Path, metavar="FILE", help="names of the classes, one a line")
     add("--ignore", type=int, default=IGNORE_LABEL, help="label in no score (%(default)s)")
     add("--reduce_zero_label", action="store_true", help="labels: 0 is ignored, k + 1 is class k")
@@ -108,6 +109,7 @@ def run(argv: Sequence[str]) -> None:
     check_unused(flags.out, FILES)
     options = {
         "num_classes": flags.num_classes,
+        "images": flags.images,
         "classes": read_names(flags.classes) if flags.classes else None,
         "ignore_label": flags.ignore,
         "reduce_zero_label": flags.reduce_zero_label,
@@ -124,7 +126,7 @@ def run(argv: Sequence[str]) -> None:
     if report.left_out:
         print(report.left_out_text(), file=sys.stderr)
     report.save(flags.out)
-    print(f"report: {flags.out / 'report.md'}")
+    print(f"report: {flags.out / 'report.html'}")
 
 
 def read_names(path: Path) -> tuple[str, ...]:

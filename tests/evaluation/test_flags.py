@@ -35,7 +35,7 @@ def test_command_scores_and_reports(folder):
     result = _run(folder, "--classes", "names.txt")
     assert result.returncode == 0, result.stderr
     assert "| 100.00 |" in result.stdout and "tree" in result.stdout
-    assert result.stdout.endswith("report: o/report.md\n")
+    assert result.stdout.endswith("report: o/report.html\n")
     assert sorted(p.name for p in (folder / "o").iterdir()) == sorted(flags.FILES)
     again = _run(folder)
     assert again.returncode == 2 and "is there already" in again.stderr
