@@ -176,7 +176,7 @@ class FolderReport:
 
     def _extra_table(self) -> str:
         names = [name for name, value in self.extra.items() if np.ndim(value)]
-        header = ["class", *(_heading(name) for name in names)]
+        header = ["class", *(heading(name) for name in names)]
         mean = ["mean", *(report.percent(self.extra[f"m{name}"]) for name in names)]
         rows = [
             [title, *(report.percent(self.extra[name][i]) for name in names)]
@@ -223,7 +223,7 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
         key for key, value in result.extra.items() if np.ndim(value) == 0
     )  # fmt: skip
     columns = report.CLASS_COLUMNS | {
-        key: _heading(key) for key, value in result.extra.items() if np.ndim(value)
+        key: heading(key) for key, value in result.extra.items() if np.ndim(value)
     }
     rows = [
         [name, *(report.percent(scores[key][i]) for key in columns)]
@@ -235,7 +235,7 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
         result.title,
         [
             page.paragraph("All numbers in per cent; of FErr, MErr and DErr, less is better."),
-            page.tiles([(_heading(name), report.percent(scores[name])) for name in names]),
+            page.tiles([(heading(name), report.percent(scores[name])) for name in names]),
             page.section("Share of all pixels", _error_bar(scores)),
             page.section(
                 "Classes",
@@ -294,7 +294,7 @@ def _pictures(result: FolderReport, count: int) -> list[str]:
         sample, remark = result.sample(index)
         painted = overlays.panels(sample, result.palette, result.state.rules)
         caption = ", ".join(
-            f"{_heading(name)} {report.percent(result.per_image[name][index])}"
+            f"{heading(name)} {report.percent(result.per_image[name][index])}"
             for name in ("mIoU", "aAcc", "BIoU", "FErr", "MErr", "DErr")
         )
         titled = list(zip(overlays.TITLES, painted, strict=True))
@@ -335,13 +335,15 @@ def check_unused(folder: Path, files: Sequence[str]) -> None:
             )
 
 
-def _heading(name: str) -> str:
-    if name == "BoundaryIoU_Cheng":
-        return "Boundary IoU (Cheng)"
-    if name == "mBoundaryIoU_Cheng":
-        return "mean Boundary IoU (Cheng)"
-    return (
-        name.replace("mBoundaryF_", "mean boundary F ")
-        .replace("BoundaryF_", "boundary F ")
-        .replace("px", " px")
-    )
+def heading(name: str) -> str:
+    """Name of a score for people.
+
+    Example:
+      >>> heading("mBoundaryF_3px")
+      'mean boundary F 3 px'
+    """
+    for key, text in (("BoundaryIoU_Cheng", "Boundary IoU (Cheng)"), ("BoundaryF_", "boundary F ")):
+        if key in name:
+            mean = "mean " * name.startswith("m")
+            return mean + name.removeprefix("m").replace(key, text).replace("px", " px")
+    return name

@@ -9,6 +9,7 @@ import base64
 import math
 from collections.abc import Sequence
 from html import escape
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -257,6 +258,17 @@ def definitions(items: Sequence[tuple[str, str]]) -> str:
       '<dl><dt>a</dt><dd>b</dd></dl>'
     """
     return f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in items)}</dl>"
+
+
+def links(items: Sequence[tuple[str, str]]) -> str:
+    """Lists links to files beside the page.
+
+    Example:
+      >>> links([("a", "a/report.html")])
+      '<ul><li><a href="a/report.html">a</a></li></ul>'
+    """
+    rows = (f'<li><a href="{quote(to)}">{escape(name)}</a></li>' for name, to in items)
+    return f"<ul>{''.join(rows)}</ul>"
 
 
 def four_pictures(caption: str, panels: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]]) -> str:
