@@ -1,5 +1,6 @@
 """From predictions to scores, pictures and reports; `train.py` and `eval.py` share this path."""
 
+from segalias_jax.evaluation.compare import Comparison
 from segalias_jax.evaluation.evaluator import Evaluation, Sample, evaluate
 from segalias_jax.evaluation.folder import evaluate_folders
 from segalias_jax.evaluation.folder_report import FolderReport
@@ -8,6 +9,7 @@ from segalias_jax.evaluation.report import score_table, scoring_rules, write_rep
 
 __all__ = [
     "KIND_COLORS",
+    "Comparison",
     "Evaluation",
     "FolderReport",
     "Sample",

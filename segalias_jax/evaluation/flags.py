@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from segalias_jax.errors import InputError
+from segalias_jax.evaluation.compare import FILES as COMPARISON_FILES
+from segalias_jax.evaluation.compare import Comparison, model_names
 from segalias_jax.evaluation.folder import evaluate_folders
 from segalias_jax.evaluation.folder_report import FILES, check_unused
 from segalias_jax.metrics import IGNORE_RULES
@@ -71,6 +73,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--labels", **folder, required=True, help="true maps of the same names")
     add("--num_classes", type=int, required=True, help="predictions hold 0..N-1")
     add("--out", **folder, required=True, help="folder for the report")
+    add("--compare", **folder, nargs="+", default=[], help="predictions of further models")
+    add("--images", **folder, help="the pictures, to be shown in report.html")
     add("--classes", type=Path, metavar="FILE", help="names of the classes, one a line")
     add("--ignore", type=int, default=IGNORE_LABEL, help="label in no score (%(default)s)")
     add("--reduce_zero_label", action="store_true", help="labels: 0 is ignored, k + 1 is class k")
@@ -105,9 +109,9 @@ def run(argv: Sequence[str]) -> None:
       segalias_jax.errors.InputError: a: no such folder
     """
     flags = parse(argv)
-    check_unused(flags.out, FILES)
     options = {
         "num_classes": flags.num_classes,
+        "images": flags.images,
         "classes": read_names(flags.classes) if flags.classes else None,
         "ignore_label": flags.ignore,
         "reduce_zero_label": flags.reduce_zero_label,
@@ -119,12 +123,19 @@ def run(argv: Sequence[str]) -> None:
         "keep_going": flags.keep_going,
         "threads": flags.threads,
     }
-    report = evaluate_folders(flags.predictions, flags.labels, progress="scoring", **options)
-    print(report.table())
-    if report.left_out:
-        print(report.left_out_text(), file=sys.stderr)
-    report.save(flags.out)
-    print(f"report: {flags.out / 'report.md'}")
+    folders = [flags.predictions, *flags.compare]
+    names = model_names(folders)
+    check_unused(flags.out, (*names, *COMPARISON_FILES) if flags.compare else FILES)
+    reports = []
+    for name, folder in zip(names, folders, strict=True):
+        title = f"scoring {name}" if flags.compare else "scoring"
+        reports.append(evaluate_folders(folder, flags.labels, progress=title, **options))
+        if reports[-1].left_out:
+            print(reports[-1].left_out_text(), file=sys.stderr)
+    result = Comparison(tuple(reports), names) if flags.compare else reports[0]
+    print(result.table())
+    result.save(flags.out)
+    print(f"report: {flags.out / 'report.html'}")
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
+from segalias_jax.data.classes import CITYSCAPES
 from segalias_jax.data.files import image_size, read_image
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import pair_scores, report
+from segalias_jax.evaluation import overlays, page, pair_scores, report
 from segalias_jax.evaluation.counting import CountSettings
 from segalias_jax.evaluation.evaluator import Sample
 from segalias_jax.evaluation.matching import Pair
+from segalias_jax.evaluation.overlays import KIND_COLORS
 from segalias_jax.metrics import SegmentationScores
 
-FILES = ("report.md", "report.json", "per_image.csv")
+FILES = ("report.md", "report.json", "per_image.csv", "report.html")
 """What `FolderReport.save` writes."""
 
 _LISTED = 20
+_MATRIX = 40  # classes of the largest confusion matrix that is shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +83,12 @@ class FolderReport:
         """The score tables in Markdown, which also read well in a terminal."""
         return "\n\n".join((report.score_table(self.scores, self.classes), self._extra_table()))
 
-    def save(self, folder: str | Path) -> None:
-        """Writes `report.md`, `report.json` and `per_image.csv`.
+    def save(self, folder: str | Path, *, worst: int = 8) -> None:
+        """Writes `report.md`, `report.json`, `per_image.csv` and `report.html`.
 
         Args:
           folder: where to; made when missing.
+          worst: number of pictures in `report.html`.
 
         Raises:
           InputError: one of these files is there already.
@@ -103,11 +107,18 @@ class FolderReport:
             sections=[*sections, *self._left_out_section()],
         )
         report.write_whole(folder / "per_image.csv", self._csv())
+        report.write_whole(folder / "report.html", folder_page(self, worst=worst))
 
     @property
     def title(self) -> str:
         """Headline of the report."""
         return f"Scores of {self.settings['predictions']}"
+
+    @property
+    def palette(self) -> UInt8[np.ndarray, "classes 3"]:
+        """RGB color of each class, the well-known ones for the classes of Cityscapes."""
+        known = self.classes == CITYSCAPES[0]
+        return CITYSCAPES[1] if known else overlays.spread_palette(len(self.classes))
 
     def rules(self) -> dict[str, str]:
         """What the further scores follow, in words, by topic."""
@@ -165,7 +176,7 @@ class FolderReport:
 
     def _extra_table(self) -> str:
         names = [name for name, value in self.extra.items() if np.ndim(value)]
-        header = ["class", *(_heading(name) for name in names)]
+        header = ["class", *(heading(name) for name in names)]
         mean = ["mean", *(report.percent(self.extra[f"m{name}"]) for name in names)]
         rows = [
             [title, *(report.percent(self.extra[name][i]) for name in names)]
@@ -198,6 +209,110 @@ class FolderReport:
         return f"left out {len(self.left_out)}:\n" + "\n".join(lines)
 
 
+def folder_page(result: FolderReport, *, worst: int) -> str:
+    """Writes `report.html`.
+
+    Args:
+      result: what to report.
+      worst: number of pictures.
+
+    Returns:
+      The file's text.
+    """
+    scores, names = result.scores, report.SUMMARY + tuple(
+        key for key, value in result.extra.items() if np.ndim(value) == 0
+    )  # fmt: skip
+    columns = report.CLASS_COLUMNS | {
+        key: heading(key) for key, value in result.extra.items() if np.ndim(value)
+    }
+    rows = [
+        [name, *(report.percent(scores[key][i]) for key in columns)]
+        for i, name in enumerate(result.classes)
+    ]
+    chosen = [key for key in ("IoU", "boundary_IoU", "BoundaryIoU_Cheng") if key in columns]
+    rules = report.scoring_rules(result.state) | result.rules()
+    return page.whole_page(
+        result.title,
+        [
+            page.paragraph("All numbers in per cent; of FErr, MErr and DErr, less is better."),
+            page.tiles([(heading(name), report.percent(scores[name])) for name in names]),
+            page.section("Share of all pixels", _error_bar(scores)),
+            page.section(
+                "Classes",
+                page.bars(result.classes, [(columns[k], scores[k].tolist()) for k in chosen]),
+            ),
+            page.section("All scores by class", page.table([["class", *columns.values()], *rows])),
+            page.section("What is taken for what", *_confusions(result)),
+            page.section("Worst images first", *_pictures(result, worst)),
+            *_left_out_page(result.left_out),
+            page.section("How it was scored", page.definitions(list(rules.items()))),
+            page.section(
+                "Settings", page.definitions([(k, str(v)) for k, v in result.settings.items()])
+            ),
+        ],
+    )
+
+
+def _error_bar(scores: Mapping[str, Any]) -> str:
+    kinds = [(name, scores[name.replace(" ", "_")], _hex(c)) for name, c in KIND_COLORS.items()]
+    return "\n".join(
+        (
+            page.stacked([("correct", scores["aAcc"], "#464646"), *kinds]),
+            page.paragraph(
+                "A wrong pixel near predicted boundaries only is a false response, near true ones "
+                "only a merging mistake, near both a displacement, near none an interior error."
+            ),
+        )
+    )
+
+
+def _confusions(result: FolderReport) -> list[str]:
+    counts, names = result.state.totals().sum(0)[:-1, :-1], result.classes
+    present = np.flatnonzero(counts.sum(0) + counts.sum(1))
+    wrong = counts * (1 - np.eye(len(names), dtype=np.int64))
+    order = [i for i in np.argsort(-wrong, axis=None, kind="stable")[:10] if wrong.flat[i]]
+    header = ["true class", "predicted as", "of the class", "of all errors"]
+    rows = []
+    for i in order:
+        true, predicted = np.unravel_index(i, wrong.shape)
+        shares = wrong.flat[i] / counts[true].sum(), wrong.flat[i] / wrong.sum()
+        rows.append([names[true], names[predicted], *map(report.percent, shares)])
+    parts = [page.table([header, *rows])] if rows else []
+    if len(present) > _MATRIX:
+        return [*parts, page.paragraph(f"report.json has the matrix of all {len(names)} classes.")]
+    matrix = page.confusion([names[i] for i in present], counts[np.ix_(present, present)])
+    return [*parts, page.paragraph("Per cent of the true pixels of each class (rows):"), matrix]
+
+
+def _pictures(result: FolderReport, count: int) -> list[str]:
+    kinds = [(name, _hex(color)) for name, color in KIND_COLORS.items()]
+    colors = zip(result.classes, map(_hex, result.palette), strict=True)
+    parts = [page.legend([("correct", "#464646"), *kinds, ("ignored", "hatch")])]
+    if len(result.classes) <= _MATRIX:
+        parts.append(page.legend(list(colors)))
+    for index in result.worst(count):
+        sample, remark = result.sample(index)
+        painted = overlays.panels(sample, result.palette, result.state.rules)
+        caption = ", ".join(
+            f"{heading(name)} {report.percent(result.per_image[name][index])}"
+            for name in ("mIoU", "aAcc", "BIoU", "FErr", "MErr", "DErr")
+        )
+        titled = list(zip(overlays.TITLES, painted, strict=True))
+        if not result.pairs[index].image or remark:
+            titled = titled[1:]
+        remark = f" ({remark})" if remark else ""
+        parts.append(page.four_pictures(f"{sample.name}: {caption}{remark}", titled))
+    return parts
+
+
+def _left_out_page(left_out: Sequence[tuple[str, str]]) -> list[str]:
+    return [page.section("Left out", page.definitions(left_out))] if left_out else []
+
+
+def _hex(color: Sequence[int] | np.ndarray) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 def check_unused(folder: Path, files: Sequence[str]) -> None:
     """Raises where a report would replace one that is there.
 
@@ -220,7 +335,15 @@ def check_unused(folder: Path, files: Sequence[str]) -> None:
             )
 
 
-def _heading(name: str) -> str:
-    if name == "BoundaryIoU_Cheng":
-        return "Boundary IoU (Cheng)"
-    return name.replace("BoundaryF_", "boundary F ").replace("px", " px")
+def heading(name: str) -> str:
+    """Name of a score for people.
+
+    Example:
+      >>> heading("mBoundaryF_3px")
+      'mean boundary F 3 px'
+    """
+    for key, text in (("BoundaryIoU_Cheng", "Boundary IoU (Cheng)"), ("BoundaryF_", "boundary F ")):
+        if key in name:
+            mean = "mean " * name.startswith("m")
+            return mean + name.removeprefix("m").replace(key, text).replace("px", " px")
+    return name

@@ -24,7 +24,9 @@ KIND_COLORS = {
 
 _CORRECT = (70, 70, 70)
 
-_TITLES = ("image", "truth", "prediction", "errors")
+TITLES = ("image", "truth", "prediction", "errors")
+"""Names of what `panels` returns."""
+
 _CELL = (360, 560)
 _MARGIN, _HEADER, _CAPTION, _LEGEND = 16, 36, 44, 36
 _FONT = 20
@@ -87,12 +89,12 @@ def overlay_sheet(
       (454, 1520, 3)
     """
     rules = rules or ScoreRules()
-    rows = [_panels(sample, palette, rules) for sample in samples]
+    rows = [[_fit(p) for p in panels(sample, palette, rules)] for sample in samples]
     present = _present(samples, rules, len(classes))
     names = [(classes[i], _swatch(palette[i])) for i in present]
     sheet = _Sheet.with_room(rows, legends=(_kind_legend(), names))
-    for sample, panels in zip(samples, rows, strict=True):
-        sheet.add_row(f"{sample.name}   {_accuracy(sample, rules)}", panels)
+    for sample, row in zip(samples, rows, strict=True):
+        sheet.add_row(f"{sample.name}   {_accuracy(sample, rules)}", row)
     return sheet.render()
 
 
@@ -113,14 +115,52 @@ def _hatched(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return picture
 
 
-def _panels(sample: Sample, palette: np.ndarray, rules: ScoreRules) -> list[np.ndarray]:
+def panels(
+    sample: Sample, palette: UInt8[np.ndarray, "classes 3"], rules: ScoreRules
+) -> list[UInt8[np.ndarray, "h w 3"]]:
+    """Paints image, truth, prediction and errors of a sample.
+
+    Args:
+      sample: what to paint.
+      palette: RGB color of each class.
+      rules: boundary and ignore rule and width.
+
+    Returns:
+      Four RGB pictures of the size of the image.
+
+    Example:
+      >>> label = np.zeros((4, 4), np.int32)
+      >>> sample = Sample(np.zeros((4, 4, 3), np.uint8), label, label, "one")
+      >>> len(panels(sample, spread_palette(1), ScoreRules()))
+      4
+    """
     label = np.asarray(rules.class_label(sample.label))
     colors = np.zeros((256 + label.max(), 3), np.uint8)
     colors[: len(palette)] = palette
     truth = _hatched(colors[label], label == rules.ignore_label)
     prediction = colors[np.clip(sample.prediction, 0, len(colors) - 1)]
     errors = error_overlay(sample.image, sample.label, sample.prediction, rules=rules)
-    return [_fit(p) for p in (sample.image, truth, prediction, errors)]
+    return [sample.image, truth, prediction, errors]
+
+
+def spread_palette(count: int) -> UInt8[np.ndarray, "classes 3"]:
+    """Makes colors for classes that have none: hues by the golden ratio, three brightnesses.
+
+    Args:
+      count: number of classes.
+
+    Returns:
+      RGB color of each class.
+
+    Example:
+      >>> spread_palette(150).shape
+      (150, 3)
+    """
+    index = np.arange(count)
+    hue = (index * 0.618034 % 1 * 180).astype(np.uint8)
+    value = np.asarray([230, 170, 120], np.uint8)[index % 3]
+    hsv = np.stack([hue, np.full_like(hue, 150), value], -1)[None]
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0]
 
 
 def _fit(picture: np.ndarray) -> np.ndarray:
@@ -164,7 +204,7 @@ class _Sheet:
         legends: Sequence[Sequence[tuple[str, np.ndarray]]],
     ) -> _Sheet:
         cell = max(panel.shape[1] for row in rows for panel in row)
-        columns = [_MARGIN + i * (cell + _MARGIN) for i in range(len(_TITLES))]
+        columns = [_MARGIN + i * (cell + _MARGIN) for i in range(len(TITLES))]
         width = columns[-1] + cell + _MARGIN
         lines = sum(len(_lines(legend, width)) for legend in legends)
         height = _HEADER + sum(_CAPTION + row[0].shape[0] for row in rows) + _MARGIN
@@ -172,7 +212,7 @@ class _Sheet:
         sheet = cls(canvas, columns, legends)
         sheet.texts = [
             (x + cell // 2, _HEADER // 2, title, "center")
-            for x, title in zip(columns, _TITLES, strict=True)
+            for x, title in zip(columns, TITLES, strict=True)
         ]
         return sheet
 

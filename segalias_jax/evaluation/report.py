@@ -18,15 +18,17 @@ from segalias_jax.metrics import ERROR_KINDS, SegmentationScores
 SUMMARY = ("mIoU", "mAcc", "aAcc", "BIoU", "BAcc", "FErr", "MErr", "DErr")
 """Scores of the first table."""
 
-_COLUMNS = {
+CLASS_COLUMNS = {
     "IoU": "IoU",
     "Acc": "Acc",
-    "boundary_IoU": "boundary IoU",
-    "boundary_Acc": "boundary Acc",
+    "boundary_IoU": "BIoU",
+    "boundary_Acc": "BAcc",
     "class_FErr": "FErr",
     "class_MErr": "MErr",
     "class_DErr": "DErr",
 }
+"""Columns of the table of classes: key of the score, and heading."""
+
 _RULE_TEXTS = {
     "laplacian": "4-neighbor Laplacian of the class ids is not 0 (published rule)",
     "exact": "any of the 4 neighbors has another class",
@@ -59,9 +61,9 @@ def score_table(scores: Mapping[str, Any], classes: Sequence[str]) -> str:
     if len(classes) != len(scores["IoU"]):
         raise InputError(f"classes: {len(classes)} names for {len(scores['IoU'])} scored classes")
     share = scores["class_pixels"] / max(1, scores["pixels"])
-    header = ["class", "of pixels", *_COLUMNS.values()]
+    header = ["class", "of pixels", *CLASS_COLUMNS.values()]
     rows = [
-        [name, percent(share[i]), *(percent(scores[key][i]) for key in _COLUMNS)]
+        [name, percent(share[i]), *(percent(scores[key][i]) for key in CLASS_COLUMNS)]
         for i, name in enumerate(classes)
     ]
     return "\n\n".join((markdown_table(summary), markdown_table([header, *rows], names=True)))

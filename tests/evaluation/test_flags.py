@@ -1,5 +1,6 @@
 """The command line for folders, as a person runs it."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_command_scores_and_reports(folder):
     result = _run(folder, "--classes", "names.txt")
     assert result.returncode == 0, result.stderr
     assert "| 100.00 |" in result.stdout and "tree" in result.stdout
-    assert result.stdout.endswith("report: o/report.md\n")
+    assert result.stdout.endswith("report: o/report.html\n")
     assert sorted(p.name for p in (folder / "o").iterdir()) == sorted(flags.FILES)
     again = _run(folder)
     assert again.returncode == 2 and "is there already" in again.stderr
@@ -89,3 +90,11 @@ def test_every_flag_has_its_value():
     assert (parsed.tolerances, parsed.boundary_iou, parsed.width) == ((2, 4), 5, 3)
     assert parsed.reduce_zero_label and parsed.ignore == 0
     assert flags.parse([*LINE.split(), "--tolerances", ""]).tolerances == ()
+
+
+def test_several_models(folder):
+    shutil.copytree(folder / "p", folder / "q")
+    result = _run(folder, "--compare", "q")
+    assert result.returncode == 0, result.stderr
+    assert "q - p" in result.stdout and "+0.00 [+0.00, +0.00]" in result.stdout
+    assert {"p", "q", "report.html"} < {path.name for path in (folder / "o").iterdir()}

@@ -71,3 +71,13 @@ def test_image_of_another_size_is_told_and_left_out(report, tmp_path):
 def test_table_has_all_scores(report):
     for word in ("mIoU", "DErr", "boundary F 3 px", "Boundary IoU (Cheng)", "tree", "mean"):
         assert word in report.table()
+
+
+def test_page_shows_scores_pictures_and_rules(report, tmp_path):
+    report.save(tmp_path / "out", worst=2)
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert html.count("<figure>") == 2 and html.index("2: mIoU") < html.index("1: mIoU")
+    assert f"<b>{100 * report.scores['mIoU']:.2f}</b>" in html
+    for text in ("false response", "ignored", "9.png", "What is taken for what", "tree"):
+        assert text in html
+    assert "nan" not in html.split("base64")[0]

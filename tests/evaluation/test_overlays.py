@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segalias_jax.evaluation import KIND_COLORS, Sample, error_overlay, overlay_sheet
+from segalias_jax.evaluation import KIND_COLORS, Sample, error_overlay, overlay_sheet, overlays
 from segalias_jax.metrics import ERROR_KINDS, ScoreRules, error_kinds
 
 PALETTE = np.asarray([[0, 0, 0], [200, 30, 30], [30, 200, 30]], np.uint8)
@@ -73,3 +73,8 @@ def test_many_class_names_are_broken_into_lines():
     few = overlay_sheet([_sample(40, 60)], classes=["x"] * 3, palette=palette[:3])
     many = overlay_sheet([sample], classes=[f"class {i}" for i in range(150)], palette=palette)
     assert many.shape[1] == few.shape[1] and many.shape[0] > few.shape[0] + 200
+
+
+def test_spread_colors_differ():
+    """No two of many classes share a color."""
+    assert len(np.unique(overlays.spread_palette(100), axis=0)) == 100
