@@ -3,7 +3,8 @@
 Paper: https://arxiv.org/abs/2403.09065 (the network; the scenes are this project's own).
 Command: python train.py --workdir RUN
 
-Measured: 2 to 3.5 minutes on two processor cores (alone, shared), mIoU 63.6 (benchmarks/results/quickstart.json).
+Measured: 2 to 3.5 minutes on two processor cores (alone, shared), mIoU 63.6
+(benchmarks/results/quickstart.json).
 """
 
 from configs import base
