@@ -18,8 +18,18 @@ def get_config() -> config_dict.ConfigDict:
     config.model = _model()
     config.loss = _section(
         auxiliary_weight=0.4,  # weight of the auxiliary head's loss
+        # (name, weight) of what is summed: "cross_entropy", "focal", "ohem", "boundary", "dice",
+        # "generalized_dice", "tversky", "lovasz_softmax", "lovasz_hinge" (two classes)
+        terms=(("cross_entropy", 1.0),),
         average="all",  # "all": over all pixels, ignored ones counting 0; "valid": labeled ones
         class_weights=(),  # one number per class, or none
+        focal_gamma=2.0,  # exponent of "focal"
+        ohem_threshold=0.7,  # "ohem" keeps pixels whose class has at most this probability
+        ohem_min_kept=100_000,  # pixels per batch that it keeps at least
+        boundary_weight=5.0,  # of pixels near a boundary, in "boundary"
+        boundary_width=15,  # side of the square that makes that band, in pixels
+        tversky_alpha=0.3,  # weight of false positives in "tversky"
+        tversky_beta=0.7,  # weight of false negatives in "tversky"
     )
     config.optimizer = _section(
         name="sgd",  # "sgd" or "adamw"

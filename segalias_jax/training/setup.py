@@ -108,7 +108,8 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
     Raises:
       InputError: an unknown name or a number that does not fit.
     """
-    check_loss(config.loss.average, config.loss.class_weights, num_classes)
+    loss = {key: value for key, value in config.loss.items() if key != "auxiliary_weight"}
+    check_loss(**loss, num_classes=num_classes)
     schedule = create_schedule(
         config.schedule.to_dict(),
         learning_rate=config.optimizer.learning_rate,

@@ -1,0 +1,144 @@
+"""The loss of a recipe: a weighted sum of losses, over a model's output and auxiliary heads."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from segalias_jax.errors import InputError
+from segalias_jax.losses import pixel, region
+from segalias_jax.typing import Array, Bool, Float, Int
+
+LOSSES: dict[str, Callable[..., Array]] = {
+    "cross_entropy": pixel.cross_entropy,
+    "focal": pixel.focal_loss,
+    "ohem": pixel.ohem_cross_entropy,
+    "boundary": pixel.boundary_cross_entropy,
+    "dice": region.dice_loss,
+    "generalized_dice": region.generalized_dice_loss,
+    "tversky": region.tversky_loss,
+    "lovasz_softmax": region.lovasz_softmax,
+    "lovasz_hinge": region.lovasz_hinge,
+}
+"""Losses by the name that a recipe gives them."""
+
+# Recipe key: (loss, its parameter).
+_OPTIONS = {
+    "focal_gamma": ("focal", "gamma"),
+    "ohem_threshold": ("ohem", "threshold"),
+    "ohem_min_kept": ("ohem", "min_kept"),
+    "boundary_weight": ("boundary", "boundary_weight"),
+    "boundary_width": ("boundary", "width"),
+    "tversky_alpha": ("tversky", "alpha"),
+    "tversky_beta": ("tversky", "beta"),
+}
+Terms = Sequence[tuple[str, float]]
+
+
+def segmentation_loss(
+    logits: Float[Array, "b h w c"],
+    auxiliary: Sequence[Float[Array, "b h w c"]],
+    label: Int[Array, "b h w"],
+    *,
+    terms: Terms = (("cross_entropy", 1.0),),
+    auxiliary_weight: float = 0.4,
+    average: str = "all",
+    class_weights: Sequence[float] | None = None,
+    valid: Bool[Array, " b"] | None = None,
+    **options: Any,
+) -> Float[Array, ""]:
+    """Adds the losses of a model's output and of its auxiliary heads.
+
+    L = l(logits) + auxiliary_weight * sum_j l(auxiliary_j), l = sum_k weight_k LOSSES[name_k]
+
+    Args:
+      logits: output of the model.
+      auxiliary: outputs of its auxiliary heads at the same size; may be empty.
+      label: class numbers, `IGNORE_LABEL` where a pixel does not count.
+      terms: pairs (name in `LOSSES`, weight).
+      auxiliary_weight: weight of every auxiliary head.
+      average: of the losses that are sums over pixels, see `cross_entropy`.
+      class_weights: see `cross_entropy`; of every term that takes them.
+      valid: see `cross_entropy`.
+      **options: of single losses: `focal_gamma`, `ohem_threshold`, `ohem_min_kept`,
+        `boundary_weight`, `boundary_width`, `tversky_alpha`, `tversky_beta`.
+
+    Returns:
+      The loss.
+
+    Raises:
+      InputError: what `check_loss` or a loss complains of.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> logits, label = jnp.zeros((1, 2, 2, 4)), jnp.zeros((1, 2, 2), int)
+      >>> print(f"{segmentation_loss(logits, (logits,), label):.4f} = 1.4 log(4)")
+      1.9408 = 1.4 log(4)
+    """
+    given = {"average": average, "class_weights": class_weights or None}
+    check_loss(terms, num_classes=logits.shape[-1], **given, **options)
+    parts = [(weight, _bind(name, given, options)) for name, weight in terms]
+
+    def one(scores: Array) -> Array:
+        return sum(weight * loss(scores, label, valid=valid) for weight, loss in parts)
+
+    return one(logits) + auxiliary_weight * sum(one(scores) for scores in auxiliary)
+
+
+def check_loss(
+    terms: Terms,
+    *,
+    average: str,
+    class_weights: Sequence[float] | None,
+    num_classes: int,
+    **options: Any,
+) -> None:
+    """Raises if the options of a loss do not fit.
+
+    Args:
+      terms: as for `segmentation_loss`.
+      average: one of `AVERAGES`.
+      class_weights: none, or one per class.
+      num_classes: number of classes.
+      **options: as for `segmentation_loss`.
+
+    Raises:
+      InputError: naming the recipe key.
+
+    Example:
+      >>> check_loss((("dice", 1.0),), average="all", class_weights=(1.0, 2.0), num_classes=2)
+    """
+    pixel.check_average(average)
+    pixel.check_class_weights(class_weights or (), num_classes)
+    names = [name for name, _ in terms]
+    for name in names:
+        if name not in LOSSES:
+            raise InputError(f"loss.terms has {name!r}; choose from {', '.join(LOSSES)}")
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"loss.terms is {tuple(terms)}; name at least one loss, each once")
+    for key, value in options.items():
+        if key not in _OPTIONS:
+            raise InputError(f"loss.{key} is no key of a loss; keys are {', '.join(_OPTIONS)}")
+        loss, parameter = _OPTIONS[key]
+        if loss not in names and value != _parameters(loss)[parameter].default:
+            raise InputError(
+                f"loss.{key} is set, but loss.terms has no {loss!r}; add it or drop it"
+            )
+    if class_weights and not any("class_weights" in _parameters(name) for name in names):
+        raise InputError(f"loss.class_weights is set, but {', '.join(names)} takes none; drop it")
+
+
+def _bind(name: str, given: dict[str, Any], options: dict[str, Any]) -> Callable[..., Array]:
+    """The loss of that name with the options that are its own."""
+    known = _parameters(name)
+    mine = {key: value for key, value in given.items() if key in known}
+    for key, (loss, parameter) in _OPTIONS.items():
+        if loss == name and key in options:
+            mine[parameter] = options[key]
+    return functools.partial(LOSSES[name], **mine)
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(LOSSES[name]).parameters

@@ -1,0 +1,74 @@
+"""The loss of a recipe: weights, heads, and keys that fit."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from segalias_jax import losses
+from segalias_jax.errors import InputError
+from segalias_jax.losses import LOSSES, segmentation_loss
+
+TERMS = (("focal", 2.0), ("lovasz_softmax", 0.5), ("dice", 1.0))
+
+
+def sample(seed=0):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 4, (2, 5, 6)).astype(np.int32)
+    label[rng.random(label.shape) < 0.3] = 255
+    return jnp.asarray(rng.normal(0, 2, (2, 5, 6, 4)), jnp.float32), jnp.asarray(label)
+
+
+def test_auxiliary_heads_are_added_with_their_weight():
+    logits, label = sample(4)
+    other, _ = sample(5)
+    loss = segmentation_loss(logits, (other, other), label, auxiliary_weight=0.25, average="valid")
+    one, two = (losses.cross_entropy(x, label, average="valid") for x in (logits, other))
+    np.testing.assert_allclose(loss, one + 0.5 * two, rtol=1e-6)
+
+
+def test_terms_are_added_with_their_weights_and_options():
+    logits, label = sample()
+    weights = (1.0, 2.0, 3.0, 4.0)
+    loss = segmentation_loss(
+        logits, (), label, terms=TERMS, focal_gamma=1.0, average="valid", class_weights=weights
+    )
+    expected = (
+        2 * losses.focal_loss(logits, label, gamma=1.0, average="valid", class_weights=weights)
+        + 0.5 * losses.lovasz_softmax(logits, label, class_weights=weights)
+        + losses.dice_loss(logits, label, class_weights=weights)
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_the_recipe_knows_every_option_with_its_default():
+    section = base.get_config().loss.to_dict()
+    logits, label = sample()
+    label = jnp.minimum(label, 1)
+    for name in LOSSES:
+        scores = logits[..., :2] if name == "lovasz_hinge" else logits
+        recipe = segmentation_loss(scores, (), label, **section | {"terms": ((name, 1.0),)})
+        takes = {"average": "all"} if name in ("ohem", "focal", "boundary") else {}
+        np.testing.assert_array_equal(recipe, LOSSES[name](scores, label, **takes), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"terms": (("huber", 1.0),)}, "loss.terms has 'huber'; choose from cross_entropy, "),
+        ({"terms": ()}, "at least one"),
+        ({"terms": (("dice", 1.0), ("dice", 2.0))}, "each once"),
+        ({"focal_gamma": 3.0}, "loss.focal_gamma is set, but loss.terms has no 'focal'"),
+        ({"gamma": 3.0}, "loss.gamma is no key of a loss; keys are focal_gamma"),
+        ({"average": "mean"}, "loss.average is 'mean'"),
+        ({"class_weights": (1.0,)}, "1 numbers for 4 classes"),
+        (
+            {"terms": (("generalized_dice", 1.0),), "class_weights": (1.0,) * 4},
+            "generalized_dice takes none",
+        ),
+    ],
+)
+def test_mistakes_name_the_key(options, message):
+    logits, label = sample()
+    with pytest.raises(InputError, match=message):
+        segmentation_loss(logits, (), label, **options)
