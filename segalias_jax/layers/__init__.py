@@ -4,6 +4,7 @@ from segalias_jax.layers.conv import BatchNorm, Conv, ConvNormAct
 from segalias_jax.layers.dealias import AdaptiveBlur, BlurPool, DeAliasingFilter, FrequencyLowCut
 from segalias_jax.layers.freqmix import FreqMix
 from segalias_jax.layers.pyramid import PyramidPooling
+from segalias_jax.layers.rank import MedianFilter
 
 __all__ = [
     "AdaptiveBlur",
@@ -14,5 +15,6 @@ __all__ = [
     "DeAliasingFilter",
     "FreqMix",
     "FrequencyLowCut",
+    "MedianFilter",
     "PyramidPooling",
 ]

@@ -20,6 +20,7 @@ from segalias_jax.ops.fourier import (
 )
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_image
+from segalias_jax.ops.rank import majority_filter, median_filter
 from segalias_jax.ops.resample import adaptive_avg_pool, max_pool, resize_bilinear
 
 __all__ = [
@@ -41,7 +42,9 @@ __all__ = [
     "frequency_low_cut",
     "label_boundary",
     "low_pass",
+    "majority_filter",
     "max_pool",
+    "median_filter",
     "normalize_image",
     "nyquist_frequency",
     "resize_bilinear",
