@@ -83,7 +83,7 @@ def logits_and_gradient(model, x):
     return logits, gradient
 
 
-CASES = [(name, "waves") for name in models.MODELS] + [("fcn", name) for name in FAMILIES]
+CASES = [(name, "waves") for name in models.MODELS] + [("semantic_fpn", name) for name in FAMILIES]
 
 
 @pytest.mark.parametrize("name, encoder", CASES)
@@ -127,20 +127,26 @@ def test_every_encoder_forward_and_backward(encoder):
     assert {f.dtype for f in features} == {jnp.dtype("bfloat16")}
 
 
-@pytest.mark.parametrize("encoder", ["waves", *FAMILIES])
-@pytest.mark.parametrize("name", models.MODELS)
-def test_every_decoder_on_every_family(name, encoder):
-    def run(x):
-        model = create(tiny(name, encoder))
-        model.eval()
-        features = model.encoder(x)
-        decoders.append(model.decoder)
-        return features, model.decoder(features)
+SIZES = {
+    "rounded up": ((17, 25), (9, 13), (5, 7), (3, 4)),
+    "rounded down": ((16, 24), (8, 12), (4, 6), (2, 3)),
+    "dilated": ((17, 25), (9, 13), (9, 13), (9, 13)),
+}
 
-    decoders = []
-    features, y = jax.eval_shape(run, jax.ShapeDtypeStruct((1, 65, 97, 3), jnp.bfloat16))
-    at = features[0] if "features[0]" in type(decoders[0]).__call__.__doc__ else features[-1]
-    assert y.shape == (*at.shape[:3], decoders[0].channels) and y.dtype == jnp.bfloat16
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_decoder_returns_one_map_of_the_size_that_it_says(name, sizes):
+    decoder = nnx.eval_shape(lambda: create(tiny(name, "waves")).decoder)
+    decoder.eval()
+    features = [
+        jax.ShapeDtypeStruct((2, *size, c), jnp.bfloat16)
+        for size, c in zip(sizes, Waves.channels, strict=True)
+    ]
+    graph, state = nnx.split(decoder)
+    y = jax.eval_shape(lambda state, *f: nnx.merge(graph, state)(f), state, *features)
+    at = features[0] if "features[0]" in type(decoder).__call__.__doc__ else features[-1]
+    assert y.shape == (*at.shape[:3], decoder.channels) and y.dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
