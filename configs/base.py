@@ -123,9 +123,22 @@ def _data() -> config_dict.ConfigDict:
 
 def _model() -> config_dict.ConfigDict:
     return _section(
-        name="upernet",  # decoder
-        encoder="resnet50",  # "resnet18", "resnet34", "resnet50" or "resnet101"
-        width=64,  # channels of the first stage
+        # decoder: "upernet", "fcn", "pspnet", "deeplabv3plus" or "semantic_fpn"
+        name="upernet",
+        # "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152", or "convnext_tiny",
+        # "convnext_small" or "convnext_base"
+        encoder="resnet50",
+        # A key below is read by the encoders or decoders that it speaks of; set for others, it is
+        # an error. None is the encoder's or the decoder's own default.
+        variant="v1c",  # stem and shortcuts of ResNets: "v1b", "v1c" or "v1d"
+        width=config_dict.placeholder(int),  # channels of stage 1; None: as published
+        output_stride=32,  # image pixels per pixel of stage 4 of ResNets: 32, 16 or 8
+        multi_grid=(),  # factors of the dilations in the blocks of a ResNet's stage 4; () for none
+        contract_dilation=False,  # halve the dilation of the first block of dilated stages
+        frozen_stages=-1,  # stages that are not trained, after the stem (0); -1 for none
+        frozen_norm=False,  # normalize by the running statistics, and keep them, in training too
+        drop_path=0.0,  # share of a ConvNeXt's blocks that an image skips in training, at the end
+        remat=False,  # recompute the blocks' activations for the gradient; less memory, more time
         # filter ahead of strides: "none", "daf", "flc", "blur3", "blur5", "blur7", "adaptive_blur"
         downsample="none",
         mixer="none",  # in the blocks of stages 2 to 4: "none" or "freqmix"
@@ -133,12 +146,19 @@ def _model() -> config_dict.ConfigDict:
         band="symmetric",  # bins kept: "symmetric", or "reference" as published
         gate="energy",  # channel gate of FreqMix: "energy", "magnitude" or "corner" (published)
         reduction=16,  # channels per hidden channel of FreqMix's gates
-        channels=128,  # of the decoder
-        pool_scales=(1, 2, 3, 6),  # bins per side of the pyramid pooling
+        # of the decoder; None: 128 for "upernet" and "semantic_fpn", 512 for all others
+        channels=config_dict.placeholder(int),
+        pool_scales=(1, 2, 3, 6),  # bins per side of the pyramid pooling: "upernet", "pspnet"
+        dilations=(1, 12, 24, 36),  # of "deeplabv3plus", in pixels of the coarsest features
+        low_level_channels=48,  # of the finest features in "deeplabv3plus"
+        num_convs=2,  # convolutions in a row: "fcn"
+        concat_input=True,  # join the encoder's features again behind them: "fcn"
+        pyramid_channels=256,  # of the pyramid below the heads: "semantic_fpn"
         dropout=0.1,  # share of channels dropped ahead of the classifiers
-        auxiliary=True,  # auxiliary head on stage 3
+        auxiliary=True,  # auxiliary head
         auxiliary_channels=256,  # of that head
-        align_corners=False,  # of all resizing inside the model
+        auxiliary_stage=3,  # stage of the encoder that it reads: 1 to 4
+        align_corners=False,  # of all bilinear resizing inside the model
         # folder of checkpoints.torch_convert, or of a run, to start from; "" for random parameters
         pretrained="",
     )

@@ -57,15 +57,42 @@ HEADS: Rules = [
     (r"(^|\.)norm$", r"\1bn"),
 ]
 
+_PYRAMID: Rules = [
+    (r"^decoder\.pyramid\.bottleneck", "decode_head.bottleneck"),
+    (r"^decoder\.pyramid\.scales\.(\d+)", r"decode_head.psp_modules.\1.1"),
+]
+
 DECODERS: dict[type, Rules] = {
     models.UPerNet: [
-        (r"^decoder\.pyramid\.bottleneck", "decode_head.bottleneck"),
-        (r"^decoder\.pyramid\.scales\.(\d)", r"decode_head.psp_modules.\1.1"),
+        *_PYRAMID,
         (r"^decoder\.laterals\.(\d)", r"decode_head.lateral_convs.\1"),
         (r"^decoder\.outputs\.(\d)", r"decode_head.fpn_convs.\1"),
         (r"^decoder\.bottleneck", "decode_head.fpn_bottleneck"),
-    ]
+    ],
+    models.PSPNet: _PYRAMID,
+    models.FCN: [
+        (r"^decoder\.convs\.(\d+)", r"decode_head.convs.\1"),
+        (r"^decoder\.join", "decode_head.conv_cat"),
+    ],
+    models.DeepLabV3Plus: [
+        (r"\.(depthwise|pointwise)\.", r".\1_conv."),
+        (r"^decoder\.pyramid\.image", "decode_head.image_pool.1"),
+        (r"^decoder\.pyramid\.scales\.(\d+)", r"decode_head.aspp_modules.\1"),
+        (r"^decoder\.pyramid\.bottleneck", "decode_head.bottleneck"),
+        (r"^decoder\.low_level", "decode_head.c1_bottleneck"),
+        (r"^decoder\.refine\.(\d)", r"decode_head.sep_bottleneck.\1"),
+    ],
+    # Doublings stand between the convolutions of a head, and count there.
+    models.SemanticFPN: [
+        (r"^decoder\.laterals\.(\d)", r"neck.lateral_convs.\1.conv"),
+        (r"^decoder\.outputs\.(\d)", r"neck.fpn_convs.\1.conv"),
+        (
+            r"^decoder\.heads\.(\d)\.(\d)",
+            lambda m: f"decode_head.scale_heads.{m[1]}.{2 * int(m[2])}",
+        ),
+    ],
 }
+"""Names as in mmsegmentation; 0.x and 1.x have the same ones."""
 
 
 def leaves(model: nnx.Module) -> dict[Path, nnx.Variable]:

@@ -1,13 +1,14 @@
 """Flax NNX layers over `segalias_jax.ops`; Linen users take them through `flax.nnx.bridge`."""
 
-from segalias_jax.layers.conv import BatchNorm, Conv, ConvNormAct
+from segalias_jax.layers.conv import BatchNorm, Conv, ConvNormAct, SeparableConvNormAct
 from segalias_jax.layers.dealias import AdaptiveBlur, BlurPool, DeAliasingFilter, FrequencyLowCut
 from segalias_jax.layers.freqmix import FreqMix
-from segalias_jax.layers.pyramid import PyramidPooling
+from segalias_jax.layers.pyramid import AtrousPyramidPooling, PyramidPooling
 from segalias_jax.layers.rank import MedianFilter
 
 __all__ = [
     "AdaptiveBlur",
+    "AtrousPyramidPooling",
     "BatchNorm",
     "BlurPool",
     "Conv",
@@ -17,4 +18,5 @@ __all__ = [
     "FrequencyLowCut",
     "MedianFilter",
     "PyramidPooling",
+    "SeparableConvNormAct",
 ]

@@ -25,6 +25,7 @@ class Conv(nnx.Module):
       stride: step, in pixels.
       padding: zeros on every side; None keeps the size at stride 1.
       dilation: distance of neighbouring taps, in pixels.
+      groups: number of groups into which channels are split.
       use_bias: whether a bias is added.
       kernel_init: initialiser of the kernel.
       rngs: random streams; "params" is drawn from.
@@ -43,16 +44,17 @@ class Conv(nnx.Module):
         stride: int = 1,
         padding: int | None = None,
         dilation: int = 1,
+        groups: int = 1,
         use_bias: bool = False,
         kernel_init=kaiming_normal,
         rngs: nnx.Rngs,
     ):
-        shape = (kernel_size, kernel_size, in_channels, out_channels)
+        shape = (kernel_size, kernel_size, in_channels // groups, out_channels)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32)) if use_bias else None
         self.stride = stride
         self.padding = dilation * (kernel_size - 1) // 2 if padding is None else padding
-        self.dilation = dilation
+        self.dilation, self.groups = dilation, groups
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Applies the convolution."""
@@ -62,6 +64,7 @@ class Conv(nnx.Module):
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
+            groups=self.groups,
         )
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
@@ -125,6 +128,8 @@ class ConvNormAct(nnx.Module):
       out_channels: channels written.
       kernel_size: side length, in pixels.
       stride: step, in pixels.
+      dilation: distance of neighbouring taps, in pixels.
+      groups: number of groups into which channels are split.
       rngs: random streams.
 
     Example:
@@ -139,11 +144,49 @@ class ConvNormAct(nnx.Module):
         kernel_size: int = 1,
         *,
         stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
         rngs: nnx.Rngs,
     ):
-        self.conv = Conv(in_channels, out_channels, kernel_size, stride=stride, rngs=rngs)
+        self.conv = Conv(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            rngs=rngs,
+        )
         self.norm = BatchNorm(out_channels)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Applies the three in order."""
         return jax.nn.relu(self.norm(self.conv(x)))
+
+
+class SeparableConvNormAct(nnx.Module):
+    """A 3x3 convolution of each channel by itself, then a 1x1 one; norm and ReLU after both.
+
+    Args:
+      in_channels: channels read.
+      out_channels: channels written.
+      dilation: distance of neighbouring taps, in pixels.
+      rngs: random streams.
+
+    Example:
+      >>> SeparableConvNormAct(3, 8, dilation=2, rngs=nnx.Rngs(0))(jnp.ones((1, 5, 5, 3))).shape
+      (1, 5, 5, 8)
+
+    Reference:
+      Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, dilation: int = 1, rngs: nnx.Rngs):
+        self.depthwise = ConvNormAct(
+            in_channels, in_channels, 3, dilation=dilation, groups=in_channels, rngs=rngs
+        )
+        self.pointwise = ConvNormAct(in_channels, out_channels, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w o"]:
+        """Applies both."""
+        return self.pointwise(self.depthwise(x))

@@ -4,66 +4,100 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from flax import nnx
 
 from segalias_jax.errors import InputError
+from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.encoder import Encoder
+from segalias_jax.models.fcn import FCN
+from segalias_jax.models.pspnet import PSPNet
 from segalias_jax.models.resnet import VARIANTS as RESNETS
 from segalias_jax.models.resnet import ResNet, stage_nyquist_frequency
 from segalias_jax.models.segmenter import Segmenter
+from segalias_jax.models.semantic_fpn import SemanticFPN
 from segalias_jax.models.upernet import UPerNet
 
-MODELS = {"upernet": UPerNet}
-"""Decoders by the name of the model that they make."""
+MODELS = {
+    "upernet": UPerNet,
+    "fcn": FCN,
+    "pspnet": PSPNet,
+    "deeplabv3plus": DeepLabV3Plus,
+    "semantic_fpn": SemanticFPN,
+}
+"""Decoders by the name of the model that they make; they take the encoder's channels first."""
 
 ENCODERS = {name: ResNet for name in RESNETS}
-"""Encoders by name."""
+"""Encoders by name; they take that name first."""
 
 __all__ = [
     "ENCODERS",
+    "FCN",
     "MODELS",
+    "DeepLabV3Plus",
     "Encoder",
     "ModelConfig",
+    "PSPNet",
     "ResNet",
     "Segmenter",
+    "SemanticFPN",
     "UPerNet",
     "create_model",
     "stage_nyquist_frequency",
 ]
+
+# What `create_model` itself reads; all other keys are keywords of what it calls.
+_OWN_KEYS = ("name", "encoder", "auxiliary", "pretrained")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Everything that a recipe's section `model` may say; see `configs/base.py` for the meaning.
 
+    None stands for the default of the encoder or decoder.
+
     Example:
-      >>> ModelConfig(encoder="resnet18").channels
-      128
+      >>> ModelConfig(encoder="resnet18").auxiliary_channels
+      256
     """
 
     name: str = "upernet"
     encoder: str = "resnet50"
-    width: int = 64
+    variant: str = "v1c"
+    width: int | None = None
+    output_stride: int = 32
+    multi_grid: tuple[int, ...] = ()
+    contract_dilation: bool = False
+    frozen_stages: int = -1
+    frozen_norm: bool = False
+    drop_path: float = 0.0
+    remat: bool = False
     downsample: str = "none"
     mixer: str = "none"
     cutoff: float | None = None
     band: str = "symmetric"
     gate: str = "energy"
     reduction: int = 16
-    channels: int = 128
+    channels: int | None = None
     pool_scales: tuple[int, ...] = (1, 2, 3, 6)
+    dilations: tuple[int, ...] = (1, 12, 24, 36)
+    low_level_channels: int = 48
+    num_convs: int = 2
+    concat_input: bool = True
+    pyramid_channels: int = 256
     dropout: float = 0.1
     auxiliary: bool = True
     auxiliary_channels: int = 256
+    auxiliary_stage: int = 3
     align_corners: bool = False
     pretrained: str = ""
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> ModelConfig:
-        """Reads a recipe's section; an unknown key or model name is an `InputError`."""
+        """Reads a recipe's section; a key or name that nothing reads is an `InputError`."""
         known = [field.name for field in dataclasses.fields(cls)]
         for key in config:
             if key not in known:
@@ -75,7 +109,22 @@ class ModelConfig:
                 raise InputError(
                     f"model.{key} is {config[key]!r}; choose one of {', '.join(sorted(table))}"
                 )
-        return cls(**config)
+        lists = {key: tuple(value) for key, value in config.items() if isinstance(value, list)}
+        read = cls(**{**config, **lists})
+        read._refuse_what_nothing_reads()
+        return read
+
+    def _refuse_what_nothing_reads(self) -> None:
+        readers = (ENCODERS[self.encoder], MODELS[self.name], Segmenter)
+        taken = set(_OWN_KEYS).union(*map(_keywords, readers))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in taken and value != field.default:
+                others = [n for n, c in (ENCODERS | MODELS).items() if field.name in _keywords(c)]
+                raise InputError(
+                    f"model.{field.name} is {value!r}, which neither {self.name} nor "
+                    f"{self.encoder} reads; leave it out, or choose one of {', '.join(others)}"
+                )
 
 
 def create_model(config: Any, *, num_classes: int, rngs: nnx.Rngs) -> Segmenter:
@@ -105,30 +154,26 @@ def create_model(config: Any, *, num_classes: int, rngs: nnx.Rngs) -> Segmenter:
             "model.pretrained: create_model makes random parameters; leave the key out and fill "
             "the model by checkpoints.load_torch"
         )
-    encoder = ENCODERS[c.encoder](
-        c.encoder,
-        width=c.width,
-        downsample=c.downsample,
-        mixer=c.mixer,
-        cutoff=c.cutoff,
-        band=c.band,
-        gate=c.gate,
-        reduction=c.reduction,
-        rngs=rngs,
-    )
-    decoder = MODELS[c.name](
-        encoder.channels,
-        channels=c.channels,
-        pool_scales=tuple(c.pool_scales),
-        align_corners=c.align_corners,
-        rngs=rngs,
-    )
+    encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
+    decoder = _build(MODELS[c.name], c, encoder.channels, strides=encoder.strides, rngs=rngs)
     return Segmenter(
         encoder,
         decoder,
         num_classes=num_classes,
         auxiliary_channels=c.auxiliary_channels if c.auxiliary else None,
+        auxiliary_stage=c.auxiliary_stage,
         dropout=c.dropout,
         align_corners=c.align_corners,
         rngs=rngs,
     )
+
+
+def _build(make: type, config: ModelConfig, *arguments: Any, **more: Any) -> Any:
+    """Calls `make` with those of all keywords that it takes; what is None keeps its default."""
+    given = {k: v for k, v in (vars(config) | more).items() if v is not None}
+    return make(*arguments, **{k: v for k, v in given.items() if k in _keywords(make)})
+
+
+def _keywords(make: type) -> set[str]:
+    parameters = inspect.signature(make.__init__).parameters.values()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from segalias_jax import ops
+from segalias_jax.errors import InputError
 from segalias_jax.layers import Conv, ConvNormAct
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.typing import Array, Float
@@ -64,11 +65,15 @@ class Segmenter(nnx.Module):
       encoder: an `Encoder`.
       decoder: maps the encoder's features to one map; has `channels`.
       num_classes: number of classes.
-      auxiliary_channels: width of the FCN head on the encoder's last but one feature map; None
-        for no such head.
+      auxiliary_channels: width of the FCN head on one of the encoder's feature maps; None for no
+        such head.
+      auxiliary_stage: that feature map, counted from 1, fine to coarse.
       dropout: share of channels dropped ahead of the classifiers in training.
       align_corners: of resizing logits to the image, see `ops.resize_bilinear`.
       rngs: random streams "params" and "dropout".
+
+    Raises:
+      InputError: the encoder has no such stage.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Segmenter(nnx.Module):
         *,
         num_classes: int,
         auxiliary_channels: int | None,
+        auxiliary_stage: int = 3,
         dropout: float,
         align_corners: bool,
         rngs: nnx.Rngs,
@@ -85,13 +91,15 @@ class Segmenter(nnx.Module):
         self.encoder, self.decoder = encoder, decoder
         self.align_corners = align_corners
         self.classifier = Classifier(decoder.channels, num_classes, dropout=dropout, rngs=rngs)
-        self.auxiliary = (
-            FCNHead(
-                encoder.channels[-2], auxiliary_channels, num_classes, dropout=dropout, rngs=rngs
-            )
-            if auxiliary_channels is not None
-            else None
-        )
+        self.auxiliary_stage = auxiliary_stage
+        auxiliary = None
+        if auxiliary_channels is not None:
+            most = len(encoder.channels)
+            if not 1 <= auxiliary_stage <= most:
+                raise InputError(f"auxiliary_stage is {auxiliary_stage}; choose 1 to {most}")
+            read = encoder.channels[auxiliary_stage - 1]
+            auxiliary = FCNHead(read, auxiliary_channels, num_classes, dropout=dropout, rngs=rngs)
+        self.auxiliary = auxiliary
 
     def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h w n"]:
         """Returns float32 logits at the size of the normalised image `x`."""
@@ -106,7 +114,8 @@ class Segmenter(nnx.Module):
         logits = self._to_image(self.classifier(self.decoder(features)), x)
         if self.auxiliary is None:
             return logits, ()
-        return logits, (self._to_image(self.auxiliary(features[-2]), x),)
+        auxiliary = self.auxiliary(features[self.auxiliary_stage - 1])
+        return logits, (self._to_image(auxiliary, x),)
 
     def _to_image(self, logits: Array, x: Array) -> Array:
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

@@ -21,7 +21,12 @@ from segalias_jax.ops.fourier import (
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_image
 from segalias_jax.ops.rank import majority_filter, median_filter
-from segalias_jax.ops.resample import adaptive_avg_pool, max_pool, resize_bilinear
+from segalias_jax.ops.resample import (
+    adaptive_avg_pool,
+    max_pool,
+    resize_bilinear,
+    resize_nearest,
+)
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -48,6 +53,7 @@ __all__ = [
     "normalize_image",
     "nyquist_frequency",
     "resize_bilinear",
+    "resize_nearest",
     "soft_low_pass",
     "split_bands",
 ]

@@ -61,6 +61,36 @@ def _bilinear_matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
     return matrix
 
 
+def resize_nearest(
+    x: Float[Array, "*batch h w c"], size: tuple[int, int]
+) -> Float[Array, "*batch h2 w2 c"]:
+    """Copies pixels to `size`: output pixel i of m is input pixel floor(i n / m).
+
+    Args:
+      x: feature map, channels last.
+      size: height and width wanted, in pixels.
+
+    Returns:
+      The resized map, in the type of `x`.
+
+    Raises:
+      InputError: `size` is not positive.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> resize_nearest(jnp.arange(2.0).reshape(1, 2, 1), (1, 3))[0, :, 0].tolist()
+      [0.0, 0.0, 1.0]
+    """
+    if min(size) < 1:
+        raise InputError(f"size is {size}, but must be positive")
+    for axis, length in ((-3, size[0]), (-2, size[1])):
+        n = x.shape[axis]
+        if length != n:
+            # A product, not a gather: XLA's scatter, the gradient of a gather, is slow.
+            x = apply_along_axis(x, np.eye(n)[np.arange(length) * n // length], axis)
+    return x
+
+
 def adaptive_avg_pool(
     x: Float[Array, "*batch h w c"], size: tuple[int, int]
 ) -> Float[Array, "*batch h2 w2 c"]:

@@ -130,7 +130,10 @@ def test_dropout_only_in_training():
 @pytest.mark.parametrize(
     "config,message",
     [
-        ({"name": "upernett"}, "model.name is 'upernett'; choose one of upernet"),
+        (
+            {"name": "upernett"},
+            "model.name is 'upernett'; choose one of deeplabv3plus, fcn, pspnet",
+        ),
         ({"encoder": "resnet19"}, "model.encoder is 'resnet19'; choose one of resnet101"),
         ({"downsample": "fft"}, "downsample is 'fft'; choose one of none, daf, flc"),
         ({"mixer": "cbam"}, "mixer is 'cbam'; choose one of none, freqmix"),
@@ -138,6 +141,16 @@ def test_dropout_only_in_training():
         ({"downsample": "daf", "band": "round"}, "band is 'round'; choose one of symmetric"),
         ({"downsample": "daf", "cutoff": 0.6}, "cutoff is 0.6"),
         ({"pretrained": "r50"}, "model.pretrained: create_model makes random parameters"),
+        ({"auxiliary_stage": 5}, "auxiliary_stage is 5; choose 1 to 4"),
+        ({"name": "fcn", "num_convs": 0}, "num_convs is 0, but must be at least 1"),
+        (
+            {"num_convs": 1},
+            "model.num_convs is 1, which neither upernet nor resnet18 reads; .* one of fcn",
+        ),
+        (
+            {"name": "fcn", "pool_scales": (1,)},
+            "model.pool_scales is .1,., which neither fcn .* one of upernet, pspnet",
+        ),
         ({"chanels": 3}, "model.chanels is no key of a model; did you mean 'channels'"),
     ],
 )

@@ -52,6 +52,15 @@ def test_bilinear_against_torch():
         np.testing.assert_allclose(y, expected.permute(0, 2, 3, 1), atol=1e-5)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_nearest(size):
+    h, w, h2, w2 = size
+    x = np.random.default_rng(0).normal(size=(2, h, w, 3)).astype(np.float32)
+    rows, columns = np.arange(h2) * h // h2, np.arange(w2) * w // w2
+    y = ops.resize_nearest(jnp.asarray(x), (h2, w2))
+    np.testing.assert_array_equal(y, x[:, rows][:, :, columns])  # copies, so to the last bit
+
+
 @pytest.mark.parametrize("cells", [(1, 1), (2, 3), (6, 6), (9, 10)], ids=str)
 def test_adaptive_pooling(cells):
     x = np.random.default_rng(0).normal(size=(2, 7, 10, 3)).astype(np.float32)
@@ -90,5 +99,7 @@ def test_types_are_kept():
 def test_wrong_size():
     with pytest.raises(InputError, match=r"size is \(0, 3\)"):
         ops.resize_bilinear(jnp.ones((4, 4, 1)), (0, 3))
+    with pytest.raises(InputError, match=r"size is \(0, 3\)"):
+        ops.resize_nearest(jnp.ones((4, 4, 1)), (0, 3))
     with pytest.raises(InputError, match=r"size is \(0, 3\)"):
         ops.adaptive_avg_pool(jnp.ones((4, 4, 1)), (0, 3))

@@ -1,0 +1,83 @@
+"""The Semantic FPN decoder: a feature pyramid, and the sum of its levels."""
+
+from __future__ import annotations
+
+import jax
+from flax import nnx
+
+from segalias_jax import ops
+from segalias_jax.layers import Conv, ConvNormAct
+from segalias_jax.typing import Array, Float
+
+
+class SemanticFPN(nnx.Module):
+    """Passes semantics down a feature pyramid and adds its levels at the finest stride.
+
+    p_n = conv1x1(f_n);  p_i = conv1x1(f_i) + nearest(p_{i+1});  y = sum_i head_i(conv3x3(p_i))
+
+    Each head alternates 3x3 convolutions and bilinear doublings until it is at the finest stride;
+    that of a level which is there from the start is one convolution.
+
+    Args:
+      in_channels: channels of the encoder's features, fine to coarse.
+      strides: pixels of the image per pixel of each feature map, powers of 2, fine to coarse.
+      channels: channels of the heads and of the result.
+      pyramid_channels: channels of every level of the pyramid.
+      align_corners: of every bilinear resizing, see `ops.resize_bilinear`.
+      rngs: random streams.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> decoder = SemanticFPN((8, 16), strides=(4, 8), channels=4, rngs=nnx.Rngs(0))
+      >>> decoder((jnp.ones((1, 8, 8, 8)), jnp.ones((1, 4, 4, 16)))).shape
+      (1, 8, 8, 4)
+
+    Reference:
+      Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019.
+    """
+
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        *,
+        strides: tuple[int, ...] = (4, 8, 16, 32),
+        channels: int = 128,
+        pyramid_channels: int = 256,
+        align_corners: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        self.channels, self.align_corners = channels, align_corners
+        # The pyramid has biases and no norms, and other initial weights than all else.
+        plain = {"use_bias": True, "kernel_init": jax.nn.initializers.xavier_uniform()}
+        width = pyramid_channels
+        self.laterals = nnx.List([Conv(c, width, rngs=rngs, **plain) for c in in_channels])
+        self.outputs = nnx.List([Conv(width, width, 3, rngs=rngs, **plain) for _ in in_channels])
+        self.doublings = tuple((s // strides[0]).bit_length() - 1 for s in strides)
+        self.heads = nnx.List([self._head(width, max(n, 1), rngs) for n in self.doublings])
+
+    def _head(self, in_channels: int, length: int, rngs: nnx.Rngs) -> nnx.List:
+        widths = [in_channels] + [self.channels] * (length - 1)
+        return nnx.List([ConvNormAct(c, self.channels, 3, rngs=rngs) for c in widths])
+
+    def __call__(self, features: tuple[Float[Array, "b _ _ _"], ...]) -> Float[Array, "b h w c"]:
+        """Returns one feature map at the size of `features[0]`."""
+        with jax.named_scope("semantic_fpn"):
+            levels = [self.laterals[-1](features[-1])]
+            for lateral, feature in zip(self.laterals[-2::-1], features[-2::-1], strict=True):
+                above = ops.resize_nearest(levels[0], feature.shape[1:3])
+                levels.insert(0, lateral(feature) + above)
+            levels = [mix(level) for mix, level in zip(self.outputs, levels, strict=True)]
+            return sum(
+                self._to_finest(level, head, doublings, features[0].shape[1:3])
+                for level, head, doublings in zip(levels, self.heads, self.doublings, strict=True)
+            )
+
+    def _to_finest(self, x: Array, head: nnx.List, doublings: int, size: tuple[int, int]) -> Array:
+        for conv in head:
+            x = conv(x)
+            if doublings:
+                x = self._resize(x, (2 * x.shape[1], 2 * x.shape[2]))
+        return self._resize(x, size)
+
+    def _resize(self, x: Array, size: tuple[int, int]) -> Array:
+        return ops.resize_bilinear(x, size, align_corners=self.align_corners)
