@@ -19,9 +19,10 @@ import grain
 import numpy as np
 from absl import flags
 
+from segalias_jax.data.geometry import Sample
 from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.data.sources import Source
-from segalias_jax.data.transforms import RandomResize, Sample, apply_transforms, training_transforms
+from segalias_jax.data.transforms import apply_transforms, random_resize, training_transforms
 from segalias_jax.errors import InputError
 from segalias_jax.typing import IGNORE_LABEL
 
@@ -140,10 +141,10 @@ which ratio_range reduces to 64x64, and data.pad is off; make the crop smaller o
     settings = read_settings(data_config)
     if settings.pad:
         return
-    resize = RandomResize(settings.ratio_range, settings.resize)
+    resize = random_resize(settings)
     for index, name in enumerate(source.names):
         size = source.size(index)
-        smallest = resize.scaled_size(size, settings.ratio_range[0])
+        smallest = resize.smallest_size(size)
         if settings.crop[0] > smallest[0] or settings.crop[1] > smallest[1]:
             raise InputError(
                 f"data.crop: {_text(settings.crop)} is larger than {name} ({_text(size)}), "

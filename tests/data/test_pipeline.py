@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segalias_jax.data import check_crop, create_source, eval_batches, train_batches
-from segalias_jax.data.transforms import MEAN_COLOR
+from segalias_jax.data.geometry import MEAN_COLOR
 from segalias_jax.errors import InputError
 
 CONFIG = {
