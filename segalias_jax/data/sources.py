@@ -12,6 +12,7 @@ from tqdm import tqdm
 from segalias_jax.data import classes
 from segalias_jax.data.labels import LabelRule, identity_lookup, mapped_lookup
 from segalias_jax.data.pairs import Pair, PairSource
+from segalias_jax.data.prepared import PREFIX, PreparedSource
 from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.data.synthetic import SyntheticScenes
 from segalias_jax.data.transforms import Sample
@@ -116,6 +117,8 @@ def create_source(data_config: Any, split: str) -> Source:
       (64, 96, 3)
     """
     settings = read_settings(data_config)
+    if settings.source.startswith(PREFIX):
+        return PreparedSource(settings, split)
     if settings.source not in SOURCES:
         names = ", ".join(SOURCES)
         raise InputError(f"data.source: no data set {settings.source!r}; choose from {names}")
