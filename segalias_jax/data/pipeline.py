@@ -30,7 +30,7 @@ from segalias_jax.typing import IGNORE_LABEL
 
 Batch = dict[str, Any]
 
-_ENDLESS = 2**53  # steps; Grain's own endless length overflows
+_ENDLESS = 2**53  # samples; Grain's own endless length overflows
 
 # What a stream is a function of besides the step, and how errors call it.
 _STATE_NAMES = {
@@ -90,9 +90,9 @@ def train_batches(
     rows = _share("train.batch_size", batch_size, process_count)
     augment = functools.partial(apply_transforms, training_transforms(settings))
     samples = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(augment)
-    step = _Step(samples, batch_size, first=process_index * rows, rows=rows)
-    steps = grain.MapDataset.range(start_step, _ENDLESS).map(step)
-    batches = _generate(_read_ahead(steps, settings, place))
+    mine = _Mine(samples, batch_size, first=process_index * rows, rows=rows)
+    samples = grain.MapDataset.range(start_step * rows, _ENDLESS).map(mine)
+    batches = _generate(_read_ahead(samples, rows, settings, place))
     atexit.register(_close, weakref.ref(batches))
     return batches
 
@@ -239,17 +239,17 @@ which ratio_range reduces to 64x64, and data.pad is off; make the crop smaller o
 
 
 @dataclasses.dataclass(frozen=True)
-class _Step:
-    """The rows of one step that this process has; workers pickle it."""
+class _Mine:
+    """From the samples of all processes those of this one; workers pickle it."""
 
     samples: grain.MapDataset
     batch_size: int
     first: int
     rows: int
 
-    def __call__(self, step: int) -> Batch:
-        first = step * self.batch_size + self.first
-        return _stack([self.samples[first + row] for row in range(self.rows)])
+    def __call__(self, index: int) -> Sample:
+        step, row = divmod(index, self.rows)
+        return self.samples[step * self.batch_size + self.first + row]
 
 
 def _share(key: str, batch_size: int, process_count: int) -> int:
@@ -263,19 +263,29 @@ def _share(key: str, batch_size: int, process_count: int) -> int:
 
 
 def _read_ahead(
-    steps: grain.MapDataset, settings: DataSettings, place: Callable[[Batch], Any] | None
+    samples: grain.MapDataset,
+    rows: int,
+    settings: DataSettings,
+    place: Callable[[Batch], Any] | None,
 ) -> grain.IterDataset:
-    options = grain.ReadOptions(settings.threads, prefetch_buffer_size=settings.threads + 1)
-    dataset = steps.to_iter_dataset(options)
     if settings.workers:
         if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl flags
             flags.FLAGS.mark_as_parsed()
+        # Workers take turns, so each makes whole batches.
+        options = grain.ReadOptions(settings.threads, prefetch_buffer_size=settings.threads)
+        steps = samples.batch(rows, batch_fn=_stack).to_iter_dataset(options)
         workers = grain.MultiprocessingOptions(settings.workers, per_worker_buffer_size=2)
-        dataset = dataset.mp_prefetch(workers, worker_init_fn=_start_worker).map(_copy)
-    if place is None:
-        return dataset
-    # One batch waits while the next one travels.
-    return grain.experimental.ThreadPrefetchIterDataset(dataset.map(place), prefetch_buffer_size=1)
+        batches = steps.mp_prefetch(workers, worker_init_fn=_start_worker).map(_copy)
+    else:
+        # All threads work on one batch, so the first one is there soon; the next is begun.
+        options = grain.ReadOptions(
+            settings.threads, prefetch_buffer_size=max(rows, settings.threads)
+        )
+        batches = samples.to_iter_dataset(options).batch(rows, batch_fn=_stack)
+    if place is not None:
+        batches = batches.map(place)
+    # In a thread of its own: one batch waits while the next one is put together and placed.
+    return grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=1)
 
 
 def _start_worker(index: int, count: int) -> None:
