@@ -118,6 +118,11 @@ def _data() -> config_dict.ConfigDict:
         num_train=1000,  # scenes, "synthetic" only
         num_eval=100,  # scenes, "synthetic" only
         image_size=(128, 128),  # (height, width) in pixels, "synthetic" only
+        scale_jitter=0.0,  # largest share by which each side deviates from its aspect
+        rotation=0.0,  # largest angle in degrees by which a crop is turned
+        blur=(0.0, 0.0),  # smallest and largest sigma of a Gaussian blur in pixels
+        noise=(0.0, 0.0),  # smallest and largest sigma of Gaussian noise, in units of 0..255
+        median=0,  # side of a median filter in pixels, odd; 0 for none
     )
 
 

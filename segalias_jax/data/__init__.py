@@ -1,6 +1,12 @@
 """Data sets, transforms and batches; numpy and OpenCV only, with Grain for order and workers."""
 
-from segalias_jax.data.pipeline import check_crop, eval_batches, train_batches
+from segalias_jax.data.pipeline import (
+    check_crop,
+    eval_batches,
+    resume_step,
+    stream_state,
+    train_batches,
+)
 from segalias_jax.data.sources import SOURCES, Source, check_source, create_source
 
 __all__ = [
@@ -10,5 +16,7 @@ __all__ = [
     "check_source",
     "create_source",
     "eval_batches",
+    "resume_step",
+    "stream_state",
     "train_batches",
 ]

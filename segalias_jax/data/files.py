@@ -2,79 +2,181 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
 
+from segalias_jax.data.maps import decode_png_map
 from segalias_jax.errors import InputError
 from segalias_jax.typing import UInt8
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
-_TAIL = 4096  # some writers leave a few bytes behind the end marker
+_HEAD = _TAIL = 4096  # some writers leave a few bytes behind the end marker
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a file as it is stored.
+
+    Args:
+      path: any file.
+
+    Returns:
+      Its bytes.
+
+    Raises:
+      InputError: missing or unreadable.
+
+    Example:
+      >>> read_bytes(Path("missing.png"))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: missing.png: cannot be read (No such file or directory)
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Decodes a color image.
-
-    Args:
-      path: a file of any format OpenCV reads.
-
-    Returns:
-      Its pixels in the order red, green, blue.
-
-    Raises:
-      InputError: missing, truncated, or not an image.
+    """Reads and decodes a color image, see `decode_image`.
 
     Example:
       >>> read_image(Path("missing.png"))
       Traceback (most recent call last):
       segalias_jax.errors.InputError: missing.png: cannot be read (No such file or directory)
     """
-    return _decode(path, cv2.IMREAD_COLOR_RGB)
+    return decode_image(read_bytes(path), path)
 
 
-def read_label(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Decodes a label map as it is stored, before any mapping of its values.
+def decode_image(data: bytes, path: Path, *, exif: bool = True) -> UInt8[np.ndarray, "h w 3"]:
+    """Decodes a color image of 8 bits a channel; gray ones get three equal channels.
 
     Args:
-      path: a single-channel 8-bit file.
+      data: an encoded image of any format OpenCV reads.
+      path: the file it comes from, named in errors.
+      exif: turn the image as its EXIF orientation says; False keeps the stored rows and columns.
+        TIFF files are always turned.
+
+    Returns:
+      Its pixels in the order red, green, blue.
+
+    Raises:
+      InputError: truncated, not an image, 16 bits a channel, CMYK, or with transparent pixels.
+
+    Example:
+      >>> data = cv2.imencode(".png", np.full((1, 1), 7, np.uint8))[1].tobytes()
+      >>> decode_image(data, Path("a.png")).tolist()
+      [[[7, 7, 7]]]
+    """
+    turned = 0 if exif else cv2.IMREAD_IGNORE_ORIENTATION
+    image = _decode(data, path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | turned)
+    if image.dtype != np.uint8:
+        raise InputError(
+            f"{path}: the image has {8 * image.itemsize} bits a channel; which of them matter is "
+            "not known here, so save it with 8"
+        )
+    if _is_cmyk(data):
+        raise InputError(f"{path}: the image is CMYK, whose colors depend on a printer; save RGB")
+    if _may_be_transparent(data):
+        stored = _decode(data, path, cv2.IMREAD_UNCHANGED)
+        if stored.ndim == 3 and stored.shape[2] == 4 and stored[..., 3].min() < 255:
+            raise InputError(
+                f"{path}: the image has transparent pixels, whose color is arbitrary; "
+                "save it without alpha"
+            )
+    return image
+
+
+def decode_ids(data: bytes, path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Decodes a label map of ids; of a palette image the indices, never the colors.
+
+    Args:
+      data: an encoded image with one channel of at most 8 bits.
+      path: the file it comes from, named in errors.
 
     Returns:
       The stored values.
 
     Raises:
-      InputError: missing, truncated, not an image, or not single-channel 8-bit.
+      InputError: truncated, not an image, or of another kind.
 
     Example:
-      >>> read_label(Path("missing.png"))
-      Traceback (most recent call last):
-      segalias_jax.errors.InputError: missing.png: cannot be read (No such file or directory)
+      >>> data = cv2.imencode(".png", np.full((1, 1), 7, np.uint8))[1].tobytes()
+      >>> decode_ids(data, Path("a.png")).tolist()
+      [[7]]
     """
-    label = _decode(path, cv2.IMREAD_UNCHANGED)
+    if data.startswith(_PNG) and len(data) > 25 and data[24] <= 8 and data[25] in (0, 3):
+        _check_complete(path, data[:8], data[-_TAIL:])
+        return decode_png_map(data, path)
+    label = _decode(data, path, cv2.IMREAD_UNCHANGED)
     if label.ndim != 2 or label.dtype != np.uint8:
         channels = 1 if label.ndim == 2 else label.shape[2]
         raise InputError(
-            f"{path}: a label needs one 8-bit channel of class ids, "
-            f"this one has {channels} of {8 * label.itemsize} bits; save it as gray PNG"
+            f"{path}: a label needs one 8-bit channel of class ids, this one has {channels} of "
+            f"{8 * label.itemsize} bits; save it as gray PNG, or say what its colors mean by "
+            "data.colors"
         )
     return label
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def decode_gray(data: bytes, path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Decodes a mask of two shades, in whatever way it was saved, as gray values.
+
+    Args:
+      data: an encoded image.
+      path: the file it comes from, named in errors.
+
+    Returns:
+      The gray values.
+
+    Raises:
+      InputError: truncated or not an image.
+
+    Example:
+      >>> data = cv2.imencode(".png", np.full((1, 1, 3), 255, np.uint8))[1].tobytes()
+      >>> decode_gray(data, Path("a.png")).tolist()
+      [[255]]
+    """
+    return _decode(data, path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def decode_colors(data: bytes, path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Decodes a label map whose colors mean classes.
+
+    Args:
+      data: an encoded image.
+      path: the file it comes from, named in errors.
+
+    Returns:
+      The colors, in the order red, green, blue.
+
+    Raises:
+      InputError: truncated or not an image.
+
+    Example:
+      >>> data = cv2.imencode(".png", np.full((1, 1, 3), 255, np.uint8))[1].tobytes()
+      >>> decode_colors(data, Path("a.png")).tolist()
+      [[[255, 255, 255]]]
+    """
+    return _decode(data, path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def image_size(path: Path, *, exif: bool = True) -> tuple[int, int]:
     """Reads an image's size, from the header alone in most JPEG and PNG files.
 
     Args:
       path: a file of any format OpenCV reads.
+      exif: as in `decode_image`.
 
     Returns:
       (height, width) in pixels.
 
     Raises:
-      InputError: missing, truncated, or not an image.
+      InputError: missing, truncated, or not an image; all that `decode_image` refuses is refused.
 
     Example:
       >>> image_size(Path("missing.png"))
@@ -83,38 +185,39 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     try:
         with open(path, "rb") as file:
-            start = file.read(24)
-            if start.startswith(_PNG):
-                width, height = struct.unpack(">II", start[16:24].ljust(8, b"\0"))
-            elif start.startswith(_JPEG) and (size := _jpeg_size(file)):
-                height, width = size
-            else:
-                return _decode(path, cv2.IMREAD_COLOR).shape[:2]
+            start = file.read(_HEAD)
             file.seek(max(0, path.stat().st_size - _TAIL))
-            _check_complete(path, start, file.read())
+            tail = file.read()
+            size = None
+            if start.startswith(_PNG):
+                size = _png_size(start, may_turn=exif and b"eXIf" in start + tail)
+            elif start.startswith(_JPEG):
+                size = _jpeg_size(file, may_turn=exif)
     except OSError as error:
         raise _unreadable(path, error) from None
     except struct.error:
         raise InputError(f"{path}: the file is truncated; copy it again") from None
-    return height, width
+    if size is None:
+        return decode_image(read_bytes(path), path, exif=exif).shape[:2]
+    _check_complete(path, start, tail)
+    return size
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
+def _decode(data: bytes, path: Path, flags: int) -> np.ndarray:
     # imdecode on bytes rather than imread: OpenCV prints warnings of its own about missing files,
     # and it fills the rest of a truncated file with gray instead of failing.
+    _check_complete(path, data[:8], data[-_TAIL:])
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    _check_complete(path, data[:8].tobytes(), data[-_TAIL:].tobytes())
-    image = cv2.imdecode(data, flags) if data.size else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:  # more pixels than OpenCV decodes
+        image = None
     if image is None:
         raise InputError(f"{path}: not an image that can be decoded; replace the file")
     return image
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path}: cannot be read ({error.strerror})")
+    return InputError(f"{path}: cannot be read ({error.strerror or error})")
 
 
 def _check_complete(path: Path, start: bytes, tail: bytes) -> None:
@@ -124,20 +227,48 @@ def _check_complete(path: Path, start: bytes, tail: bytes) -> None:
         raise InputError(f"{path}: the file is truncated; copy it again")
 
 
-def _jpeg_size(file: BinaryIO) -> tuple[int, int] | None:
+def _may_be_transparent(data: bytes) -> bool:
+    if data.startswith(_PNG):
+        return data[25] in (4, 6) or b"tRNS" in data[:_HEAD]
+    return not data.startswith(_JPEG)
+
+
+def _png_size(start: bytes, *, may_turn: bool) -> tuple[int, int] | None:
+    """None where only decoding tells the size, or whether the image is usable."""
+    width, height, depth, _ = struct.unpack(">IIBB", start[16:26])
+    if depth == 16 or may_turn or _may_be_transparent(start):
+        return None
+    return height, width
+
+
+def _jpeg_size(file: io.BufferedIOBase, *, may_turn: bool) -> tuple[int, int] | None:
+    """None where only decoding tells the size, or whether the image is usable."""
+    height, width, channels, described = _jpeg_frame(file)
+    if channels == 4 or (described and may_turn):
+        return None
+    return height, width
+
+
+def _jpeg_frame(file: io.BufferedIOBase) -> tuple[int, int, int, bool]:
     """Walks a JPEG's segments to its frame header (markers C0 to CF without C4, C8, CC).
 
-    None where EXIF data (E1) comes first: it may turn the image, which the decoder knows best.
+    Returns height, width, channels, and whether EXIF data (E1) came first: it may turn the image.
     """
-    position = 2
+    position, described = 2, False
     while True:
         file.seek(position)
         prefix, marker, length = struct.unpack(">BBH", file.read(4))
         if prefix != 0xFF:
             raise struct.error("not at a marker")
-        if marker == 0xE1:
-            return None
+        described |= marker == 0xE1
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            _, height, width = struct.unpack(">BHH", file.read(5))
-            return height, width
+            _, height, width, channels = struct.unpack(">BHHB", file.read(6))
+            return height, width, channels, described
         position += 2 + length
+
+
+def _is_cmyk(data: bytes) -> bool:
+    try:
+        return data.startswith(_JPEG) and _jpeg_frame(io.BytesIO(data))[2] == 4
+    except struct.error:  # segments that only the decoder makes sense of
+        return False

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Integer, UInt8
 
 from segalias_jax.errors import InputError
 
@@ -86,7 +86,7 @@ def read_map(path: Path) -> Integer[np.ndarray, "h w"]:
       >>> read_map(path).tolist()
       [[0, 300]]
     """
-    size = map_size(path)
+    map_size(path)  # refuses what is no map or too large
     if path.suffix.lower() == ".npy":
         ids = np.array(_open_npy(path))
         return ids.astype(np.uint8) if ids.dtype == bool else ids
@@ -96,11 +96,32 @@ def read_map(path: Path) -> Integer[np.ndarray, "h w"]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if b"IEND" not in data[-4096:]:
         raise InputError(f"{path}: the file is truncated; copy it again")
+    return decode_png_map(data, path)
+
+
+def decode_png_map(data: bytes, path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Decodes a gray or palette PNG of at most 8 bits; of the latter the indices.
+
+    Args:
+      data: the whole file.
+      path: where it comes from, named in errors.
+
+    Returns:
+      The stored ids.
+
+    Raises:
+      InputError: not such a PNG, or damaged.
+
+    Example:
+      >>> data = cv2.imencode(".png", np.full((1, 1), 7, np.uint8))[1].tobytes()
+      >>> decode_png_map(data, Path("a.png")).tolist()
+      [[7]]
+    """
     header = _png_header(path, data)
     if header.color == _PALETTE:
         data = _indices_as_gray(data)
     ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if ids is None or ids.shape != size:
+    if ids is None or ids.shape != (header.height, header.width):
         raise InputError(f"{path}: the file is damaged and cannot be decoded; copy it again")
     # The decoder spreads fewer than 8 bits over 0..255; this takes it back.
     return ids if header.depth == 8 else ids // np.uint8(255 // (2**header.depth - 1))

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import functools
 import weakref
+import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -19,15 +21,24 @@ import grain
 import numpy as np
 from absl import flags
 
+from segalias_jax.data.geometry import Sample
 from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.data.sources import Source
-from segalias_jax.data.transforms import RandomResize, Sample, apply_transforms, training_transforms
+from segalias_jax.data.transforms import apply_transforms, random_resize, training_transforms
 from segalias_jax.errors import InputError
 from segalias_jax.typing import IGNORE_LABEL
 
 Batch = dict[str, Any]
 
-_ENDLESS = 2**53  # samples; Grain's own endless length overflows where a batch has one row
+_ENDLESS = 2**53  # samples; Grain's own endless length overflows
+
+# What a stream is a function of besides the step, and how errors call it.
+_STATE_NAMES = {
+    "seed": "seed",
+    "batch_size": "batch size",
+    "images": "number of images",
+    "names": "list of images (checksum)",
+}
 
 
 def train_batches(
@@ -39,12 +50,14 @@ def train_batches(
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-) -> Iterator[Batch]:
+    place: Callable[[Batch], Any] | None = None,
+) -> Iterator[Any]:
     """Yields augmented training batches without end.
 
     Sample k of the stream is a function of (`seed`, k) alone, not of workers, threads or
-    processes; step t of all processes together holds the samples t b, ..., (t + 1) b - 1, and
-    process p of n those with k mod n = p. Every epoch is shuffled anew.
+    processes; every epoch is shuffled anew. Step t of all processes together holds the samples
+    t b, ..., (t + 1) b - 1 for a batch size b, and process p of n the p-th of n equal parts of
+    them, so that the parts one behind the other are the batch of a single process.
 
     Args:
       data_config: the recipe's `data` section, see `DataSettings`.
@@ -54,10 +67,12 @@ def train_batches(
       start_step: first step to yield; earlier ones are skipped without decoding.
       process_index: this process.
       process_count: number of processes.
+      place: applied to each batch in a thread of its own, up to two batches ahead, such as
+        putting it on the devices.
 
     Returns:
-      An endless generator of batches of `batch_size / process_count` rows, all valid; its
-      `close()` ends the threads and workers.
+      An endless generator of batches of `batch_size / process_count` rows, all valid, or of what
+      `place` makes of them; its `close()` ends the threads and workers.
 
     Raises:
       InputError: a batch size that the processes cannot share evenly, or, where `data.pad` is
@@ -72,34 +87,42 @@ def train_batches(
     """
     settings = read_settings(data_config)
     check_crop(settings, source)
-    rows, rest = divmod(batch_size, process_count)
-    if rest or not rows:
-        raise InputError(
-            f"train.batch_size: {batch_size} images cannot be shared by {process_count} processes; "
-            f"choose a multiple of {process_count}"
-        )
+    rows = _share("train.batch_size", batch_size, process_count)
     augment = functools.partial(apply_transforms, training_transforms(settings))
-    stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(augment)
-    mine = stream[process_index:_ENDLESS:process_count]
-    steps = mine.batch(rows, batch_fn=_stack)[start_step:]
-    batches = _generate(_read_ahead(steps, settings))
+    samples = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(augment)
+    mine = _Mine(samples, batch_size, first=process_index * rows, rows=rows)
+    samples = grain.MapDataset.range(start_step * rows, _ENDLESS).map(mine)
+    batches = _generate(_read_ahead(samples, rows, settings, place))
     atexit.register(_close, weakref.ref(batches))
     return batches
 
 
-def eval_batches(source: Source, *, batch_size: int, threads: int = 4) -> Iterator[Batch]:
+def eval_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    threads: int = 4,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
     """Yields a data set once, in order, whole images.
 
     Consecutive images of one size share a batch; one of another size starts the next. Rows that
     a batch lacks are filled up with label 255 and `valid` False, so that sizes stay the same.
+    Every process yields as many batches as the others, each its own rows of them.
 
     Args:
       source: the data set.
-      batch_size: rows in every batch.
+      batch_size: rows in every batch, over all processes.
       threads: images decoded at a time.
+      process_index: this process, which yields the part of each batch that `train_batches` says.
+      process_count: number of processes.
 
     Returns:
       An iterator of batches; `name` lists the names of the valid rows.
+
+    Raises:
+      InputError: a batch size that the processes cannot share evenly.
 
     Example:
       >>> from segalias_jax.data.synthetic import SyntheticScenes
@@ -107,16 +130,79 @@ def eval_batches(source: Source, *, batch_size: int, threads: int = 4) -> Iterat
       >>> [batch["valid"].tolist() for batch in eval_batches(scenes, batch_size=2)]
       [[True, True], [True, False]]
     """
-    waiting: list[Sample] = []
-    first = 0
-    for index, sample in enumerate(_decode_ahead(source, batch_size, threads)):
-        changed = waiting and waiting[0]["label"].shape != sample["label"].shape
-        if changed or len(waiting) == batch_size:
-            yield _fill_up(waiting, batch_size) | {"name": source.names[first:index]}
-            waiting, first = [], index
-        waiting.append(sample)
-    if waiting:
-        yield _fill_up(waiting, batch_size) | {"name": source.names[first:]}
+    rows = _share("eval.batch_size", batch_size, process_count)
+    running: deque[tuple[range, tuple[int, int], list[Future[Sample]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for indices, size in _same_sizes(source, batch_size):
+            mine = indices[process_index * rows : (process_index + 1) * rows]
+            running.append((mine, size, [pool.submit(source.__getitem__, i) for i in mine]))
+            if (len(running) - 1) * rows > threads:  # the next batch is decoded meanwhile
+                yield _finish(source, rows, *running.popleft())
+        while running:
+            yield _finish(source, rows, *running.popleft())
+
+
+def stream_state(source: Source, *, step: int, batch_size: int, seed: int) -> dict[str, Any]:
+    """Returns the position of a training stream, to be kept as JSON beside a checkpoint.
+
+    Workers, threads and processes have no part in it.
+
+    Args:
+      source: the training split.
+      step: the next step.
+      batch_size: samples in a step, over all processes.
+      seed: of order and augmentation.
+
+    Returns:
+      The arguments, the number of images and a checksum of their names in order.
+
+    Example:
+      >>> from segalias_jax.data.synthetic import SyntheticScenes
+      >>> scenes = SyntheticScenes(DataSettings("synthetic", num_eval=3), "val")
+      >>> stream_state(scenes, step=20, batch_size=2, seed=0)
+      {'step': 20, 'seed': 0, 'batch_size': 2, 'images': 3, 'names': 'f3949e00'}
+    """
+    names = zlib.crc32("\n".join(source.names).encode())
+    return {
+        "step": step,
+        "seed": seed,
+        "batch_size": batch_size,
+        "images": len(source),
+        "names": f"{names:08x}",
+    }
+
+
+def resume_step(state: Mapping[str, Any], source: Source, *, batch_size: int, seed: int) -> int:
+    """Returns the step at which a stream goes on, or raises where it would be another stream.
+
+    Args:
+      state: what `stream_state` returned.
+      source: the training split as it is now.
+      batch_size: samples in a step, over all processes.
+      seed: of order and augmentation.
+
+    Raises:
+      InputError: names what has changed.
+
+    Example:
+      >>> from segalias_jax.data.synthetic import SyntheticScenes
+      >>> scenes = SyntheticScenes(DataSettings("synthetic", num_train=3), "train")
+      >>> state = stream_state(scenes, step=20, batch_size=2, seed=0)
+      >>> resume_step(state, scenes, batch_size=2, seed=0)
+      20
+      >>> resume_step(state, scenes, batch_size=2, seed=1)
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: the training stream cannot go on: its seed was 0 and is 1 \
+now; restore it or train from the start in another folder
+    """
+    now = stream_state(source, step=state["step"], batch_size=batch_size, seed=seed)
+    for key, told in _STATE_NAMES.items():
+        if now[key] != state.get(key):
+            raise InputError(
+                f"the training stream cannot go on: its {told} was {state.get(key)} and is "
+                f"{now[key]} now; restore it or train from the start in another folder"
+            )
+    return now["step"]
 
 
 def check_crop(data_config: Any, source: Source) -> None:
@@ -140,10 +226,10 @@ which ratio_range reduces to 64x64, and data.pad is off; make the crop smaller o
     settings = read_settings(data_config)
     if settings.pad:
         return
-    resize = RandomResize(settings.ratio_range, settings.resize)
+    resize = random_resize(settings)
     for index, name in enumerate(source.names):
         size = source.size(index)
-        smallest = resize.scaled_size(size, settings.ratio_range[0])
+        smallest = resize.smallest_size(size)
         if settings.crop[0] > smallest[0] or settings.crop[1] > smallest[1]:
             raise InputError(
                 f"data.crop: {_text(settings.crop)} is larger than {name} ({_text(size)}), "
@@ -152,15 +238,54 @@ which ratio_range reduces to 64x64, and data.pad is off; make the crop smaller o
             )
 
 
-def _read_ahead(steps: grain.MapDataset, settings: DataSettings) -> grain.IterDataset:
-    options = grain.ReadOptions(settings.threads, prefetch_buffer_size=settings.threads + 1)
-    dataset = steps.to_iter_dataset(options)
-    if not settings.workers:
-        return dataset
-    if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl flags
-        flags.FLAGS.mark_as_parsed()
-    workers = grain.MultiprocessingOptions(settings.workers, per_worker_buffer_size=2)
-    return dataset.mp_prefetch(workers, worker_init_fn=_start_worker).map(_copy)
+@dataclasses.dataclass(frozen=True)
+class _Mine:
+    """From the samples of all processes those of this one; workers pickle it."""
+
+    samples: grain.MapDataset
+    batch_size: int
+    first: int
+    rows: int
+
+    def __call__(self, index: int) -> Sample:
+        step, row = divmod(index, self.rows)
+        return self.samples[step * self.batch_size + self.first + row]
+
+
+def _share(key: str, batch_size: int, process_count: int) -> int:
+    rows, rest = divmod(batch_size, process_count)
+    if rest or not rows:
+        raise InputError(
+            f"{key}: {batch_size} images cannot be shared by {process_count} processes; "
+            f"choose a multiple of {process_count}"
+        )
+    return rows
+
+
+def _read_ahead(
+    samples: grain.MapDataset,
+    rows: int,
+    settings: DataSettings,
+    place: Callable[[Batch], Any] | None,
+) -> grain.IterDataset:
+    if settings.workers:
+        if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl flags
+            flags.FLAGS.mark_as_parsed()
+        # Workers take turns, so each makes whole batches.
+        options = grain.ReadOptions(settings.threads, prefetch_buffer_size=settings.threads)
+        steps = samples.batch(rows, batch_fn=_stack).to_iter_dataset(options)
+        workers = grain.MultiprocessingOptions(settings.workers, per_worker_buffer_size=2)
+        batches = steps.mp_prefetch(workers, worker_init_fn=_start_worker).map(_copy)
+    else:
+        # All threads work on one batch, so the first one is there soon; the next is begun.
+        options = grain.ReadOptions(
+            settings.threads, prefetch_buffer_size=max(rows, settings.threads)
+        )
+        batches = samples.to_iter_dataset(options).batch(rows, batch_fn=_stack)
+    if place is not None:
+        batches = batches.map(place)
+    # In a thread of its own: one batch waits while the next one is put together and placed.
+    return grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=1)
 
 
 def _start_worker(index: int, count: int) -> None:
@@ -191,25 +316,34 @@ def _stack(samples: Sequence[Sample]) -> Batch:
     }
 
 
-def _fill_up(samples: list[Sample], batch_size: int) -> Batch:
-    missing = batch_size - len(samples)
+def _same_sizes(source: Source, most: int) -> Iterator[tuple[range, tuple[int, int]]]:
+    """Yields runs of consecutive images of one size, `most` at a time."""
+    first, last = 0, None
+    for index in range(len(source)):
+        size = source.size(index)
+        if index > first and (size != last or index - first == most):
+            yield range(first, index), last
+            first = index
+        last = size
+    if last is not None:
+        yield range(first, len(source)), last
+
+
+def _finish(
+    source: Source,
+    rows: int,
+    indices: range,
+    size: tuple[int, int],
+    decoding: list[Future[Sample]],
+) -> Batch:
     blank = {
-        "image": np.zeros_like(samples[0]["image"]),
-        "label": np.full_like(samples[0]["label"], IGNORE_LABEL),
+        "image": np.zeros((*size, 3), np.uint8),
+        "label": np.full(size, IGNORE_LABEL, np.uint8),
     }
-    return _stack(samples + [blank] * missing) | {"valid": np.arange(batch_size) < len(samples)}
-
-
-def _decode_ahead(source: Source, ahead: int, threads: int) -> Iterator[Sample]:
-    """Yields samples in order while the next batch is being decoded."""
-    with ThreadPoolExecutor(threads) as pool:
-        running = deque()
-        for index in range(len(source)):
-            running.append(pool.submit(source.__getitem__, index))
-            if len(running) > ahead + threads:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+    samples = [running.result() for running in decoding]
+    batch = _stack(samples + [blank] * (rows - len(samples)))
+    names = [source.names[index] for index in indices]
+    return batch | {"valid": np.arange(rows) < len(samples), "name": names}
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -38,6 +38,11 @@ class DataSettings:
       num_train: procedural scenes of split "train".
       num_eval: procedural scenes of every other split.
       image_size: size of a procedural scene.
+      scale_jitter: largest share by which each side deviates from its aspect.
+      rotation: largest angle of a turned crop in degrees.
+      blur: smallest and largest standard deviation of a Gaussian blur in pixels.
+      noise: smallest and largest standard deviation of Gaussian noise, in units of 0..255.
+      median: side of the square of a median filter in pixels; 0 for none.
 
     Example:
       >>> DataSettings(source="synthetic").flip
@@ -61,6 +66,11 @@ class DataSettings:
     num_train: int = 1000
     num_eval: int = 100
     image_size: tuple[int, int] = (128, 128)
+    scale_jitter: float = 0.0
+    rotation: float = 0.0
+    blur: tuple[float, float] = (0.0, 0.0)
+    noise: tuple[float, float] = (0.0, 0.0)
+    median: int = 0
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -92,9 +102,24 @@ def _switch(value: Any) -> bool:
     return value
 
 
+def _sigma_range(value: Any) -> tuple[float, float]:
+    low, high = (float(sigma) for sigma in value)
+    if not 0 <= low <= high < math.inf:
+        raise ValueError
+    return low, high
+
+
+def _median_size(value: Any) -> int:
+    size = operator.index(value)
+    if size and (size < 3 or size % 2 == 0):
+        raise ValueError
+    return size
+
+
 _POSITIVE = (_number(operator.index, 1.0, math.inf), "a whole number from 1")
 _SWITCH = (_switch, "True or False")
 _TEXT = (os.fspath, "a text")
+_SIGMAS = (_sigma_range, "(smallest, largest) with 0 <= smallest <= largest")
 _SIZE = (_size, "two positive whole numbers, (height, width)")
 
 # How each key is read, and what to call the values it takes.
@@ -116,6 +141,11 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "num_train": _POSITIVE,
     "num_eval": _POSITIVE,
     "image_size": _SIZE,
+    "scale_jitter": (_number(float, 0.0, 0.9), "a share in [0, 0.9]"),
+    "rotation": (_number(float, 0.0, 180.0), "an angle in [0, 180] degrees"),
+    "blur": _SIGMAS,
+    "noise": _SIGMAS,
+    "median": (_median_size, "0 or an odd whole number from 3"),
 }
 
 

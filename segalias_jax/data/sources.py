@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from segalias_jax.data import classes
-from segalias_jax.data.files import image_size, read_image, read_label
+from segalias_jax.data.labels import LabelRule, identity_lookup, mapped_lookup
+from segalias_jax.data.pairs import Pair, PairSource
+from segalias_jax.data.prepared import PREFIX, PreparedSource
 from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.data.synthetic import SyntheticScenes
 from segalias_jax.data.transforms import Sample
 from segalias_jax.errors import InputError
-from segalias_jax.typing import IGNORE_LABEL, UInt8
-
-_UNKNOWN = 254  # marks, in a lookup table, a stored value that belongs to no class
 
 
 @runtime_checkable
@@ -47,96 +45,6 @@ class Source(Protocol):
         ...
 
 
-class Pair(NamedTuple):
-    """An image file, its label file, and the name both go by."""
-
-    image: Path
-    label: Path
-    name: str
-
-
-class PairSource:
-    """A data set of image and label files.
-
-    A stored label value v means class `lookup[v]`; 255 is ignored, 254 is no class at all.
-
-    Args:
-      pairs: the files, in order.
-      origin: the list or folder that the pairs come from, named in errors.
-      lookup: class of each of the 256 stored values.
-      class_names: name of each class, by id.
-      palette: RGB color of each class, by id.
-
-    Raises:
-      InputError: no pairs, or an image or label file that does not exist.
-
-    Example:
-      >>> PairSource([], origin=Path("val.txt"), lookup=identity_lookup(2),
-      ...            class_names=("no", "yes"), palette=np.zeros((2, 3), np.uint8))
-      Traceback (most recent call last):
-      segalias_jax.errors.InputError: val.txt: holds no images; check data.root and the split
-    """
-
-    def __init__(
-        self,
-        pairs: list[Pair],
-        *,
-        origin: Path,
-        lookup: UInt8[np.ndarray, " 256"],
-        class_names: tuple[str, ...],
-        palette: UInt8[np.ndarray, "n 3"],
-    ):
-        if not pairs:
-            raise InputError(f"{origin}: holds no images; check data.root and the split")
-        for pair in pairs:
-            if not pair.image.is_file():
-                raise InputError(f"{pair.image}: no such image, though {origin} names it")
-            if not pair.label.is_file():
-                raise InputError(f"{pair.image}: image without label, {pair.label} is missing")
-        self.pairs = pairs
-        self.names = [pair.name for pair in pairs]
-        self.classes = class_names
-        self.palette = palette
-        self._lookup = lookup
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        image = read_image(self.pairs[index].image)
-        label = self._read_label(index)
-        self._check_size(index, image.shape[:2], label)
-        return {"image": image, "label": label}
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Returns (height, width) of a sample in pixels."""
-        return image_size(self.pairs[index].image)
-
-    def check(self, index: int) -> None:
-        """Raises `InputError` where a label value or size is wrong or a file is unreadable."""
-        self._check_size(index, self.size(index), self._read_label(index))
-
-    def _read_label(self, index: int) -> np.ndarray:
-        path = self.pairs[index].label
-        stored = read_label(path)
-        label = cv2.LUT(stored, self._lookup)
-        unknown = stored[label == _UNKNOWN]
-        if unknown.size:
-            raise InputError(
-                f"{path}: label value {unknown[0]} is outside the {len(self.classes)} classes "
-                f"of this data set; map it to a class or to {IGNORE_LABEL} (ignored)"
-            )
-        return label
-
-    def _check_size(self, index: int, size: tuple[int, int], label: np.ndarray) -> None:
-        pair = self.pairs[index]
-        if size != label.shape:
-            raise InputError(
-                f"{pair.label}: the label has {label.shape[1]}x{label.shape[0]} pixels, "
-                f"its image {pair.image} {size[1]}x{size[0]}; they must match"
-            )
-
-
 class CamVid(PairSource):
     """CamVid with 11 classes: images/SPLIT/NAME.jpg, labels/SPLIT/NAME.png, names in SPLIT.txt.
 
@@ -154,10 +62,9 @@ class CamVid(PairSource):
             Pair(root / "images" / split / f"{n}.jpg", root / "labels" / split / f"{n}.png", n)
             for n in listing.read_text().split()
         ]
-        lookup = identity_lookup(11)
-        lookup[11] = IGNORE_LABEL
+        rule = LabelRule(11, identity_lookup(11, ignored=(11,)))
         names, palette = classes.CAMVID
-        super().__init__(pairs, origin=listing, lookup=lookup, class_names=names, palette=palette)
+        super().__init__(pairs, origin=listing, rule=rule, class_names=names, palette=palette)
 
 
 class Cityscapes(PairSource):
@@ -180,11 +87,11 @@ class Cityscapes(PairSource):
         lookup = identity_lookup(19)
         if not all(pair.label.is_file() for pair in pairs):
             pairs = [_cityscapes_pair(root, image, "labelIds") for image in images]
-            lookup = np.full(256, _UNKNOWN, np.uint8)
-            lookup[:34] = lookup[255] = IGNORE_LABEL
-            lookup[list(classes.CITYSCAPES_IDS)] = range(19)
+            known = zip(classes.CITYSCAPES_IDS, range(19), strict=True)
+            lookup = mapped_lookup(known, ignored=range(34))
+        rule = LabelRule(19, lookup)
         names, palette = classes.CITYSCAPES
-        super().__init__(pairs, origin=folder, lookup=lookup, class_names=names, palette=palette)
+        super().__init__(pairs, origin=folder, rule=rule, class_names=names, palette=palette)
 
 
 SOURCES = {"camvid": CamVid, "cityscapes": Cityscapes, "synthetic": SyntheticScenes}
@@ -210,6 +117,8 @@ def create_source(data_config: Any, split: str) -> Source:
       (64, 96, 3)
     """
     settings = read_settings(data_config)
+    if settings.source.startswith(PREFIX):
+        return PreparedSource(settings, split)
     if settings.source not in SOURCES:
         names = ", ".join(SOURCES)
         raise InputError(f"data.source: no data set {settings.source!r}; choose from {names}")
@@ -237,25 +146,6 @@ def check_source(source: Source, *, threads: int = 4, progress: bool = True) -> 
         )
         for _ in bar:
             pass
-
-
-def identity_lookup(num_classes: int) -> UInt8[np.ndarray, " 256"]:
-    """Returns the lookup table of a data set that stores class ids and 255 for ignored pixels.
-
-    Args:
-      num_classes: ids 0 to `num_classes - 1` are classes; at most 254.
-
-    Returns:
-      The class of each stored value; 254 marks values that belong to none.
-
-    Example:
-      >>> identity_lookup(2)[[0, 1, 2, 255]].tolist()
-      [0, 1, 254, 255]
-    """
-    lookup = np.full(256, _UNKNOWN, np.uint8)
-    lookup[:num_classes] = range(num_classes)
-    lookup[IGNORE_LABEL] = IGNORE_LABEL
-    return lookup
 
 
 def _existing_root(settings: DataSettings, contents: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import cv2
@@ -18,15 +19,21 @@ from segalias_jax.training.curves import plot_curves
 from segalias_jax.training.meter import Meter
 from segalias_jax.training.sharding import create_mesh, shard_batch
 from segalias_jax.training.state import TrainState, count_parameters
-from segalias_jax.training.workdir import CHECKPOINTS, MetricsLog, check_recipe, save_recipe
+from segalias_jax.training.workdir import (
+    CHECKPOINTS,
+    MetricsLog,
+    check_recipe,
+    keep_stream,
+    save_recipe,
+)
 from segalias_jax.typing import Array
 
 
 def train(config: config_dict.ConfigDict, workdir: Path) -> None:
     """Trains a recipe and reports its best checkpoint; goes on where an earlier call stopped.
 
-    Writes `recipe.json`, `metrics.jsonl`, `checkpoints/`, `report.md`, `pictures/` and
-    `curves.png`.
+    Writes `recipe.json`, `stream.json`, `metrics.jsonl`, `checkpoints/`, `report.md`, `pictures/`
+    and `curves.png`.
 
     Args:
       config: the recipe.
@@ -46,6 +53,7 @@ def train(config: config_dict.ConfigDict, workdir: Path) -> None:
     resumed = _has_checkpoint(workdir)
     state = parts.state if resumed else setup.load_pretrained(config, parts.state)
     save_recipe(config, workdir)
+    keep_stream(config, workdir, train_source)
     with CheckpointStore(workdir / CHECKPOINTS) as store:
         state = store.restore(state) if resumed else state
         log = MetricsLog(workdir, step=int(state.step))
@@ -113,11 +121,12 @@ def _run_steps(
         start_step=start,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        place=functools.partial(shard_batch, mesh=parts.mesh),
     )
     meter = Meter(config.train.batch_size)
     with progress.progress_bar("training", start=start, total=last) as bar:
         for step in range(start + 1, last + 1):
-            state, metrics = parts.train_step(state, shard_batch(next(batches), parts.mesh))
+            state, metrics = parts.train_step(state, next(batches))
             meter.add(step, metrics)
             bar.update()
             validate = step % config.train.eval_every == 0 or step == last

@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
+from segalias_jax import data
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import flat_items
 
@@ -19,6 +20,7 @@ MACHINE_KEYS = ("data.root", "data.workers", "data.threads", "data.check", "mode
 they may change on the way."""
 
 RECIPE = "recipe.json"
+STREAM = "stream.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 
@@ -84,6 +86,35 @@ def save_recipe(config: config_dict.ConfigDict, workdir: Path) -> None:
         _replace(workdir / RECIPE, _to_json(config) + "\n")
     except OSError as error:
         raise InputError(f"--workdir: cannot write to {workdir}: {error.strerror}") from None
+
+
+def keep_stream(config: config_dict.ConfigDict, workdir: Path, source: data.Source) -> None:
+    """Writes down which images a run is trained on in which order, or holds it to what it wrote.
+
+    Args:
+      config: the recipe.
+      workdir: folder of the run; exists.
+      source: the training split.
+
+    Raises:
+      InputError: the images are no longer those that the run began with.
+
+    Example:
+      >>> import tempfile
+      >>> config = config_dict.ConfigDict({"seed": 0, "train": {"batch_size": 2}})
+      >>> config.data = {"source": "synthetic"}
+      >>> keep_stream(config, Path(tempfile.mkdtemp()), data.create_source(config.data, "val"))
+    """
+    path = workdir / STREAM
+    options = {"batch_size": config.train.batch_size, "seed": config.seed}
+    if path.exists():
+        try:
+            data.resume_step(_read_recipe(path), source, **options)
+        except InputError as error:
+            raise InputError(f"--workdir: {workdir}: {error}") from None
+    else:
+        state = data.stream_state(source, step=0, **options)
+        _replace(path, json.dumps(state, indent=1) + "\n")
 
 
 class MetricsLog:

@@ -2,8 +2,12 @@ import cv2
 import numpy as np
 import pytest
 
-from segalias_jax.data.files import image_size, read_image, read_label
+from segalias_jax.data.files import decode_ids, image_size, read_bytes, read_image
 from segalias_jax.errors import InputError
+
+
+def read_label(path):
+    return decode_ids(read_bytes(path), path)
 
 
 @pytest.fixture

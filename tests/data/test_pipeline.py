@@ -1,10 +1,20 @@
 import itertools
+import json
+import threading
+import time
 
 import numpy as np
 import pytest
 
-from segalias_jax.data import check_crop, create_source, eval_batches, train_batches
-from segalias_jax.data.transforms import MEAN_COLOR
+from segalias_jax.data import (
+    check_crop,
+    create_source,
+    eval_batches,
+    resume_step,
+    stream_state,
+    train_batches,
+)
+from segalias_jax.data.geometry import MEAN_COLOR
 from segalias_jax.errors import InputError
 
 CONFIG = {
@@ -44,6 +54,17 @@ class Plain:
         pass
 
 
+class Noise(Plain):
+    """Small random images: whatever is cut out of one can be told from everything else."""
+
+    def __init__(self, count):
+        super().__init__(*[(12, 14)] * count)
+
+    def __getitem__(self, index):
+        pixels = np.random.default_rng(index).integers(0, 256, (12, 14, 4), np.uint8)
+        return {"image": pixels[..., :3].copy(), "label": pixels[..., 3].copy()}
+
+
 @pytest.fixture(scope="module")
 def source():
     return create_source(CONFIG, "train")
@@ -60,6 +81,14 @@ def assert_equal(batches, others):
         assert batch.keys() == other.keys()
         for key in batch:
             np.testing.assert_array_equal(batch[key], other[key])
+
+
+def joined(parts):
+    """The batches of all processes, one part behind the other."""
+    return [
+        {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+        for batches in zip(*parts, strict=True)
+    ]
 
 
 def test_batch_contents(source):
@@ -109,23 +138,95 @@ def test_an_image_is_augmented_anew_in_each_epoch(source):
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_share_the_stream(source, count):
+def test_batches_of_processes_put_together_are_the_batch_of_one(source, count):
     whole = take(source, 3)
     parts = [take(source, 3, process_index=index, process_count=count) for index in range(count)]
-    for step, batch in enumerate(whole):
-        for index in range(count):
-            for key in batch:
-                np.testing.assert_array_equal(parts[index][step][key], batch[key][index::count])
+    assert_equal(whole, joined(parts))
 
 
-def test_worker_processes_change_nothing(source):
-    batches = take(source, 5, start_step=1)
-    assert_equal(batches, take(source, 5, CONFIG | {"workers": 2}, start_step=1))
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_worker_processes_change_nothing(source, workers):
+    step = 3 - workers // 2  # a stream that began with other workers goes on with these
+    batches = take(source, 6)[step:]
+    assert_equal(batches, take(source, 6 - step, CONFIG | {"workers": workers}, start_step=step))
+
+
+def test_a_stream_goes_on_exactly_wherever_it_stopped_and_whoever_shares_it():
+    noise, rng = Noise(11), np.random.default_rng(0)
+    config = CONFIG | {"crop": (8, 8)}
+    whole = take(noise, 40, config, batch_size=4)
+    for _ in range(12):
+        stop, more = int(rng.integers(0, 35)), int(rng.integers(1, 6))
+        count, threads = int(rng.choice([1, 2, 4])), int(rng.integers(1, 4))
+        state = json.loads(json.dumps(stream_state(noise, step=stop, batch_size=4, seed=0)))
+        options = {
+            "start_step": resume_step(state, noise, batch_size=4, seed=0),
+            "process_count": count,
+        }
+        now = config | {"threads": threads}
+        parts = [take(noise, more, now, process_index=i, **options) for i in range(count)]
+        assert_equal(whole[stop : stop + more], joined(parts))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "its seed was 0 and is 1 now"),
+        ({"batch_size": 8}, "its batch size was 4 and is 8 now"),
+        ({"source": 12}, "its number of images was 11 and is 12 now"),
+        ({"source": "m"}, "its list of images .* was .* and is .* now"),
+    ],
+)
+def test_another_stream_does_not_go_on(changes, message):
+    noise = Noise(11)
+    state = stream_state(noise, step=5, batch_size=4, seed=0)
+    if "source" in changes:
+        noise = Noise(changes["source"] if changes["source"] != "m" else 11)
+        noise.names = [str(changes["source"]) + name for name in noise.names]
+    options = {"batch_size": 4, "seed": 0} | {k: v for k, v in changes.items() if k != "source"}
+    with pytest.raises(InputError, match=f"^the training stream cannot go on: {message}; [^.]*$"):
+        resume_step(state, noise, **options)
+
+
+def test_every_image_comes_exactly_once_an_epoch_across_batches_and_processes():
+    config = CONFIG | {"photometric": False, "ratio_range": (1.0, 1.0)}
+    plain = Plain(*[(40, 48)] * 10)  # batches of 4 straddle the epochs
+    parts = [take(plain, 10, config, process_index=i, process_count=2) for i in range(2)]
+    seen = np.concatenate([batch["image"][:, 0, 0, 0] for batch in joined(parts)])
+    for epoch in seen.reshape(4, 10):
+        assert sorted(epoch) == list(range(10))
+
+
+def test_batches_are_placed_ahead_in_a_thread(source):
+    threads = set()
+
+    def place(batch):
+        threads.add(threading.get_ident())
+        return batch | {"placed": True}
+
+    placed = take(source, 3, place=place)
+    assert all(batch.pop("placed") for batch in placed)
+    assert_equal(take(source, 3), placed)
+    assert threading.get_ident() not in threads and len(threads) == 1
+
+
+def test_closing_a_stream_ends_its_threads(source):
+    before = threading.active_count()
+    batches = train_batches(CONFIG, source, batch_size=4, seed=0, place=dict)
+    next(batches)
+    assert threading.active_count() > before
+    batches.close()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
 
 
 def test_batch_size_must_be_shared_evenly(source):
     with pytest.raises(InputError, match=r"^train\.batch_size: 4 images .* 3 processes"):
         train_batches(CONFIG, source, batch_size=4, seed=0, process_count=3)
+    with pytest.raises(InputError, match=r"^eval\.batch_size: 2 images .* 4 processes"):
+        next(eval_batches(source, batch_size=2, process_count=4))
 
 
 def test_small_images_are_padded():
@@ -172,6 +273,22 @@ def test_evaluation_starts_a_batch_at_another_size():
     assert [len(batch["name"]) for batch in batches] == [2, 1, 1, 2]
     assert [batch["valid"].sum() for batch in batches] == [2, 1, 1, 2]
     assert sum((batch["name"] for batch in batches), []) == [f"n{index}" for index in range(6)]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_share_every_evaluation_batch(count):
+    a, b = (4, 6), (6, 4)
+    plain = Plain(a, a, a, a, a, b, b, b, a)
+    whole = list(eval_batches(plain, batch_size=4))
+    parts = [
+        list(eval_batches(plain, batch_size=4, process_index=index, process_count=count))
+        for index in range(count)
+    ]
+    names = [
+        sum((batch.pop("name") for batch in batches), []) for batches in zip(*parts, strict=True)
+    ]
+    assert [batch.pop("name") for batch in whole] == names
+    assert_equal(whole, joined(parts))
 
 
 def test_evaluation_can_be_left_early(source):

@@ -36,6 +36,12 @@ def test_settings_pass_through():
         ("workers", -1),
         ("threads", 0),
         ("num_train", 0),
+        ("scale_jitter", 1.0),
+        ("rotation", -1.0),
+        ("blur", (2.0, 1.0)),
+        ("noise", (-1.0, 1.0)),
+        ("median", 4),
+        ("median", 1),
     ],
 )
 def test_values_out_of_range_name_their_key(key, value):

@@ -3,13 +3,14 @@
 import pytest
 from ml_collections import config_dict
 
+from segalias_jax import data
 from segalias_jax.errors import InputError
-from segalias_jax.training.workdir import MetricsLog, check_recipe, save_recipe
+from segalias_jax.training.workdir import MetricsLog, check_recipe, keep_stream, save_recipe
 
 
 def make_config(**changes):
-    data = {"root": "/a", "threads": 4, "crop": (4, 8)} | changes.pop("data", {})
-    return config_dict.ConfigDict({"seed": 0, "cutoff": None, "data": data} | changes)
+    section = {"root": "/a", "threads": 4, "crop": (4, 8)} | changes.pop("data", {})
+    return config_dict.ConfigDict({"seed": 0, "cutoff": None, "data": section} | changes)
 
 
 def test_same_recipe_is_accepted_and_machine_keys_may_change(tmp_path):
@@ -59,3 +60,17 @@ def test_record_goes_on_from_a_step_and_skips_torn_lines(tmp_path):
         file.write('{"step": 4, "lo')
     kept = MetricsLog(tmp_path, step=2).lines()
     assert kept == [{"step": step, "loss": None, "IoU": [0.5, None]} for step in (1, 2)]
+
+
+def test_a_run_is_held_to_the_images_it_began_with(tmp_path):
+    config = config_dict.ConfigDict({"seed": 0, "train": {"batch_size": 4}})
+    sources = [
+        data.create_source({"source": "synthetic", "num_train": count}, "train") for count in (5, 6)
+    ]
+    keep_stream(config, tmp_path, sources[0])
+    before = (tmp_path / "stream.json").read_bytes()
+    keep_stream(config, tmp_path, sources[0])
+    message = "the training stream cannot go on: its number of images was 5 and is 6 now"
+    with pytest.raises(InputError, match=message):
+        keep_stream(config, tmp_path, sources[1])
+    assert (tmp_path / "stream.json").read_bytes() == before
