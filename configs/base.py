@@ -91,8 +91,20 @@ def choose_variant(config: config_dict.ConfigDict, arg: str, *, sizes: tuple[str
 
 def _data() -> config_dict.ConfigDict:
     return _section(
-        source="synthetic",  # "camvid", "cityscapes" or "synthetic"
+        source="synthetic",  # a data set of docs/datasets.md, "folders" (your own) or "synthetic"
         root="",  # folder of the data set; unused by "synthetic"
+        # Paths below root and the meaning of labels, "folders" only; {split} and {name} are
+        # filled in, and * is anything.
+        images="images/{split}/{name}.*",  # of an image
+        labels="labels/{split}/{name}.*",  # of its label
+        regions="",  # of its field of view, outside of which pixels are ignored; "" for none
+        names="{split}.txt",  # of the list of names, or CSV of pairs; "" takes all images
+        classes=(),  # names of the classes, by id
+        colors=(),  # (red, green, blue, class) of labels that are colors; class 255 is ignored
+        id_map=(),  # (stored value, class) where labels are no class ids; class 255 is ignored
+        ignored=(),  # stored values besides 255 that are ignored
+        threshold=config_dict.placeholder(int),  # gray value above which a mask is class 1
+        exif=True,  # turn images as their EXIF orientation says; labels are never turned
         train_split="train",  # trained on
         eval_split="val",  # scored
         resize=(),  # (long, short) side in pixels at ratio 1; () for the image's own size
