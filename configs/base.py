@@ -105,6 +105,9 @@ def _data() -> config_dict.ConfigDict:
         ignored=(),  # stored values besides 255 that are ignored
         threshold=config_dict.placeholder(int),  # gray value above which a mask is class 1
         exif=True,  # turn images as their EXIF orientation says; labels are never turned
+        # an unusable sample: "stop" ends the run; "skip" takes the next image, without labels
+        on_error="stop",
+        max_skipped=10,  # unusable samples of a split above which "skip" ends the run too
         train_split="train",  # trained on
         eval_split="val",  # scored
         resize=(),  # (long, short) side in pixels at ratio 1; () for the image's own size

@@ -1,14 +1,19 @@
 """Data sets, transforms and batches; numpy and OpenCV only, with Grain for order and workers."""
 
 from segalias_jax.data.pipeline import check_crop, eval_batches, train_batches
+from segalias_jax.data.skipping import describe_skipped
 from segalias_jax.data.sources import SOURCES, Source, check_source, create_source
+from segalias_jax.data.splits import check_splits, split_hash
 
 __all__ = [
     "SOURCES",
     "Source",
     "check_crop",
     "check_source",
+    "check_splits",
     "create_source",
+    "describe_skipped",
     "eval_batches",
+    "split_hash",
     "train_batches",
 ]

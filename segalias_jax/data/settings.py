@@ -33,6 +33,8 @@ class DataSettings:
       ignored: stored values besides 255 that are ignored.
       threshold: gray value above which a mask of two classes is class 1; None for labels of ids.
       exif: turn images as their EXIF orientation says; labels are never turned.
+      on_error: what an unusable sample does: "stop" ends the run, "skip" is `SkippingSource`.
+      max_skipped: unusable samples of a split above which "skip" ends the run too.
       train_split: name of the split that is trained on.
       eval_split: name of the split that is scored.
       resize: (long, short) side that an image is fitted to at ratio 1; () keeps its own size.
@@ -67,6 +69,8 @@ class DataSettings:
     ignored: tuple[int, ...] = ()
     threshold: int | None = None
     exif: bool = True
+    on_error: str = "stop"
+    max_skipped: int = 10
     train_split: str = "train"
     eval_split: str = "val"
     resize: tuple[int, ...] = ()
@@ -141,6 +145,10 @@ def _class_names(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    return lambda value: choices[choices.index(value)]
+
+
 def _switch(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError
@@ -166,6 +174,8 @@ _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "ignored": (lambda value: _bytes(value, len(value)), "stored values, each 0 to 255"),
     "threshold": (_number(operator.index, 0.0, 254.0), "a gray value from 0 to 254"),
     "exif": _SWITCH,
+    "on_error": (_one_of("stop", "skip"), "'stop' or 'skip'"),
+    "max_skipped": (_number(operator.index, 0.0, math.inf), "a whole number from 0"),
     "train_split": _TEXT,
     "eval_split": _TEXT,
     "resize": (lambda value: _size(value) if len(value) else (), "(long, short) in pixels, or ()"),

@@ -16,7 +16,8 @@ from segalias_jax.data.labels import LabelRule, mapped_lookup, threshold_lookup
 from segalias_jax.data.layouts import LAYOUTS, Files
 from segalias_jax.data.pairs import PairSource
 from segalias_jax.data.settings import FOLDER_KEYS, DataSettings, read_settings
-from segalias_jax.data.splits import find_pairs, has_labels, origin_of
+from segalias_jax.data.skipping import SkippingSource
+from segalias_jax.data.splits import find_pairs, has_labels
 from segalias_jax.data.synthetic import SyntheticScenes
 from segalias_jax.data.transforms import Sample
 from segalias_jax.errors import InputError
@@ -185,7 +186,10 @@ def create_source(data_config: Any, split: str) -> Source:
         for key in FOLDER_KEYS:
             if getattr(settings, key) != getattr(DataSettings, key):
                 raise InputError(f"data.{key}: only data.source='folders' reads it; remove it")
-    return SOURCES[settings.source](settings, split)
+    source = SOURCES[settings.source](settings, split)
+    if settings.on_error == "skip":
+        return SkippingSource(source, max_skipped=settings.max_skipped)
+    return source
 
 
 def check_source(source: Source, *, threads: int = 4, progress: bool = True) -> None:
@@ -218,7 +222,8 @@ def _open(
     parts = split.split("+")
     present = [files for files in trees if has_labels(root, files, parts[0])] or trees[:1]
     for files in present:
-        pairs = [pair for part in parts for pair in find_pairs(root, files, part)]
+        found = [find_pairs(root, files, part) for part in parts]
+        pairs = [pair for part, _ in found for pair in part]
         # Cheap where it decides nothing: with one kind of tree left, nothing is looked up.
         if len(present) == 1 or all(pair.label.is_file() for pair in pairs):
             break
@@ -226,11 +231,12 @@ def _open(
         raise InputError(f"split {split!r}: its parts share images; correct the lists")
     return PairSource(
         pairs,
-        origin=origin_of(root, files, parts[0]),
+        origin=found[0][1],
         rule=files.rule,
         class_names=named[0],
         palette=named[1],
         exif=settings.exif,
+        complete=settings.on_error == "stop",
     )
 
 

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from segalias_jax.data.files import read_bytes
 from segalias_jax.data.layouts import Files
@@ -18,7 +19,7 @@ from segalias_jax.errors import InputError
 _SUFFIXES = ("bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp")
 
 
-def find_pairs(root: Path, files: Files, split: str) -> list[Pair]:
+def find_pairs(root: Path, files: Files, split: str) -> tuple[list[Pair], Path]:
     """Finds the files of one split.
 
     Args:
@@ -27,7 +28,8 @@ def find_pairs(root: Path, files: Files, split: str) -> list[Pair]:
       split: name of the split.
 
     Returns:
-      The pairs in the order of the list, or by name; labels may turn out to be missing.
+      The pairs in the order of the list, or by name, and the list or folder that named them;
+      files may turn out to be missing.
 
     Raises:
       InputError: no such split, a name that occurs twice, or a malformed list.
@@ -49,7 +51,7 @@ def find_pairs(root: Path, files: Files, split: str) -> list[Pair]:
         if not origin.is_file():
             raise _no_split(split, origin, root / files.images)
         if origin.suffix == ".csv":
-            return _unique(_read_csv(origin, root), origin)
+            return _unique(_read_csv(origin, root), origin), origin
         names = _read_list(origin)
     pairs = [
         Pair(
@@ -60,18 +62,25 @@ def find_pairs(root: Path, files: Files, split: str) -> list[Pair]:
         )
         for name in names
     ]
-    return _unique(pairs, origin)
-
-
-def origin_of(root: Path, files: Files, split: str) -> Path:
-    """Returns the list or folder that says which images a split has, see `find_pairs`."""
-    if files.names:
-        return root / files.names.replace("{split}", split)
-    return _Template(root, files.images, split).folder
+    return _unique(pairs, origin), origin
 
 
 def has_labels(root: Path, files: Files, split: str) -> bool:
-    """Returns whether the folder exists that a split's labels would be in."""
+    """Tells whether a folder exists that a split's labels would be in.
+
+    Args:
+      root: folder of the data set.
+      files: where files lie below it.
+      split: name of the split.
+
+    Returns:
+      Whether there is one; what is in it is not looked at.
+
+    Example:
+      >>> from segalias_jax.data.labels import LabelRule
+      >>> has_labels(Path("no"), Files("{name}.jpg", ("{name}.png",), LabelRule(2)), "train")
+      False
+    """
     return any(_Template(root, path, split).folder.is_dir() for path in files.labels)
 
 
@@ -91,33 +100,40 @@ def split_hash(names: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
-def check_splits(first: str, second: str, names: Sequence[Sequence[str]]) -> None:
-    """Raises where two splits have images in common though their names do not say so.
+def check_splits(first: str, second: str, sources: Sequence[Any]) -> str:
+    """Compares the images of two splits.
 
     Args:
       first: name of a split, or names joined by "+".
       second: name of another one; one that shares a part with `first`, as "train+val" and "val",
         overlaps on purpose.
-      names: of the images of both.
+      sources: both, opened.
+
+    Returns:
+      A remark where different files have one name, which often are one picture; else "".
 
     Raises:
-      InputError: names the first images that are in both.
+      InputError: names the files that are in both.
 
     Example:
-      >>> check_splits("train", "val", (["a", "b"], ["b", "c"]))
-      Traceback (most recent call last):
-      segalias_jax.errors.InputError: splits 'train' and 'val' share 1 image: b; scores on images \
-that were trained on say nothing, so correct the lists
+      >>> from types import SimpleNamespace as Source
+      >>> sources = Source(names=["1", "2"]), Source(names=["2", "3"])
+      >>> check_splits("train", "val", sources)
+      "splits 'train' and 'val' both have an image named 2"
     """
     if set(first.split("+")) & set(second.split("+")):
-        return
-    shared = sorted(set(names[0]) & set(names[1]))
-    if shared:
+        return ""
+    files = [{str(pair.image) for pair in getattr(s, "pairs", ())} for s in sources]
+    if shared := sorted(files[0] & files[1]):
         raise InputError(
             f"splits {first!r} and {second!r} share {len(shared)} image{'s' * (len(shared) > 1)}: "
             f"{_some(shared)}; scores on images that were trained on say nothing, so correct the "
             "lists"
         )
+    names = sorted(set(sources[0].names) & set(sources[1].names))
+    return (
+        f"splits {first!r} and {second!r} both have an image named {_some(names)}" if names else ""
+    )
 
 
 def same_content(first: PairSource, second: PairSource) -> list[tuple[str, str]]:

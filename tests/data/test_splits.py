@@ -162,13 +162,31 @@ def test_hash_identifies_the_images_of_a_split():
     assert len({split_hash(n) for n in (["a"], ["a", "b"], ["ab"], ["b"])}) == 4
 
 
-def test_images_in_two_splits_are_an_error_unless_the_names_say_so():
-    names = ([f"n{i}" for i in range(9)], [f"n{i}" for i in range(2, 20)])
-    message = r"^splits 'train' and 'val' share 7 images: n2, n3, n4, n5, n6, \.\.\.; "
-    with pytest.raises(InputError, match=message):
-        check_splits("train", "val", names)
-    check_splits("train+val", "val", names)
-    check_splits("train", "val", (names[0], ["x"]))
+def test_images_in_two_splits_are_an_error_unless_the_names_say_so(tmp_path):
+    names = {"train": range(9), "val": range(2, 20), "test": range(20, 22)}
+    write_images(*(tmp_path / f"images/{i}.png" for i in range(22)))
+    write(tmp_path / "label.png", values(0, 1))
+    for split, listed in names.items():
+        rows = [f"images/{i}.png,label.png" for i in listed]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["image,label", *rows]))
+    config = folders(tmp_path, names="{split}.csv")
+    for keys in ({}, {"on_error": "skip"}):
+        train, val, test, both = (
+            create_source(config | keys, split) for split in ("train", "val", "test", "val+test")
+        )
+        message = r"^splits 'train' and 'val' share 7 images: .*2\.png, .*6\.png, \.\.\.; "
+        with pytest.raises(InputError, match=message):
+            check_splits("train", "val", (train, val))
+        assert check_splits("val+test", "val", (both, val)) == ""
+        assert check_splits("train", "test", (train, test)) == ""
+
+
+def test_other_files_of_one_name_are_a_remark(tree):
+    write_images(tree / "images/val/a.png")
+    write(tree / "labels/val/a.png", values(0))
+    sources = [create_source(folders(tree, names=""), split) for split in ("train", "val")]
+    expected = "splits 'train' and 'val' both have an image named a"
+    assert check_splits("train", "val", sources) == expected
 
 
 def test_equal_files_of_other_names_are_found(tree):
