@@ -89,6 +89,37 @@ def choose_variant(config: config_dict.ConfigDict, arg: str, *, sizes: tuple[str
     return "".join(size)
 
 
+def apply_size(config: config_dict.ConfigDict, size: str) -> None:
+    """Applies what the words "published" and "tiny" of a recipe argument mean.
+
+    Args:
+      config: recipe to change.
+      size: "published": band, cutoff and gates of the published checkpoints; "tiny": a narrow
+        network, small crops and 2000 updates, which two processor cores can train; "": nothing.
+    """
+    if size == "published":
+        config.model.band = "reference"
+        config.model.cutoff = 0.35
+        config.model.gate = "corner"
+    if size == "tiny":
+        config.data.crop = (192, 192)
+        config.model.encoder = "resnet18"
+        config.model.width = 32
+        config.model.channels = 48
+        config.model.auxiliary_channels = 64
+        config.loss.average = "valid"
+        config.optimizer.name = "adamw"
+        config.optimizer.learning_rate = 2e-3
+        config.optimizer.weight_decay = 0.02
+        config.optimizer.rate_multipliers = ()
+        config.schedule.end_value = 0.0
+        config.schedule.warmup_steps = 50
+        config.train.steps = 2000
+        config.train.batch_size = 8
+        config.train.eval_every = 500
+        config.train.log_every = 20
+
+
 def _data() -> config_dict.ConfigDict:
     return _section(
         source="synthetic",  # a data set of docs/datasets.md, "folders" (your own) or "synthetic"
