@@ -30,6 +30,7 @@ SIZES = {
     "voc2012": ("", "published", "tiny"),
     "ade20k": ("", "published", "tiny"),
     "coco_stuff": ("", "tiny"),
+    "binary": ("", "tiny"),
     "folders": ("", "tiny"),
 }
 VARIANTS = [(name, arg) for name in SIZES for arg in NETWORKS]

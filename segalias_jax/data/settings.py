@@ -140,7 +140,8 @@ def _class_names(value: Any) -> tuple[str, ...]:
     names = tuple(value)
     if isinstance(value, str) or not all(isinstance(name, str) and name for name in names):
         raise TypeError
-    if len(names) > 254 or len(set(names)) < len(names):
+    several = len(names) == 1 and "," in names[0]  # --config.data.classes=a,b is one text
+    if several or len(names) > 254 or len(set(names)) < len(names):
         raise ValueError
     return names
 

@@ -179,6 +179,32 @@ def create_source(data_config: Any, split: str) -> Source:
       (64, 96, 3)
     """
     settings = read_settings(data_config)
+    source = open_split(settings, split)
+    if settings.on_error == "skip":
+        return SkippingSource(source, max_skipped=settings.max_skipped)
+    return source
+
+
+def open_split(settings: DataSettings, split: str) -> Source:
+    """Opens a split as it is, whose unusable samples raise where they are read.
+
+    Args:
+      settings: the recipe's `data` section.
+      split: as in `create_source`.
+
+    Returns:
+      The split, with random access.
+
+    Raises:
+      InputError: as in `create_source`.
+
+    Example:
+      >>> open_split(DataSettings("pascal"), "train")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: data.source: no data set 'pascal'; choose from camvid, \
+cityscapes, voc2012, ade20k, coco_stuff, kvasir_seg, cvc_clinicdb, membrane, crackforest, drive, \
+folders, synthetic
+    """
     if settings.source not in SOURCES:
         names = ", ".join(SOURCES)
         raise InputError(f"data.source: no data set {settings.source!r}; choose from {names}")
@@ -186,10 +212,7 @@ def create_source(data_config: Any, split: str) -> Source:
         for key in FOLDER_KEYS:
             if getattr(settings, key) != getattr(DataSettings, key):
                 raise InputError(f"data.{key}: only data.source='folders' reads it; remove it")
-    source = SOURCES[settings.source](settings, split)
-    if settings.on_error == "skip":
-        return SkippingSource(source, max_skipped=settings.max_skipped)
-    return source
+    return SOURCES[settings.source](settings, split)
 
 
 def check_source(source: Source, *, threads: int = 4, progress: bool = True) -> None:
