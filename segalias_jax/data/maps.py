@@ -51,8 +51,8 @@ def map_size(path: Path) -> tuple[int, int]:
       (height, width) in pixels.
 
     Raises:
-      InputError: unreadable, not such a map (color, 16 bits, numbers with a fraction), or more
-        than `MAX_PIXELS` pixels.
+      InputError: unreadable, not such a map (color, 16 bits, numbers with a fraction), no
+        pixel, or more than `MAX_PIXELS`.
 
     Example:
       >>> map_size(Path("missing.png"))
@@ -68,6 +68,10 @@ def map_size(path: Path) -> tuple[int, int]:
             height, width = header.height, header.width
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if not height * width:
+        raise InputError(
+            f"{path}: has {width}x{height} pixels, which is nothing to score; save it anew"
+        )
     if height * width > MAX_PIXELS:
         raise InputError(
             f"{path}: claims {width}x{height} pixels, more than the {MAX_PIXELS} that are "
