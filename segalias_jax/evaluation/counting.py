@@ -8,20 +8,17 @@ the same pass what needs single pictures: Boundary IoU and the boundary F-score.
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int, Integer, UInt8
+from jaxtyping import Int, Integer, UInt8, UInt64
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import host_bands
-from segalias_jax.evaluation.host_bands import Steps
+from segalias_jax.evaluation import bit_planes, host_bands
+from segalias_jax.evaluation.host_bands import MapPair
 from segalias_jax.metrics import ScoreRules
-
-_GROUPS = 16  # 4 regions of the boundary scores x 4 of Boundary IoU
-# Temporary arrays of this size stay in the processor's cache, and fewer than 2^24 pixels are exact
-# in the float32 histograms that OpenCV hands over.
-_STRIP_PIXELS = 1 << 19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,165 +117,180 @@ def count_pair(
     """
     if prediction.shape != label.shape:
         raise InputError(f"prediction of shape {prediction.shape}, label of shape {label.shape}")
-    prediction, label = _bytes(prediction), _bytes(label)
-    radius = settings.inner_radius(label.shape) if settings.inner_width else 0
-    reach = max((settings.rules.width, radius, *settings.tolerances)) + 1
-    rows = max(1, _STRIP_PIXELS // max(1, label.shape[1]))
-    total = PairCounts.zeros(settings)
-    for top in range(0, len(label), rows):
-        start = max(0, top - reach)
-        crop = slice(start, top + rows + reach)
-        strip = _Strip.cut(
-            prediction[crop], label[crop], slice(top - start, top - start + rows), settings
-        )
-        group = strip.groups(radius)[strip.inside]
-        if radius:
-            # The border of the picture bounds every object that it cuts.
-            group[: max(0, radius - top)] |= 12
-            group[max(0, len(label) - radius - top) :] |= 12
-            group[:, :radius] |= 12
-            group[:, -radius:] |= 12
-        total = total + strip.counts(group)
-    return total
-
-
-def _bytes(ids: np.ndarray) -> np.ndarray:
-    """As uint8 where all values fit, which is much faster."""
-    if ids.dtype != np.uint8:
-        small = ids.size and ids.min() >= 0 and ids.max() <= 255
-        ids = ids.astype(np.uint8 if small else np.int64)
-    return np.ascontiguousarray(ids)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Strip:
-    """Rows of a picture, with as many more around them as have a say in their counts."""
-
-    prediction: np.ndarray
-    label: np.ndarray
-    inside: slice
-    steps: tuple[Steps, Steps]
-    settings: CountSettings
-
-    @classmethod
-    def cut(
-        cls, prediction: np.ndarray, label: np.ndarray, inside: slice, settings: CountSettings
-    ) -> _Strip:
-        rules = settings.rules
-        if rules.ignore == "exclude":
-            true = Steps.between(host_bands.class_label(label, rules), rules.ignore_label)
-        else:
-            true = Steps.between(label)
-        return cls(prediction, label, inside, (Steps.between(prediction), true), settings)
-
-    def groups(self, radius: int) -> UInt8[np.ndarray, "h w"]:
-        """Region of each pixel, and its region of Boundary IoU times four."""
-        rules, label = self.settings.rules, self.label
-        if rules.ignore == "exclude":
-            label = host_bands.class_label(label, rules)
-        group = host_bands.regions(self.prediction, label, self.steps, rules)
-        return group | (host_bands.inner_regions(self.steps, radius) << 2) if radius else group
-
-    def counts(self, group: UInt8[np.ndarray, "h w"]) -> PairCounts:
-        """Counts of the rows inside."""
-        classes = self.settings.num_classes
-        prediction, label = self.prediction[self.inside], self.label[self.inside]
-        cells = _histogram(group, label, prediction, self.settings)
-        cells = cells.reshape(4, 4, classes, classes)
+    pair = MapPair.of(prediction, label, settings.rules)
+    planes = host_bands.region_bits(pair, settings.rules)
+    if settings.inner_width:
+        radius = settings.inner_radius(label.shape)
+        planes = np.concatenate([planes, host_bands.inner_bits(pair, radius)])
+    cells = _histogram(pair, planes, settings)
+    if cells.sum() != label.size - np.bitwise_count(pair.ignored).sum(dtype=np.int64):
+        raise _stray_value(label, prediction, settings)
+    if not settings.inner_width:
+        inner = np.zeros((3, settings.num_classes), np.int64)
+    else:
+        cells = cells.reshape(4, 4, *cells.shape[1:])
         _, predicted_only, true_only, both = cells.sum(1)
-        diagonal = both.diagonal()
-        inner = diagonal, (true_only + both).sum(1), (predicted_only + both).sum(0)
-        return PairCounts(cells.sum(0), np.stack(inner), *self._contours())
-
-    def _contours(self) -> tuple[np.ndarray, np.ndarray]:
-        """True and predicted boundary pixels, and those near one of the same class."""
-        classes, tolerances = self.settings.num_classes, self.settings.tolerances
-        contour = np.zeros((2, classes), np.int64)
-        hits = np.zeros((len(tolerances), 2, classes), np.int64)
-        if not tolerances:
-            return contour, hits
-        truth = host_bands.class_label(self.label, self.settings.rules)
-        hidden = truth == self.settings.rules.ignore_label
-        maps = [
-            _boundary_classes(ids, step)
-            for ids, step in ((truth, self.steps[1]), (self.prediction, self.steps[0]))
-        ]
-        for side in (0, 1):
-            # What lies under ignored pixels is not counted, but it may meet what is.
-            counted = (maps[side] >= 0) & ~hidden
-            place = np.flatnonzero(counted[self.inside]) + self.inside.start * counted.shape[1]
-            own, distance = _squared_distances(place, maps[side], maps[1 - side], tolerances[-1])
-            contour[side] = np.bincount(own, minlength=classes)
-            for i, tolerance in enumerate(tolerances):
-                hits[i, side] = np.bincount(own[distance <= tolerance**2], minlength=classes)
-        return contour, hits
-
-
-def _boundary_classes(ids: np.ndarray, step: Steps) -> np.ndarray:
-    """Class of each boundary pixel, and -1 elsewhere."""
-    classes = ids.astype(np.int16 if ids.dtype == np.uint8 else np.int32)
-    classes[step.edges() == 0] = -1
-    return classes
-
-
-def _squared_distances(
-    place: np.ndarray, own: np.ndarray, other: np.ndarray, reach: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class of the pixels at places of `own`, and how far the next one of it is in `other`.
-
-    Distances are Euclidean and squared; beyond `reach` they are only known to be larger.
-    """
-    width = own.shape[1] + 2 * reach
-    row, column = np.divmod(place, own.shape[1])
-    ids, place = own.ravel()[place], (row + reach) * width + column + reach
-    other = np.pad(other, reach, constant_values=-1).ravel()
-    distance = np.full(ids.shape, reach * reach + 1)
-    far = np.arange(len(ids))
-    for a, b in _disc(reach):
-        near = other[place[far] + a * width + b] == ids[far]
-        distance[far[near]] = a * a + b * b
-        far = far[~near]
-    return ids, distance
-
-
-def _disc(reach: int) -> list[tuple[int, int]]:
-    """Offsets up to a distance, the nearest first."""
-    span = range(-reach, reach + 1)
-    offsets = [(a, b) for a in span for b in span if a * a + b * b <= reach * reach]
-    return sorted(offsets, key=lambda offset: offset[0] ** 2 + offset[1] ** 2)
+        inner = both.diagonal(), (true_only + both).sum(1), (predicted_only + both).sum(0)
+        cells = cells.sum(0)
+    return PairCounts(cells, np.stack(inner), *_contours(pair, settings))
 
 
 def _histogram(
-    group: np.ndarray, label: np.ndarray, prediction: np.ndarray, settings: CountSettings
-) -> np.ndarray:
-    """int64 [16, C, C] of the pixels that count; a value that should and cannot is an error."""
+    pair: MapPair, planes: UInt64[np.ndarray, "bits h words"], settings: CountSettings
+) -> Int[np.ndarray, "groups classes classes"]:
+    """Pixels by group (bit i: set in plane i), true and predicted class; those that count."""
     classes, rules = settings.num_classes, settings.rules
     first = int(rules.reduce_zero_label)
-    ignored = label == rules.ignore_label
-    if first:
-        ignored |= label == 0
-    ignored_class = first <= rules.ignore_label < first + classes
-    bins, ranges = [_GROUPS, classes, classes], [0, _GROUPS, first, first + classes, 0, classes]
-    if label.dtype == prediction.dtype == np.uint8 and classes <= 255 and not ignored_class:
-        counts = cv2.calcHist([group, label, prediction], [0, 1, 2], None, bins, ranges)
-    else:
-        keep = ~ignored & (label >= first) & (label < first + classes)
-        keep &= (prediction >= 0) & (prediction < classes)
-        truth = label[keep].astype(np.int64) - first
-        cell = (group[keep] * np.int64(classes) + truth) * classes + prediction[keep]
-        counts = np.bincount(cell, minlength=_GROUPS * classes * classes)
-    if counts.sum(dtype=np.int64) != label.size - np.count_nonzero(ignored):
-        raise _stray_value(label, prediction, ignored, settings)
-    return counts.astype(np.int64)
+    shape = (1 << len(planes), classes, classes)
+    prediction, label = pair.maps
+    small = prediction.dtype == label.dtype == np.uint8
+    total = np.zeros(shape, np.int64)
+    for rows in host_bands.strips(*label.shape):
+        crop = prediction[rows], label[rows], planes[:, rows]
+        if small:
+            steps = (*pair.across[:, rows], pair.ignored[rows])
+            total += _octet_counts(*crop, steps, pair.width, (first, *shape))
+            continue
+        group = _group(list(bit_planes.unpack(crop[2])))[:, : pair.width]
+        ids, true = (x[:, : pair.width] for x in crop[:2])
+        keep = (true >= first) & (true < first + classes) & (ids >= 0) & (ids < classes)
+        cell = (group[keep] * np.int64(classes) + (true[keep] - first)) * classes + ids[keep]
+        total += np.bincount(cell, minlength=total.size).reshape(shape)
+    if 0 <= rules.ignore_label - first < classes:
+        total[:, rules.ignore_label - first] = 0
+    return total
 
 
-def _stray_value(
-    label: np.ndarray,
-    prediction: np.ndarray,
-    ignored: Bool[np.ndarray, "h w"],
-    settings: CountSettings,
-) -> InputError:
+def _octet_counts(
+    prediction: UInt8[np.ndarray, "h w"],
+    label: UInt8[np.ndarray, "h w"],
+    planes: UInt64[np.ndarray, "bits h words"],
+    steps: Sequence[np.ndarray],
+    width: int,
+    sizes: tuple[int, int, int, int],
+) -> np.ndarray:
+    """The histogram of bytes: eight pixels of a row at once where they are all alike."""
+    first, groups, classes, _ = sizes
+    predicted, true, ignored, *bits = (
+        np.ascontiguousarray(plane).view(np.uint8) for plane in (*steps, *planes)
+    )
+    # The last step of an octet leads out of it; a plane is uniform where its bits are 0 or 255.
+    # Steps that do not count lead to ignored pixels or from them.
+    mixed = ((predicted | true) & 0x7F) != 0
+    for one in (ignored, *bits):
+        mixed |= (one + np.uint8(1)) > 1
+    whole = np.arange(mixed.shape[1]) < width // 8
+    mixed |= ~whole
+    bounds = [0, groups, first, first + classes, 0, classes]
+
+    def count(*columns: np.ndarray) -> np.ndarray:
+        images = [column.reshape(1, -1) for column in columns]
+        return cv2.calcHist(images, [0, 1, 2], None, [groups, classes, classes], bounds)
+
+    # No group is 255.
+    alike = _group([one & 1 for one in bits]) | (0 - mixed.view(np.uint8))
+    alike = count(alike, *(ids.view(np.uint64).astype(np.uint8) for ids in (label, prediction)))
+    place = np.flatnonzero(mixed & (np.arange(mixed.shape[1]) < -(-width // 8)))
+    single = _group([np.unpackbits(b.reshape(-1)[place], bitorder="little") for b in bits])
+    pixels = [ids.view(np.uint64).reshape(-1)[place].view(np.uint8) for ids in (label, prediction)]
+    if width % 8:
+        beside = place % mixed.shape[1] == width // 8
+        single.reshape(-1, 8)[beside, width % 8 :] = 255
+    return (8 * alike.astype(np.int64)) + count(single, *pixels).astype(np.int64)
+
+
+def _group(bits: Sequence[UInt8[np.ndarray, " *shape"]]) -> UInt8[np.ndarray, " *shape"]:
+    """Bytes whose bit i is that of mask i."""
+    total = bits[-1].copy()
+    for one in reversed(bits[:-1]):
+        total += total
+        total |= one
+    return total
+
+
+def _contours(pair: MapPair, settings: CountSettings) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted boundary pixels, and those near one of the same class."""
+    classes, tolerances = settings.num_classes, settings.tolerances
+    contour = np.zeros((2, classes), np.int64)
+    hits = np.zeros((len(tolerances), 2, classes), np.int64)
+    counted = pair.edges & ~pair.ignored
+    # What lies under ignored pixels is not counted; a prediction there may meet what is.
+    shown = pair.edges[0], counted[1]
+    first = 0, int(settings.rules.reduce_zero_label)  # how each map writes class 0
+    for side, own, other in ((0, 1, 0), (1, 0, 1)) if tolerances else ():
+        board = _Board.of(pair.maps[other], shown[other], tolerances[-1], classes + first[other])
+        for place in _listed(counted[own]):
+            ids = pair.maps[own].reshape(-1)[place].astype(np.int64) - first[own]
+            contour[side] += np.bincount(ids, minlength=classes)
+            for i, met in enumerate(board.nearby(place, ids + first[other], tolerances)):
+                hits[i:, side] += np.bincount(met, minlength=classes + 1)[first[other] :][:classes]
+    return contour, hits
+
+
+def _listed(plane: np.ndarray) -> Iterator[np.ndarray]:
+    """Places of set pixels, those of a strip at a time."""
+    height, pitch = plane.shape[0], bit_planes.WORD * plane.shape[1]
+    for rows in host_bands.strips(height, pitch):
+        yield bit_planes.places(plane[rows]) + rows.start * pitch
+
+
+@dataclasses.dataclass(frozen=True)
+class _Board:
+    """Ids at boundary pixels, and a value that is no class elsewhere and in a frame around."""
+
+    ids: np.ndarray
+    pitch: int
+    reach: int
+    kept = threading.local()
+
+    @classmethod
+    def of(cls, ids: np.ndarray, plane: np.ndarray, reach: int, count: int) -> _Board:
+        """Ids on the pixels of a plane, all of them below `count`."""
+        (height, pitch), small = ids.shape, ids.dtype == np.uint8 and count <= 255
+        # The frame to the right of a row is the one to the left of the next.
+        size = (height + 2 * reach + 1) * (pitch + reach)
+        if small:
+            # Each thread keeps its memory: to get it anew takes longer than to use it.
+            if len(getattr(cls.kept, "memory", ())) < size:
+                cls.kept.memory = np.empty(size, np.uint8)
+            memory = cls.kept.memory[:size]
+        else:
+            memory = np.empty(size, np.int64)
+        memory.fill(255 if small else -1)
+        board = cls(memory, pitch, reach)
+        for place in _listed(plane):
+            memory[board._framed(place)] = ids.reshape(-1)[place]
+        return board
+
+    def _framed(self, place: np.ndarray) -> np.ndarray:
+        above = place // self.pitch + self.reach
+        return place + above * self.reach + self.reach * (self.pitch + 1)
+
+    def nearby(
+        self, place: np.ndarray, ids: np.ndarray, tolerances: Sequence[int]
+    ) -> Iterator[np.ndarray]:
+        """For each tolerance, ids of the pixels that are met within it and not within the last."""
+        wide, wanted, before = self.pitch + self.reach, ids.astype(self.ids.dtype), -1
+        corner = self._framed(place) - self.reach * (wide + 1)
+        for tolerance in tolerances:
+            met = np.zeros(len(corner), bool)
+            for a, b in _ring(before, tolerance):
+                around = self.ids[(a + self.reach) * wide + b + self.reach :]
+                met |= around.take(corner) == wanted
+            yield wanted[met]
+            corner, wanted, before = corner[~met], wanted[~met], tolerance
+
+
+def _ring(inner: int, outer: int) -> list[tuple[int, int]]:
+    """Offsets farther than one distance and not farther than another."""
+    span = range(-outer, outer + 1)
+    least = inner * inner if inner >= 0 else -1
+    return [(a, b) for a in span for b in span if least < a * a + b * b <= outer * outer]
+
+
+def _stray_value(label: np.ndarray, prediction: np.ndarray, settings: CountSettings) -> InputError:
     rules, low, what, ids = settings.rules, 0, "prediction", prediction
+    ignored = host_bands.ignored_pixels(label, rules)
     stray = _outside(ids, low, settings.num_classes) & ~ignored
     if not stray.any():
         low, what, ids = int(rules.reduce_zero_label), "label", label

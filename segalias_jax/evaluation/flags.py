@@ -11,11 +11,14 @@ from typing import NoReturn
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation.compare import FILES as COMPARISON_FILES
 from segalias_jax.evaluation.compare import Comparison, model_names
-from segalias_jax.evaluation.folder import evaluate_folders
+from segalias_jax.evaluation.folder import evaluate_folders, matched
 from segalias_jax.evaluation.folder_report import FILES, check_unused
 from segalias_jax.metrics import IGNORE_RULES
 from segalias_jax.ops.morphology import BOUNDARY_RULES
 from segalias_jax.typing import IGNORE_LABEL
+
+LEFT_OUT = 3
+"""Exit status of a report that some files are missing from."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,16 +92,23 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--tolerances", type=_pixels, default=(1, 3, 5), help="of boundary F, such as 1,3,5 or ''")
     add("--threads", type=int, help="pairs at a time (one for each processor)")
-    add("--keep-going", action="store_true", help="leave unusable files out and list them")
+    add(
+        "--keep-going",
+        action="store_true",
+        help="leave unusable files out, list them, and exit with status 3 where there are any",
+    )
     # "--predictions --help" asks for help, though a folder's name is due.
     return parser.parse_args(["--help"] if "--help" in argv else list(argv[1:]))
 
 
-def run(argv: Sequence[str]) -> None:
+def run(argv: Sequence[str]) -> int:
     """Scores what a command line names, prints the tables and writes the report.
 
     Args:
       argv: the command line, the program's name first.
+
+    Returns:
+      Exit status: 0, or `LEFT_OUT`.
 
     Raises:
       InputError: a mistake in the flags or the files.
@@ -112,7 +122,7 @@ def run(argv: Sequence[str]) -> None:
     options = {
         "num_classes": flags.num_classes,
         "images": flags.images,
-        "classes": read_names(flags.classes) if flags.classes else None,
+        "classes": read_names(flags.classes, flags.num_classes) if flags.classes else None,
         "ignore_label": flags.ignore,
         "reduce_zero_label": flags.reduce_zero_label,
         "boundary": flags.boundary,
@@ -126,6 +136,11 @@ def run(argv: Sequence[str]) -> None:
     folders = [flags.predictions, *flags.compare]
     names = model_names(folders)
     check_unused(flags.out, (*names, *COMPARISON_FILES) if flags.compare else FILES)
+    # All folders, before the first one takes its time.
+    for folder in folders:
+        matched(folder, flags.labels, flags.images, keep_going=flags.keep_going)
+        if folder.resolve() == flags.labels.resolve():
+            print(f"warning: {folder} is the folder of the labels, too", file=sys.stderr)
     reports = []
     for name, folder in zip(names, folders, strict=True):
         title = f"scoring {name}" if flags.compare else "scoring"
@@ -136,22 +151,24 @@ def run(argv: Sequence[str]) -> None:
     print(result.table())
     result.save(flags.out)
     print(f"report: {flags.out / 'report.html'}")
+    return LEFT_OUT if any(report.left_out for report in reports) else 0
 
 
-def read_names(path: Path) -> tuple[str, ...]:
+def read_names(path: Path, count: int) -> tuple[str, ...]:
     """Reads names of classes.
 
     Args:
       path: text file with one name a line.
+      count: number of classes.
 
     Returns:
       The names.
 
     Raises:
-      InputError: the file cannot be read.
+      InputError: the file cannot be read, or holds another number of names.
 
     Example:
-      >>> read_names(Path("missing.txt"))
+      >>> read_names(Path("missing.txt"), 2)
       Traceback (most recent call last):
       segalias_jax.errors.InputError: missing.txt: cannot be read (No such file or directory)
     """
@@ -161,7 +178,10 @@ def read_names(path: Path) -> tuple[str, ...]:
         raise InputError(f"{path}: not a text file; write one class name a line") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if len(names) != count:
+        raise InputError(f"{path}: {len(names)} names for {count} classes; write one name a line")
+    return names
 
 
 def _pixels(text: str) -> tuple[int, ...]:

@@ -103,12 +103,7 @@ def evaluate_folders(
     """
     rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
     settings = CountSettings(num_classes, rules, boundary_iou, tuple(tolerances))
-    paths = [Path(predictions), Path(labels), Path(images) if images else None]
-    matches = matching.match_folders(*paths)
-    if matches.lonely and not keep_going:
-        path, reason = matches.lonely[0]
-        more = f" (and {len(matches.lonely) - 1} more)" if len(matches.lonely) > 1 else ""
-        raise InputError(f"{path}: {reason}{more}; add it, or leave such files out: keep going")
+    matches = matched(predictions, labels, images, keep_going=keep_going)
     maps = _Maps(
         matching.train_ids([pair.prediction for pair in matches.pairs], num_classes),
         matching.train_ids([pair.label for pair in matches.pairs], num_classes),
@@ -132,6 +127,8 @@ def evaluate_folders(
         "images scored": len(results.pairs),
         "files left out": len(results.left_out),
     }
+    if images:
+        about["images without a picture"] = sum(pair.image is None for pair in results.pairs)
     if maps.label_ids is not None:
         about["stored ids"] = "Cityscapes' ids, made train ids"
     return FolderReport(
@@ -144,6 +141,46 @@ def evaluate_folders(
         settings=about,
         read=maps.read,
     )
+
+
+def matched(
+    predictions: str | os.PathLike,
+    labels: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    *,
+    keep_going: bool = False,
+) -> matching.Matches:
+    """Pairs folders as `evaluate_folders` does, and reads no file.
+
+    Args:
+      predictions: folder of the predictions.
+      labels: folder of the labels.
+      images: folder of the pictures.
+      keep_going: take what has no partner as well.
+
+    Returns:
+      The pairs, and the files without a partner.
+
+    Raises:
+      InputError: a file has no partner, or a folder holds nothing that fits.
+
+    Example:
+      >>> matched("nowhere", "nowhere")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: nowhere: no such folder
+    """
+    folders = Path(predictions), Path(labels), Path(images) if images else None
+    matches = matching.match_folders(*folders)
+    if matches.lonely and not keep_going:
+        path, reason = matches.lonely[0]
+        more = f" (and {len(matches.lonely) - 1} more)" if len(matches.lonely) > 1 else ""
+        raise InputError(f"{path}: {reason}{more}; add it, or leave such files out: keep going")
+    if images and not any(pair.image for pair in matches.pairs):
+        raise InputError(
+            f"{images}: no picture has the name of a label, such as {matches.pairs[0].name}; "
+            "give the folder of the pictures, or none"
+        )
+    return matches
 
 
 @dataclasses.dataclass

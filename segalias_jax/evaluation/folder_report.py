@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import io
 import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -314,25 +315,33 @@ def _hex(color: Sequence[int] | np.ndarray) -> str:
 
 
 def check_unused(folder: Path, files: Sequence[str]) -> None:
-    """Raises where a report would replace one that is there.
+    """Raises where a report cannot be written, or would replace one that is there.
 
     Args:
       folder: where the report goes.
       files: names of its files.
 
     Raises:
-      InputError: names the file.
+      InputError: names the folder or the file.
 
     Example:
       >>> check_unused(Path("nowhere"), FILES)
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: not a folder; choose another one for the report")
-    for name in files:
-        if (folder / name).exists():
-            raise InputError(
-                f"{folder / name}: is there already; choose another folder or remove it"
-            )
+    try:
+        for name in files:
+            if (folder / name).exists():
+                raise InputError(
+                    f"{folder / name}: is there already; choose another folder or remove it"
+                )
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise InputError(f"{there}: not a folder; choose another one for the report")
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another folder"
+        ) from None
 
 
 def heading(name: str) -> str:

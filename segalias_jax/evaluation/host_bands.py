@@ -1,177 +1,229 @@
-"""Boundary bands on the host: `ops.morphology` and `metrics.region_map` by NumPy and OpenCV."""
+"""Boundary bands on the host: `ops.morphology` and `metrics.region_map` on bit planes."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Iterator
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Integer, UInt8
+from jaxtyping import Bool, Integer, UInt64
 
+from segalias_jax.evaluation import bit_planes
 from segalias_jax.metrics import ScoreRules
+
+# Lists of places are made for so many pixels at a time, and fewer than 2^24 are exact in the
+# float32 histograms that OpenCV hands over.
+STRIP_PIXELS = 1 << 22
+# Masks of bytes are made for so many pixels at a time: larger ones leave the processor's cache, and
+# the allocator hands their memory back to the system each time.
+_MASK_PIXELS = 1 << 17
+_BIT = np.uint8(1) << np.arange(8, dtype=np.uint8)
+
+
+def strips(height: int, width: int, pixels: int | None = None) -> Iterator[slice]:
+    """Cuts a picture into rows of bounded area.
+
+    Args:
+      height: of the picture.
+      width: of the picture.
+      pixels: of a strip, unless a single row has more; None: `STRIP_PIXELS`.
+
+    Returns:
+      Ranges of rows.
+
+    Example:
+      >>> list(strips(3, 100, 200))
+      [slice(0, 2, None), slice(2, 3, None)]
+    """
+    rows = max(1, (pixels or STRIP_PIXELS) // max(1, width))
+    return (slice(top, min(height, top + rows)) for top in range(0, height, rows))
 
 
 @dataclasses.dataclass(frozen=True)
-class Steps:
-    """Where a pixel differs from the one before it.
+class MapPair:
+    """A prediction and its label, widened to whole words of bit planes, and their steps.
 
     Attributes:
-      down: bool [h - 1, w], from a row to the next.
-      across: bool [h, w - 1], from a column to the next.
+      maps: predicted class ids and true labels, as stored.
+      width: of the picture; what lies to the right of it is filling.
+      ignored: plane of the pixels that the rules ignore.
+      down: planes of both maps: pixels that differ from the one below.
+      across: planes of both maps: pixels that differ from the one to the right.
 
     Example:
-      >>> Steps.between(np.asarray([[1, 1, 2]])).across.tolist()
-      [[False, True]]
+      >>> ids = np.asarray([[1, 1, 2]], np.uint8)
+      >>> MapPair.of(ids, ids, ScoreRules()).across.tolist()
+      [[[2]], [[2]]]
     """
 
-    down: Bool[np.ndarray, "h1 w"]
-    across: Bool[np.ndarray, "h w1"]
+    maps: tuple[Integer[np.ndarray, "h filled"], Integer[np.ndarray, "h filled"]]
+    width: int
+    ignored: UInt64[np.ndarray, "h words"]
+    down: UInt64[np.ndarray, "2 h words"]
+    across: UInt64[np.ndarray, "2 h words"]
 
     @classmethod
-    def between(cls, ids: Integer[np.ndarray, "h w"], ignored: int | None = None) -> Steps:
-        """Steps of a map; none from or to an ignored pixel."""
-        down, across = ids[1:] != ids[:-1], ids[:, 1:] != ids[:, :-1]
-        if ignored is not None:
-            counted = ids != ignored
-            down &= counted[1:] & counted[:-1]
-            across &= counted[:, 1:] & counted[:, :-1]
-        return cls(down, across)
+    def of(
+        cls,
+        prediction: Integer[np.ndarray, "h w"],
+        label: Integer[np.ndarray, "h w"],
+        rules: ScoreRules,
+    ) -> MapPair:
+        """Finds the steps of both maps; under "exclude", none from or to an ignored label."""
+        height, width = label.shape
+        maps = _filled(prediction), _filled(label)
+        words = maps[0].shape[1] // bit_planes.WORD
+        ignored = np.empty((height, words), np.uint64)
+        down, across = np.zeros((2, 2, height, words), np.uint64)
+        for rows in strips(height, maps[0].shape[1], _MASK_PIXELS):
+            hidden = ignored_pixels(maps[1][rows.start : rows.stop + 1], rules)
+            ignored[rows] = bit_planes.pack(hidden[: rows.stop - rows.start])
+            for i, ids in enumerate(maps):
+                veil = hidden if i == 1 and rules.ignore == "exclude" else None
+                _steps(ids, rows, veil, (down[i], across[i]))
+        # The last pixel of a row steps to nothing.
+        inside, inner = bit_planes.within(width, words), bit_planes.within(width - 1, words)
+        return cls(maps, width, ignored & inside, down & inside, across & inner)
 
-    def edges(self) -> UInt8[np.ndarray, "h w"]:
-        """1 on pixels that differ from any of their 4 neighbors, else 0."""
-        edges = np.zeros((self.across.shape[0], self.down.shape[1]), np.uint8)
-        down, across = self.down.view(np.uint8), self.across.view(np.uint8)
-        edges[1:] = down
-        edges[:-1] |= down
-        edges[:, 1:] |= across
-        edges[:, :-1] |= across
-        return edges
+    @functools.cached_property
+    def up(self) -> UInt64[np.ndarray, "2 h words"]:
+        """Planes of both maps: pixels that differ from the one above."""
+        return bit_planes.below(self.down)
+
+    @functools.cached_property
+    def left(self) -> UInt64[np.ndarray, "2 h words"]:
+        """Planes of both maps: pixels that differ from the one to the left."""
+        return bit_planes.right_of(self.across)
+
+    @functools.cached_property
+    def edges(self) -> UInt64[np.ndarray, "2 h words"]:
+        """Planes of both maps: pixels that differ from any of their 4 neighbors."""
+        return self.down | self.up | self.across | self.left
 
 
-def class_label(label: Integer[np.ndarray, "h w"], rules: ScoreRules) -> Integer[np.ndarray, "h w"]:
-    """`ScoreRules.class_label` on the host.
+def ignored_pixels(
+    label: Integer[np.ndarray, "*shape"], rules: ScoreRules
+) -> Bool[np.ndarray, "*shape"]:
+    """Where labels are in no score.
 
     Example:
-      >>> class_label(np.asarray([[0, 1, 255]]), ScoreRules(reduce_zero_label=True)).tolist()
-      [[255, 0, 255]]
+      >>> ignored_pixels(np.asarray([0, 1, 255]), ScoreRules(reduce_zero_label=True)).tolist()
+      [True, False, True]
     """
-    if not rules.reduce_zero_label:
-        return label
-    ignored = (label == 0) | (label == rules.ignore_label)
-    return np.where(ignored, rules.ignore_label, label.astype(np.int64) - 1)
+    ignored = label == rules.ignore_label
+    return ignored | (label == 0) if rules.reduce_zero_label else ignored
 
 
-def regions(
-    prediction: Integer[np.ndarray, "h w"],
-    label: Integer[np.ndarray, "h w"],
-    steps: tuple[Steps, Steps],
-    rules: ScoreRules,
-) -> UInt8[np.ndarray, "h w"]:
-    """`metrics.region_map` on the host.
+def region_bits(pair: MapPair, rules: ScoreRules) -> UInt64[np.ndarray, "2 h words"]:
+    """`metrics.region_map` on the host: its two bits.
 
     Args:
-      prediction: predicted class ids.
-      label: true labels in the numbering that makes boundaries: as given under "reference",
-        class ids under "exclude".
-      steps: of the prediction and of the label, the latter without the ignored ones under
-        "exclude".
-      rules: boundary and ignore rule, width.
+      pair: maps and their steps.
+      rules: boundary rule and width.
 
     Returns:
-      0 neither band, 1 predicted only, 2 true only, 3 both.
+      Planes of the pixels near predicted boundaries, and near true ones.
 
     Example:
       >>> maps = np.asarray([[0, 1, 1, 1, 1, 1]]), np.asarray([[0, 0, 0, 0, 1, 1]])
-      >>> steps = tuple(Steps.between(ids) for ids in maps)
-      >>> regions(*maps, steps, ScoreRules(width=3)).tolist()
-      [[1, 1, 3, 2, 2, 2]]
+      >>> rules = ScoreRules(width=3)
+      >>> bits = region_bits(MapPair.of(*maps, rules), rules)
+      >>> bit_planes.unpack(bits)[:, 0, :6].tolist()
+      [[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1]]
     """
-    edges = [step.edges() for step in steps] if rules.boundary == "exact" else [
-        _laplacian(prediction),
-        _laplacian(label) if rules.ignore == "reference" else _counted_laplacian(label, steps[1]),
-    ]  # fmt: skip
+    edges = pair.edges
+    if rules.boundary == "laplacian":
+        edges = edges.copy()
+        for i in (0, 1):
+            octets = edges[i].reshape(-1).view(np.uint8)
+            for gone in _cancelled(pair, i, rules):
+                np.bitwise_xor.at(octets, gone >> 3, _BIT[gone & 7])
     before = rules.width // 2
-    return window_or(edges[0] | (edges[1] << 1), before, rules.width - 1 - before)
+    return bit_planes.window_or(edges, before, rules.width - 1 - before)
 
 
-def inner_regions(steps: tuple[Steps, Steps], radius: int) -> UInt8[np.ndarray, "h w"]:
-    """Bit 0 in the predicted inner band, bit 1 in the true one.
+def inner_bits(pair: MapPair, radius: int) -> UInt64[np.ndarray, "2 h words"]:
+    """Inner bands of Boundary IoU.
 
-    A pixel is in the inner band of its own class when the square of 2 radius + 1 around it
-    holds another class: when it holds a step.
-
-    Args:
-      steps: of the prediction and of the label.
-      radius: in pixels.
-
-    Returns:
-      Bytes of the two bits.
-
-    Example:
-      >>> step = Steps.between(np.asarray([[0, 0, 0, 1, 1, 1]]))
-      >>> inner_regions((step, step), 2).tolist()
-      [[0, 3, 3, 3, 3, 0]]
-    """
-    height, width = steps[0].across.shape[0], steps[0].down.shape[1]
-    bits = np.zeros((height, width), np.uint8)
-    for i, step in enumerate(steps):
-        bits[1:] |= step.down.view(np.uint8) << i
-        bits[:, 1:] |= step.across.view(np.uint8) << (i + 2)
-    near = window_or(bits, radius - 1, radius)
-    # Across the direction of a step this window is one pixel short; a shift supplies it.
-    down, across = near & 3, near >> 2
-    band = down | across
-    band[:, 1:] |= down[:, :-1]
-    band[1:] |= across[:-1]
-    return band
-
-
-def window_or(bits: UInt8[np.ndarray, "h w"], before: int, after: int) -> UInt8[np.ndarray, "h w"]:
-    """ORs the square of pixels from `before` up and left to `after` down and right of each.
+    A pixel is in the inner band of its own class when the square of 2 radius + 1 around it leaves
+    the picture or holds another class, that is, a step.
 
     Args:
-      bits: eight masks in bytes.
-      before: pixels, at least 0.
-      after: pixels, at least 0.
+      pair: maps and their steps.
+      radius: in pixels, at least 1.
 
     Returns:
-      Array of the same shape; what lies outside the picture is not set.
+      Planes of the predicted and of the true band.
 
     Example:
-      >>> window_or(np.asarray([[0, 0, 0, 1]], np.uint8), 1, 1).tolist()
-      [[0, 0, 1, 1]]
+      >>> ids = np.asarray([[0, 0, 0, 1, 1, 1]] * 5, np.uint8)
+      >>> pair = MapPair.of(ids, ids, ScoreRules())
+      >>> bit_planes.unpack(inner_bits(pair, 1))[0, 2, :6].tolist()
+      [1, 0, 1, 1, 0, 1]
     """
-    size = before + after + 1
-    for axis in (0, 1):
-        padding = [(0, 0), (0, 0)]
-        padding[axis] = (before, after)
-        bits, reach = np.pad(bits, padding), 1
-        while reach < size:
-            shift = min(reach, size - reach)
-            if axis == 0:
-                bits = bits[:-shift] | bits[shift:]
-            else:
-                bits = bits[:, :-shift] | bits[:, shift:]
-            reach += shift
-    return bits
+    # The square holds a step when it holds both its pixels: of the place of the second one, it
+    # is a pixel short before, but for the axis that the step does not go along.
+    steps = pair.up | bit_planes.right_of(pair.up) | pair.left | bit_planes.below(pair.left)
+    near = bit_planes.window_or(steps, radius - 1, radius)
+    near[:, :radius] = near[:, -radius:] = ~np.uint64(0)
+    words = near.shape[2]
+    near |= bit_planes.within(radius, words) | ~bit_planes.within(pair.width - radius, words)
+    return near
 
 
-def _laplacian(ids: np.ndarray) -> np.ndarray:
-    if ids.dtype == np.uint8:
-        return (cv2.Laplacian(ids, cv2.CV_16S, ksize=1) != 0).view(np.uint8)
-    return (cv2.Laplacian(ids.astype(np.float64), cv2.CV_64F, ksize=1) != 0).view(np.uint8)
+def _filled(ids: np.ndarray) -> np.ndarray:
+    """As many columns as whole words have, and as uint8 where all values fit: much faster."""
+    if ids.dtype != np.uint8:
+        small = ids.size and ids.min() >= 0 and ids.max() <= 255
+        ids = ids.astype(np.uint8 if small else np.int64)
+    missing = -ids.shape[1] % bit_planes.WORD
+    return np.ascontiguousarray(np.pad(ids, ((0, 0), (0, missing))) if missing else ids)
 
 
-def _counted_laplacian(ids: np.ndarray, steps: Steps) -> np.ndarray:
-    """The Laplacian over the steps that count."""
-    ids = ids.astype(np.int32)
-    total = np.zeros(ids.shape, np.int32)
-    for axis, counted in ((0, steps.down), (1, steps.across)):
-        step = np.where(counted, np.diff(ids, axis=axis), 0)
-        after, before = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
-        after[axis], before[axis] = (0, 1), (1, 0)
-        second = np.pad(step, after) - np.pad(step, before)
-        # At the border, mirroring without the edge pixel meets the only neighbor twice.
-        np.moveaxis(second, axis, 0)[[0, -1]] *= 2
-        total += second
-    return (total != 0).view(np.uint8)
+def _steps(
+    ids: np.ndarray, rows: slice, hidden: np.ndarray | None, planes: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Writes the steps of some rows; `hidden` are the ignored pixels of them and the next row."""
+    down, across = planes
+    height, pitch = rows.stop - rows.start, ids.shape[1]
+    crop = ids[rows.start : rows.stop + 1]
+    below = crop[1:] != crop[:-1]
+    flat, right = crop[:height].reshape(-1), np.zeros(height * pitch, bool)
+    np.not_equal(flat[1:], flat[:-1], out=right[:-1])
+    if hidden is not None:
+        below &= ~(hidden[1:] | hidden[:-1])
+        veil = hidden[:height].reshape(-1)
+        right[:-1] &= ~(veil[1:] | veil[:-1])
+    down[rows.start : rows.start + len(below)] = bit_planes.pack(below)
+    across[rows] = bit_planes.pack(right.reshape(height, pitch))
+
+
+def _cancelled(pair: MapPair, index: int, rules: ScoreRules) -> Iterator[np.ndarray]:
+    """Places of the edges that the Laplacian misses: differences that add up to 0.
+
+    That takes two neighbors that differ; the few such places are looked at one by one.
+    """
+    height, pitch = pair.maps[index].shape
+    flat = pair.maps[index].reshape(-1)
+    down, up, across, left = (p[index] for p in (pair.down, pair.up, pair.across, pair.left))
+    several = (down & up) | (across & left) | ((down | up) & (across | left))
+    last = height - 1, pair.width - 1
+    for rows in strips(height, pitch):
+        place = bit_planes.places(several[rows]) + rows.start * pitch
+        row = place // pitch
+        column = place - row * pitch
+        own = flat[place].astype(np.int64)
+        total = -4 * own
+        for at, end, stride in ((row, last[0], pitch), (column, last[1], 1)):
+            stride *= end > 0
+            # Beyond the border, pixels are mirrored without the edge pixel.
+            for near in (
+                place + np.where(at > 0, -stride, stride),
+                place + np.where(at < end, stride, -stride),
+            ):
+                ids = flat[near]
+                if rules.ignore == "exclude" and index == 1:
+                    ids = np.where(ignored_pixels(ids, rules), own, ids)
+                total += ids
+        yield place[total == 0]

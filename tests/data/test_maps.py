@@ -1,5 +1,6 @@
 """Maps of class ids: kinds of files that hold them, and files that do not."""
 
+import itertools
 import struct
 import zlib
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from segalias_jax.data import maps
 from segalias_jax.data.maps import map_size, read_map
 from segalias_jax.errors import InputError
 
@@ -59,6 +61,7 @@ def _write(path, array):
         (lambda p: _write(p, np.zeros((5, 7, 4), np.uint8)), "is RGBA, not a map"),
         (lambda p: _write(p, np.zeros((5, 7), np.uint16)), "16 bits a pixel; save one 8-bit"),
         (lambda p: p.write_bytes(b""), "the file is empty"),
+        (lambda p: _png(p, IDS, size=(0, 7)), "has 7x0 pixels, which is nothing to score"),
         (lambda p: p.write_bytes(b"hello"), "not a PNG image"),
         (lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n"), "truncated; copy it again"),
         (lambda p: _png(p, IDS, size=(60000, 60000)), "claims 60000x60000 pixels, more than"),
@@ -109,4 +112,39 @@ def test_cut_and_pickled_npy_are_named(tmp_path):
         read_map(path)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="not a whole npy file"):
+        read_map(path)
+
+
+def _filtered(path, ids, kinds):
+    """A PNG whose rows are kept by the given filters: 0 as they are, 1 as steps, 2 from above."""
+    rows = []
+    for row, before, kind in zip(ids, np.pad(ids, ((1, 0), (0, 0))), kinds, strict=False):
+        base = {0: 0, 1: np.pad(row, (1, 0))[:-1], 2: before}[kind]
+        rows.append(bytes([kind]) + (row - base).astype(np.uint8).tobytes())
+    data = _png(path, ids).read_bytes()
+    stored = zlib.compress(b"".join(rows))
+    content = struct.pack(">I", len(stored)) + b"IDAT" + stored
+    content += struct.pack(">I", zlib.crc32(b"IDAT" + stored))
+    path.write_bytes(data[:33] + content + data[-12:])
+
+
+@pytest.mark.parametrize("inflater", ["zlib", "isal.isal_zlib"])
+@pytest.mark.parametrize(
+    "kinds, quick", [((0,), True), ((1,), True), ((0, 1), False), ((1, 2), False)]
+)
+def test_rows_with_long_runs_take_the_short_way(tmp_path, monkeypatch, inflater, kinds, quick):
+    monkeypatch.setattr(maps, "inflater", pytest.importorskip(inflater))
+    ids = np.random.default_rng(0).integers(0, 256, (9, 6)).astype(np.uint8)
+    ids = ids.repeat(20, 0).repeat(30, 1)[:, 7:]
+    ids[:, -1] = np.arange(180)
+    path = tmp_path / "a.png"
+    _filtered(path, ids, itertools.cycle(kinds))
+    if quick:
+        monkeypatch.setattr(maps.cv2, "imdecode", None)
+    np.testing.assert_array_equal(read_map(path), ids)
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1  # in the checksum
+    path.write_bytes(bytes(data))
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="damaged"):
         read_map(path)

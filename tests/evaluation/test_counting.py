@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import counting
+from segalias_jax.evaluation import host_bands
 from segalias_jax.evaluation.counting import CountSettings, PairCounts, count_pair
 from segalias_jax.metrics import ScoreRules, SegmentationScores
 
@@ -45,7 +45,7 @@ def test_counts_are_those_of_the_device(boundary, ignore, width):
 def test_strips_of_any_height_count_the_same(monkeypatch, pixels, ignore):
     settings = CountSettings(6, ScoreRules("exact", ignore), inner_width=4, tolerances=(0, 2, 4))
     whole = count_pair(*_pair(), settings)
-    monkeypatch.setattr(counting, "_STRIP_PIXELS", pixels)
+    monkeypatch.setattr(host_bands, "STRIP_PIXELS", pixels)
     for ours, expected in zip(_fields(count_pair(*_pair(), settings)), _fields(whole), strict=True):
         np.testing.assert_array_equal(ours, expected)
 

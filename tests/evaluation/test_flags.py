@@ -48,7 +48,7 @@ def test_mistake_is_one_line_and_status_2(folder):
     assert result.returncode == 2 and not (folder / "o").exists()
     assert result.stderr == "error: p/a.png: the file is empty; copy it again\n"
     result = _run(folder, "--keep-going")
-    assert result.returncode == 0
+    assert result.returncode == flags.LEFT_OUT == 3
     assert "left out 1:\n  a: p/a.png: the file is empty" in result.stderr
 
 
@@ -98,3 +98,32 @@ def test_several_models(folder):
     assert result.returncode == 0, result.stderr
     assert "q - p" in result.stdout and "+0.00 [+0.00, +0.00]" in result.stdout
     assert {"p", "q", "report.html"} < {path.name for path in (folder / "o").iterdir()}
+
+
+def test_all_is_checked_before_anything_is_scored(folder, monkeypatch, capsys):
+    """Another model's folder, the report's folder, names of classes, pictures."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(flags, "evaluate_folders", None)
+    shutil.copytree("p", "other")
+    Path("other/a.png").rename("other/c.png")
+    Path("names").write_text("one\ntwo\n")
+    for more, message in (
+        ("--compare missing", "^missing: no such folder"),
+        ("--compare other", "^other/c.png: no label of this name in l .and 1 more.; add it"),
+        ("--out names", "^names: not a folder; choose"),
+        ("--out names/o", "^.*names: not a folder; choose"),
+        ("--out /proc/o", "^/proc/o: cannot be written .*; choose another folder"),
+        ("--classes names", "^names: 2 names for 3 classes; write one name a line"),
+        ("--images missing", "^missing: no such folder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            flags.run(LINE.split() + more.split())
+    Path("pictures").mkdir()
+    cv2.imwrite("pictures/z.png", np.zeros((6, 8, 3), np.uint8))
+    with pytest.raises(
+        InputError, match="^pictures: no picture has the name of a label, such as a"
+    ):
+        flags.run([*LINE.split(), "--images", "pictures"])
+    with pytest.raises(TypeError):
+        flags.run([*LINE.split(), "--predictions", "l"])
+    assert capsys.readouterr().err == "warning: l is the folder of the labels, too\n"

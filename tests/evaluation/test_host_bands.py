@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from segalias_jax.evaluation import host_bands
-from segalias_jax.evaluation.host_bands import Steps
+from segalias_jax.evaluation import bit_planes, host_bands
+from segalias_jax.evaluation.host_bands import MapPair
 from segalias_jax.metrics import ScoreRules, region_map
 
 
@@ -18,37 +18,56 @@ def _maps(size, seed=0, classes=5):
     return prediction, label
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2), (17, 23), (40, 12)])
+def _regions(prediction, label, rules):
+    bits = host_bands.region_bits(MapPair.of(prediction, label, rules), rules)
+    predicted, true = bit_planes.unpack(bits)[..., : label.shape[1]]
+    return predicted + 2 * true
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2), (17, 23), (40, 12), (9, 130)])
 @pytest.mark.parametrize("boundary", ["laplacian", "exact"])
 @pytest.mark.parametrize("ignore", ["reference", "exclude"])
 @pytest.mark.parametrize("width, zero", [(1, False), (4, True), (15, False)])
 def test_regions_are_those_of_the_device(size, boundary, ignore, width, zero):
     prediction, label = _maps(size)
     rules = ScoreRules(boundary, ignore, zero, width=width)
-    classes = host_bands.class_label(label, rules) if ignore == "exclude" else label
-    steps = Steps.between(prediction), Steps.between(classes, 255 if ignore == "exclude" else None)
-    ours = host_bands.regions(prediction, classes, steps, rules)
-    np.testing.assert_array_equal(ours, region_map(prediction, label, rules))
+    np.testing.assert_array_equal(
+        _regions(prediction, label, rules), region_map(prediction, label, rules)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
-def test_class_ids_of_any_type(dtype):
+@pytest.mark.parametrize("ignore", ["reference", "exclude"])
+def test_class_ids_of_any_type(dtype, ignore):
     prediction, label = _maps((21, 20))
     if dtype != np.uint8:
         prediction, label = prediction.astype(dtype) * 300, label.astype(dtype) * 300
-    steps = Steps.between(prediction), Steps.between(label)
-    ours = host_bands.regions(prediction, label, steps, ScoreRules())
-    np.testing.assert_array_equal(ours, region_map(prediction, label, ScoreRules()))
+    rules = ScoreRules(ignore=ignore, ignore_label=int(label.max()))
+    np.testing.assert_array_equal(
+        _regions(prediction, label, rules), region_map(prediction, label, rules)
+    )
 
 
-@pytest.mark.parametrize("radius", [1, 2, 5])
+@pytest.mark.parametrize("pixels", [1, 64, 300])
+def test_strips_do_not_matter(monkeypatch, pixels):
+    """Differences that cancel and ignored pixels across the seams of strips."""
+    maps, rules = _maps((40, 70)), ScoreRules(ignore="exclude", width=3)
+    whole = _regions(*maps, rules)
+    monkeypatch.setattr(host_bands, "STRIP_PIXELS", pixels)
+    monkeypatch.setattr(host_bands, "_MASK_PIXELS", pixels)
+    np.testing.assert_array_equal(_regions(*maps, rules), whole)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 5, 70])
 def test_inner_band_is_what_an_erosion_of_each_class_removes(radius):
-    """Class by class, as the score's authors do it; their frame is the caller's here."""
+    """Class by class, as the score's authors do it; beyond the picture there is no class."""
     maps = _maps((30, 41))
-    band = host_bands.inner_regions(tuple(Steps.between(ids) for ids in maps), radius)
+    planes = host_bands.inner_bits(MapPair.of(*maps, ScoreRules()), radius)
     square = np.ones((3, 3), np.uint8)
-    for bit, ids in enumerate(maps):
+    for band, ids in zip(bit_planes.unpack(planes)[..., :41], maps, strict=True):
         for c in np.unique(ids):
             mask = (ids == c).astype(np.uint8)
-            kept = cv2.erode(mask, square, iterations=radius, borderValue=1)
-            np.testing.assert_array_equal((band >> bit & 1)[mask == 1], (mask - kept)[mask == 1])
+            kept = cv2.erode(
+                mask, square, iterations=radius, borderType=cv2.BORDER_CONSTANT, borderValue=0
+            )
+            np.testing.assert_array_equal(band[mask == 1], (mask - kept)[mask == 1])
