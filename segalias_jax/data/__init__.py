@@ -1,5 +1,6 @@
 """Data sets, transforms and batches; numpy and OpenCV only, with Grain for order and workers."""
 
+from segalias_jax.data.labels import restore_zero_label
 from segalias_jax.data.pipeline import check_crop, eval_batches, train_batches
 from segalias_jax.data.skipping import describe_skipped
 from segalias_jax.data.sources import SOURCES, Source, check_source, create_source
@@ -14,6 +15,7 @@ __all__ = [
     "create_source",
     "describe_skipped",
     "eval_batches",
+    "restore_zero_label",
     "split_hash",
     "train_batches",
 ]
