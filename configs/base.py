@@ -89,10 +89,56 @@ def choose_variant(config: config_dict.ConfigDict, arg: str, *, sizes: tuple[str
     return "".join(size)
 
 
+def apply_size(config: config_dict.ConfigDict, size: str) -> None:
+    """Applies what the words "published" and "tiny" of a recipe argument mean.
+
+    Args:
+      config: recipe to change.
+      size: "published": band, cutoff and gates of the published checkpoints; "tiny": a narrow
+        network, small crops and 2000 updates, which two processor cores can train; "": nothing.
+    """
+    if size == "published":
+        config.model.band = "reference"
+        config.model.cutoff = 0.35
+        config.model.gate = "corner"
+    if size == "tiny":
+        config.data.crop = (192, 192)
+        config.model.encoder = "resnet18"
+        config.model.width = 32
+        config.model.channels = 48
+        config.model.auxiliary_channels = 64
+        config.loss.average = "valid"
+        config.optimizer.name = "adamw"
+        config.optimizer.learning_rate = 2e-3
+        config.optimizer.weight_decay = 0.02
+        config.optimizer.rate_multipliers = ()
+        config.schedule.end_value = 0.0
+        config.schedule.warmup_steps = 50
+        config.train.steps = 2000
+        config.train.batch_size = 8
+        config.train.eval_every = 500
+        config.train.log_every = 20
+
+
 def _data() -> config_dict.ConfigDict:
     return _section(
-        source="synthetic",  # "camvid", "cityscapes" or "synthetic"
+        source="synthetic",  # a data set of docs/datasets.md, "folders" (your own) or "synthetic"
         root="",  # folder of the data set; unused by "synthetic"
+        # Paths below root and the meaning of labels, "folders" only; {split} and {name} are
+        # filled in, and * is anything.
+        images="images/{split}/{name}.*",  # of an image
+        labels="labels/{split}/{name}.*",  # of its label
+        regions="",  # of its field of view, outside of which pixels are ignored; "" for none
+        names="{split}.txt",  # of the list of names, or CSV of pairs; "" takes all images
+        classes=(),  # names of the classes, by id
+        colors=(),  # (red, green, blue, class) of labels that are colors; class 255 is ignored
+        id_map=(),  # (stored value, class) where labels are no class ids; class 255 is ignored
+        ignored=(),  # stored values besides 255 that are ignored
+        threshold=config_dict.placeholder(int),  # gray value above which a mask is class 1
+        exif=True,  # turn images as their EXIF orientation says; labels are never turned
+        # an unusable sample: "stop" ends the run; "skip" takes the next image, without labels
+        on_error="stop",
+        max_skipped=10,  # unusable samples of a split above which "skip" ends the run too
         train_split="train",  # trained on
         eval_split="val",  # scored
         resize=(),  # (long, short) side in pixels at ratio 1; () for the image's own size

@@ -133,10 +133,15 @@ def _check_keys(argv: Sequence[str], config: config_dict.ConfigDict) -> None:
             raise InputError(f"--config.{override[1]}: the recipe has no such key; {hint}")
 
 
+_NAMES = "data.classes"  # the one tuple of texts
+
+
 def _check_tuples(config: config_dict.ConfigDict) -> None:
     # The flags check the type of a number, but not of numbers in a tuple.
     for key, value in flat_items(config).items():
-        if isinstance(value, tuple) and any(isinstance(item, str) for item in value):
+        if key == _NAMES or not isinstance(value, tuple):
+            continue
+        if any(isinstance(item, str) for item in value):
             raise InputError(f"--config.{key}: {value!r} has to be numbers, such as 1,2")
 
 

@@ -23,7 +23,16 @@ NETWORKS = {
     "freqmix": ("none", "freqmix"),
     "freqmix,daf": ("daf", "freqmix"),
 }
-SIZES = {"quickstart": "", "camvid": "tiny", "cityscapes": "published"}
+SIZES = {
+    "quickstart": ("",),
+    "camvid": ("", "tiny"),
+    "cityscapes": ("", "published"),
+    "voc2012": ("", "published", "tiny"),
+    "ade20k": ("", "published", "tiny"),
+    "coco_stuff": ("", "tiny"),
+    "binary": ("", "tiny"),
+    "folders": ("", "tiny"),
+}
 VARIANTS = [(name, arg) for name in SIZES for arg in NETWORKS]
 
 
@@ -39,7 +48,7 @@ def load(name, arg=""):
 @pytest.mark.parametrize("name, arg", VARIANTS)
 def test_every_variant_loads_locked_with_the_keys_of_the_base(name, arg):
     base = flat_items(load_recipe(f"{ROOT}/configs/base.py"))
-    for size in {"", SIZES[name]}:
+    for size in SIZES[name]:
         config = load(name, ",".join(filter(None, (arg, size))))
         assert flat_items(config).keys() == base.keys()
         assert (config.model.downsample, config.model.mixer) == NETWORKS[arg]
@@ -135,6 +144,30 @@ def test_cityscapes_is_the_published_recipe():
         items = flat_items(load("cityscapes", arg))
         for key, value in (published | extra).items():
             assert items[key] == value, key
+
+
+@pytest.mark.parametrize("name, steps", [("voc2012", 40000), ("ade20k", 80000)])
+def test_other_published_recipes(name, steps):
+    # They differ from Cityscapes in the table of the paper's settings, and in nothing else.
+    own = {
+        "data.resize": (2048, 512),
+        "data.crop": (512, 512),
+        "train.batch_size": 16,
+        "train.steps": steps,
+    }
+    chosen = ("name", "train.eval_every")
+    for arg in ("", "published"):
+        items, other = flat_items(load(name, arg)), flat_items(load("cityscapes", arg))
+        for key, value in (other | own).items():
+            named = key in ("data.source", "data.train_split", "data.eval_split")
+            assert named or key in chosen or items[key] == value, key
+
+
+@pytest.mark.parametrize("name", [name for name in SIZES if "tiny" in SIZES[name]])
+def test_tiny_recipes_are_tiny(name):
+    config = load(name, "tiny")
+    assert config.model.width == 32 and config.train.steps <= 2000
+    assert max(config.data.crop) <= 320 and config.train.batch_size <= 8
 
 
 def test_rates_of_the_published_network_are_the_recorded_ones():

@@ -7,16 +7,21 @@ from segalias_jax.data.pipeline import (
     stream_state,
     train_batches,
 )
+from segalias_jax.data.skipping import describe_skipped
 from segalias_jax.data.sources import SOURCES, Source, check_source, create_source
+from segalias_jax.data.splits import check_splits, split_hash
 
 __all__ = [
     "SOURCES",
     "Source",
     "check_crop",
     "check_source",
+    "check_splits",
     "create_source",
+    "describe_skipped",
     "eval_batches",
     "resume_step",
+    "split_hash",
     "stream_state",
     "train_batches",
 ]

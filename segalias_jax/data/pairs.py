@@ -98,7 +98,7 @@ class PairSource:
         pair = self.pairs[index]
         regions = {"region": read_bytes(pair.region)} if pair.region else {}
         encoded = {"label": read_bytes(pair.label)} | regions
-        _read_label(encoded, self.rule, pair, self.size(index))
+        decode_label(encoded, self.rule, pair, self.size(index))
 
 
 def decode_pair(
@@ -130,12 +130,26 @@ def decode_pair(
       [[0, 255]]
     """
     image = decode_image(encoded["image"], pair.image, exif=exif)
-    return {"image": image, "label": _read_label(encoded, rule, pair, image.shape[:2])}
+    return {"image": image, "label": decode_label(encoded, rule, pair, image.shape[:2])}
 
 
-def _read_label(
+def decode_label(
     encoded: Mapping[str, bytes], rule: LabelRule, pair: Pair, size: tuple[int, ...]
-) -> np.ndarray:
+) -> UInt8[np.ndarray, "h w"]:
+    """Decodes the label of one sample, see `decode_pair`.
+
+    Args:
+      encoded: bytes of "label" and, where there is one, "region".
+      rule: what stored label values mean.
+      pair: where they come from, named in errors.
+      size: (height, width) of the image.
+
+    Returns:
+      Class ids, and 255 for ignored pixels.
+
+    Raises:
+      InputError: names the file and the reason.
+    """
     label = rule.read(encoded["label"], pair.label)
     _check_size(pair, pair.label, label, size)
     if "region" not in encoded:

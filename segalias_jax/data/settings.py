@@ -22,6 +22,19 @@ class DataSettings:
     Args:
       source: a name in `segalias_jax.data.SOURCES`.
       root: folder of the data set; unused by procedural sources.
+      images: path of an image below `root`, with {split} and {name}; this and the next eight are
+        read by the source "folders" alone.
+      labels: path of its label.
+      regions: path of its field of view, outside of which pixels are ignored; "" for none.
+      names: path of the list of names, or of a CSV file of pairs; "" takes all images there are.
+      classes: names of the classes, by id.
+      colors: (red, green, blue, class) of labels that are colors; class 255 is ignored.
+      id_map: (stored value, class) where labels do not store class ids; class 255 is ignored.
+      ignored: stored values besides 255 that are ignored.
+      threshold: gray value above which a mask of two classes is class 1; None for labels of ids.
+      exif: turn images as their EXIF orientation says; labels are never turned.
+      on_error: what an unusable sample does: "stop" ends the run, "skip" is `SkippingSource`.
+      max_skipped: unusable samples of a split above which "skip" ends the run too.
       train_split: name of the split that is trained on.
       eval_split: name of the split that is scored.
       resize: (long, short) side that an image is fitted to at ratio 1; () keeps its own size.
@@ -51,6 +64,18 @@ class DataSettings:
 
     source: str
     root: str = ""
+    images: str = "images/{split}/{name}.*"
+    labels: str = "labels/{split}/{name}.*"
+    regions: str = ""
+    names: str = "{split}.txt"
+    classes: tuple[str, ...] = ()
+    colors: tuple[tuple[int, int, int, int], ...] = ()
+    id_map: tuple[tuple[int, int], ...] = ()
+    ignored: tuple[int, ...] = ()
+    threshold: int | None = None
+    exif: bool = True
+    on_error: str = "stop"
+    max_skipped: int = 10
     train_split: str = "train"
     eval_split: str = "val"
     resize: tuple[int, ...] = ()
@@ -71,6 +96,20 @@ class DataSettings:
     blur: tuple[float, float] = (0.0, 0.0)
     noise: tuple[float, float] = (0.0, 0.0)
     median: int = 0
+
+
+FOLDER_KEYS = (
+    "images",
+    "labels",
+    "regions",
+    "names",
+    "classes",
+    "colors",
+    "id_map",
+    "ignored",
+    "threshold",
+)
+"""Keys that describe a user's own data set; only the source "folders" reads them."""
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -94,6 +133,31 @@ def _number(kind: Callable[[Any], Any], low: float, high: float) -> Callable[[An
         return kind(value)
 
     return read
+
+
+def _bytes(value: Any, length: int) -> tuple[int, ...]:
+    numbers = tuple(operator.index(number) for number in value)
+    if len(numbers) != length or not all(0 <= number <= 255 for number in numbers):
+        raise ValueError
+    return numbers
+
+
+def _rows(length: int) -> Callable[[Any], Any]:
+    return lambda value: tuple(_bytes(row, length) for row in value)
+
+
+def _class_names(value: Any) -> tuple[str, ...]:
+    names = tuple(value)
+    if isinstance(value, str) or not all(isinstance(name, str) and name for name in names):
+        raise TypeError
+    several = len(names) == 1 and "," in names[0]  # --config.data.classes=a,b is one text
+    if several or len(names) > 254 or len(set(names)) < len(names):
+        raise ValueError
+    return names
+
+
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    return lambda value: choices[choices.index(value)]
 
 
 def _switch(value: Any) -> bool:
@@ -126,6 +190,18 @@ _SIZE = (_size, "two positive whole numbers, (height, width)")
 _READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "source": _TEXT,
     "root": _TEXT,
+    "images": _TEXT,
+    "labels": _TEXT,
+    "regions": _TEXT,
+    "names": _TEXT,
+    "classes": (_class_names, "at most 254 different names, such as ('sky', 'road')"),
+    "colors": (_rows(4), "rows of (red, green, blue, class), each 0 to 255"),
+    "id_map": (_rows(2), "rows of (stored value, class), each 0 to 255"),
+    "ignored": (lambda value: _bytes(value, len(value)), "stored values, each 0 to 255"),
+    "threshold": (_number(operator.index, 0.0, 254.0), "a gray value from 0 to 254"),
+    "exif": _SWITCH,
+    "on_error": (_one_of("stop", "skip"), "'stop' or 'skip'"),
+    "max_skipped": (_number(operator.index, 0.0, math.inf), "a whole number from 0"),
     "train_split": _TEXT,
     "eval_split": _TEXT,
     "resize": (lambda value: _size(value) if len(value) else (), "(long, short) in pixels, or ()"),

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from tqdm import tqdm
 
-from segalias_jax.data import classes
-from segalias_jax.data.labels import LabelRule, identity_lookup, mapped_lookup
-from segalias_jax.data.pairs import Pair, PairSource
+from segalias_jax.data.classes import Classes, voc_colors
+from segalias_jax.data.labels import LabelRule, mapped_lookup, threshold_lookup
+from segalias_jax.data.layouts import LAYOUTS, Files
+from segalias_jax.data.pairs import PairSource
 from segalias_jax.data.prepared import PREFIX, PreparedSource
-from segalias_jax.data.settings import DataSettings, read_settings
+from segalias_jax.data.settings import FOLDER_KEYS, DataSettings, read_settings
+from segalias_jax.data.skipping import SkippingSource
+from segalias_jax.data.splits import find_pairs, has_labels
 from segalias_jax.data.synthetic import SyntheticScenes
 from segalias_jax.data.transforms import Sample
 from segalias_jax.errors import InputError
+from segalias_jax.typing import IGNORE_LABEL
 
 
 @runtime_checkable
@@ -45,57 +51,113 @@ class Source(Protocol):
         ...
 
 
-class CamVid(PairSource):
-    """CamVid with 11 classes: images/SPLIT/NAME.jpg, labels/SPLIT/NAME.png, names in SPLIT.txt.
+def open_layout(settings: DataSettings, split: str) -> PairSource:
+    """Opens a split of a data set in `LAYOUTS`.
 
-    Reference:
-      Brostow et al., "Semantic object classes in video", 2009; split of Badrinarayanan et al.,
-      "SegNet", PAMI 2017.
+    Args:
+      settings: reads `source`, `root`, `exif` and `on_error`.
+      split: name of the split, or several joined by "+".
+
+    Returns:
+      The split, with random access.
+
+    Raises:
+      InputError: see `create_source`.
+
+    Example:
+      >>> open_layout(DataSettings("camvid"), "train")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: data.root: not set; pass --config.data.root=DIR, the folder \
+of camvid
     """
-
-    def __init__(self, settings: DataSettings, split: str):
-        root = _existing_root(settings, f"images/, labels/ and {split}.txt")
-        listing = root / f"{split}.txt"
-        if not listing.is_file():
-            raise _no_split(split, listing, root / "images")
-        pairs = [
-            Pair(root / "images" / split / f"{n}.jpg", root / "labels" / split / f"{n}.png", n)
-            for n in listing.read_text().split()
-        ]
-        rule = LabelRule(11, identity_lookup(11, ignored=(11,)))
-        names, palette = classes.CAMVID
-        super().__init__(pairs, origin=listing, rule=rule, class_names=names, palette=palette)
+    layout = LAYOUTS[settings.source]
+    return _open(settings, split, layout.files, layout.classes)
 
 
-class Cityscapes(PairSource):
-    """Cityscapes, 19 classes: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine beside it.
+def open_folders(settings: DataSettings, split: str) -> PairSource:
+    """Opens a split of a data set that the recipe itself describes.
 
-    Labels are read from *_gtFine_labelTrainIds.png where all images have one, and otherwise
-    mapped from *_gtFine_labelIds.png.
+    Args:
+      settings: reads `root`, `exif`, `on_error`, and all keys of `FOLDER_KEYS`.
+      split: name of the split, or several joined by "+".
 
-    Reference:
-      Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016.
+    Returns:
+      The split, with random access.
+
+    Raises:
+      InputError: see `create_source`.
+
+    Example:
+      >>> open_folders(DataSettings("folders", classes=("no", "yes")), "train")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: data.root: not set; pass --config.data.root=DIR, the folder \
+of folders
     """
-
-    def __init__(self, settings: DataSettings, split: str):
-        root = _existing_root(settings, "leftImg8bit/ and gtFine/")
-        folder = root / "leftImg8bit" / split
-        if not folder.is_dir():
-            raise _no_split(split, folder, folder.parent)
-        images = sorted(folder.glob("*/*_leftImg8bit.png"))
-        pairs = [_cityscapes_pair(root, image, "labelTrainIds") for image in images]
-        lookup = identity_lookup(19)
-        if not all(pair.label.is_file() for pair in pairs):
-            pairs = [_cityscapes_pair(root, image, "labelIds") for image in images]
-            known = zip(classes.CITYSCAPES_IDS, range(19), strict=True)
-            lookup = mapped_lookup(known, ignored=range(34))
-        rule = LabelRule(19, lookup)
-        names, palette = classes.CITYSCAPES
-        super().__init__(pairs, origin=folder, rule=rule, class_names=names, palette=palette)
+    rule, palette = folder_rule(settings)
+    for key in ("images", "labels", "regions"):
+        path = getattr(settings, key)
+        if path and "{name}" not in path:
+            raise InputError(f"data.{key}: {path!r} lacks {{name}}, where each image's name goes")
+    files = Files(
+        settings.images,
+        (settings.labels,),
+        rule,
+        names=settings.names,
+        regions=settings.regions,
+    )
+    return _open(settings, split, (files,), (settings.classes, palette))
 
 
-SOURCES = {"camvid": CamVid, "cityscapes": Cityscapes, "synthetic": SyntheticScenes}
-"""Every data set by its name in a recipe; a class takes the settings and a split's name."""
+def folder_rule(settings: DataSettings) -> tuple[LabelRule, np.ndarray]:
+    """Reads what the label values of a user's own data set mean.
+
+    Args:
+      settings: reads `classes`, `colors`, `id_map`, `ignored` and `threshold`.
+
+    Returns:
+      The rule, and a color for each class.
+
+    Raises:
+      InputError: no classes, or keys that contradict each other.
+
+    Example:
+      >>> settings = DataSettings("folders", classes=("a", "b"), id_map=((7, 0), (8, 1)))
+      >>> folder_rule(settings)[0].lookup[6:10]
+      (254, 0, 1, 254)
+    """
+    count = len(settings.classes)
+    if not count:
+        raise InputError("data.classes: not set; name the classes in the order of their ids")
+    keys = [
+        key for key in ("colors", "id_map", "threshold") if getattr(settings, key) not in ((), None)
+    ]
+    if len(keys) > 1:
+        raise InputError(f"data.{keys[0]}: contradicts data.{keys[1]}; set one of them")
+    for key in ("colors", "id_map"):
+        for row in getattr(settings, key):
+            if row[-1] >= count and row[-1] != IGNORE_LABEL:
+                raise InputError(
+                    f"data.{key}: {row} names class {row[-1]}, but data.classes names {count}; "
+                    f"use 0 to {count - 1}, or {IGNORE_LABEL} for ignored"
+                )
+    palette = voc_colors(count)
+    if settings.colors:
+        for *color, label in reversed(settings.colors):
+            if label != IGNORE_LABEL:
+                palette[label] = color
+        return LabelRule(count, reading="colors", colors=settings.colors), palette
+    if settings.threshold is not None:
+        if count != 2:
+            raise InputError(f"data.threshold: makes two classes, data.classes names {count}")
+        return LabelRule(2, threshold_lookup(settings.threshold), "gray"), palette
+    pairs = settings.id_map or [(k, k) for k in range(count)]
+    return LabelRule(count, mapped_lookup(pairs, ignored=settings.ignored)), palette
+
+
+SOURCES: Mapping[str, Callable[[DataSettings, str], Source]] = MappingProxyType(
+    dict.fromkeys(LAYOUTS, open_layout) | {"folders": open_folders, "synthetic": SyntheticScenes}
+)
+"""Every data set by its name in a recipe; each takes the settings and a split's name."""
 
 
 def create_source(data_config: Any, split: str) -> Source:
@@ -103,7 +165,8 @@ def create_source(data_config: Any, split: str) -> Source:
 
     Args:
       data_config: the recipe's `data` section, see `DataSettings`.
-      split: a split's name, such as `data_config.train_split`.
+      split: a split's name, such as `data_config.train_split`; of sets of files also several,
+        joined by "+".
 
     Returns:
       The split, with random access.
@@ -117,11 +180,41 @@ def create_source(data_config: Any, split: str) -> Source:
       (64, 96, 3)
     """
     settings = read_settings(data_config)
+    source = open_split(settings, split)
+    if settings.on_error == "skip":
+        return SkippingSource(source, max_skipped=settings.max_skipped)
+    return source
+
+
+def open_split(settings: DataSettings, split: str) -> Source:
+    """Opens a split as it is, whose unusable samples raise where they are read.
+
+    Args:
+      settings: the recipe's `data` section.
+      split: as in `create_source`.
+
+    Returns:
+      The split, with random access.
+
+    Raises:
+      InputError: as in `create_source`.
+
+    Example:
+      >>> open_split(DataSettings("pascal"), "train")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: data.source: no data set 'pascal'; choose from camvid, \
+cityscapes, voc2012, ade20k, coco_stuff, kvasir_seg, cvc_clinicdb, membrane, crackforest, drive, \
+folders, synthetic
+    """
     if settings.source.startswith(PREFIX):
         return PreparedSource(settings, split)
     if settings.source not in SOURCES:
         names = ", ".join(SOURCES)
         raise InputError(f"data.source: no data set {settings.source!r}; choose from {names}")
+    if settings.source != "folders":
+        for key in FOLDER_KEYS:
+            if getattr(settings, key) != getattr(DataSettings, key):
+                raise InputError(f"data.{key}: only data.source='folders' reads it; remove it")
     return SOURCES[settings.source](settings, split)
 
 
@@ -148,8 +241,33 @@ def check_source(source: Source, *, threads: int = 4, progress: bool = True) -> 
             pass
 
 
-def _existing_root(settings: DataSettings, contents: str) -> Path:
-    advice = f"pass --config.data.root=DIR, a folder that holds {contents}"
+def _open(
+    settings: DataSettings, split: str, trees: tuple[Files, ...], named: Classes
+) -> PairSource:
+    root = _existing_root(settings)
+    parts = split.split("+")
+    present = [files for files in trees if has_labels(root, files, parts[0])] or trees[:1]
+    for files in present:
+        found = [find_pairs(root, files, part) for part in parts]
+        pairs = [pair for part, _ in found for pair in part]
+        # Cheap where it decides nothing: with one kind of tree left, nothing is looked up.
+        if len(present) == 1 or all(pair.label.is_file() for pair in pairs):
+            break
+    if len({pair.name for pair in pairs}) < len(pairs):
+        raise InputError(f"split {split!r}: its parts share images; correct the lists")
+    return PairSource(
+        pairs,
+        origin=found[0][1],
+        rule=files.rule,
+        class_names=named[0],
+        palette=named[1],
+        exif=settings.exif,
+        complete=settings.on_error == "stop",
+    )
+
+
+def _existing_root(settings: DataSettings) -> Path:
+    advice = f"pass --config.data.root=DIR, the folder of {settings.source}"
     if not settings.root:
         raise InputError(f"data.root: not set; {advice}")
     root = Path(settings.root)
@@ -158,15 +276,3 @@ def _existing_root(settings: DataSettings, contents: str) -> Path:
     if not any(root.iterdir()):
         raise InputError(f"data.root: the folder {root} is empty; {advice}")
     return root
-
-
-def _no_split(split: str, missing: Path, folder: Path) -> InputError:
-    choices = sorted(path.name for path in folder.glob("*/"))
-    hint = f"choose from {', '.join(choices)}" if choices else "check data.root"
-    return InputError(f"split {split!r}: {missing} is missing; {hint}")
-
-
-def _cityscapes_pair(root: Path, image: Path, kind: str) -> Pair:
-    name = image.name.removesuffix("_leftImg8bit.png")
-    label = root / "gtFine" / Path(*image.parts[-3:-1]) / f"{name}_gtFine_{kind}.png"
-    return Pair(image, label, name)

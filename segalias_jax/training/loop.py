@@ -64,6 +64,8 @@ def train(config: config_dict.ConfigDict, workdir: Path) -> None:
         state = store.restore(state, step=best)
         _report(config, parts, state, eval_source, workdir, checkpoint=_best(state))
     plot_curves(log.lines(), workdir / "curves.png")
+    if text := data.describe_skipped(train_source):
+        print(f"skipped in training: {text}")
 
 
 def evaluate_run(config: config_dict.ConfigDict, workdir: Path) -> None:
@@ -199,9 +201,12 @@ def _report(
     settings = {
         "recipe": config.name,
         "checkpoint": checkpoint,
-        "data": f"{config.data.source}, split {config.data.eval_split}, {len(source)} images",
+        "data": f"{config.data.source}, split {config.data.eval_split}, {len(source)} images, "
+        f"sha256 of their names {data.split_hash(source.names)[:16]}",
         "parameters": f"{count_parameters(state):,}",
     }
+    if text := data.describe_skipped(source):
+        settings["skipped"] = text
     evaluation.write_report(
         folder,
         result.scores,

@@ -86,10 +86,13 @@ def open_sources(config: config_dict.ConfigDict) -> tuple[data.Source, data.Sour
       The split to train on and the split to score.
 
     Raises:
-      InputError: from the data, or where crops do not fit.
+      InputError: from the data, where both have images in common, or where crops do not fit.
     """
     train = data.create_source(config.data, config.data.train_split)
     evaluation = data.create_source(config.data, config.data.eval_split)
+    splits = config.data.train_split, config.data.eval_split
+    if remark := data.check_splits(*splits, (train, evaluation)):
+        print(f"note: {remark}")
     data.check_crop(config.data, train)
     return train, evaluation
 
@@ -165,6 +168,8 @@ def check_labels(config: config_dict.ConfigDict, *sources: data.Source) -> None:
     if config.data.check:
         for source in sources:
             data.check_source(source, threads=config.data.threads)
+            if text := data.describe_skipped(source):
+                print(f"skipped: {text}")
 
 
 def _require_least(key: str, value: int, least: int) -> None:

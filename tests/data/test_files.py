@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from segalias_jax.data.files import decode_ids, image_size, read_bytes, read_image
+from segalias_jax.data.files import decode_ids, decode_image, image_size, read_bytes, read_image
 from segalias_jax.errors import InputError
 
 
@@ -64,3 +67,110 @@ def test_labels_need_one_8_bit_channel(tmp_path, array, what):
 def test_a_folder_in_place_of_a_file_is_named(tmp_path):
     with pytest.raises(InputError, match=tmp_path.name):
         read_image(tmp_path)
+
+
+def exif_jpeg(pixels, orientation):
+    """A JPEG that says how it is to be turned, as cameras write it."""
+    stored = cv2.imencode(".jpg", pixels[..., ::-1])[1].tobytes()
+    tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation]) + b"\0" * 7
+    content = b"Exif\0\0" + tiff
+    segment = b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content
+    return stored[:2] + segment + stored[2:]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_images_or_is_left_out(tmp_path, pixels, orientation):
+    path = tmp_path / "a.jpg"
+    smooth = cv2.GaussianBlur(pixels, (0, 0), 3)
+    path.write_bytes(exif_jpeg(smooth, orientation))
+    plain = read_stored(cv2.imencode(".jpg", smooth[..., ::-1])[1].tobytes())
+    turned = {
+        1: plain, 2: plain[:, ::-1], 3: plain[::-1, ::-1], 4: plain[::-1],
+        5: plain.swapaxes(0, 1), 6: plain[::-1].swapaxes(0, 1),
+        7: plain[::-1, ::-1].swapaxes(0, 1), 8: plain[:, ::-1].swapaxes(0, 1),
+    }  # fmt: skip
+    np.testing.assert_array_equal(read_image(path), turned[orientation])
+    kept = decode_image(path.read_bytes(), path, exif=False)
+    np.testing.assert_array_equal(kept, plain)
+    assert image_size(path) == turned[orientation].shape[:2]
+    assert image_size(path, exif=False) == plain.shape[:2]
+
+
+def read_stored(data):
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_exif_of_other_formats(tmp_path, pixels, suffix):
+    path = tmp_path / f"a.{suffix}"
+    tags = Image.Exif()
+    tags[0x112] = 6
+    Image.fromarray(pixels).save(path, exif=tags, lossless=True)
+    np.testing.assert_array_equal(read_image(path), pixels[::-1].swapaxes(0, 1))
+    np.testing.assert_array_equal(decode_image(path.read_bytes(), path, exif=False), pixels)
+    assert image_size(path) == (30, 20) and image_size(path, exif=False) == (20, 30)
+
+
+def unusable_images(pixels, folder):
+    """Images that decoders accept, but whose colors nobody knows."""
+    alpha = np.concatenate([pixels, np.full((20, 30, 1), 255, np.uint8)], -1)
+    alpha[3, 4, 3] = 254
+    cv2.imwrite(str(folder / "deep.png"), pixels.astype(np.uint16) << 4)
+    cv2.imwrite(str(folder / "deep.tif"), pixels.astype(np.uint16) << 4)
+    cv2.imwrite(str(folder / "gray.png"), pixels[..., 0].astype(np.uint16) << 4)
+    cv2.imwrite(str(folder / "clear.png"), alpha)
+    cv2.imwrite(str(folder / "clear.webp"), alpha, [cv2.IMWRITE_WEBP_QUALITY, 101])
+    Image.fromarray(pixels).convert("CMYK").save(folder / "ink.jpg")
+    index = Image.fromarray(pixels).quantize(4)
+    index.save(folder / "palette.png", transparency=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("deep.png", "has 16 bits a channel; .* save it with 8"),
+        ("deep.tif", "has 16 bits a channel"),
+        ("gray.png", "has 16 bits a channel"),
+        ("clear.png", "has transparent pixels.*; save it without alpha"),
+        ("clear.webp", "has transparent pixels"),
+        ("palette.png", "has transparent pixels"),
+        ("ink.jpg", "is CMYK, .*; save RGB"),
+    ],
+)
+def test_images_of_unknown_colors_are_named(tmp_path, pixels, name, reason):
+    unusable_images(pixels, tmp_path)
+    for read in (read_image, image_size):
+        with pytest.raises(InputError, match=rf"{name}: the image {reason}"):
+            read(tmp_path / name)
+
+
+def test_opaque_alpha_gray_and_palette_images_are_read(tmp_path, pixels):
+    opaque = np.concatenate([pixels[..., ::-1], np.full((20, 30, 1), 255, np.uint8)], -1)
+    cv2.imwrite(str(tmp_path / "opaque.png"), opaque)
+    np.testing.assert_array_equal(read_image(tmp_path / "opaque.png"), pixels)
+    cv2.imwrite(str(tmp_path / "gray.png"), pixels[..., 0])
+    gray = read_image(tmp_path / "gray.png")
+    np.testing.assert_array_equal(gray, np.repeat(pixels[..., :1], 3, -1))
+    index = Image.fromarray(pixels).quantize(16)
+    index.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "palette.png"), index.convert("RGB"))
+    for name in ("opaque", "gray", "palette"):
+        assert image_size(tmp_path / f"{name}.png") == (20, 30)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_labels_of_few_bits_and_palettes_keep_their_ids(tmp_path, bits):
+    ids = (np.arange(600).reshape(20, 30) % 2**bits).astype(np.uint8)
+    image = Image.fromarray(ids)
+    image.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
+    image.save(tmp_path / "l.png", bits=bits)
+    np.testing.assert_array_equal(read_label(tmp_path / "l.png"), ids)
+
+
+def test_an_unreadable_file_gives_the_reason_of_the_system(tmp_path, monkeypatch):
+    def broken(*args, **keys):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(InputError, match=r"a\.png: cannot be read \(Input/output error\)$"):
+        read_image(tmp_path / "a.png")
