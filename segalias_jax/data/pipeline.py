@@ -278,9 +278,7 @@ def _read_ahead(
         batches = steps.mp_prefetch(workers, worker_init_fn=_start_worker).map(_copy)
     else:
         # All threads work on one batch, so the first one is there soon; the next is begun.
-        options = grain.ReadOptions(
-            settings.threads, prefetch_buffer_size=max(rows, settings.threads)
-        )
+        options = grain.ReadOptions(settings.threads, prefetch_buffer_size=rows + settings.threads)
         batches = samples.to_iter_dataset(options).batch(rows, batch_fn=_stack)
     if place is not None:
         batches = batches.map(place)
@@ -341,6 +339,8 @@ def _finish(
         "label": np.full(size, IGNORE_LABEL, np.uint8),
     }
     samples = [running.result() for running in decoding]
+    # An unusable sample may give another image, without labels: only its labels matter.
+    samples = [s if s["label"].shape == tuple(size) else blank for s in samples]
     batch = _stack(samples + [blank] * (rows - len(samples)))
     names = [source.names[index] for index in indices]
     return batch | {"valid": np.arange(rows) < len(samples), "name": names}

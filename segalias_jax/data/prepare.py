@@ -26,9 +26,16 @@ from absl import flags
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from tqdm import tqdm
 
-from segalias_jax.data.prepared import MANIFEST, VERSION, import_tfds, read_manifest
-from segalias_jax.data.settings import read_settings
-from segalias_jax.data.sources import Source, check_source, create_source
+from segalias_jax.data.prepared import (
+    MANIFEST,
+    VERSION,
+    file_split,
+    import_tfds,
+    label_keys,
+    read_manifest,
+)
+from segalias_jax.data.settings import DataSettings, read_settings
+from segalias_jax.data.sources import Source, check_source, open_split
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import parse_recipe
 
@@ -80,12 +87,13 @@ digits and underscores, beginning with a letter
             f"NAME: {name!r} is no name for a set; use small letters, digits and underscores, "
             "beginning with a letter"
         )
-    settings = read_settings(data_config)
+    # What is left out while training would be missing from the set for good.
+    settings = dataclasses.replace(read_settings(data_config), on_error="stop")
     folder = out / name / VERSION
     import_tfds()
     splits = splits or tuple(dict.fromkeys((settings.train_split, settings.eval_split)))
-    sources = {split: create_source(settings, split) for split in splits}
-    manifest = _describe(sources, settings.source)
+    sources = {split: open_split(settings, split) for split in splits}
+    manifest = _describe(sources, settings)
     finished = _check_folder(folder, manifest)
     if settings.check and finished is None:
         for source in sources.values():
@@ -156,11 +164,13 @@ def _run(argv: Sequence[str]) -> None:
     )
 
 
-def _describe(sources: Mapping[str, Source], origin: str) -> dict[str, Any]:
+def _describe(sources: Mapping[str, Source], settings: DataSettings) -> dict[str, Any]:
     """All that tells one set from another, and that reading needs besides the bytes."""
     first = next(iter(sources.values()))
     if not hasattr(first, "encoded"):
-        raise InputError(f"data.source: {origin} is not made of files, so it cannot be prepared")
+        raise InputError(
+            f"data.source: {settings.source} is not made of files, so it cannot be prepared"
+        )
     described = {}
     for split, source in sources.items():
         with ThreadPoolExecutor(8) as pool:
@@ -175,7 +185,8 @@ def _describe(sources: Mapping[str, Source], origin: str) -> dict[str, Any]:
         }
     with_region = any(source.pair(0).region for source in sources.values())
     described = {
-        "source": origin,
+        "source": settings.source,
+        "keys": label_keys(settings),
         "classes": first.classes,
         "palette": first.palette.tolist(),
         "features": ["image", "label", "region"][: 2 + with_region],
@@ -214,9 +225,10 @@ def _plan(name: str, split: str, described: Mapping[str, Any], shard_bytes: int)
             filled = 0
         filled += weight
     ends = [*starts[1:], len(described[split]["bytes"])]
+    stem, count = f"{name}-{file_split(split)}.array_record", len(starts)
     return [
-        _Shard(f"{name}-{split}.array_record-{k:05d}-of-{len(starts):05d}", split, range(*ends_of))
-        for k, ends_of in enumerate(zip(starts, ends, strict=True))
+        _Shard(f"{stem}-{k:05d}-of-{count:05d}", split, range(start, end))
+        for k, (start, end) in enumerate(zip(starts, ends, strict=True))
     ]
 
 
@@ -312,14 +324,14 @@ def _write_metadata(
         mine = [shard for shard in shards if shard.split == split]
         splits.append(
             tfds.core.SplitInfo(
-                name=split,
+                name=file_split(split),
                 shard_lengths=[len(shard.indices) for shard in mine],
                 num_bytes=sum(files[shard.file]["bytes"] for shard in mine),
                 filename_template=tfds.core.ShardedFileTemplate(
                     data_dir=folder,
                     template=_FILES,
                     dataset_name=name,
-                    split=split,
+                    split=file_split(split),
                     filetype_suffix="array_record",
                 ),
             )

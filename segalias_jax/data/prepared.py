@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,8 +12,8 @@ import numpy as np
 
 from segalias_jax.data.geometry import Sample
 from segalias_jax.data.labels import LabelRule
-from segalias_jax.data.pairs import Pair, decode_pair
-from segalias_jax.data.settings import DataSettings
+from segalias_jax.data.pairs import Pair, decode_label, decode_pair
+from segalias_jax.data.settings import FOLDER_KEYS, DataSettings
 from segalias_jax.errors import InputError
 
 PREFIX = "tfds:"
@@ -59,6 +60,7 @@ write it by python -m segalias_jax.data.prepare cells --root DIR --out missing
             path = self._folder / file
             if not path.is_file() or path.stat().st_size != expected["bytes"]:
                 raise InputError(f"{path}: missing or incomplete; copy the folder again")
+        _check_keys(settings, manifest["keys"])
         described = manifest["splits"][split]
         self._split = split
         self._sizes = described["sizes"]
@@ -97,8 +99,41 @@ write it by python -m segalias_jax.data.prepare cells --root DIR --out missing
         return height, width
 
     def check(self, index: int) -> None:
-        """Raises `InputError` where a label cannot be decoded; sizes were checked once for all."""
-        self.rule.read(self.encoded(index)["label"], self.pair(index).label)
+        """Raises `InputError` where a label value or size is wrong."""
+        decode_label(self.encoded(index), self.rule, self.pair(index), self.size(index))
+
+
+def label_keys(settings: DataSettings) -> dict[str, Any]:
+    """Returns the keys of a recipe that a prepared set has settled, as JSON has them.
+
+    Args:
+      settings: the recipe's `data` section.
+
+    Returns:
+      Values by key.
+
+    Example:
+      >>> label_keys(DataSettings("camvid"))["exif"]
+      True
+    """
+    values = {key: getattr(settings, key) for key in (*FOLDER_KEYS, "exif")}
+    return json.loads(json.dumps(values))
+
+
+def file_split(split: str) -> str:
+    """Returns what a split is called in file names, where "+" has a meaning of its own.
+
+    Args:
+      split: as recipes name it.
+
+    Returns:
+      The name of letters, digits and underscores.
+
+    Example:
+      >>> file_split("train+val")
+      'train_val'
+    """
+    return re.sub(r"\W", "_", split)
 
 
 def import_tfds() -> ModuleType:
@@ -149,7 +184,17 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         raise InputError(f"{path}: damaged ({error}); copy the folder again") from None
 
 
+def _check_keys(settings: DataSettings, prepared: dict[str, Any]) -> None:
+    defaults = label_keys(DataSettings(settings.source))
+    for key, value in label_keys(settings).items():
+        if value not in (defaults[key], prepared[key]):
+            raise InputError(
+                f"data.{key}: the set was prepared with {prepared[key]}, not {value}; "
+                "remove the key, or prepare another set"
+            )
+
+
 def _open_records(folder: Path, split: str, features: list[str]) -> Any:
     tfds = import_tfds()
     skip = {key: tfds.decode.SkipDecoding() for key in features}
-    return tfds.builder_from_directory(folder).as_data_source(split, decoders=skip)
+    return tfds.builder_from_directory(folder).as_data_source(file_split(split), decoders=skip)

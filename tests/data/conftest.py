@@ -38,10 +38,10 @@ def camvid(tmp_path):
     """Returns the root of a CamVid of five training and three validation images."""
     rng = np.random.default_rng(0)
     root = tmp_path / "camvid"
-    for split, count in (("train", 5), ("val", 3)):
+    for split, letter, count in (("train", "n", 5), ("val", "v", 3)):
         for kind in ("images", "labels"):
             (root / kind / split).mkdir(parents=True)
-        names = [f"n{number}" for number in range(count)]
+        names = [f"{letter}{number}" for number in range(count)]
         (root / f"{split}.txt").write_text("\n".join(names))
         for name in names:
             image = rng.integers(0, 256, (20, 30, 3), np.uint8)

@@ -275,6 +275,19 @@ def test_evaluation_starts_a_batch_at_another_size():
     assert sum((batch["name"] for batch in batches), []) == [f"n{index}" for index in range(6)]
 
 
+def test_evaluation_keeps_its_sizes_where_an_unusable_image_is_replaced():
+    class Replacing(Plain):
+        def __getitem__(self, index):
+            sample = super().__getitem__(4 if index == 1 else index)
+            return sample | {"label": np.full_like(sample["label"], 255)} if index == 1 else sample
+
+    a, b = (4, 6), (6, 4)
+    batches = list(eval_batches(Replacing(a, a, a, b, b), batch_size=3))
+    assert [batch["label"].shape for batch in batches] == [(3, *a), (3, *b)]
+    assert batches[0]["valid"].all() and batches[0]["name"] == ["n0", "n1", "n2"]
+    assert (batches[0]["label"][1] == 255).all() and (batches[0]["label"][2] == 2).all()
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_share_every_evaluation_batch(count):
     a, b = (4, 6), (6, 4)

@@ -12,7 +12,8 @@ from segalias_jax.data.labels import LabelRule, identity_lookup
 from segalias_jax.data.pairs import Pair, PairSource
 from segalias_jax.data.prepare import main, prepare
 from segalias_jax.data.prepared import PreparedSource
-from segalias_jax.data.settings import DataSettings
+from segalias_jax.data.settings import DataSettings, read_settings
+from segalias_jax.data.sources import open_split
 from segalias_jax.errors import InputError
 
 
@@ -122,7 +123,7 @@ def test_another_set_is_left_alone(tfds, config, camvid, tmp_path):
 
 
 def test_unusable_labels_are_found_before_anything_is_written(tfds, config, camvid, tmp_path):
-    bad = camvid / "labels" / "val" / "n1.png"
+    bad = camvid / "labels" / "val" / "v1.png"
     cv2.imwrite(str(bad), np.full((20, 30), 77, np.uint8))
     with pytest.raises(InputError, match=f"^{bad}: label value 77"):
         prepare("street", config, tmp_path / "out")
@@ -143,12 +144,29 @@ def test_fields_of_view_travel_along(tfds, config, tmp_path, monkeypatch):
         class_names=("no", "yes"),
         palette=np.zeros((2, 3), np.uint8),
     )
-    monkeypatch.setattr(module, "create_source", lambda settings, split: source)
+    monkeypatch.setattr(module, "open_split", lambda settings, split: source)
     prepare("retina", config, tmp_path, splits=("train",))
     settings = DataSettings("tfds:retina", root=str(tmp_path))
     ours = PreparedSource(settings, "train")
     assert (ours[0]["label"][:2] == 255).all() and (ours[0]["label"][2:] == 1).all()
     assert ours.encoded(0) == source.encoded(0)
+
+
+def test_one_s_own_set_by_its_recipe_and_joined_splits(tfds, camvid, tmp_path):
+    config = {
+        "source": "folders",
+        "root": str(camvid),
+        "images": "images/{split}/{name}.jpg",
+        "labels": "labels/{split}/{name}.png",
+        "classes": tuple("abcdefghijkl"),
+    }
+    prepare("mine", config, tmp_path, splits=("train", "train+val"))
+    for options in ({}, config):  # the recipe it was made by, and one that knows the name alone
+        settings = read_settings(options | {"source": "tfds:mine", "root": str(tmp_path)})
+        ours = PreparedSource(settings, "train+val")
+        assert len(ours) == 8 and ours.classes == config["classes"]
+        expected = open_split(read_settings(config), "train+val")
+        np.testing.assert_array_equal(ours[7]["label"], expected[7]["label"])
 
 
 def test_procedural_scenes_are_refused(tfds, tmp_path):

@@ -65,6 +65,13 @@ def test_unknown_split_lists_the_choices(prepared):
         create_source(prepared[1], "test")
 
 
+def test_keys_that_contradict_the_set_are_refused(prepared):
+    with pytest.raises(InputError, match=r"^data\.exif: the set was prepared with True, not"):
+        create_source(prepared[1] | {"exif": False}, "train")
+    with pytest.raises(InputError, match=r"^data\.threshold: the set was prepared with "):
+        create_source(prepared[1] | {"threshold": 9}, "train")
+
+
 def test_missing_set_says_how_to_write_it(tmp_path):
     config = {"source": "tfds:camvid", "root": str(tmp_path)}
     with pytest.raises(InputError, match=r"^data\.root: .*segalias_jax\.data\.prepare camvid "):
