@@ -27,10 +27,11 @@ lint: $(DEV)  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(DEV)  ## measure operators and networks on this machine, beside PyTorch
-	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[torch]'
+bench: $(DEV)  ## measure operators, networks and scores on this machine, beside peers
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[torch,fast]'
 	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/network.py
+	$(BIN)/python benchmarks/scores.py
 
 clean:  ## remove what the targets made, but no run
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

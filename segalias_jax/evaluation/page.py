@@ -62,6 +62,9 @@ figcaption { margin-bottom: 6px; overflow-wrap: anywhere; }
 dt { font-weight: 600; margin-top: 8px; } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 640px) {
   body { padding: 16px 12px 40px; }
+  th, td { padding: 4px 7px; }
+  th:first-child, td:first-child { white-space: normal; min-width: 5rem; max-width: 7.5rem;
+    overflow-wrap: break-word; }
   .four { grid-template-columns: 1fr; }
   .four .small { grid-template-columns: repeat(3, 1fr); }
 }
@@ -153,7 +156,8 @@ def bars(names: Sequence[str], series: Sequence[tuple[str, Sequence[float]]]) ->
 
     Args:
       names: of the rows.
-      series: (title, shares in [0, 1]); nan draws nothing.
+      series: (title, shares in [0, 1]); nan draws nothing, and names without any share are
+        listed below.
 
     Returns:
       The piece, with a legend.
@@ -164,11 +168,15 @@ def bars(names: Sequence[str], series: Sequence[tuple[str, Sequence[float]]]) ->
     """
     colors = [_SERIES[i % len(_SERIES)] for i in range(len(series))]
     keys = legend([(title, c) for (title, _), c in zip(series, colors, strict=True)])
-    rows = []
+    rows, empty = [], []
     for i, name in enumerate(names):
+        if all(math.isnan(v[i]) for _, v in series):
+            empty.append(name)
+            continue
         lines = (_bar(v[i], color) for (_, v), color in zip(series, colors, strict=True))
         rows.append(f'<div>{escape(name)}</div><div class="pair">{"".join(lines)}</div>')
-    return f'{keys}<div class="bars">{"".join(rows)}</div>'
+    rest = paragraph(f"Without a value: {', '.join(empty)}.") if empty else ""
+    return f'{keys}<div class="bars">{"".join(rows)}</div>{rest}'
 
 
 def _bar(value: float, color: str) -> str:

@@ -10,6 +10,8 @@ from segalias_jax.errors import InputError
 from segalias_jax.evaluation import evaluate_folders
 from segalias_jax.metrics import SegmentationScores
 
+RECORDED = ("c19_64x96", "c19_129x257_sparse", "c19_multi", "c19_absent", "c19_noignore",
+            "c19_perfect", "ade150_rzl", "c151_rzl")  # fmt: skip
 SIZES = [(40, 60), (40, 60), (33, 70), (64, 20), (1, 30), (40, 60), (50, 50)]
 
 
@@ -134,6 +136,36 @@ def test_official_cityscapes_ids_are_mapped(tmp_path):
     report = evaluate_folders(tmp_path / "p", tmp_path / "l", num_classes=19)
     assert report.scores["aAcc"] == 1 and report.scores["pixels"] == 15
     assert report.classes[0] == "road" and "train ids" in report.settings["stored ids"]
+
+
+@pytest.mark.parametrize("case", RECORDED)
+def test_recorded_scores_hold(golden, tmp_path, case):
+    """What the published code printed and counted, from files."""
+    data = golden(f"e_metrics_{case}")
+    for kind in ("pred", "gt"):
+        (tmp_path / kind).mkdir()
+        for key in (k for k in data if k.startswith(kind)):
+            path = tmp_path / kind / f"{key.removeprefix(kind)}.png"
+            assert cv2.imwrite(str(path), data[key].astype(np.uint8))
+    report = evaluate_folders(
+        tmp_path / "pred",
+        tmp_path / "gt",
+        num_classes=len(data["r.plain_all.IoU"]),
+        reduce_zero_label="rzl" in case,
+        threads=1,
+    )
+    scores, sums = report.scores, report.sums.sum(0)
+    for rows, kind in zip(
+        (0, 3, 6, 9, 12), ("plain", "biou", "FP", "FN", "displacement"), strict=True
+    ):
+        for row, name in enumerate(("area_intersect", "area_label", "area_pred"), rows):
+            np.testing.assert_array_equal(sums[row], data[f"r.{kind}.{name}"])
+    told = {"boundary_IoU": "BIoU", "boundary_Acc": "BAcc", "FP_rate": "FErr", "FN_rate": "MErr",
+            "mdisplacement_rate": "DErr"}  # fmt: skip
+    recorded = {f"all_res.{theirs}": ours for theirs, ours in told.items()}
+    recorded |= {f"plain_all.{name}": name for name in ("IoU", "Acc", "Dice", "Precision", "aAcc")}
+    for theirs, ours in recorded.items():
+        np.testing.assert_allclose(scores[ours], data[f"r.{theirs}"], rtol=0, atol=1e-12)
 
 
 def test_real_voc_predictions(real_data):

@@ -68,3 +68,10 @@ def test_wide_pictures_are_made_smaller():
 def test_confusion_shows_per_cent_of_the_row():
     html = page.confusion(["a", "b"], np.asarray([[999, 1], [1, 1]]))
     assert [">100<" in html, ">&lt;1<" in html, html.count(">50<")] == [True, True, 2]
+
+
+def test_names_without_a_value_have_no_bar():
+    nan = float("nan")
+    text = page.bars(["a", "b", "c"], [("x", [0.5, nan, nan]), ("y", [nan, nan, 0.25])])
+    assert text.count('class="pair"') == 2 and "Without a value: b." in text
+    assert text.count("no value") == 2

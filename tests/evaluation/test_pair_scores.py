@@ -44,17 +44,36 @@ def test_many_pictures_at_once_score_as_one_by_one():
 
 
 @pytest.mark.parametrize("ignore", ["reference", "exclude"])
-def test_class_numbering_does_not_matter(ignore):
+@pytest.mark.parametrize("seed", range(6))
+def test_class_numbering_does_not_matter(ignore, seed):
     """Permuting ids permutes the scores of classes, Boundary IoU and F among them."""
     settings = CountSettings(5, ScoreRules("exact", ignore), inner_width=3)
     order = np.arange(256, dtype=np.uint8)
-    order[:5] = [3, 0, 4, 1, 2]
-    plain = _sums(_pictures(), settings).sum(0)
-    moved = _sums([(order[p], order[t]) for p, t in _pictures()], settings).sum(0)
+    order[:5] = np.random.default_rng(seed).permutation(5)
+    pictures = _pictures(seed=seed)
+    plain = _sums(pictures, settings).sum(0)
+    moved = _sums([(order[p], order[t]) for p, t in pictures], settings).sum(0)
     np.testing.assert_array_equal(moved[:, order[:5]], plain)
     means = [pair_scores.mean_scores(x, (1, 3, 5)) for x in (plain, moved)]
     for name, value in means[0].items():
         assert means[1][name] == pytest.approx(value, abs=1e-15)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_counts_of_any_split_add_up_to_those_of_the_whole(seed):
+    """In any order, and through the states that merge over files and processes."""
+    rng = np.random.default_rng(seed)
+    counts = [count_pair(*pair, EXACT) for pair in _pictures(7, seed)]
+    whole = sum(counts, PairCounts.zeros(EXACT))
+    part = rng.integers(0, 3, 7)
+    split = [PairCounts.zeros(EXACT) for _ in range(3)]
+    for i in rng.permutation(7):
+        split[part[i]] = split[part[i]] + counts[i]
+    added = split[2] + (split[0] + split[1])
+    np.testing.assert_array_equal(pair_scores.areas(added), pair_scores.areas(whole))
+    states = [SegmentationScores.from_counts(s.regions, EXACT.rules) for s in split]
+    merged = states[1].merge(states[2]).merge(states[0]).totals()
+    np.testing.assert_array_equal(merged[:, :5, :5], whole.regions)
 
 
 @pytest.mark.parametrize("side", [40, 80])
