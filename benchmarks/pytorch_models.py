@@ -1,4 +1,4 @@
-"""UPerNet on ResNet v1c in PyTorch, with mmsegmentation's names: the peer that ours is timed beside.
+"""UPerNet on ResNet v1c in PyTorch, with mmsegmentation's names: the peer that ours is timed by.
 
 Our weights load into it by the key tables of `segalias_jax.checkpoints`, so both compute the same.
 """

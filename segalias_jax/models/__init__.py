@@ -10,6 +10,7 @@ from typing import Any
 from flax import nnx
 
 from segalias_jax.errors import InputError
+from segalias_jax.models.complexity import Summary, summarize
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.resnet import VARIANTS as RESNETS
 from segalias_jax.models.resnet import ResNet, stage_nyquist_frequency
@@ -29,9 +30,11 @@ __all__ = [
     "ModelConfig",
     "ResNet",
     "Segmenter",
+    "Summary",
     "UPerNet",
     "create_model",
     "stage_nyquist_frequency",
+    "summarize",
 ]
 
 
