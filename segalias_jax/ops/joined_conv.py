@@ -32,7 +32,7 @@ def joined_conv2d(
 
     Args:
       parts: feature maps, channels last.
-      kernel: weights with odd sides; `d` channels are those of all parts.
+      kernel: square, with an odd side; `d` channels are those of all parts.
       size: height and width that parts are resized to, see `ops.resize_bilinear`.
       align_corners: of the resizing.
 
@@ -58,10 +58,10 @@ def joined_conv2d(
 
 def _conv_of_resized(x: Array, kernel: Array, size: tuple[int, int], align_corners: bool) -> Array:
     """Taps at the size of `x`, then a sum over taps and pixels along each axis."""
-    taps, width, channels, outputs = kernel.shape
+    taps, _, channels, outputs = kernel.shape
     rows, columns = (
-        jnp.asarray(_shifted_matrices(n, m, k, align_corners), x.dtype)
-        for n, m, k in zip(x.shape[1:3], size, (taps, width), strict=True)
+        jnp.asarray(_shifted_matrices(n, m, taps, align_corners), x.dtype)
+        for n, m in zip(x.shape[1:3], size, strict=True)
     )
     highest = jax.lax.Precision.HIGHEST
     lines = []

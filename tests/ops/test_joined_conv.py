@@ -19,21 +19,15 @@ def direct(parts, kernel, size, align_corners):
     )
 
 
-@pytest.mark.parametrize(
-    "align_corners, sides, devices",
-    [(False, (3, 3), 1), (True, (3, 3), 8), (False, (5, 1), 8)],
-)
-def test_forward_and_gradient(align_corners, sides, devices, monkeypatch):
+@pytest.mark.parametrize("align_corners, devices", [(False, 1), (True, 8)])
+def test_forward_and_gradient(align_corners, devices, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: devices)
     size = (9, 6)
     with jax.enable_x64(True):
-        shapes = [(2, 9, 6, 3), (2, 5, 3, 2), (2, 1, 1, 4), (2, 9, 3, 1)]
-        keys = jax.random.split(jax.random.key(0), len(shapes) + 1)
+        shapes = [(2, 9, 6, 3), (2, 5, 3, 2), (2, 1, 6, 1)]
+        keys = jax.random.split(jax.random.key(0), 4)
         parts = [jax.random.normal(k, s, jnp.float64) for k, s in zip(keys, shapes, strict=False)]
-        kernel = jax.random.normal(keys[-1], (*sides, 10, 4), jnp.float64)
-        if sides[0] != sides[1]:
-            parts = parts[1:]
-            kernel = kernel[:, :, 3:]  # the form for maps of the same size pads square kernels
+        kernel = jax.random.normal(keys[-1], (3, 3, 6, 4), jnp.float64)
         both = []
         for function in (
             lambda p, k: ops.joined_conv2d(p, k, size, align_corners=align_corners),
