@@ -11,6 +11,7 @@ from typing import Any
 from flax import nnx
 
 from segalias_jax.errors import InputError
+from segalias_jax.models.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN
@@ -44,9 +45,11 @@ __all__ = [
     "ResNet",
     "Segmenter",
     "SemanticFPN",
+    "Summary",
     "UPerNet",
     "create_model",
     "stage_nyquist_frequency",
+    "summarize",
 ]
 
 # What `create_model` itself reads; all other keys are keywords of what it calls.

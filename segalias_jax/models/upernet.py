@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from segalias_jax import ops
@@ -63,8 +62,13 @@ class UPerNet(nnx.Module):
             for lateral, feature in zip(self.laterals[::-1], features[-2::-1], strict=True):
                 merged.insert(0, lateral(feature) + self._resize(merged[0], feature.shape[1:3]))
             parts = [mix(p) for mix, p in zip(self.outputs, merged[:-1], strict=True)]
-            parts = [self._resize(p, parts[0].shape[1:3]) for p in [*parts, merged[-1]]]
-            return self.bottleneck(jnp.concatenate(parts, -1))
+            y = ops.joined_conv2d(
+                [*parts, merged[-1]],
+                self.bottleneck.conv.kernel[...],
+                parts[0].shape[1:3],
+                align_corners=self.align_corners,
+            )
+            return jax.nn.relu(self.bottleneck.norm(y))
 
     def _resize(self, x: Array, size: tuple[int, int]) -> Array:
         return ops.resize_bilinear(x, size, align_corners=self.align_corners)

@@ -18,6 +18,7 @@ from segalias_jax.ops.fourier import (
     soft_low_pass,
     split_bands,
 )
+from segalias_jax.ops.joined_conv import joined_conv2d
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_image
 from segalias_jax.ops.rank import majority_filter, median_filter
@@ -45,6 +46,7 @@ __all__ = [
     "dilate",
     "equivalent_sampling_rate",
     "frequency_low_cut",
+    "joined_conv2d",
     "label_boundary",
     "low_pass",
     "majority_filter",

@@ -38,16 +38,30 @@ def resize_bilinear(
     """
     if min(size) < 1:
         raise InputError(f"size is {size}, but must be positive")
-    for axis, length in ((-3, size[0]), (-2, size[1])):
+    # Rows last: their product leaves the enlarged map in its own order, that of columns does not.
+    for axis, length in ((-2, size[1]), (-3, size[0])):
         if length != x.shape[axis]:
-            matrix = _bilinear_matrix(x.shape[axis], length, align_corners)
+            matrix = bilinear_matrix(x.shape[axis], length, align_corners)
             x = apply_along_axis(x, matrix, axis)
     return x
 
 
 @functools.lru_cache(maxsize=256)
-def _bilinear_matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
-    """Interpolation weights, float64 `[m, n]`, at most two per row."""
+def bilinear_matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
+    """Returns the weights of `resize_bilinear` along one axis.
+
+    Args:
+      n: pixels of the input.
+      m: pixels of the output.
+      align_corners: which of the two sampling grids.
+
+    Returns:
+      float64 `[m, n]`, at most two weights per row, which sum to 1.
+
+    Example:
+      >>> bilinear_matrix(2, 3, False).tolist()
+      [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    """
     i = np.arange(m)
     if align_corners:
         position = i * ((n - 1) / (m - 1) if m > 1 else 0.0)

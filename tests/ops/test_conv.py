@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from segalias_jax import ops
+from segalias_jax.tracing import read_program
 
 CASES = {
     "1x1": dict(kernel=(1, 1, 4, 6)),
@@ -39,8 +41,13 @@ def direct(x, kernel, stride=1, padding=0, dilation=1, groups=1):
     return jnp.concatenate(parts, -1)
 
 
+@pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize("case", CASES)
-def test_forward_and_gradient(case):
+def test_forward_and_gradient(case, devices, monkeypatch):
+    """The form of a 1x1 convolution depends on whether arrays can be sharded."""
+    if devices == 1 and "1x1" not in case and "two channels" not in case:
+        pytest.skip("the same form")
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
     options = dict(CASES[case])
     with jax.enable_x64(True):
         kernel = jax.random.normal(jax.random.key(0), options.pop("kernel"), jnp.float64)
@@ -58,3 +65,31 @@ def test_computes_in_the_type_of_its_input():
     x = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
     for outputs in (2, 8):
         assert ops.conv2d(x, jnp.ones((3, 3, 2, outputs)), padding=1).dtype == jnp.bfloat16
+
+
+def test_one_device_has_one_axis_of_pixels(monkeypatch):
+    """Also in the weight gradient, which else is a product over three axes."""
+
+    def contracted():
+        gradient = jax.grad(lambda k, x: jnp.sum(ops.conv2d(x, k) ** 2))
+        program = read_program(gradient, jnp.ones((1, 1, 4, 6)), jnp.ones((2, 4, 4, 4)))
+        return {
+            len(operation.parameters["dimension_numbers"][0][0])
+            for operation in program.operations
+            if operation.name == "dot_general"
+        }
+
+    assert contracted() == {1, 3}
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert contracted() == {1}
+
+
+def test_sharded_rows_are_not_gathered():
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec(None, "rows"))
+    gradient = jax.jit(
+        jax.grad(lambda k, x: jnp.sum(jnp.sin(ops.conv2d(x, k)))), in_shardings=(None, sharding)
+    )
+    kernel, x = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, 1, 4, 6), (2, 16, 8, 4)))
+    text = gradient.lower(kernel, x).compile().as_text()
+    assert "all-reduce" in text and "all-gather" not in text
