@@ -3,6 +3,7 @@
 from segalias_jax.layers.conv import BatchNorm, Conv, ConvNormAct
 from segalias_jax.layers.dealias import AdaptiveBlur, BlurPool, DeAliasingFilter, FrequencyLowCut
 from segalias_jax.layers.freqmix import FreqMix
+from segalias_jax.layers.norm import LayerNorm
 from segalias_jax.layers.pyramid import PyramidPooling
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "DeAliasingFilter",
     "FreqMix",
     "FrequencyLowCut",
+    "LayerNorm",
     "PyramidPooling",
 ]

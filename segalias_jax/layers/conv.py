@@ -25,6 +25,7 @@ class Conv(nnx.Module):
       stride: step, in pixels.
       padding: zeros on every side; None keeps the size at stride 1.
       dilation: distance of neighbouring taps, in pixels.
+      groups: number of groups into which channels are split.
       use_bias: whether a bias is added.
       kernel_init: initialiser of the kernel.
       rngs: random streams; "params" is drawn from.
@@ -43,16 +44,17 @@ class Conv(nnx.Module):
         stride: int = 1,
         padding: int | None = None,
         dilation: int = 1,
+        groups: int = 1,
         use_bias: bool = False,
         kernel_init=kaiming_normal,
         rngs: nnx.Rngs,
     ):
-        shape = (kernel_size, kernel_size, in_channels, out_channels)
+        shape = (kernel_size, kernel_size, in_channels // groups, out_channels)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32)) if use_bias else None
         self.stride = stride
         self.padding = dilation * (kernel_size - 1) // 2 if padding is None else padding
-        self.dilation = dilation
+        self.dilation, self.groups = dilation, groups
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Applies the convolution."""
@@ -62,6 +64,7 @@ class Conv(nnx.Module):
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
+            groups=self.groups,
         )
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
@@ -75,6 +78,9 @@ class BatchNorm(nnx.Module):
     and running statistics move by a tenth towards m and the *unbiased* variance; in evaluation
     they are the running ones. Statistics are computed and kept in float32 at least. Under
     `jax.jit` with a sharded batch they are those of the whole batch.
+
+    Set `frozen` and the norm uses its running statistics in training too, and nothing of it
+    changes: scale and bias get no gradient.
 
     Args:
       channels: number of channels.
@@ -96,14 +102,19 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(channels, jnp.float32))
         self.var = nnx.BatchStat(jnp.ones(channels, jnp.float32))
         self.use_running_average = False
+        self.frozen = False
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Normalises, and in training mode updates the running statistics."""
-        mean, var = self.mean[...], self.var[...]
-        if not self.use_running_average:
+        mean, var, scale, bias = (
+            part[...] for part in (self.mean, self.var, self.scale, self.bias)
+        )
+        if self.frozen:
+            scale, bias = jax.lax.stop_gradient((scale, bias))
+        elif not self.use_running_average:
             mean, var = self._batch_statistics(x)
-        factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
-        shift = self.bias[...] - mean * factor
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        shift = bias - mean * factor
         return (x * factor + shift).astype(x.dtype)
 
     def _batch_statistics(self, x: Array) -> tuple[Array, Array]:

@@ -11,8 +11,7 @@ from flax import nnx
 
 from segalias_jax.errors import InputError
 from segalias_jax.models.encoder import Encoder
-from segalias_jax.models.resnet import VARIANTS as RESNETS
-from segalias_jax.models.resnet import ResNet, stage_nyquist_frequency
+from segalias_jax.models.resnet import RESNETS, ResNet, stage_nyquist_frequency
 from segalias_jax.models.segmenter import Segmenter
 from segalias_jax.models.upernet import UPerNet
 

@@ -20,7 +20,12 @@ from segalias_jax.ops.fourier import (
 )
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_image
-from segalias_jax.ops.resample import adaptive_avg_pool, max_pool, resize_bilinear
+from segalias_jax.ops.resample import (
+    adaptive_avg_pool,
+    average_pool_2x2,
+    max_pool,
+    resize_bilinear,
+)
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -28,6 +33,7 @@ __all__ = [
     "adaptive_avg_pool",
     "aliasing_score",
     "apply_along_axis",
+    "average_pool_2x2",
     "band_bounds",
     "band_kernel",
     "binomial_blur",

@@ -9,7 +9,7 @@ from flax import nnx
 from golden.recipe import recipe_array
 
 from segalias_jax import layers, models
-from segalias_jax.models.resnet import Bottleneck
+from segalias_jax.models.blocks import Bottleneck
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
