@@ -1,0 +1,130 @@
+"""What encoders share: filters by name, recomputation, frozen parts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from segalias_jax import layers
+from segalias_jax.errors import InputError
+from segalias_jax.models.blocks import BasicBlock
+from segalias_jax.models.convnext import ConvNeXtBlock
+from segalias_jax.models.stages import (
+    freeze_norms,
+    frozen_parameters,
+    make_filter,
+    mixer_factory,
+    run_block,
+    stage_nyquist_frequency,
+)
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("none", type(None)),
+        ("daf", layers.DeAliasingFilter),
+        ("flc", layers.FrequencyLowCut),
+        ("blur3", layers.BlurPool),
+        ("adaptive_blur", layers.AdaptiveBlur),
+    ],
+)
+def test_filters_by_name(name, kind):
+    made = make_filter(name, 8, cutoff=0.3, band="reference", rngs=nnx.Rngs(0))
+    assert type(made) is kind
+    if name == "daf":
+        assert (made.cutoff, made.band) == (0.3, "reference")
+    if name == "adaptive_blur":
+        assert made.softmax == "all"
+
+
+def test_nyquist_frequency_follows_kernel_and_channels():
+    """ESR = min(K, sqrt(C_out / C_in)) / 2, and half of it."""
+    assert stage_nyquist_frequency(8, 8) == 0.25
+    for kernel_size in (2, 3):
+        root = stage_nyquist_frequency(8, 16, kernel_size=kernel_size)
+        assert root == pytest.approx(2**0.5 / 4)
+    assert stage_nyquist_frequency(8, 8 * 16, kernel_size=1) == 0.25
+    assert stage_nyquist_frequency(8, 8 * 16, kernel_size=2) == 0.5
+
+
+BLOCKS = {
+    "basic": lambda rngs: BasicBlock(4, 4, rngs=rngs),
+    "convnext": lambda rngs: ConvNeXtBlock(4, drop_path=0.5, rngs=rngs),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_recomputation_changes_memory_and_nothing_else(name):
+    """Outputs, gradients, statistics and random draws are the same; fewer bytes are kept."""
+    block = BLOCKS[name](nnx.Rngs(0))
+    last = block.norm2.scale if name == "basic" else block.gamma
+    last.set_value(jnp.ones(4))
+    block.train()
+    graph, parameters, rest = nnx.split(block, nnx.Param, ...)
+    x = jax.random.normal(jax.random.key(1), (3, 8, 8, 4))
+
+    def forward(parameters, x, remat):
+        block = nnx.merge(graph, parameters, rest, copy=True)
+        y = run_block(block, x, remat=remat)
+        return jnp.sum(jnp.sin(y)), (y, nnx.state(block, nnx.BatchStat))
+
+    gradient = jax.jit(jax.grad(forward, argnums=(0, 1), has_aux=True), static_argnums=2)
+    plain, again = gradient(parameters, x, False), gradient(parameters, x, True)
+    # The compiler may order sums otherwise; nothing else differs.
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, plain, again)
+    if name == "basic":
+        assert plain[1][1]["norm1"]["mean"][...].any(), "statistics have moved"
+
+    def kept(remat):
+        pullback = jax.eval_shape(
+            lambda p, x: jax.vjp(lambda p, x: forward(p, x, remat)[0], p, x)[1], parameters, x
+        )
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
+
+    assert kept(True) < 0.5 * kept(False)
+
+
+class Encoder(nnx.Module):
+    """The least that has parts to freeze."""
+
+    def __init__(self, frozen_stages):
+        self.frozen_stages = frozen_stages
+        self.stem = nnx.List([layers.BatchNorm(2)])
+        self.filters = nnx.List([None, layers.BatchNorm(2), None])
+        self.stages = nnx.List([nnx.List([layers.BatchNorm(2)]) for _ in range(4)])
+        freeze_norms(self, frozen_stages)
+
+
+def test_mixers_by_name():
+    options = dict(cutoff=0.3, band="symmetric", gate="corner", reduction=4, rngs=nnx.Rngs(0))
+    assert mixer_factory("none", **options)(8) is None
+    mixer = mixer_factory("freqmix", **options)(8)
+    assert (mixer.cutoff, mixer.gate, mixer.low_gate.reduce.kernel.shape[-1]) == (0.3, "corner", 2)
+
+
+@pytest.mark.parametrize(
+    "frozen_stages, frozen",
+    [
+        (-1, set()),
+        (0, {"stem/0"}),
+        (2, {"stem/0", "stages/0/0", "stages/1/0"}),
+        (3, {"stem/0", "stages/0/0", "stages/1/0", "stages/2/0", "filters/1"}),
+    ],
+)
+def test_frozen_parts(frozen_stages, frozen):
+    model = nnx.Dict(encoder=Encoder(frozen_stages), decoder=layers.BatchNorm(2))
+    paths = {f"encoder/{part}/{leaf}" for part in frozen for leaf in ("scale", "bias")}
+    assert frozen_parameters(model) == paths
+    norms = {"/".join(map(str, p)) for p, m in nnx.iter_modules(model) if getattr(m, "frozen", 0)}
+    assert norms == {f"encoder/{part}" for part in frozen}
+
+
+def test_all_norms_frozen():
+    model = nnx.List([layers.ConvNormAct(3, 4, rngs=nnx.Rngs(0))])
+    freeze_norms(model, -1, everywhere=True)
+    assert frozen_parameters(model) == {"0/norm/scale", "0/norm/bias"}
+    with pytest.raises(InputError, match="frozen_stages is 5; choose one of -1, 0, 1, 2, 3, 4"):
+        freeze_norms(model, 5)
