@@ -47,7 +47,7 @@ def test_a_file_fills_an_encoder(tmp_path):
     _, arrays = random_arrays(lambda rngs: resnet("v1b", rngs))
     fc = {"fc.weight": np.zeros((10, 64), np.float32), "fc.bias": np.zeros(10, np.float32)}
     write_safetensors(tmp_path / "r18.safetensors", arrays | fc, {})
-    encoder = nnx.jit(lambda: resnet("v1b", nnx.Rngs(0)))()
+    encoder = nnx.eval_shape(lambda: resnet("v1b", nnx.Rngs(0)))
     source = load_torch(tmp_path / "r18.safetensors", encoder)
     assert (source.table, source.missing) == ("torchvision", ())
     there = {path: np.asarray(leaf[...]) for path, leaf in leaves(encoder).items()}

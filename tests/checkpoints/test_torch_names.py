@@ -38,7 +38,7 @@ def test_names_and_shapes_are_the_published_ones(network):
     assert ours == NAMES["baseline_uper128"] | NAMES[network]
 
 
-@pytest.mark.parametrize("encoder", sorted(models.ENCODERS))
+@pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
 def test_no_name_stands_for_two_leaves(encoder):
     model = abstract(encoder=encoder, downsample="adaptive_blur", mixer="freqmix")
     assert len(key_table(model)) == len(leaves(model))

@@ -149,14 +149,13 @@ class FrozenStart(nnx.Module):
         return ops.resize_bilinear(logits, x.shape[1:3]), ()
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_frozen_parameters_and_statistics_stay_to_the_bit(name, tmp_path, monkeypatch):
+def test_frozen_parameters_and_statistics_stay_to_the_bit(tmp_path, monkeypatch):
     """Whatever weight decay, momentum and a schedule that never ends at 0 would do to them."""
     monkeypatch.setitem(RESNETS, "resnet18", (BasicBlock, (1, 1, 1, 1)))
     make = lambda: FrozenStart(nnx.Rngs(0))  # noqa: E731
     frozen = frozen_parameters(nnx.eval_shape(make))
     optimizer = create_optimizer(
-        {"name": name, "momentum": 0.9, "weight_decay": 0.1, "rate_multipliers": (("stem", 9.0),)},
+        {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1, "rate_multipliers": (("stem", 9.0),)},
         lambda step, factor=1.0: 1e-2 + 0.0 * step,
         frozen=frozen,
     )
