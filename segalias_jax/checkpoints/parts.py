@@ -12,7 +12,8 @@ PARTS = {
     "auxiliary": r"^auxiliary/|^auxiliary_head\.",
     "decoder": r"^decoder/|^decode_head\.(?!conv_seg)|^neck\.",
     "mixer": r"/mixer/|\.att\.|\.mixer\.",
-    "filter": r"(^|/)filters/|(^|\.)AdaD\.",
+    "filter": r"(^|/)filters/|(^|\.)(AdaD|filters)\.",
+    "output_norm": r"(^|/)output_norms/|^(backbone\.)?norm\d\.",
 }
 """Patterns by part, each for our paths, joined by slashes, and for PyTorch names."""
 

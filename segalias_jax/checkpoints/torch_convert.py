@@ -21,14 +21,8 @@ from flax import nnx
 
 from segalias_jax import models
 from segalias_jax.checkpoints import pretrained, torch_files
-from segalias_jax.checkpoints.torch_load import (
-    BACKBONE,
-    Source,
-    fit_torch,
-    torch_arrays,
-    without_prefix,
-)
-from segalias_jax.checkpoints.torch_names import leaves
+from segalias_jax.checkpoints.torch_load import Source, fit_torch, torch_arrays
+from segalias_jax.checkpoints.torch_names import leaves, table_name
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import parse_recipe
 
@@ -95,9 +89,9 @@ def export(src: Path, dst: Path, config: Mapping[str, Any]) -> int:
     missing = () if source is None else source.missing
     taken = pretrained.fitting(arrays, shapes, missing, str(src))
     there = {path: arrays[name] for path, name in names.items() if name in taken}
+    if source is not None and source.table == table_name(model, alone=True):
+        model, there = model.encoder, {at[1:]: a for at, a in there.items() if at[0] == "encoder"}
     named = torch_arrays(model, there)
-    if source is not None and source.table == BACKBONE:
-        named = without_prefix(named)
     torch_files.write_safetensors(dst, named, {"checkpoint": Path(src).name})
     return len(named)
 

@@ -6,7 +6,6 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,16 +18,15 @@ from segalias_jax.checkpoints.torch_names import (
     Path,
     fixed_arrays,
     from_torch,
-    has_corner_gates,
     key_table,
     leaves,
+    table_name,
     to_torch,
 )
 from segalias_jax.errors import InputError
 
 # Counters of PyTorch's norms, and the classifier of image networks.
-_WITHOUT_MEANING = re.compile(r"num_batches_tracked$|^(head\.)?fc\.(weight|bias)$")
-BACKBONE = "open-mmlab"
+_WITHOUT_MEANING = re.compile(r"num_batches_tracked$|^(head\.)?fc\.(weight|bias)$|^head\.norm\.")
 _BACKBONE_ONLY = ("decoder", "head", "auxiliary")
 _PREFIX = "backbone."
 
@@ -41,7 +39,7 @@ class Source:
       file: name of the file.
       sha256: of its bytes.
       table: names that it used: "mmsegmentation", "published" (mmsegmentation with corner gates),
-        or "open-mmlab" for a backbone alone.
+        or for a backbone alone "torchvision", "open-mmlab" or "timm".
       missing: parts of the model that it need not fill, see `checkpoints.parts`.
 
     Example:
@@ -62,13 +60,16 @@ def load_torch(
 
     Reads mmsegmentation segmenters, the published checkpoints of this method (into models with
     `gate="corner"`, `band="reference"` and `cutoff=0.35`), and backbones alone, which fill the
-    encoder. Every name and shape is compared before anything is changed.
+    encoder: ResNets of torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts of timm, whose norms
+    of the feature maps stay as they are where the file has none. Every name and shape is compared
+    before anything is changed.
 
     Args:
       path: a `.pth`, `.pt` or `.safetensors` file.
       model: a model of `create_model`, or an encoder; changed in place.
       allow_missing: parts that keep what they have where the file lacks them or has them in
-        another shape: "head" (the classifiers), "auxiliary", "decoder", "mixer", "filter".
+        another shape: "head" (the classifiers), "auxiliary", "decoder", "mixer", "filter",
+        "output_norm".
 
     Returns:
       Where the weights came from.
@@ -119,14 +120,20 @@ def fit_torch(
     """  # noqa: E501
     path, parts = FilePath(path), tuple(dict.fromkeys(allow_missing))
     check_parts(parts)
-    table, fixed = key_table(model), fixed_arrays(model)
-    name = "published" if has_corner_gates(model) else "mmsegmentation"
-    if isinstance(model, models.Segmenter) and is_backbone(arrays):
+    alone = is_backbone(arrays)
+    if alone and isinstance(model, models.Segmenter):
         # A backbone fills an encoder; what it leaves out is no mistake.
-        table, fixed = without_prefix(table), without_prefix(fixed)
-        name, parts = BACKBONE, tuple(dict.fromkeys(parts + _BACKBONE_ONLY))
+        encoder, fixed = model.encoder, fixed_arrays(model.encoder)
+        table = {name: ("encoder", *at) for name, at in key_table(encoder).items()}
+        parts = tuple(dict.fromkeys(parts + _BACKBONE_ONLY))
+    else:
+        table, fixed = key_table(model), fixed_arrays(model)
+    norms = [name for name in table if in_parts(name, ("output_norm",))]
+    if alone and norms and not arrays.keys() & set(norms):
+        parts = tuple(dict.fromkeys((*parts, "output_norm")))
     filled = _match(arrays, table, fixed, leaves(model), parts, path)
-    return filled, Source(path.name, torch_files.sha256(path), name, parts)
+    source = Source(path.name, torch_files.sha256(path), table_name(model, alone=alone), parts)
+    return filled, source
 
 
 def is_backbone(names: Iterable[str]) -> bool:
@@ -166,26 +173,6 @@ def torch_arrays(model: nnx.Module, values: Mapping[Path, np.ndarray]) -> dict[s
     return arrays | fixed_arrays(model)
 
 
-def without_prefix(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Keeps what belongs to a backbone, and drops the prefix that says so.
-
-    Args:
-      table: anything by PyTorch name.
-
-    Returns:
-      The backbone's part of it.
-
-    Example:
-      >>> without_prefix({"backbone.fc.bias": 1, "decode_head.conv_seg.bias": 2})
-      {'fc.bias': 1}
-    """
-    return {
-        name.removeprefix(_PREFIX): value
-        for name, value in table.items()
-        if name.startswith(_PREFIX)
-    }
-
-
 def _match(arrays, table, fixed, wanted, parts, file) -> dict[Path, np.ndarray]:
     """Arrays of ours by path, or one error that names everything that does not fit."""
     unknown = [
@@ -210,7 +197,8 @@ def _match(arrays, table, fixed, wanted, parts, file) -> dict[Path, np.ndarray]:
         for name, path in table.items()
         if name not in arrays and not in_parts(_joined(path), parts)
     ]
-    _complain(file, unknown, unfilled, wrong)
+    hint = _hint(arrays, table) if unknown or unfilled else ""
+    _complain(file, unknown, unfilled, wrong, hint)
     return filled
 
 
@@ -229,7 +217,34 @@ def _problem(array: np.ndarray, shape: tuple[int, ...]) -> str | None:
     return None if array.dtype.kind == "f" else f"holds {array.dtype} numbers, not floats"
 
 
-def _complain(file: FilePath, unknown: list[str], unfilled: list[str], wrong: list[str]) -> None:
+def _hint(arrays, table) -> str:
+    """What to change in the recipe, where names tell."""
+    if any(".att.channel_att_" in name for name in arrays if name not in table):
+        return "; published gates need model.gate='corner'"
+    there = _variant({name: array.ndim for name, array in arrays.items()})
+    here = _variant({name: 4 if path[-1] == "kernel" else 1 for name, path in table.items()})
+    if not (there and here) or there == here:
+        return ""
+    return f"; its names are those of model.variant={there!r}"
+
+
+def _variant(axes: Mapping[str, int]) -> str:
+    """Which variant of ResNet has arrays of such names and numbers of axes, if any."""
+    axes = {name.removeprefix(_PREFIX): count for name, count in axes.items()}
+    if not any(name.startswith("layer1.") for name in axes):
+        return ""
+    if "conv1.weight" in axes:
+        return "v1b"
+    pooled = any(
+        re.search(r"^layer\d\.0\.downsample\.1\.weight$", name) and count == 4
+        for name, count in axes.items()
+    )
+    return "v1d" if pooled else "v1c"
+
+
+def _complain(
+    file: FilePath, unknown: list[str], unfilled: list[str], wrong: list[str], hint: str
+) -> None:
     told = [
         f"{title}: {', '.join(sorted(names))}"
         for title, names in (
@@ -240,8 +255,6 @@ def _complain(file: FilePath, unknown: list[str], unfilled: list[str], wrong: li
         if names
     ]
     if told:
-        gates = any(".att.channel_att_" in name for name in unknown)
-        hint = "; published gates need model.gate='corner'" if gates else ""
         raise InputError(f"{file} does not fit the model; {'; '.join(told)}{hint}")
 
 

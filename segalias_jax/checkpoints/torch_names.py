@@ -15,6 +15,7 @@ from flax import nnx
 
 from segalias_jax import models
 from segalias_jax.errors import InputError
+from segalias_jax.models.convnext import ConvNeXt
 
 Path = tuple[str | int, ...]
 Rules = list[tuple[str, str | Callable[[re.Match], str]]]
@@ -26,6 +27,9 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
+
+# Linear layers there, 1x1 convolutions here.
+_LINEAR = re.compile(r"\b(mlp\.fc|pointwise_conv)\d\.weight$")
 
 # The published gate reads its input rolled by half the channels.
 _ROLLED = re.compile(r"channel_att_\w+\.1\.weight$")
@@ -49,6 +53,37 @@ RESNET: Rules = [
     (r"^stages\.(\d)", lambda m: f"layer{int(m[1]) + 1}"),
     (r"(^|\.)norm$", r"\1bn"),
 ]
+
+PLAIN_STEM: Rules = [(r"^stem\.0\.conv", "conv1"), (r"^stem\.0\.norm", "bn1")]
+"""Ahead of `RESNET` for the variant v1b, as torchvision has it."""
+
+POOLED_SHORTCUT: Rules = [
+    (r"\bshortcut\.conv", "downsample.1"),
+    (r"\bshortcut\.norm", "downsample.2"),
+]
+"""Ahead of `RESNET` for the variant v1d."""
+
+CONVNEXT: Rules = [
+    (r"^stages\.(\d)\.(\d+)", r"stages.\1.blocks.\2"),
+    (r"\bdepthwise$", "conv_dw"),
+    (r"^(stages\.\d\.blocks\.\d+)\.expand$", r"\1.mlp.fc1"),
+    (r"^(stages\.\d\.blocks\.\d+)\.project$", r"\1.mlp.fc2"),
+    (r"^downsample_norms\.(\d)", lambda m: f"stages.{int(m[1]) + 1}.downsample.0"),
+    (r"^downsamples\.(\d)", lambda m: f"stages.{int(m[1]) + 1}.downsample.1"),
+    (r"^output_norms\.(\d)", r"norm\1"),
+]
+"""As timm has it; norms of the feature maps, which image networks lack, as mmsegmentation."""
+
+CONVNEXT_SEGMENTER: Rules = [
+    (r"\bdepthwise$", "depthwise_conv"),
+    (r"^(stages\.\d\.\d+)\.expand$", r"\1.pointwise_conv1"),
+    (r"^(stages\.\d\.\d+)\.project$", r"\1.pointwise_conv2"),
+    (r"^stem\.(\d)", r"downsample_layers.0.\1"),
+    (r"^downsample_norms\.(\d)", lambda m: f"downsample_layers.{int(m[1]) + 1}.0"),
+    (r"^downsamples\.(\d)", lambda m: f"downsample_layers.{int(m[1]) + 1}.1"),
+    (r"^output_norms\.(\d)", r"norm\1"),
+]
+"""Inside a segmenter, as mmsegmentation has it."""
 
 HEADS: Rules = [
     (r"^classifier\.conv", "decode_head.conv_seg"),
@@ -133,11 +168,12 @@ def torch_name(path: Path, rules: Rules) -> str:
     return ".".join(filter(None, (name, _LEAVES.get(leaf, leaf))))
 
 
-def encoder_rules(encoder: nnx.Module) -> Rules:
+def encoder_rules(encoder: nnx.Module, *, alone: bool = True) -> Rules:
     """Returns the table of an encoder, or of one of its blocks.
 
     Args:
       encoder: the module.
+      alone: whether as an image network, or inside a segmenter; the same for ResNets.
 
     Returns:
       Its rules.
@@ -146,10 +182,37 @@ def encoder_rules(encoder: nnx.Module) -> Rules:
       >>> encoder_rules(nnx.Linear(2, 3, rngs=nnx.Rngs(0))) == RESNET
       True
     """
+    if isinstance(encoder, ConvNeXt):
+        return CONVNEXT if alone else CONVNEXT_SEGMENTER
     modules = [module for _, module in nnx.iter_modules(encoder)]
     blurs = [m for m in modules if getattr(m, "softmax", "") == "all"]
+    variant = {"v1b": PLAIN_STEM, "v1d": POOLED_SHORTCUT}.get(getattr(encoder, "variant", ""), [])
     gates = CORNER_GATES if has_corner_gates(encoder) else []
-    return gates + (PUBLISHED_BLUR if blurs else []) + RESNET
+    return gates + (PUBLISHED_BLUR if blurs else []) + variant + RESNET
+
+
+def table_name(model: nnx.Module, *, alone: bool) -> str:
+    """Says whose names a table has.
+
+    Args:
+      model: a `Segmenter` or an encoder.
+      alone: whether as an image network, or inside a segmenter.
+
+    Returns:
+      "timm", "torchvision" or "open-mmlab" for an image network, else "mmsegmentation", or
+      "published" (mmsegmentation with corner gates).
+
+    Example:
+      >>> net = nnx.eval_shape(lambda: models.ResNet("resnet18", rngs=nnx.Rngs(0)))
+      >>> table_name(net, alone=True)
+      'open-mmlab'
+    """
+    encoder = model.encoder if isinstance(model, models.Segmenter) else model
+    if isinstance(encoder, ConvNeXt):
+        return "timm" if alone else "mmsegmentation"
+    if alone:
+        return "torchvision" if getattr(encoder, "variant", "") == "v1b" else "open-mmlab"
+    return "published" if has_corner_gates(model) else "mmsegmentation"
 
 
 def has_corner_gates(model: nnx.Module) -> bool:
@@ -172,7 +235,8 @@ def has_corner_gates(model: nnx.Module) -> bool:
 def key_table(model: nnx.Module) -> dict[str, Path]:
     """Names every parameter and statistic of a model as mmsegmentation does.
 
-    A bare encoder has the names of a published backbone, without the prefix "backbone.".
+    A bare encoder has the names of an image network: torchvision's (ResNet v1b), open-mmlab's
+    (v1c, v1d) or timm's (ConvNeXt).
 
     Args:
       model: a `Segmenter` or an encoder, abstract ones too.
@@ -194,7 +258,7 @@ def key_table(model: nnx.Module) -> dict[str, Path]:
     decoder, table = type(model.decoder), {}
     if decoder not in DECODERS:
         raise InputError(f"no PyTorch names are known for the decoder {decoder.__name__}")
-    of_encoder, of_heads = encoder_rules(model.encoder), DECODERS[decoder] + HEADS
+    of_encoder, of_heads = encoder_rules(model.encoder, alone=False), DECODERS[decoder] + HEADS
     for path in leaves(model):
         if path[0] == "encoder":
             table[f"backbone.{torch_name(path[1:], of_encoder)}"] = path
@@ -221,6 +285,8 @@ def fixed_arrays(model: nnx.Module) -> dict[str, np.ndarray]:
     whole = isinstance(model, models.Segmenter)
     encoder, prefix = (model.encoder, "backbone.") if whole else (model, "")
     arrays = {}
+    if isinstance(encoder, ConvNeXt):  # nobody else has blurs there
+        return arrays
     for i, layer in enumerate(getattr(encoder, "filters", ())):
         taps = np.asarray(getattr(layer, "taps", ()), np.float32)
         if taps.size:
@@ -232,8 +298,9 @@ def fixed_arrays(model: nnx.Module) -> dict[str, np.ndarray]:
 def to_torch(name: str, array: np.ndarray) -> np.ndarray:
     """Brings an array of ours into PyTorch's layout.
 
-    Kernels go from HWIO to OIHW; the first weights of corner gates are rolled by half their
-    channels, since the published gate reads its input rolled.
+    Kernels go from HWIO to OIHW, and to OI where PyTorch code has a linear layer; the first
+    weights of corner gates are rolled by half their channels, since the published gate reads its
+    input rolled.
 
     Args:
       name: PyTorch name.
@@ -248,6 +315,8 @@ def to_torch(name: str, array: np.ndarray) -> np.ndarray:
     """
     if array.ndim == 4:
         array = array.transpose(3, 2, 0, 1)
+    if _LINEAR.search(name):
+        return array[:, :, 0, 0]
     return np.roll(array, array.shape[1] // 2, 1) if _ROLLED.search(name) else array
 
 
@@ -267,4 +336,6 @@ def from_torch(name: str, array: np.ndarray) -> np.ndarray:
     """
     if _ROLLED.search(name):
         array = np.roll(array, -(array.shape[1] // 2), 1)
+    if _LINEAR.search(name):
+        array = array[:, :, None, None]
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array

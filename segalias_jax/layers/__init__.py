@@ -3,6 +3,7 @@
 from segalias_jax.layers.conv import BatchNorm, Conv, ConvNormAct, SeparableConvNormAct
 from segalias_jax.layers.dealias import AdaptiveBlur, BlurPool, DeAliasingFilter, FrequencyLowCut
 from segalias_jax.layers.freqmix import FreqMix
+from segalias_jax.layers.norm import LayerNorm
 from segalias_jax.layers.pyramid import AtrousPyramidPooling, PyramidPooling
 from segalias_jax.layers.rank import MedianFilter
 
@@ -16,6 +17,7 @@ __all__ = [
     "DeAliasingFilter",
     "FreqMix",
     "FrequencyLowCut",
+    "LayerNorm",
     "MedianFilter",
     "PyramidPooling",
     "SeparableConvNormAct",

@@ -79,6 +79,9 @@ class BatchNorm(nnx.Module):
     they are the running ones. Statistics are computed and kept in float32 at least. Under
     `jax.jit` with a sharded batch they are those of the whole batch.
 
+    Set `frozen` and the norm uses its running statistics in training too, and nothing of it
+    changes: scale and bias get no gradient.
+
     Args:
       channels: number of channels.
       scale_init: initial value of `scale`; 0 for the last norm of a residual block.
@@ -99,14 +102,19 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(channels, jnp.float32))
         self.var = nnx.BatchStat(jnp.ones(channels, jnp.float32))
         self.use_running_average = False
+        self.frozen = False
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Normalises, and in training mode updates the running statistics."""
-        mean, var = self.mean[...], self.var[...]
-        if not self.use_running_average:
+        mean, var, scale, bias = (
+            part[...] for part in (self.mean, self.var, self.scale, self.bias)
+        )
+        if self.frozen:
+            scale, bias = jax.lax.stop_gradient((scale, bias))
+        elif not self.use_running_average:
             mean, var = self._batch_statistics(x)
-        factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
-        shift = self.bias[...] - mean * factor
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        shift = bias - mean * factor
         return (x * factor + shift).astype(x.dtype)
 
     def _batch_statistics(self, x: Array) -> tuple[Array, Array]:

@@ -12,12 +12,12 @@ from flax import nnx
 
 from segalias_jax.errors import InputError
 from segalias_jax.models.complexity import Summary, summarize
+from segalias_jax.models.convnext import CONVNEXTS, ConvNeXt
 from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN
 from segalias_jax.models.pspnet import PSPNet
-from segalias_jax.models.resnet import VARIANTS as RESNETS
-from segalias_jax.models.resnet import ResNet, stage_nyquist_frequency
+from segalias_jax.models.resnet import RESNETS, ResNet, stage_nyquist_frequency
 from segalias_jax.models.segmenter import Segmenter
 from segalias_jax.models.semantic_fpn import SemanticFPN
 from segalias_jax.models.upernet import UPerNet
@@ -31,13 +31,14 @@ MODELS = {
 }
 """Decoders by the name of the model that they make; they take the encoder's channels first."""
 
-ENCODERS = {name: ResNet for name in RESNETS}
+ENCODERS = {name: ResNet for name in RESNETS} | {name: ConvNeXt for name in CONVNEXTS}
 """Encoders by name; they take that name first."""
 
 __all__ = [
     "ENCODERS",
     "FCN",
     "MODELS",
+    "ConvNeXt",
     "DeepLabV3Plus",
     "Encoder",
     "ModelConfig",

@@ -1,134 +1,68 @@
-"""ResNet v1c, with an optional filter ahead of each stride and an optional mixer in each block."""
+"""ResNet, with an optional filter ahead of each stride and an optional mixer in each block."""
 
 from __future__ import annotations
-
-import functools
-from collections.abc import Callable
 
 import jax
 from flax import nnx
 
-from segalias_jax import layers, ops
+from segalias_jax import ops
 from segalias_jax.errors import InputError
-from segalias_jax.layers import BatchNorm, Conv, ConvNormAct
+from segalias_jax.layers import ConvNormAct
+from segalias_jax.models.blocks import BasicBlock, Bottleneck
+from segalias_jax.models.stages import (
+    DOWNSAMPLE,
+    MIXERS,
+    check_choice,
+    freeze_norms,
+    make_filter,
+    mixer_factory,
+    no_mixer,
+    run_block,
+    stage_nyquist_frequency,
+    stop_at,
+)
 from segalias_jax.typing import Array, Float
 
-DOWNSAMPLE = ("none", "daf", "flc", "blur3", "blur5", "blur7", "adaptive_blur")
-MIXERS = ("none", "freqmix")
-
-MakeMixer = Callable[[int], nnx.Module | None]
-
-
-class BasicBlock(nnx.Module):
-    """Two 3x3 convolutions and a shortcut; the mixer follows the second one.
-
-    Args:
-      in_channels: channels read.
-      planes: channels written.
-      stride: of the first convolution, in pixels.
-      make_mixer: builds the mixer for a number of channels, or returns None.
-      rngs: random streams.
-    """
-
-    expansion = 1
-
-    def __init__(
-        self, in_channels: int, planes: int, *, stride: int, make_mixer: MakeMixer, rngs: nnx.Rngs
-    ):
-        self.conv1 = Conv(in_channels, planes, 3, stride=stride, rngs=rngs)
-        self.norm1 = BatchNorm(planes)
-        self.conv2 = Conv(planes, planes, 3, rngs=rngs)
-        self.mixer = make_mixer(planes)
-        self.norm2 = BatchNorm(planes, scale_init=0.0)
-        self.shortcut = _shortcut(in_channels, planes, stride, rngs)
-
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
-        """Applies the block."""
-        y = jax.nn.relu(self.norm1(self.conv1(x)))
-        y = self.conv2(y)
-        y = y if self.mixer is None else self.mixer(y)
-        return jax.nn.relu(self.norm2(y) + (x if self.shortcut is None else self.shortcut(x)))
-
-
-class Bottleneck(nnx.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut; the mixer follows the 3x3 one.
-
-    Args:
-      in_channels: channels read.
-      planes: channels of the 3x3 convolution; four times as many are written.
-      stride: of the 3x3 convolution, in pixels.
-      make_mixer: builds the mixer for a number of channels, or returns None.
-      rngs: random streams.
-    """
-
-    expansion = 4
-
-    def __init__(
-        self, in_channels: int, planes: int, *, stride: int, make_mixer: MakeMixer, rngs: nnx.Rngs
-    ):
-        out_channels = planes * self.expansion
-        self.conv1 = Conv(in_channels, planes, rngs=rngs)
-        self.norm1 = BatchNorm(planes)
-        self.conv2 = Conv(planes, planes, 3, stride=stride, rngs=rngs)
-        self.mixer = make_mixer(planes)
-        self.norm2 = BatchNorm(planes)
-        self.conv3 = Conv(planes, out_channels, rngs=rngs)
-        self.norm3 = BatchNorm(out_channels, scale_init=0.0)
-        self.shortcut = _shortcut(in_channels, out_channels, stride, rngs)
-
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
-        """Applies the block."""
-        y = jax.nn.relu(self.norm1(self.conv1(x)))
-        y = self.conv2(y)
-        y = y if self.mixer is None else self.mixer(y)
-        y = self.conv3(jax.nn.relu(self.norm2(y)))
-        return jax.nn.relu(self.norm3(y) + (x if self.shortcut is None else self.shortcut(x)))
-
-
-class Projection(nnx.Module):
-    """The shortcut of a block that changes size: 1x1 strided convolution and a norm.
-
-    Args:
-      in_channels: channels read.
-      out_channels: channels written.
-      stride: step, in pixels.
-      rngs: random streams.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int, rngs: nnx.Rngs):
-        self.conv = Conv(in_channels, out_channels, stride=stride, rngs=rngs)
-        self.norm = BatchNorm(out_channels)
-
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
-        """Projects."""
-        return self.norm(self.conv(x))
-
-
-def _shortcut(in_channels: int, out_channels: int, stride: int, rngs: nnx.Rngs):
-    if stride == 1 and in_channels == out_channels:
-        return None
-    return Projection(in_channels, out_channels, stride=stride, rngs=rngs)
-
-
-VARIANTS = {
+RESNETS = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
+    "resnet152": (Bottleneck, (3, 8, 36, 3)),
+}
+"""Block and number of blocks per stage, by name."""
+
+VARIANTS = ("v1b", "v1c", "v1d")
+
+# Strides and dilations of the stages, by output stride.
+_STRIDES = {
+    32: ((1, 2, 2, 2), (1, 1, 1, 1)),
+    16: ((1, 2, 2, 1), (1, 1, 1, 2)),
+    8: ((1, 2, 1, 1), (1, 1, 2, 4)),
 }
 
 
 class ResNet(nnx.Module):
-    """Residual network with a deep stem (v1c): the baseline and the paper's encoder in one class.
+    """Residual network: the baseline and the paper's encoder in one class.
 
     `downsample="daf"` puts a de-aliasing filter at the *input* of stages 2, 3 and 4, so that both
     the residual branch and the strided shortcut see filtered features; the features handed to a
     decoder are the unfiltered ones. `mixer="freqmix"` puts FreqMix after the 3x3 convolution
     (the second one of basic blocks) of every block of stages 2, 3 and 4. Both are off by default.
 
+    An `output_stride` below 32 replaces the strides of the last stages by dilation. Where nothing
+    is sampled nothing folds, so there is no filter ahead of such a stage; its mixers stay, and
+    split at the frequency that they have where the stage strides.
+
     Args:
-      variant: "resnet18", "resnet34", "resnet50" or "resnet101".
-      width: channels of the first stage's 3x3 convolutions; 64 in the published networks.
+      name: "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
+      width: channels of the first stage's 3x3 convolutions; None for the published 64.
+      variant: "v1b": a 7x7 convolution as stem; "v1c": three 3x3 ones; "v1d": v1c, and strided
+        shortcuts average 2x2 pixels instead of dropping three of four.
+      output_stride: pixels of the image per pixel of the last feature map: 32, 16 or 8.
+      multi_grid: dilation of each block of the last stage, in place of the stage's own, such as
+        (1, 2, 4); () for none.
+      contract_dilation: whether the first block of a dilated stage has half its dilation.
       downsample: "none", "daf", "flc" (crops the spectrum, in place of the stage's stride),
         "blur3", "blur5", "blur7" (binomial) or "adaptive_blur" (3x3, 8 groups).
       mixer: "none" or "freqmix".
@@ -137,90 +71,123 @@ class ResNet(nnx.Module):
       band: "symmetric", or "reference" for bands (and adaptive kernels) as published.
       gate: of FreqMix.
       reduction: of FreqMix.
+      frozen_stages: what training leaves as it is, statistics too: -1 nothing, 0 the stem, k the
+        stem and stages 1 to k, with the filters ahead of them. No gradient enters it.
+      frozen_norm: whether training leaves all batch norms and their statistics as they are.
+      remat: whether blocks are computed anew in the backward pass, which keeps less in memory.
       rngs: random streams.
 
     Raises:
-      InputError: an unknown name; the message lists the choices.
+      InputError: an unknown name, with the choices, or numbers that do not fit the network.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> net = ResNet("resnet18", width=8, downsample="daf", rngs=nnx.Rngs(0))
+      >>> net = ResNet("resnet18", width=8, output_stride=16, downsample="daf", rngs=nnx.Rngs(0))
       >>> [f.shape for f in net(jnp.ones((1, 64, 64, 3)))][-1], net.strides
-      ((1, 2, 2, 64), (4, 8, 16, 32))
+      ((1, 4, 4, 64), (4, 8, 16, 16))
 
     Reference:
       He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; He et al., "Bag of
-      Tricks for Image Classification with Convolutional Neural Networks", CVPR 2019 (stem).
+      Tricks for Image Classification with Convolutional Neural Networks", CVPR 2019 (v1c, v1d);
+      Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017.
     """
 
     def __init__(
         self,
-        variant: str,
+        name: str,
         *,
-        width: int = 64,
+        width: int | None = None,
+        variant: str = "v1c",
+        output_stride: int = 32,
+        multi_grid: tuple[int, ...] = (),
+        contract_dilation: bool = False,
         downsample: str = "none",
         mixer: str = "none",
         cutoff: float | None = None,
         band: str = "symmetric",
         gate: str = "energy",
         reduction: int = 16,
+        frozen_stages: int = -1,
+        frozen_norm: bool = False,
+        remat: bool = False,
         rngs: nnx.Rngs,
     ):
-        _check_choice("encoder", variant, VARIANTS)
-        _check_choice("downsample", downsample, DOWNSAMPLE)
-        _check_choice("mixer", mixer, MIXERS)
-        block, depths = VARIANTS[variant]
+        check_choice("encoder", name, RESNETS)
+        check_choice("variant", variant, VARIANTS)
+        check_choice("downsample", downsample, DOWNSAMPLE)
+        check_choice("mixer", mixer, MIXERS)
+        block, depths = RESNETS[name]
+        width = 64 if width is None else width
+        strides, dilations = _layout(output_stride, depths, tuple(multi_grid), contract_dilation)
         self.channels = tuple(width * 2**i * block.expansion for i in range(4))
-        self.strides = (4, 8, 16, 32)
-        self.stem = _stem(width, rngs)
+        self.strides = (4, 8, 8 * strides[2], 8 * strides[2] * strides[3])
+        self.variant, self.frozen_stages, self.remat = variant, frozen_stages, remat
+        self.stem = _stem(width, variant, rngs)
         filters, stages, in_channels = [], [], width
-        for i, (depth, out_channels) in enumerate(zip(depths, self.channels, strict=True)):
+        for i, (stride, out_channels) in enumerate(zip(strides, self.channels, strict=True)):
             nyquist = stage_nyquist_frequency(in_channels, out_channels)
-            limit = {"cutoff": nyquist if cutoff is None else cutoff, "band": band}
-            make_mixer = _no_mixer
+            limit = {"cutoff": nyquist if cutoff is None else cutoff, "band": band, "rngs": rngs}
+            options = {"pool_shortcut": variant == "v1d", "rngs": rngs, "make_mixer": no_mixer}
             if i > 0:
-                filters.append(_make_filter(downsample, in_channels, rngs=rngs, **limit))
-                if mixer == "freqmix":
-                    options = {"gate": gate, "reduction": reduction, "rngs": rngs} | limit
-                    make_mixer = functools.partial(layers.FreqMix, **options)
-            strided = i > 0 and downsample != "flc"
-            planes, stride = out_channels // block.expansion, 2 if strided else 1
-            blocks = [block(in_channels, planes, stride=stride, make_mixer=make_mixer, rngs=rngs)]
-            for _ in range(1, depth):
-                blocks.append(
-                    block(out_channels, planes, stride=1, make_mixer=make_mixer, rngs=rngs)
+                chosen = downsample if stride > 1 else "none"
+                filters.append(make_filter(chosen, in_channels, **limit))
+                stride = 1 if chosen == "flc" else stride  # that filter strides itself
+                options["make_mixer"] = mixer_factory(
+                    mixer, gate=gate, reduction=reduction, **limit
                 )
+            blocks = []
+            for j, dilation in enumerate(dilations[i]):
+                step = stride if j == 0 else 1
+                planes, options["dilation"] = out_channels // block.expansion, dilation
+                blocks.append(block(in_channels, planes, stride=step, **options))
+                in_channels = out_channels
             stages.append(nnx.List(blocks))
-            in_channels = out_channels
         self.filters, self.stages = nnx.List(filters), nnx.List(stages)
+        freeze_norms(self, frozen_stages, everywhere=frozen_norm)
 
     def __call__(self, x: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Returns the four stages' feature maps, fine to coarse."""
         for layer in self.stem:
             x = layer(x)
-        x = ops.max_pool(x, 3, stride=2, padding=1)
+        x = stop_at(ops.max_pool(x, 3, stride=2, padding=1), 0, self.frozen_stages)
         features = []
         for i, stage in enumerate(self.stages):
             with jax.named_scope(f"stage{i + 1}"):
                 if i > 0 and self.filters[i - 1] is not None:
                     x = self.filters[i - 1](x)
                 for block in stage:
-                    x = block(x)
+                    x = run_block(block, x, remat=self.remat)
+            x = stop_at(x, i + 1, self.frozen_stages)
             features.append(x)
         return tuple(features)
 
 
-def stage_nyquist_frequency(in_channels: int, out_channels: int) -> float:
-    """Nyquist frequency of a stage change: 3x3 kernel, stride 2, in cycles per pixel.
+def _layout(
+    output_stride: int, depths: tuple[int, ...], multi_grid: tuple[int, ...], contract: bool
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Stride of each stage, and dilation of each of its blocks."""
+    check_choice("output_stride", output_stride, _STRIDES)
+    if multi_grid and (len(multi_grid) != depths[-1] or min(multi_grid) < 1):
+        raise InputError(
+            f"multi_grid is {multi_grid}; give one positive dilation for each of the "
+            f"{depths[-1]} blocks of the last stage"
+        )
+    strides, dilations = _STRIDES[output_stride]
+    if contract and max(dilations[:-1] if multi_grid else dilations) == 1:
+        raise InputError(
+            "contract_dilation is on, but no stage is dilated as a whole; leave it out, or take "
+            "a smaller output_stride"
+        )
+    blocks = [
+        ((dilation + 1) // 2 if contract else dilation,) + (dilation,) * (depth - 1)
+        for dilation, depth in zip(dilations, depths, strict=True)
+    ]
+    return strides, [*blocks[:-1], multi_grid or blocks[-1]]
 
-    Example:
-      >>> round(stage_nyquist_frequency(256, 512), 4)
-      0.3536
-    """
-    return ops.nyquist_frequency(ops.equivalent_sampling_rate(3, 2, in_channels, out_channels))
 
-
-def _stem(width: int, rngs: nnx.Rngs) -> nnx.List:
+def _stem(width: int, variant: str, rngs: nnx.Rngs) -> nnx.List:
+    if variant == "v1b":
+        return nnx.List([ConvNormAct(3, width, 7, stride=2, rngs=rngs)])
     half = width // 2
     return nnx.List(
         [
@@ -229,27 +196,3 @@ def _stem(width: int, rngs: nnx.Rngs) -> nnx.List:
             ConvNormAct(half, width, 3, rngs=rngs),
         ]
     )
-
-
-def _no_mixer(channels: int) -> None:
-    return None
-
-
-def _make_filter(
-    name: str, channels: int, *, cutoff: float, band: str, rngs: nnx.Rngs
-) -> nnx.Module | None:
-    if name == "none":
-        return None
-    if name == "flc":
-        return layers.FrequencyLowCut(2, band=band)
-    if name == "adaptive_blur":
-        softmax = "all" if band == "reference" else "group"
-        return layers.AdaptiveBlur(channels, softmax=softmax, rngs=rngs)
-    if name.startswith("blur"):
-        return layers.BlurPool(int(name.removeprefix("blur")))
-    return layers.DeAliasingFilter(cutoff, band=band)
-
-
-def _check_choice(key: str, value: str, choices) -> None:
-    if value not in choices:
-        raise InputError(f"{key} is {value!r}; choose one of {', '.join(choices)}")

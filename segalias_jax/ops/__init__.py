@@ -24,6 +24,7 @@ from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_im
 from segalias_jax.ops.rank import majority_filter, median_filter
 from segalias_jax.ops.resample import (
     adaptive_avg_pool,
+    average_pool_2x2,
     max_pool,
     resize_bilinear,
     resize_nearest,
@@ -35,6 +36,7 @@ __all__ = [
     "adaptive_avg_pool",
     "aliasing_score",
     "apply_along_axis",
+    "average_pool_2x2",
     "band_bounds",
     "band_kernel",
     "binomial_blur",

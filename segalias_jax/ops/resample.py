@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from segalias_jax.errors import InputError
@@ -167,3 +168,26 @@ def max_pool(
     lowest = np.array(-np.inf, x.dtype)  # concrete, or the maximum has no gradient
     shape, strides = (1, window, window, 1), (1, stride, stride, 1)
     return jax.lax.reduce_window(x, lowest, jax.lax.max, shape, strides, pads)
+
+
+def average_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Averages over windows of 2x2 pixels, side by side.
+
+    On an odd side the last window covers one row (column) alone, and averages that, as PyTorch's
+    pooling does with `ceil_mode=True` and `count_include_pad=False`.
+
+    Args:
+      x: feature map, channels last.
+
+    Returns:
+      The means, `ceil(n / 2)` along each image axis.
+
+    Example:
+      >>> average_pool_2x2(jnp.arange(3.0).reshape(1, 1, 3, 1))[0, 0, :, 0].tolist()
+      [0.5, 2.0]
+    """
+    height, width = x.shape[1:3]
+    # A copy of the last row leaves the mean of what is there.
+    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    parts = [x[:, a::2, b::2] for a in range(2) for b in range(2)]
+    return sum(parts[1:], parts[0]) / 4

@@ -5,7 +5,7 @@ Parameters are nested dictionaries of arrays; the path of one is its keys joined
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,16 +19,20 @@ from segalias_jax.typing import Array, Int
 Multipliers = Sequence[tuple[str, float]]
 
 
-def create_optimizer(config: Mapping[str, Any], schedule: Schedule) -> optax.GradientTransformation:
+def create_optimizer(
+    config: Mapping[str, Any], schedule: Schedule, *, frozen: Collection[str] = ()
+) -> optax.GradientTransformation:
     """Builds the optimizer of a recipe.
 
     "sgd": d = g + wd p; b = momentum b + d, starting at b = d; p -= rate b.
     "adamw": p -= rate (m / (sqrt(v) + 1e-8) + wd p), with beta1 = momentum and beta2 = 0.999.
-    Weight decay acts on every parameter, biases and normalizations too.
+    Weight decay acts on every parameter, biases and normalizations too. Frozen parameters never
+    change, whatever the rate, and have no state.
 
     Args:
       config: section `optimizer` of a recipe.
       schedule: rate by step and multiplier.
+      frozen: paths of parameters that stay as they are.
 
     Returns:
       A transformation whose `update` needs the parameters.
@@ -52,7 +56,17 @@ def create_optimizer(config: Mapping[str, Any], schedule: Schedule) -> optax.Gra
     name = config["name"]
     if name not in directions:
         raise InputError(f"optimizer.name is {name!r}; choose one of {', '.join(directions)}")
-    return optax.chain(*directions[name], _scale_by_path(schedule, config["rate_multipliers"]))
+    rated = optax.chain(*directions[name], _scale_by_path(schedule, config["rate_multipliers"]))
+    if not frozen:
+        return rated
+
+    def labels(parameters: Any) -> Any:
+        of_path = [
+            "frozen" if path in frozen else "trained" for path in parameter_paths(parameters)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(parameters), of_path)
+
+    return optax.partition({"trained": rated, "frozen": optax.set_to_zero()}, labels)
 
 
 def rate_multiplier(path: str, multipliers: Multipliers) -> float:

@@ -16,6 +16,7 @@ from segalias_jax import data, models
 from segalias_jax.checkpoints import fill_state
 from segalias_jax.errors import InputError
 from segalias_jax.losses import check_loss
+from segalias_jax.models.stages import frozen_parameters
 from segalias_jax.training.optimizer import create_optimizer
 from segalias_jax.training.schedules import create_schedule
 from segalias_jax.training.sharding import check_batch_size
@@ -118,13 +119,17 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
         learning_rate=config.optimizer.learning_rate,
         steps=config.train.steps,
     )
-    optimizer = create_optimizer(config.optimizer.to_dict(), schedule)
 
     def create_model() -> nnx.Module:
         rngs = nnx.Rngs(config.seed)
         section = config.model.to_dict() | {"pretrained": ""}
         return models.create_model(section, num_classes=num_classes, rngs=rngs)
 
+    frozen = frozenset()
+    # Tracing takes a second that most recipes need not spend.
+    if config.model.frozen_stages >= 0 or config.model.frozen_norm:
+        frozen = frozen_parameters(nnx.eval_shape(create_model))
+    optimizer = create_optimizer(config.optimizer.to_dict(), schedule, frozen=frozen)
     graph, state = create_state(create_model, optimizer, mesh)
     step = create_train_step(graph, optimizer, schedule, config.loss.to_dict(), mesh)
     return Parts(mesh, state, step, create_predict(graph))

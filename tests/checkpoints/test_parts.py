@@ -21,7 +21,21 @@ from segalias_jax.errors import InputError
         ),
         ("decoder", ("decoder/laterals/0/norm/bias", "neck.a"), ("decode_head.conv_seg.bias",)),
         ("mixer", ("encoder/stages/1/0/mixer/spatial_gate/bias", "layer2.0.att.a"), ("encoder/a",)),
-        ("filter", ("encoder/filters/0/conv/kernel", "AdaD.1.filt"), ("encoder/stages/0/a",)),
+        (
+            "filter",
+            ("encoder/filters/0/conv/kernel", "AdaD.1.filt", "backbone.filters.0.conv.weight"),
+            ("encoder/stages/0/a",),
+        ),
+        (
+            "output_norm",
+            (
+                "encoder/output_norms/3/scale",
+                "output_norms/0/bias",
+                "backbone.norm3.bias",
+                "norm0.a",
+            ),
+            ("encoder/stages/0/0/norm1/scale", "stages.1.blocks.0.norm.weight", "stem.1.weight"),
+        ),
     ],
 )
 def test_parts(part, inside, outside):

@@ -54,3 +54,31 @@ def test_initial_scale_of_kernels():
     conv = layers.Conv(64, 128, 3, rngs=nnx.Rngs(0))
     np.testing.assert_allclose(conv.kernel[...].std(), np.sqrt(2 / (128 * 9)), rtol=0.02)
     assert conv.bias is None
+
+
+def test_a_frozen_norm_keeps_everything_in_training():
+    norm = layers.BatchNorm(2)
+    norm.mean.set_value(jnp.asarray([1.0, -1.0]))
+    norm.frozen = True
+    norm.train()
+    graph, parameters, statistics = nnx.split(norm, nnx.Param, ...)
+    x = jax.random.normal(jax.random.key(0), (2, 3, 3, 2))
+
+    def run(parameters, x):
+        norm = nnx.merge(graph, parameters, statistics, copy=True)
+        y = norm(x)
+        return jnp.sum(y * y), (y, norm.mean[...])
+
+    gradients, (y, mean) = jax.grad(run, argnums=(0, 1), has_aux=True)(parameters, x)
+    np.testing.assert_allclose(y, (x - jnp.asarray([1.0, -1.0])) / np.sqrt(1 + 1e-5), rtol=1e-6)
+    np.testing.assert_array_equal(mean, [1.0, -1.0])
+    assert all(not leaf.any() for leaf in jax.tree.leaves(gradients[0]))
+    assert gradients[1].any()
+
+
+def test_grouped_kernels():
+    conv = layers.Conv(6, 12, 3, groups=3, rngs=nnx.Rngs(0))
+    assert conv.kernel.shape == (3, 3, 2, 12)
+    x = jnp.ones((1, 4, 4, 6))
+    change = conv(x.at[..., 0].set(2.0)) - conv(x)  # of the first group's input
+    assert change[..., :4].any() and not change[..., 4:].any()

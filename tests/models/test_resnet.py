@@ -9,7 +9,8 @@ from flax import nnx
 from golden.recipe import recipe_array
 
 from segalias_jax import layers, models
-from segalias_jax.models.resnet import Bottleneck
+from segalias_jax.errors import InputError
+from segalias_jax.models.blocks import Bottleneck
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -107,3 +108,110 @@ def compare(ours, recorded):
     ours = ours if ours.shape == recorded.shape else ours.reshape(-1)[::7]
     bound = 1e-4 * max(1, np.abs(recorded).max() / 20)
     np.testing.assert_allclose(ours, recorded, rtol=0, atol=bound)
+
+
+def abstract(name, **options):
+    return nnx.eval_shape(lambda: models.ResNet(name, rngs=nnx.Rngs(0), **options))
+
+
+@pytest.mark.parametrize(
+    "name, count",
+    [
+        ("resnet18", 11_176_512),
+        ("resnet34", 21_284_672),
+        ("resnet50", 23_508_032),
+        ("resnet101", 42_500_160),
+        ("resnet152", 58_143_808),
+    ],
+)
+def test_number_of_parameters(name, count):
+    """Those of torchvision without the classifier."""
+    leaves = jax.tree.leaves(nnx.state(abstract(name, variant="v1b"), nnx.Param))
+    assert sum(leaf.size for leaf in leaves) == count
+
+
+@pytest.mark.parametrize(
+    "variant, output_stride, downsample",
+    [
+        ("v1b", 32, "daf"),
+        ("v1c", 32, "flc"),
+        ("v1d", 32, "flc"),
+        ("v1c", 16, "flc"),
+        ("v1b", 8, "none"),
+        ("v1d", 16, "blur3"),
+        ("v1d", 8, "adaptive_blur"),
+    ],
+)
+def test_sizes_are_what_strides_say(variant, output_stride, downsample):
+    """Basic blocks with mixers; filters only where something is sampled."""
+    network = abstract(
+        "resnet18",
+        width=8,
+        variant=variant,
+        output_stride=output_stride,
+        downsample=downsample,
+        mixer="freqmix",
+    )
+    image = jax.ShapeDtypeStruct((1, 65, 96, 3), jnp.bfloat16)
+    features = nnx.eval_shape(lambda network, x: network(x), network, image)
+    assert network.strides[-1] == output_stride
+    for feature, channels, stride in zip(features, network.channels, network.strides, strict=True):
+        assert feature.shape == (1, -(-65 // stride), 96 // stride, channels)
+        assert feature.dtype == jnp.bfloat16
+    strided = [b > a for a, b in zip(network.strides[:-1], network.strides[1:], strict=True)]
+    assert [f is not None for f in network.filters] == [s and downsample != "none" for s in strided]
+    cutoffs = {block.mixer.cutoff for stage in network.stages[1:] for block in stage}
+    assert cutoffs == {models.stage_nyquist_frequency(8, 16)}
+
+
+def test_dilation_of_every_block():
+    def of(name="resnet50", **options):
+        stages = abstract(name, width=8, **options).stages
+        return [[block.conv2.dilation for block in stage] for stage in stages[2:]]
+
+    assert of() == [[1] * 6, [1] * 3]
+    assert of(output_stride=16) == [[1] * 6, [2] * 3]
+    assert of(output_stride=8) == [[2] * 6, [4] * 3]
+    assert of(output_stride=8, contract_dilation=True) == [[1, *[2] * 5], [2, 4, 4]]
+    assert of(output_stride=8, multi_grid=(1, 2, 4)) == [[2] * 6, [1, 2, 4]]
+    contracted = of(output_stride=8, multi_grid=(4, 8, 16), contract_dilation=True)
+    assert contracted == [[1, *[2] * 5], [4, 8, 16]]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"name": "resnet51"}, "encoder is 'resnet51'; choose one of resnet18, resnet34,"),
+        ({"variant": "v1e"}, "variant is 'v1e'; choose one of v1b, v1c, v1d"),
+        ({"output_stride": 4}, "output_stride is 4; choose one of 32, 16, 8"),
+        ({"multi_grid": (1, 2)}, "one positive dilation for each of the 3 blocks"),
+        ({"contract_dilation": True}, "no stage is dilated as a whole"),
+        (
+            {"contract_dilation": True, "output_stride": 16, "multi_grid": (1, 2, 4)},
+            "no stage is dilated as a whole",
+        ),
+        ({"frozen_stages": 5}, "frozen_stages is 5; choose one of -1, 0, 1, 2, 3, 4"),
+    ],
+)
+def test_what_cannot_be(options, message):
+    with pytest.raises(InputError, match=message):
+        abstract(**{"name": "resnet50", "width": 8} | options)
+
+
+def test_no_gradient_enters_what_is_frozen():
+    """Convolutions of forward and backward together, as traced."""
+
+    def count(frozen_stages, of):
+        network = abstract("resnet18", width=8, frozen_stages=frozen_stages)
+        graph, *states = nnx.split(network, nnx.Param, ...)
+
+        def total(parameters, rest, x):
+            return sum(f.sum() for f in nnx.merge(graph, parameters, rest, copy=True)(x))
+
+        image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+        states = [nnx.to_pure_dict(state) for state in states]
+        return str(jax.make_jaxpr(of(total))(*states, image)).count("conv_general_dilated[")
+
+    forward = count(-1, lambda total: total)
+    assert count(4, jax.grad) == forward > 0
+    assert forward < count(3, jax.grad) < count(0, jax.grad) < count(-1, jax.grad)

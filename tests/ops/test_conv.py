@@ -18,6 +18,11 @@ CASES = {
     "3x3 to two channels": dict(kernel=(3, 3, 4, 2), padding=1),
     "3x3 to two channels, no padding": dict(kernel=(3, 3, 4, 2)),
     "depthwise": dict(kernel=(3, 3, 1, 4), padding=1, groups=4),
+    "depthwise, more padding than reach": dict(kernel=(3, 2, 1, 4), padding=4, groups=4),
+    "depthwise, no padding": dict(kernel=(5, 3, 1, 4), groups=4),
+    "depthwise strided": dict(kernel=(3, 3, 1, 4), stride=2, padding=1, groups=4),
+    "depthwise dilated": dict(kernel=(3, 3, 1, 4), padding=2, dilation=2, groups=4),
+    "two groups": dict(kernel=(3, 3, 2, 6), padding=1, groups=2),
 }
 
 
@@ -93,3 +98,15 @@ def test_sharded_rows_are_not_gathered():
     kernel, x = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, 1, 4, 6), (2, 16, 8, 4)))
     text = gradient.lower(kernel, x).compile().as_text()
     assert "all-reduce" in text and "all-gather" not in text
+
+
+def test_depthwise_in_bfloat16_sums_in_float32():
+    """49 products of a constant: a sum in bfloat16 would stop growing."""
+    x, kernel = jnp.full((1, 7, 7, 2), 1.0, jnp.bfloat16), jnp.full((7, 7, 1, 2), 0.01)
+    y, pullback = jax.vjp(lambda x, k: ops.conv2d(x, k, groups=2), x, kernel)
+    assert y.dtype == jnp.bfloat16
+    rounded = float(jnp.bfloat16(0.01)) * 49
+    np.testing.assert_allclose(y.astype(jnp.float32), rounded, rtol=2**-8)  # one rounding
+    of_x, of_kernel = pullback(jnp.ones_like(y))
+    assert (of_x.dtype, of_kernel.dtype) == (jnp.bfloat16, jnp.float32)
+    np.testing.assert_array_equal(of_kernel, 1)

@@ -89,11 +89,24 @@ def test_max_pool_and_its_gradient(size):
     assert float(gradient.sum()) == expected.size
 
 
+@pytest.mark.parametrize("size", [(8, 6), (7, 5), (1, 4)], ids=str)
+def test_average_pool(size):
+    """Means over what windows hold, on odd sides too."""
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    y = ops.average_pool_2x2(jnp.asarray(x))
+    assert y.shape == (2, -(-size[0] // 2), -(-size[1] // 2), 3)
+    for i in range(y.shape[1]):
+        for j in range(y.shape[2]):
+            window = x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            np.testing.assert_allclose(y[:, i, j], window.mean((1, 2)), atol=1e-6)
+
+
 def test_types_are_kept():
     x = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
     assert ops.resize_bilinear(x, (8, 8)).dtype == jnp.bfloat16
     assert ops.adaptive_avg_pool(x, (2, 2)).dtype == jnp.bfloat16
     assert ops.max_pool(x, 2, stride=2).dtype == jnp.bfloat16
+    assert ops.average_pool_2x2(x).dtype == jnp.bfloat16
 
 
 def test_wrong_size():

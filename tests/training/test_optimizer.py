@@ -86,6 +86,20 @@ def test_weight_decay_acts_on_every_parameter_as_recorded():
         np.testing.assert_allclose(update, -5e-4 * leaf, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_frozen_parameters_have_no_update_and_no_state(name):
+    config = {"name": name, "momentum": 0.9, "weight_decay": 0.1, "rate_multipliers": DOUBLED}
+    frozen = create_optimizer(config, rate, frozen={"decoder/0/bias"})
+    free = create_optimizer(config, rate)
+    states = [frozen.init(START), free.init(START)]
+    updates, state = frozen.update(gradients(0), states[0], START)
+    expected, _ = free.update(gradients(0), states[1], START)
+    assert not updates["decoder"][0]["bias"].any()
+    ours, theirs = (u["encoder"]["kernel"] for u in (updates, expected))
+    np.testing.assert_allclose(ours, theirs, rtol=3e-7)  # rounding of one order or another
+    assert not [path for path in parameter_paths(state) if "decoder" in path]
+
+
 def test_first_matching_substring_counts():
     assert rate_multiplier("decoder/mixer", (("mixer", 3.0), ("decoder", 2.0))) == 3.0
 

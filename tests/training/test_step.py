@@ -8,7 +8,13 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType
 
+from segalias_jax import layers, models, ops
+from segalias_jax.checkpoints import CheckpointStore
 from segalias_jax.errors import InputError
+from segalias_jax.models.blocks import BasicBlock
+from segalias_jax.models.resnet import RESNETS
+from segalias_jax.models.stages import frozen_parameters
+from segalias_jax.training.optimizer import create_optimizer, parameter_paths
 from segalias_jax.training.sharding import check_batch_size, create_mesh, shard_batch
 from segalias_jax.training.state import create_state, merge_model
 from segalias_jax.training.step import create_predict, create_train_step
@@ -127,3 +133,57 @@ def test_batch_that_does_not_split_is_named():
     for size in (0, 2 * mesh.size + 1) if mesh.size > 1 else (0,):
         with pytest.raises(InputError, match=f"train.batch_size is {size}, .* choose a multiple"):
             check_batch_size("train.batch_size", size, mesh)
+
+
+class FrozenStart(nnx.Module):
+    """A ResNet whose stem and first stage are frozen, and a classifier."""
+
+    def __init__(self, rngs):
+        options = {"downsample": "adaptive_blur", "frozen_stages": 1, "rngs": rngs}
+        self.encoder = models.ResNet("resnet18", width=8, **options)
+        self.classifier = layers.Conv(8, 3, rngs=rngs)
+
+    def with_auxiliary(self, x):
+        features = self.encoder(x)
+        logits = self.classifier(features[0]) + features[1].mean()
+        return ops.resize_bilinear(logits, x.shape[1:3]), ()
+
+
+def test_frozen_parameters_and_statistics_stay_to_the_bit(tmp_path, monkeypatch):
+    """Whatever weight decay, momentum and a schedule that never ends at 0 would do to them."""
+    monkeypatch.setitem(RESNETS, "resnet18", (BasicBlock, (1, 1, 1, 1)))
+    make = lambda: FrozenStart(nnx.Rngs(0))  # noqa: E731
+    frozen = frozen_parameters(nnx.eval_shape(make))
+    optimizer = create_optimizer(
+        {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1, "rate_multipliers": (("stem", 9.0),)},
+        lambda step, factor=1.0: 1e-2 + 0.0 * step,
+        frozen=frozen,
+    )
+    mesh = make_mesh(1)
+    graph, state = create_state(make, optimizer, mesh)
+    step = create_train_step(graph, optimizer, lambda step: 1e-2 + 0.0 * step, LOSS, mesh)
+    before = jax.tree.map(np.array, (state.parameters, state.statistics))
+    batch = make_batch(2) | {"image": np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3))}
+    batch |= {"image": batch["image"].astype(np.uint8), "label": np.zeros((2, 64, 64), np.int32)}
+    for _ in range(3):
+        state, _ = step(state, shard_batch(batch, mesh))
+    after = jax.tree.map(np.array, (state.parameters, state.statistics))
+    seen = set()
+    for old, new in zip(before, after, strict=True):
+        leaves = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+        for path, (a, b) in zip(parameter_paths(old), leaves, strict=True):
+            root = path.startswith(("encoder/stem", "encoder/stages/0"))
+            used = not path.startswith(("encoder/stages/2", "encoder/stages/3", "encoder/filters"))
+            if root:
+                np.testing.assert_array_equal(a, b, err_msg=path)
+            elif used and not path.endswith("count"):
+                assert not np.array_equal(a, b), path
+            seen.add(root)
+    assert seen == {True, False} and all(path.startswith("encoder/st") for path in frozen)
+    kept = {path for path in parameter_paths(state.optimizer) if "stem" in path}
+    assert not kept, "frozen parameters have no momentum"
+    with CheckpointStore(tmp_path / "run") as store:
+        store.save(1, state, score=0.5)
+        store.wait()
+        again = store.restore(state)
+    jax.tree.map(np.testing.assert_array_equal, again, state)

@@ -1,0 +1,42 @@
+"""Normalisation of every pixel by itself."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from segalias_jax.typing import Array, Float
+
+
+class LayerNorm(nnx.Module):
+    """Normalisation over the channels of each pixel.
+
+    y = scale (x - m) / sqrt(v + 1e-6) + bias
+
+    m and v are the mean and the (biased) variance over channels, computed in float32 at least.
+
+    Args:
+      channels: number of channels.
+
+    Example:
+      >>> LayerNorm(2)(jnp.asarray([[[[1.0, 3.0]]]]))[0, 0, 0].round(4)
+      Array([-1.,  1.], dtype=float32)
+
+    Reference:
+      Ba et al., "Layer Normalization", 2016.
+    """
+
+    epsilon = 1e-6
+
+    def __init__(self, channels: int):
+        self.scale = nnx.Param(jnp.ones(channels, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
+
+    def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:
+        """Normalises, in the type of `x`."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centred = wide - wide.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        y = centred * jax.lax.rsqrt(variance + self.epsilon)
+        return (y * self.scale[...] + self.bias[...]).astype(x.dtype)

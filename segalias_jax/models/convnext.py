@@ -1,0 +1,201 @@
+"""ConvNeXt, with an optional filter ahead of each stride and an optional mixer in each block."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from segalias_jax.errors import InputError
+from segalias_jax.layers import Conv, LayerNorm
+from segalias_jax.models.stages import (
+    DOWNSAMPLE,
+    MIXERS,
+    MakeMixer,
+    check_choice,
+    freeze_norms,
+    make_filter,
+    mixer_factory,
+    no_mixer,
+    run_block,
+    stage_nyquist_frequency,
+    stop_at,
+)
+from segalias_jax.typing import Array, Float
+
+CONVNEXTS = {
+    "convnext_tiny": (96, (3, 3, 9, 3)),
+    "convnext_small": (96, (3, 3, 27, 3)),
+    "convnext_base": (128, (3, 3, 27, 3)),
+}
+"""Channels of the first stage and number of blocks per stage, by name."""
+
+# Published as cut off at +-2, a hundred deviations: nothing is ever cut.
+kernel_init = jax.nn.initializers.normal(0.02)
+
+
+class ConvNeXtBlock(nnx.Module):
+    """A 7x7 convolution of each channel, then a small network on each pixel, and a shortcut.
+
+    y = x + drop_path(gamma project(gelu(expand(norm(mixer(depthwise(x)))))))
+
+    Args:
+      channels: number of channels, preserved; four times as many in between.
+      drop_path: probability that training drops the branch, for each sample by itself.
+      make_mixer: builds the mixer for a number of channels, or returns None.
+      rngs: random streams "params" and "dropout".
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        drop_path: float = 0.0,
+        make_mixer: MakeMixer = no_mixer,
+        rngs: nnx.Rngs,
+    ):
+        options = {"use_bias": True, "kernel_init": kernel_init, "rngs": rngs}
+        self.depthwise = Conv(channels, channels, 7, groups=channels, **options)
+        self.mixer = make_mixer(channels)
+        self.norm = LayerNorm(channels)
+        self.expand = Conv(channels, 4 * channels, **options)
+        self.project = Conv(4 * channels, channels, **options)
+        self.gamma = nnx.Param(jnp.full(channels, 1e-6, jnp.float32))
+        # One draw for all pixels and channels of a sample.
+        self.drop_path = (
+            nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3), rngs=rngs) if drop_path else None
+        )
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Applies the block, in the type of `x`."""
+        y = self.depthwise(x)
+        y = y if self.mixer is None else self.mixer(y)
+        y = jax.nn.gelu(self.expand(self.norm(y)), approximate=False)
+        y = self.project(y) * self.gamma[...].astype(x.dtype)
+        return x + (y if self.drop_path is None else self.drop_path(y))
+
+
+class ConvNeXt(nnx.Module):
+    """A network of depthwise convolutions and layer norms, as an encoder.
+
+    `downsample="daf"` puts a de-aliasing filter right ahead of each 2x2 convolution of stride 2,
+    behind its norm; `mixer="freqmix"` puts FreqMix behind the 7x7 convolution of every block of
+    stages 2, 3 and 4. Both are off by default. There is no "flc" here: it takes the stride's
+    place, and a 2x2 convolution that does not stride has no pixel in its middle.
+
+    Sizes are rounded down at each stride, as PyTorch does: where a side is odd, its last row takes
+    no part. Images have 32 pixels along each axis at least.
+
+    Args:
+      name: "convnext_tiny", "convnext_small" or "convnext_base".
+      width: channels of the first stage; None for the network's own.
+      downsample: "none", "daf", "blur3", "blur5", "blur7" (binomial) or "adaptive_blur" (3x3, 8
+        groups).
+      mixer: "none" or "freqmix".
+      cutoff: of filter and mixer, in cycles per pixel; None takes each stage's own Nyquist
+        frequency, from its equivalent sampling rate (2x2 kernel, stride 2, its channels).
+      band: "symmetric", or "reference" for bands (and adaptive kernels) as published for ResNet.
+      gate: of FreqMix.
+      reduction: of FreqMix.
+      drop_path: probability that training drops the last block's branch; it grows from 0 at the
+        first block in equal steps. Frozen blocks drop nothing.
+      frozen_stages: what training leaves as it is: -1 nothing, 0 the stem, k the stem and stages 1
+        to k, with what goes ahead of them. No gradient enters it. Norms of the feature maps train.
+      remat: whether blocks are computed anew in the backward pass, which keeps less in memory.
+      rngs: random streams "params" and "dropout".
+
+    Raises:
+      InputError: an unknown name, with the choices, or a number out of its range.
+
+    Example:
+      >>> net = ConvNeXt("convnext_tiny", width=8, downsample="daf", rngs=nnx.Rngs(0))
+      >>> net.channels, net.strides
+      ((8, 16, 32, 64), (4, 8, 16, 32))
+
+    Reference:
+      Liu et al., "A ConvNet for the 2020s", CVPR 2022; Huang et al., "Deep Networks with
+      Stochastic Depth", ECCV 2016 (drop path).
+    """
+
+    strides = (4, 8, 16, 32)
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        width: int | None = None,
+        downsample: str = "none",
+        mixer: str = "none",
+        cutoff: float | None = None,
+        band: str = "symmetric",
+        gate: str = "energy",
+        reduction: int = 16,
+        drop_path: float = 0.0,
+        frozen_stages: int = -1,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        check_choice("encoder", name, CONVNEXTS)
+        check_choice("downsample", downsample, [d for d in DOWNSAMPLE if d != "flc"])
+        check_choice("mixer", mixer, MIXERS)
+        if not 0 <= drop_path < 1:
+            raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
+        own_width, depths = CONVNEXTS[name]
+        width = own_width if width is None else width
+        self.channels = tuple(width * 2**i for i in range(4))
+        self.frozen_stages, self.remat = frozen_stages, remat
+        options = {"use_bias": True, "kernel_init": kernel_init, "rngs": rngs}
+        self.stem = nnx.List([Conv(3, width, 4, stride=4, padding=0, **options), LayerNorm(width)])
+        self.downsample_norms = nnx.List([LayerNorm(c) for c in self.channels[:-1]])
+        self.output_norms = nnx.List([LayerNorm(c) for c in self.channels])
+        rates = np.split(np.linspace(0, drop_path, sum(depths)), np.cumsum(depths)[:-1])
+        downsamples, filters, stages = [], [], []
+        for i, channels in enumerate(self.channels):
+            make_mixer = no_mixer
+            if i > 0:
+                before = self.channels[i - 1]
+                nyquist = stage_nyquist_frequency(before, channels, kernel_size=2)
+                limit = {"cutoff": nyquist if cutoff is None else cutoff, "band": band}
+                limit["rngs"] = rngs
+                filters.append(make_filter(downsample, before, **limit))
+                downsamples.append(Conv(before, channels, 2, stride=2, padding=0, **options))
+                make_mixer = mixer_factory(mixer, gate=gate, reduction=reduction, **limit)
+            trained = i >= frozen_stages
+            blocks = [
+                ConvNeXtBlock(
+                    channels, drop_path=float(rate) * trained, make_mixer=make_mixer, rngs=rngs
+                )
+                for rate in rates[i]
+            ]
+            stages.append(nnx.List(blocks))
+        self.downsamples, self.filters = nnx.List(downsamples), nnx.List(filters)
+        self.stages = nnx.List(stages)
+        freeze_norms(self, frozen_stages)
+
+    def __call__(self, x: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b _ _ _"], ...]:
+        """Returns the four stages' feature maps, each normalised, fine to coarse."""
+        height, width = x.shape[1:3]
+        if min(height, width) < self.strides[-1]:
+            raise InputError(
+                f"a ConvNeXt needs {self.strides[-1]} pixels along each image axis, but the input "
+                f"has {height}x{width}"
+            )
+        for layer in self.stem:
+            x = layer(x)
+        x = stop_at(x, 0, self.frozen_stages)
+        features = []
+        for i, stage in enumerate(self.stages):
+            with jax.named_scope(f"stage{i + 1}"):
+                if i > 0:
+                    x = self._downsample(x, i - 1)
+                for block in stage:
+                    x = run_block(block, x, remat=self.remat)
+            x = stop_at(x, i + 1, self.frozen_stages)
+            features.append(self.output_norms[i](x))
+        return tuple(features)
+
+    def _downsample(self, x: Array, i: int) -> Array:
+        x = self.downsample_norms[i](x)
+        x = x if self.filters[i] is None else self.filters[i](x)
+        return self.downsamples[i](x)

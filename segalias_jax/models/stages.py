@@ -1,0 +1,235 @@
+"""What encoders share: filters ahead of strides, mixers, recomputation and frozen parts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+
+import jax
+from flax import nnx
+
+from segalias_jax import layers, ops
+from segalias_jax.errors import InputError
+from segalias_jax.typing import Array, Float
+
+DOWNSAMPLE = ("none", "daf", "flc", "blur3", "blur5", "blur7", "adaptive_blur")
+MIXERS = ("none", "freqmix")
+
+MakeMixer = Callable[[int], nnx.Module | None]
+
+
+def check_choice(key: str, value: object, choices: Iterable) -> None:
+    """Raises unless a value is one of those that exist.
+
+    Args:
+      key: name of the argument.
+      value: its value.
+      choices: what it may be.
+
+    Raises:
+      InputError: it is not; the message lists the choices.
+
+    Example:
+      >>> check_choice("mixer", "freqmax", MIXERS)
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: mixer is 'freqmax'; choose one of none, freqmix
+    """
+    if value not in choices:
+        raise InputError(f"{key} is {value!r}; choose one of {', '.join(map(str, choices))}")
+
+
+def stage_nyquist_frequency(in_channels: int, out_channels: int, *, kernel_size: int = 3) -> float:
+    """Nyquist frequency of a stage change by stride 2, in cycles per pixel.
+
+    Args:
+      in_channels: channels ahead of it.
+      out_channels: channels behind it.
+      kernel_size: of the strided convolution: 3 in a ResNet, 2 in a ConvNeXt.
+
+    Returns:
+      The frequency.
+
+    Example:
+      >>> round(stage_nyquist_frequency(256, 512), 4)
+      0.3536
+    """
+    rate = ops.equivalent_sampling_rate(kernel_size, 2, in_channels, out_channels)
+    return ops.nyquist_frequency(rate)
+
+
+def make_filter(
+    name: str, channels: int, *, cutoff: float, band: str, rngs: nnx.Rngs
+) -> nnx.Module | None:
+    """Builds the filter that goes ahead of a stride of 2.
+
+    Args:
+      name: one of `DOWNSAMPLE`.
+      channels: channels of what is filtered.
+      cutoff: of the filter "daf", in cycles per pixel.
+      band: "symmetric", or "reference" for bands and adaptive kernels as published.
+      rngs: random streams.
+
+    Returns:
+      The filter, or None for "none".
+
+    Example:
+      >>> make_filter("blur5", 8, cutoff=0.25, band="symmetric", rngs=nnx.Rngs(0)).kernel_size
+      5
+    """
+    if name == "none":
+        return None
+    if name == "flc":
+        return layers.FrequencyLowCut(2, band=band)
+    if name == "adaptive_blur":
+        softmax = "all" if band == "reference" else "group"
+        return layers.AdaptiveBlur(channels, softmax=softmax, rngs=rngs)
+    if name.startswith("blur"):
+        return layers.BlurPool(int(name.removeprefix("blur")))
+    return layers.DeAliasingFilter(cutoff, band=band)
+
+
+def no_mixer(channels: int) -> None:
+    """Makes no mixer, for whatever number of channels.
+
+    Example:
+      >>> no_mixer(8) is None
+      True
+    """
+    return None
+
+
+def mixer_factory(
+    name: str, *, cutoff: float, band: str, gate: str, reduction: int, rngs: nnx.Rngs
+) -> MakeMixer:
+    """Returns what builds the mixers of a stage.
+
+    Args:
+      name: one of `MIXERS`.
+      cutoff: where the low band ends, in cycles per pixel.
+      band: of FreqMix.
+      gate: of FreqMix.
+      reduction: of FreqMix.
+      rngs: random streams.
+
+    Returns:
+      A function of the number of channels.
+
+    Example:
+      >>> options = dict(cutoff=0.35, band="symmetric", gate="energy", reduction=16)
+      >>> mixer_factory("none", **options, rngs=nnx.Rngs(0))(8) is None
+      True
+    """
+    if name == "none":
+        return no_mixer
+    options = {"cutoff": cutoff, "band": band, "gate": gate, "reduction": reduction}
+    return functools.partial(layers.FreqMix, **options, rngs=rngs)
+
+
+def run_block(
+    block: nnx.Module, x: Float[Array, "b h w c"], *, remat: bool
+) -> Float[Array, "b _ _ _"]:
+    """Applies a block, and with `remat` computes it once more in the backward pass.
+
+    Args:
+      block: a block of an encoder.
+      x: its input.
+      remat: whether only `x` is kept for the gradient, not what the block computes inside.
+
+    Returns:
+      The block's output; running statistics move once, as without `remat`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> run_block(nnx.Conv(3, 4, (1, 1), rngs=nnx.Rngs(0)), jnp.ones((1, 2, 2, 3)), remat=True).shape
+      (1, 2, 2, 4)
+    """  # noqa: E501
+    return nnx.remat(_call)(block, x) if remat else block(x)
+
+
+def _call(block: nnx.Module, x: Array) -> Array:
+    return block(x)
+
+
+def freeze_norms(encoder: nnx.Module, frozen_stages: int, *, everywhere: bool = False) -> None:
+    """Makes batch norms keep their running statistics in training, see `layers.BatchNorm`.
+
+    Args:
+      encoder: changed in place.
+      frozen_stages: -1 for none, 0 for the stem, k for the stem and stages 1 to k.
+      everywhere: all norms instead.
+
+    Raises:
+      InputError: no such number of stages.
+
+    Example:
+      >>> freeze_norms(nnx.List([]), 5)
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: frozen_stages is 5; choose one of -1, 0, 1, 2, 3, 4
+    """
+    check_choice("frozen_stages", frozen_stages, range(-1, 5))
+    parts = _frozen_parts(frozen_stages)
+    for path, module in nnx.iter_modules(encoder):
+        if isinstance(module, layers.BatchNorm):
+            module.frozen = everywhere or any(path[: len(part)] == part for part in parts)
+
+
+def stop_at(x: Float[Array, "*shape"], stage: int, frozen_stages: int) -> Float[Array, "*shape"]:
+    """Stops the gradient behind what is frozen, so that no backward pass enters it.
+
+    Args:
+      x: output of a stage.
+      stage: its number; 0 for the stem.
+      frozen_stages: as for `freeze_norms`.
+
+    Returns:
+      `x`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> [float(jax.grad(lambda x: 3 * stop_at(x, i, 1))(jnp.ones(()))) for i in (1, 2)]
+      [0.0, 3.0]
+    """
+    return jax.lax.stop_gradient(x) if stage <= frozen_stages else x
+
+
+def frozen_parameters(model: nnx.Module) -> frozenset[str]:
+    """Lists the parameters that training must leave as they are.
+
+    Those are what an encoder's `frozen_stages` covers, and scale and bias of frozen norms.
+
+    Args:
+      model: a model, an encoder, abstract ones too.
+
+    Returns:
+      Their paths, keys joined by "/".
+
+    Example:
+      >>> norm = layers.BatchNorm(4)
+      >>> norm.frozen = True
+      >>> sorted(frozen_parameters(norm))
+      ['bias', 'scale']
+    """
+    roots = set()
+    for path, module in nnx.iter_modules(model):
+        if getattr(module, "frozen", False):
+            roots.add(path)
+        stages = getattr(module, "frozen_stages", -1)
+        roots |= {(*path, *part) for part in _frozen_parts(stages)}
+    parameters = dict(nnx.to_flat_state(nnx.state(model, nnx.Param)))
+    return frozenset(
+        "/".join(map(str, path))
+        for path in parameters
+        if any(path[:length] in roots for length in range(len(path) + 1))
+    )
+
+
+def _frozen_parts(frozen_stages: int) -> list[tuple]:
+    """Paths inside an encoder; what goes ahead of a stage belongs to that stage."""
+    if frozen_stages < 0:
+        return []
+    ahead = ("filters", "downsample_norms", "downsamples")
+    return [
+        ("stem",),
+        *(("stages", i) for i in range(frozen_stages)),
+        *((name, i) for i in range(frozen_stages - 1) for name in ahead),
+    ]

@@ -1,0 +1,36 @@
+"""Layer norm against its definition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segalias_jax import layers
+
+
+def definition(x, scale, bias):
+    centred = x - x.mean(-1, keepdims=True)
+    return scale * centred / np.sqrt(x.var(-1, keepdims=True) + 1e-6) + bias
+
+
+def test_definition_and_gradient():
+    random = np.random.default_rng(0)
+    x, scale, bias = random.normal(3, 2, (2, 3, 5, 7)), random.normal(size=7), random.normal(size=7)
+    with jax.enable_x64(True):
+        norm = layers.LayerNorm(7)
+        norm.scale.set_value(jnp.asarray(scale))
+        norm.bias.set_value(jnp.asarray(bias))
+        np.testing.assert_allclose(norm(jnp.asarray(x)), definition(x, scale, bias), atol=1e-12)
+        gradient = jax.grad(lambda x: jnp.sum(jnp.sin(norm(x))))(jnp.asarray(x))
+        step = np.zeros_like(x)
+        step[1, 2, 3, 4] = 1e-6
+        both = [np.sin(definition(x + s, scale, bias)).sum() for s in (step, -step)]
+        # A central difference: eps^2 beside rounding over eps.
+        np.testing.assert_allclose(gradient[1, 2, 3, 4], (both[0] - both[1]) / 2e-6, rtol=1e-6)
+
+
+def test_short_types_are_normalised_in_float32():
+    x = jnp.asarray(1000 + 8 * np.arange(16.0), jnp.bfloat16)  # all of them exact in bfloat16
+    y = layers.LayerNorm(16)(x)
+    assert y.dtype == jnp.bfloat16
+    expected = definition(np.asarray(x, np.float64), 1, 0)
+    np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=2**-8)  # one rounding

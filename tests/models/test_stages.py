@@ -1,0 +1,141 @@
+"""What encoders share: filters by name, recomputation, frozen parts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from segalias_jax import layers
+from segalias_jax.errors import InputError
+from segalias_jax.models.blocks import BasicBlock
+from segalias_jax.models.convnext import ConvNeXtBlock
+from segalias_jax.models.stages import (
+    freeze_norms,
+    frozen_parameters,
+    make_filter,
+    mixer_factory,
+    run_block,
+    stage_nyquist_frequency,
+)
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("none", type(None)),
+        ("daf", layers.DeAliasingFilter),
+        ("flc", layers.FrequencyLowCut),
+        ("blur3", layers.BlurPool),
+        ("adaptive_blur", layers.AdaptiveBlur),
+    ],
+)
+def test_filters_by_name(name, kind):
+    made = make_filter(name, 8, cutoff=0.3, band="reference", rngs=nnx.Rngs(0))
+    assert type(made) is kind
+    if name == "daf":
+        assert (made.cutoff, made.band) == (0.3, "reference")
+    if name == "adaptive_blur":
+        assert made.softmax == "all"
+
+
+def test_nyquist_frequency_follows_kernel_and_channels():
+    """ESR = min(K, sqrt(C_out / C_in)) / 2, and half of it."""
+    assert stage_nyquist_frequency(8, 8) == 0.25
+    for kernel_size in (2, 3):
+        root = stage_nyquist_frequency(8, 16, kernel_size=kernel_size)
+        assert root == pytest.approx(2**0.5 / 4)
+    assert stage_nyquist_frequency(8, 8 * 16, kernel_size=1) == 0.25
+    assert stage_nyquist_frequency(8, 8 * 16, kernel_size=2) == 0.5
+
+
+def kept_bytes(run, *arguments):
+    """Size of everything that a backward pass needs."""
+    pullback = jax.eval_shape(lambda *a: jax.vjp(run, *a)[1], *arguments)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
+
+
+def test_recomputation_changes_memory_and_nothing_else():
+    """Outputs, gradients and statistics are the same; fewer bytes are kept."""
+    block = BasicBlock(4, 4, rngs=nnx.Rngs(0))
+    block.norm2.scale.set_value(jnp.ones(4))
+    graph, parameters, rest = nnx.split(block, nnx.Param, ...)
+    x = jax.random.normal(jax.random.key(1), (3, 8, 8, 4))
+
+    def forward(parameters, x, remat):
+        block = nnx.merge(graph, parameters, rest, copy=True)
+        y = run_block(block, x, remat=remat)
+        return jnp.sum(jnp.sin(y)), (y, nnx.state(block, nnx.BatchStat))
+
+    gradient = jax.jit(jax.grad(forward, argnums=(0, 1), has_aux=True), static_argnums=2)
+    plain, again = gradient(parameters, x, False), gradient(parameters, x, True)
+    assert plain[1][1]["norm1"]["mean"][...].any(), "statistics have moved"
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
+        # The compiler may order sums otherwise; nothing else differs.
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    kept = [kept_bytes(lambda p, x, r=r: forward(p, x, r)[0], parameters, x) for r in (False, True)]
+    assert kept[1] < 0.5 * kept[0]
+
+
+def test_recomputation_draws_the_same_paths():
+    outputs, counts, kept = [], [], []
+    x = jax.random.normal(jax.random.key(1), (8, 3, 3, 4))
+    for remat in (False, True):
+        block = ConvNeXtBlock(4, drop_path=0.5, rngs=nnx.Rngs(0))
+        block.gamma.set_value(jnp.ones(4))
+        graph, state = nnx.split(block)
+
+        def run(state, graph=graph, remat=remat):
+            return run_block(nnx.merge(graph, state, copy=True), x, remat=remat)
+
+        parameters, rest = nnx.split_state(state, nnx.Param, ...)
+        kept.append(
+            kept_bytes(lambda p, rest=rest, run=run: run(nnx.merge_state(p, rest)), parameters)
+        )
+        outputs.append(run_block(block, x, remat=remat))
+        counts.append(int(block.drop_path.rngs.count[...]))
+    np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-6)
+    assert counts == [1, 1] and kept[1] < 0.5 * kept[0]
+
+
+def test_mixers_by_name():
+    options = dict(cutoff=0.3, band="symmetric", gate="corner", reduction=4, rngs=nnx.Rngs(0))
+    assert mixer_factory("none", **options)(8) is None
+    mixer = mixer_factory("freqmix", **options)(8)
+    assert (mixer.cutoff, mixer.gate, mixer.low_gate.reduce.kernel.shape[-1]) == (0.3, "corner", 2)
+
+
+class Encoder(nnx.Module):
+    """The least that has parts to freeze."""
+
+    def __init__(self, frozen_stages):
+        self.frozen_stages = frozen_stages
+        self.stem = nnx.List([layers.BatchNorm(2)])
+        self.filters = nnx.List([None, layers.BatchNorm(2), None])
+        self.stages = nnx.List([nnx.List([layers.BatchNorm(2)]) for _ in range(4)])
+        freeze_norms(self, frozen_stages)
+
+
+@pytest.mark.parametrize(
+    "frozen_stages, frozen",
+    [
+        (-1, set()),
+        (0, {"stem/0"}),
+        (2, {"stem/0", "stages/0/0", "stages/1/0"}),
+        (3, {"stem/0", "stages/0/0", "stages/1/0", "stages/2/0", "filters/1"}),
+    ],
+)
+def test_frozen_parts(frozen_stages, frozen):
+    model = nnx.Dict(encoder=Encoder(frozen_stages), decoder=layers.BatchNorm(2))
+    paths = {f"encoder/{part}/{leaf}" for part in frozen for leaf in ("scale", "bias")}
+    assert frozen_parameters(model) == paths
+    norms = {"/".join(map(str, p)) for p, m in nnx.iter_modules(model) if getattr(m, "frozen", 0)}
+    assert norms == {f"encoder/{part}" for part in frozen}
+
+
+def test_all_norms_frozen():
+    model = nnx.List([layers.ConvNormAct(3, 4, rngs=nnx.Rngs(0))])
+    freeze_norms(model, -1, everywhere=True)
+    assert frozen_parameters(model) == {"0/norm/scale", "0/norm/bias"}
+    with pytest.raises(InputError, match="frozen_stages is 5; choose one of -1, 0, 1, 2, 3, 4"):
+        freeze_norms(model, 5)
