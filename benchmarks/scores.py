@@ -30,6 +30,7 @@ from segalias_jax.evaluation import evaluate_folders
 from segalias_jax.evaluation.counting import CountSettings, count_pair
 
 SIZE, CLASSES, THREADS, IGNORED = (1024, 2048), 19, 2, 255
+KINDS, SCENES = ("OpenCV", "Pillow, palette", "Pillow, gray"), 40
 PUBLISHED = {"boundary_iou": 0, "tolerances": ()}
 
 
@@ -164,21 +165,24 @@ def write(path: Path, ids: np.ndarray, kind: str) -> None:
     image.save(path)
 
 
-def folder_rows(root: Path, count: int, repeats: int) -> list[dict]:
+def write_all(root: Path, count: int) -> None:
+    """Folders of every kind; each scene is stored once and has many names."""
+    for index in range(min(SCENES, count)):
+        for side, ids in zip(("labels", "predictions"), reversed(pair(index)), strict=True):
+            for kind in KINDS:
+                folder = root / kind / side
+                folder.mkdir(parents=True, exist_ok=True)
+                write(folder / f"{index:04d}.png", ids, kind)
+                for name in range(index + SCENES, count if kind == KINDS[0] else 100, SCENES):
+                    os.link(folder / f"{index:04d}.png", folder / f"{name:04d}.png")
+
+
+def folder_rows(root: Path, repeats: int) -> list[dict]:
     """Folders of PNGs: scoring against decoding alone."""
     rows = []
-    for kind in ("OpenCV", "Pillow, palette", "Pillow, gray"):
-        size = count if kind == "OpenCV" else min(count, 100)
+    for kind in KINDS:
         folders = [root / kind / side for side in ("predictions", "labels")]
-        for folder in folders:
-            folder.mkdir(parents=True)
-        in_threads(
-            lambda i, kind=kind, folders=folders: [
-                write(folder / f"{i:04d}.png", ids, kind)
-                for folder, ids in zip(folders, pair(i), strict=True)
-            ],
-            range(size),
-        )
+        size = len(list(folders[0].iterdir()))
         files = [path for folder in folders for path in sorted(folder.iterdir())]
 
         def score(folders=folders, **options):
@@ -238,7 +242,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     rows = decoded_rows(5 * options.repeats)
     with tempfile.TemporaryDirectory() as folder:
-        rows += folder_rows(Path(folder), options.pairs, options.repeats)
+        write_all(Path(folder), options.pairs)
+        rows += folder_rows(Path(folder), options.repeats)
         rows += memory_rows(Path(folder), options.pairs)
     save("scores", rows)
 
