@@ -31,6 +31,7 @@ bench: $(DEV)  ## measure operators and networks on this machine, beside PyTorch
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[torch]'
 	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/network.py
+	$(BIN)/python benchmarks/data.py
 
 clean:  ## remove what the targets made, but no run
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

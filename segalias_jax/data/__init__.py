@@ -1,5 +1,6 @@
 """Data sets, transforms and batches; numpy and OpenCV only, with Grain for order and workers."""
 
+from segalias_jax.data.labels import restore_zero_label
 from segalias_jax.data.pipeline import (
     check_crop,
     eval_batches,
@@ -20,6 +21,7 @@ __all__ = [
     "create_source",
     "describe_skipped",
     "eval_batches",
+    "restore_zero_label",
     "resume_step",
     "split_hash",
     "stream_state",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,6 +49,13 @@ class LabelRule:
         # JSON knows lists only.
         object.__setattr__(self, "lookup", tuple(self.lookup))
         object.__setattr__(self, "colors", tuple(tuple(color) for color in self.colors))
+
+    @property
+    def reduces_zero(self) -> bool:
+        """Whether files hold k + 1 for class k and 0 for ignored pixels, as those of ADE20K do."""
+        stored = range(1, self.num_classes + 1)
+        shifted = mapped_lookup(((k, k - 1) for k in stored), ignored=(0,))
+        return self.reading == "ids" and tuple(self.lookup) == shifted
 
     def read(self, data: bytes, path: Path) -> UInt8[np.ndarray, "h w"]:
         """Decodes a label file to class ids and 255.
@@ -144,6 +152,25 @@ def threshold_lookup(threshold: int, *, inverted: bool = False) -> tuple[int, ..
       (0, 0, 1, 1)
     """
     return tuple(int((value > threshold) != inverted) for value in range(256))
+
+
+def restore_zero_label(batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Takes back what `reduces_zero` did: published boundaries are those of the stored labels.
+
+    Args:
+      batches: with "label", class ids and 255.
+
+    Returns:
+      An iterator over the same batches, with k + 1 for class k and 0 for ignored pixels.
+
+    Example:
+      >>> batches = restore_zero_label([{"label": np.asarray([0, 255])}])
+      >>> [batch["label"].tolist() for batch in batches]
+      [[1, 0]]
+    """
+    for batch in batches:
+        label = np.asarray(batch["label"])
+        yield {**batch, "label": np.where(label == IGNORE_LABEL, 0, label + 1)}
 
 
 def _code(color: Sequence[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -165,10 +166,10 @@ def decode_label(
 
 
 def _check_files(pair: Pair, origin: Path) -> None:
-    if not pair.image.is_file():
+    if not os.path.isfile(pair.image):
         raise InputError(f"{pair.image}: no such image, though {origin} names it")
     for path, what in ((pair.label, "label"), (pair.region, "field of view")):
-        if path and not path.is_file():
+        if path and not os.path.isfile(path):
             raise InputError(f"{pair.image}: image without {what}, {path} is missing")
 
 

@@ -41,6 +41,7 @@ class SkippingSource:
         self.classes = source.classes
         self.palette = source.palette
         self.pairs = getattr(source, "pairs", [])
+        self.rule = getattr(source, "rule", None)
         self._source = source
         self._most = max_skipped
         handle, record = tempfile.mkstemp(prefix="segalias_jax_skipped_")

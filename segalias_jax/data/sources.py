@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -250,8 +251,8 @@ def _open(
     for files in present:
         found = [find_pairs(root, files, part) for part in parts]
         pairs = [pair for part, _ in found for pair in part]
-        # Cheap where it decides nothing: with one kind of tree left, nothing is looked up.
-        if len(present) == 1 or all(pair.label.is_file() for pair in pairs):
+        # Of the last one nothing is looked up here: it is taken whatever it lacks.
+        if files is present[-1] or all(os.path.isfile(pair.label) for pair in pairs):
             break
     if len({pair.name for pair in pairs}) < len(pairs):
         raise InputError(f"split {split!r}: its parts share images; correct the lists")

@@ -56,7 +56,7 @@ def find_pairs(root: Path, files: Files, split: str) -> tuple[list[Pair], Path]:
     pairs = [
         Pair(
             images.path(name),
-            next((path for t in labels if (path := t.path(name)).is_file()), labels[0].path(name)),
+            _first_file([label.path(name) for label in labels]),
             name,
             regions.path(name) if regions else None,
         )
@@ -164,32 +164,32 @@ class _Template:
         self.folder = root / fixed.rpartition("/")[0]
         self._sought = root / path
         self._split = split
-        self._found: dict[str, Path] | None = None
+        self._found: dict[str, str] | None = None  # texts: a Path is slow to make
 
     def path(self, name: str) -> Path:
         """The file of a name; where there is none, a path that does not exist."""
-        expected = Path(self._whole.replace("{name}", name))
-        if "*" not in self._whole:
-            return expected
-        return self._files().get(name, expected)
+        expected = self._whole.replace("{name}", name)
+        return Path(self._files().get(name, expected) if "*" in self._whole else expected)
 
     def names(self) -> list[str]:
         if not self.folder.is_dir():
             raise _no_split(self._split, self.folder, self._sought)
         return sorted(self._files())
 
-    def _files(self) -> dict[str, Path]:
+    def _files(self) -> dict[str, str]:
         if self._found is None:
-            self._found = {}
+            self._found, pattern = {}, self._pattern()
             for path in _walk(self.folder):
-                if match := self._pattern().fullmatch(path):
-                    self._add(match["name"], Path(path))
+                if match := pattern.fullmatch(path):
+                    self._add(match["name"], path)
         return self._found
 
-    def _add(self, name: str, path: Path) -> None:
+    def _add(self, name: str, path: str) -> None:
         other = self._found.setdefault(name, path)
         if other != path:
-            raise InputError(f"{other} and {path.name} both go by the name {name!r}; remove one")
+            raise InputError(
+                f"{other} and {Path(path).name} both go by the name {name!r}; remove one"
+            )
 
     def _pattern(self) -> re.Pattern[str]:
         whole, suffix = self._whole, ""
@@ -200,6 +200,11 @@ class _Template:
         name = re.escape("{name}")
         pattern = pattern.replace(name, "(?P<name>.+)", 1).replace(name, "(?P=name)")
         return re.compile(pattern + suffix)
+
+
+def _first_file(paths: Sequence[Path]) -> Path:
+    # Without a choice nothing is looked up: a hundred thousand files take their time.
+    return paths[0] if len(paths) == 1 else next(filter(os.path.isfile, paths), paths[0])
 
 
 def _walk(folder: Path):

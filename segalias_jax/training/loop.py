@@ -175,10 +175,14 @@ def _evaluate(
 
     # Every device gets the same number of rows; those that pad a batch count nowhere.
     batch_size = -(-config.eval.batch_size // parts.mesh.size) * parts.mesh.size
+    batches = data.eval_batches(source, batch_size=batch_size, threads=config.data.threads)
+    rule = getattr(source, "rule", None)
+    reduced = rule is not None and rule.reduces_zero
     return evaluation.evaluate(
         predict,
-        data.eval_batches(source, batch_size=batch_size, threads=config.data.threads),
+        data.restore_zero_label(batches) if reduced else batches,
         num_classes=len(source.classes),
+        reduce_zero_label=reduced,
         boundary=config.eval.boundary,
         ignore=config.eval.ignore,
         keep=keep,

@@ -6,7 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from trees import write
 
+from segalias_jax.data import create_source, eval_batches, restore_zero_label
 from segalias_jax.data.labels import (
     LabelRule,
     identity_lookup,
@@ -14,6 +16,7 @@ from segalias_jax.data.labels import (
     threshold_lookup,
 )
 from segalias_jax.errors import InputError
+from segalias_jax.evaluation import evaluate
 
 WHERE = Path("mask.png")
 COLORS = LabelRule(2, reading="colors", colors=((0, 0, 0, 0), (255, 0, 10, 1), (9, 9, 9, 255)))
@@ -64,3 +67,36 @@ def test_masks_of_two_shades_may_be_saved_in_any_way():
 def test_color_masks_without_their_colors_say_which_key_is_missing():
     with pytest.raises(InputError, match=r"this one has 3 of 8 bits; .* by data\.colors$"):
         RULES[0].read(png(np.zeros((2, 2, 3), np.uint8)), WHERE)
+
+
+def test_zero_label_is_reduced_where_the_lookup_does_so():
+    assert LabelRule(2, mapped_lookup([(1, 0), (2, 1)], ignored=[0])).reduces_zero
+    others = [
+        LabelRule(2, identity_lookup(2)),
+        LabelRule(2, mapped_lookup([(1, 0), (2, 1)])),
+        LabelRule(2, mapped_lookup([(1, 1), (2, 0)], ignored=[0])),
+        COLORS,
+    ]
+    assert not any(rule.reduces_zero for rule in others)
+
+
+def test_scores_of_ade20k_are_those_of_its_stored_labels(tmp_path):
+    # 0 | 1 | 2: at 1, differences cancel in the stored labels, and not once 0 is 255.
+    columns = [*np.zeros(20), *range(1, 44)]
+    stored = np.repeat([columns], 32, axis=0).astype(np.uint8)
+    write(tmp_path / "annotations/validation/a.png", stored)
+    write(tmp_path / "images/validation/a.jpg", np.zeros((*stored.shape, 3), np.uint8))
+    source = create_source({"source": "ade20k", "root": str(tmp_path)}, "validation")
+
+    def counts(batches, reduced):
+        def predict(image):
+            return np.full(image.shape[:3], 8, np.int32)
+
+        result = evaluate(predict, batches, num_classes=150, reduce_zero_label=reduced)
+        return result.scores.totals()
+
+    plain = list(eval_batches(source, batch_size=1))
+    raw = [{**plain[0], "label": stored[None].astype(np.int32)}]
+    ours = counts(restore_zero_label(plain), source.rule.reduces_zero)
+    np.testing.assert_array_equal(ours, counts(raw, True))
+    assert (ours != counts(plain, False)).any()

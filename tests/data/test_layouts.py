@@ -1,5 +1,6 @@
 """Every data set of the table in its official layout: values become the right classes."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -8,10 +9,11 @@ import pytest
 from PIL import Image
 from trees import SIZE, seen, values, write, write_images
 
-from segalias_jax.data import check_source, create_source
+from segalias_jax.data import check_source, create_source, train_batches
 from segalias_jax.data.classes import COCO_STUFF, COCO_STUFF_IDS
 from segalias_jax.data.layouts import LAYOUTS, describe_layouts
 from segalias_jax.errors import InputError
+from segalias_jax.recipes import load_recipe
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -162,6 +164,24 @@ def test_genuine_samples_load_in_full(real_data, name):
     root = real_data("format_samples") / folder
     for split, count in counts.items():
         assert len(opened(name, root, split)) == count
+
+
+@pytest.mark.parametrize("recipe", [*SAMPLES, "binary"])
+def test_recipes_make_batches_of_the_samples(real_data, monkeypatch, recipe):
+    monkeypatch.setattr(sys, "path", [str(DOCS.parent), *sys.path])
+    config = load_recipe(f"{DOCS.parent}/configs/{recipe}.py:tiny")
+    folder = SAMPLES[recipe][0] if recipe in SAMPLES else ""
+    root = real_data("format_samples" if folder else "kvasir_seg") / folder
+    keys = config.data.to_dict() | {"root": str(root)}
+    if recipe == "voc2012":
+        keys["train_split"] = "train"  # the samples have no augmented list
+    source = create_source(keys, keys["train_split"])
+    batches = train_batches(keys, source, batch_size=2, seed=0)
+    batch = next(batches)
+    batches.close()
+    assert batch["image"].shape == (2, *config.data.crop, 3)
+    assert set(seen(batch["label"])) <= {*range(len(source.classes)), 255}
+    assert (batch["label"] != 255).any()
 
 
 def test_genuine_names_are_ours(real_data):
