@@ -59,7 +59,7 @@ def decode_image(data: bytes, path: Path, *, exif: bool = True) -> UInt8[np.ndar
       data: an encoded image of any format OpenCV reads.
       path: the file it comes from, named in errors.
       exif: turn the image as its EXIF orientation says; False keeps the stored rows and columns.
-        TIFF files are always turned.
+        TIFF files are always turned, WebP files as the version of OpenCV does.
 
     Returns:
       Its pixels in the order red, green, blue.

@@ -15,9 +15,17 @@ from segalias_jax import data
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import flat_items
 
-MACHINE_KEYS = ("data.root", "data.workers", "data.threads", "data.check", "model.pretrained")
+MACHINE_KEYS = (
+    "data.root",
+    "data.workers",
+    "data.threads",
+    "data.check",
+    "data.on_error",
+    "data.max_skipped",
+    "model.pretrained",
+)
 """Keys that say where and how fast a run is or where it began, not what it computes from here on;
-they may change on the way."""
+they may change on the way. So may what is done about files that ended the run."""
 
 RECIPE = "recipe.json"
 STREAM = "stream.json"

@@ -100,12 +100,11 @@ def read_stored(data):
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_exif_of_other_formats(tmp_path, pixels, suffix):
-    path = tmp_path / f"a.{suffix}"
+def test_exif_of_png(tmp_path, pixels):
+    path = tmp_path / "a.png"
     tags = Image.Exif()
     tags[0x112] = 6
-    Image.fromarray(pixels).save(path, exif=tags, lossless=True)
+    Image.fromarray(pixels).save(path, exif=tags)
     np.testing.assert_array_equal(read_image(path), pixels[::-1].swapaxes(0, 1))
     np.testing.assert_array_equal(decode_image(path.read_bytes(), path, exif=False), pixels)
     assert image_size(path) == (30, 20) and image_size(path, exif=False) == (20, 30)
