@@ -132,7 +132,7 @@ def apply_size(config: config_dict.ConfigDict, size: str) -> None:
 
 def _data() -> config_dict.ConfigDict:
     return _section(
-        source="synthetic",  # a data set of docs/datasets.md, "folders" (your own) or "synthetic"
+        source="synthetic",  # "synthetic", "folders" (own), a set of docs/datasets.md, "tfds:NAME"
         root="",  # folder of the data set; unused by "synthetic"
         # Paths below root and the meaning of labels, "folders" only; {split} and {name} are
         # filled in, and * is anything.

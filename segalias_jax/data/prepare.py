@@ -109,8 +109,9 @@ digits and underscores, beginning with a letter
         files = _verify(folder, shards, sources, manifest["features"], finished or {})
         _write_metadata(folder, name, shards, files, manifest)
         _replace(folder / MANIFEST, manifest | {"files": files})
-    except OSError as error:
-        raise InputError(f"--out: cannot write to {folder}: {error.strerror or error}") from None
+    except (OSError, RuntimeError) as error:  # the latter from the array_record library
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--out: cannot write to {folder}: {reason}") from None
     return folder
 
 
@@ -167,7 +168,7 @@ def _run(argv: Sequence[str]) -> None:
 def _describe(sources: Mapping[str, Source], settings: DataSettings) -> dict[str, Any]:
     """All that tells one set from another, and that reading needs besides the bytes."""
     first = next(iter(sources.values()))
-    if not hasattr(first, "encoded"):
+    if not hasattr(first, "pairs"):
         raise InputError(
             f"data.source: {settings.source} is not made of files, so it cannot be prepared"
         )

@@ -20,7 +20,7 @@ class DataSettings:
     Sizes are (height, width) in pixels unless said otherwise.
 
     Args:
-      source: a name in `segalias_jax.data.SOURCES`.
+      source: a name in `segalias_jax.data.SOURCES`, or "tfds:NAME" of a prepared set.
       root: folder of the data set; unused by procedural sources.
       images: path of an image below `root`, with {split} and {name}; this and the next eight are
         read by the source "folders" alone.

@@ -169,9 +169,18 @@ def test_one_s_own_set_by_its_recipe_and_joined_splits(tfds, camvid, tmp_path):
         np.testing.assert_array_equal(ours[7]["label"], expected[7]["label"])
 
 
-def test_procedural_scenes_are_refused(tfds, tmp_path):
+def test_what_is_not_made_of_files_is_refused(tfds, config, tmp_path):
     with pytest.raises(InputError, match=r"^data\.source: synthetic is not made of files"):
         prepare("scenes", {"source": "synthetic"}, tmp_path)
+    prepare("street", config, tmp_path)
+    with pytest.raises(InputError, match=r"^data\.source: tfds:street is not made of files"):
+        prepare("again", {"source": "tfds:street", "root": str(tmp_path)}, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tfds, config, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match=r"^--out: cannot write to .*/out/street/1\.0\.0: "):
+        prepare("street", config, tmp_path / "out")
 
 
 def test_command(tfds, camvid, tmp_path, capsys):
