@@ -79,12 +79,34 @@ def train_batches(
             f"choose a multiple of {process_count}"
         )
     augment = functools.partial(apply_transforms, training_transforms(settings))
-    stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(augment)
+    stream = _in_order(grain.MapDataset.source(source), seed).random_map(augment)
     mine = stream[process_index:_ENDLESS:process_count]
     steps = mine.batch(rows, batch_fn=_stack)[start_step:]
     batches = _generate(_read_ahead(steps, settings))
     atexit.register(_close, weakref.ref(batches))
     return batches
+
+
+def batch_names(source: Source, *, batch_size: int, seed: int, step: int) -> list[str]:
+    """Lists which images a step of `train_batches` holds, without reading them.
+
+    Args:
+      source: the training split.
+      batch_size: samples in a step, over all processes.
+      seed: of the order.
+      step: of the run, 1 for the first one.
+
+    Returns:
+      Their names, in order.
+
+    Example:
+      >>> from segalias_jax.data.synthetic import SyntheticScenes
+      >>> scenes = SyntheticScenes(DataSettings("synthetic", num_train=3), "train")
+      >>> sorted(batch_names(scenes, batch_size=3, seed=0, step=2))
+      ['train_00000', 'train_00001', 'train_00002']
+    """
+    order = _in_order(grain.MapDataset.range(len(source)), seed)
+    return [source.names[order[k]] for k in range((step - 1) * batch_size, step * batch_size)]
 
 
 def eval_batches(source: Source, *, batch_size: int, threads: int = 4) -> Iterator[Batch]:
@@ -150,6 +172,10 @@ which ratio_range reduces to 64x64, and data.pad is off; make the crop smaller o
                 f"which ratio_range reduces to {_text(smallest)}, and data.pad is off; "
                 "make the crop smaller or set data.pad"
             )
+
+
+def _in_order(samples: grain.MapDataset, seed: int) -> grain.MapDataset:
+    return samples.seed(seed).shuffle().repeat()
 
 
 def _read_ahead(steps: grain.MapDataset, settings: DataSettings) -> grain.IterDataset:
