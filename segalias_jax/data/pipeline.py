@@ -44,7 +44,7 @@ def train_batches(
 
     Sample k of the stream is a function of (`seed`, k) alone, not of workers, threads or
     processes; step t of all processes together holds the samples t b, ..., (t + 1) b - 1, and
-    process p of n those with k mod n = p. Every epoch is shuffled anew.
+    process p of n the p-th of n equal parts of them. Every epoch is shuffled anew.
 
     Args:
       data_config: the recipe's `data` section, see `DataSettings`.
@@ -80,7 +80,8 @@ def train_batches(
         )
     augment = functools.partial(apply_transforms, training_transforms(settings))
     stream = _in_order(grain.MapDataset.source(source), seed).random_map(augment)
-    mine = stream[process_index:_ENDLESS:process_count]
+    share = functools.partial(_share, stream, batch_size, rows, process_index * rows)
+    mine = grain.MapDataset.range(_ENDLESS).map(share)
     steps = mine.batch(rows, batch_fn=_stack)[start_step:]
     batches = _generate(_read_ahead(steps, settings))
     atexit.register(_close, weakref.ref(batches))
@@ -172,6 +173,11 @@ which ratio_range reduces to 64x64, and data.pad is off; make the crop smaller o
                 f"which ratio_range reduces to {_text(smallest)}, and data.pad is off; "
                 "make the crop smaller or set data.pad"
             )
+
+
+def _share(stream: grain.MapDataset, batch_size: int, rows: int, first: int, k: int) -> Sample:
+    """Sample k of a process that has the rows from `first` on of every batch."""
+    return stream[k // rows * batch_size + first + k % rows]
 
 
 def _in_order(samples: grain.MapDataset, seed: int) -> grain.MapDataset:

@@ -54,7 +54,8 @@ def telling_mistakes() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # What is raised in a reading thread comes with a note by the data library.
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno not in DISK_ERRORS:

@@ -266,8 +266,9 @@ def test_data_that_cannot_be_read_is_named_on_the_way(tmp_path, monkeypatch):
 
     draw = data.synthetic.SyntheticScenes.__getitem__
     monkeypatch.setattr(data.synthetic.SyntheticScenes, "__getitem__", broken)
-    with pytest.raises(InputError, match=r"^train_00007.png: the file is damaged$"):
+    with pytest.raises(InputError, match="^train_00007.png: the file is damaged") as caught:
         loop.train(make_config(), tmp_path)
+    assert str(caught.value).splitlines()[0] == "train_00007.png: the file is damaged"
 
 
 def test_resume_by_flag(tmp_path, capsys):
