@@ -36,6 +36,7 @@ def get_config() -> config_dict.ConfigDict:
         learning_rate=0.01,  # per update, where the decay starts
         momentum=0.9,  # share of the old direction kept (AdamW: beta1)
         weight_decay=5e-4,  # of every parameter; in the gradient (sgd), or decoupled (adamw)
+        clip_norm=0.0,  # norm that the gradient of all parameters is scaled down to; 0 for none
         # (substring of a parameter's path, factor of its rate); the first that occurs counts
         rate_multipliers=(
             ("decoder", 2.0),
@@ -45,9 +46,9 @@ def get_config() -> config_dict.ConfigDict:
         ),
     )
     config.schedule = _section(
-        name="poly",  # "poly"
-        power=0.9,  # exponent of the decay
-        end_value=1e-4,  # rate at the end, whatever the multiplier
+        name="poly",  # "poly", "cosine" or "constant"
+        power=0.9,  # exponent of the decay, "poly" only
+        end_value=1e-4,  # rate at the end, whatever the multiplier; unused by "constant"
         warmup_steps=200,  # updates; 0 for none
         warmup_ratio=0.1,  # share of the rate at the first update
     )
@@ -56,6 +57,25 @@ def get_config() -> config_dict.ConfigDict:
         batch_size=8,  # images per update, over all devices
         eval_every=4000,  # updates between validations, each of which saves a checkpoint
         log_every=50,  # updates between lines of metrics.jsonl
+        precision="float32",  # of the network: "float32" or "bfloat16"; parameters are float32
+        # parts that a batch is computed in, one after the other, for less memory; gradients are
+        # those of the whole batch, but batch normalization sees a part at a time
+        accumulate=1,
+        average=0.0,  # share that averaged parameters keep per update; 0 for none, 0.999 is usual
+        # a loss or gradient that is no finite number: "stop" the run, or "skip" the update
+        nonfinite="stop",
+        nonfinite_limit=10,  # updates skipped in a row after which the run stops
+        stall_seconds=600.0,  # after which a step that is not over is reported; 0 for never
+    )
+    config.mesh = _section(
+        data=-1,  # devices that share a batch; -1 for all that are left
+        fsdp=1,  # devices that share a batch and the arrays of parameters and optimizer
+        spatial=1,  # devices that share the height of an image
+    )
+    config.checkpoint = _section(
+        every=0,  # updates between checkpoints; 0 for those of validations only
+        keep_last=2,  # latest checkpoints kept
+        keep_best=1,  # checkpoints kept beside them, by mIoU
     )
     config.eval = _section(
         batch_size=1,  # images at a time, over all devices

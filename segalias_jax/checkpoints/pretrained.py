@@ -57,7 +57,7 @@ def save_weights(folder: Path, arrays: Mapping[str, np.ndarray], source: Source)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         with CheckpointStore(temporary) as store:
-            store.save(0, tree, score=float("nan"))
+            store.save(0, tree)
         (temporary / SOURCE).write_text(json.dumps(dataclasses.asdict(source), indent=1) + "\n")
         os.replace(temporary, folder)
     except OSError as error:

@@ -1,49 +1,56 @@
-"""Saved states of a run: the latest one and the one with the best mIoU."""
+"""Saved states of a run: the last ones and those with the best mIoU."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
+from jax.experimental import multihost_utils
 
+from segalias_jax.checkpoints.checksum import checksum
 from segalias_jax.errors import InputError
 
 Tree = TypeVar("Tree")
+SCORES = "scores.json"
+CHECKSUM = "checksum"
 
 
 class CheckpointStore:
-    """Saves trees of arrays under a folder, keeping the latest and the best.
+    """Saves trees of arrays under a folder, keeping the last ones and the best.
 
-    Saving happens in the background; a checkpoint is whole or absent.
+    Saving happens in the background; a checkpoint is whole or absent. Every one carries a checksum
+    of its arrays, so that one that was damaged later is noticed when it is read.
 
     Args:
       folder: where the checkpoints lie, one sub-folder per step; made when missing.
+      keep_last: latest checkpoints that are kept.
+      keep_best: checkpoints with the best scores that are kept beside them.
 
     Example:
       >>> import tempfile
       >>> import jax.numpy as jnp
-      >>> with CheckpointStore(Path(tempfile.mkdtemp())) as store:
+      >>> with CheckpointStore(Path(tempfile.mkdtemp()), keep_last=1) as store:
       ...     for step, score in [(10, 0.7), (20, 0.6)]:
-      ...         store.save(step, {"a": jnp.full(2, step)}, score=score)
+      ...         store.save(step, {"a": jnp.full(2, step)})
+      ...         store.set_score(step, score)
       ...     store.wait()
       ...     print(store.latest_step(), store.best_step(), store.restore({"a": jnp.zeros(2, int)}))
       20 10 {'a': Array([20, 20], dtype=int32)}
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, keep_last: int = 2, keep_best: int = 1):
         self.folder = Path(folder).absolute()
-        keep = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(1),
-                checkpoint_managers.BestN(get_metric_fn=_score, n=1),
-            ]
-        )
-        options = ocp.CheckpointManagerOptions(preservation_policy=keep, best_fn=_score)
+        self.keep_last, self.keep_best = keep_last, keep_best
+        self.scores = _read_scores(self.folder / SCORES)
+        options = ocp.CheckpointManagerOptions(preservation_policy=_Keep(self))
         self._manager = ocp.CheckpointManager(
             self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
         )
@@ -59,19 +66,46 @@ class CheckpointStore:
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """Returns the step of the checkpoint with the best score, None without any."""
-        return self._manager.best_step()
+        """Returns the step of the best checkpoint, the latest without scores, None without any."""
+        best = self._best(self._manager.all_steps(), 1)
+        return best[0] if best else self.latest_step()
 
-    def save(self, step: int, state: Any, *, score: float) -> None:
+    def save(self, step: int, state: Any, *, about: Mapping[str, Any] | None = None) -> None:
         """Starts saving a state.
 
         Args:
           step: number of the checkpoint, larger than all before.
           state: named tuple or dictionary of trees of arrays.
-          score: mIoU by which the best checkpoint is chosen; not a number counts as the worst.
+          about: what else to write down, as JSON can hold it, such as recipe and versions.
+
+        Raises:
+          InputError: the checkpoint before could not be written.
         """
-        metrics = {"mIoU": -1.0 if math.isnan(score) else float(score)}
-        self._manager.save(step, args=ocp.args.StandardSave(_as_dict(state)), metrics=metrics)
+        tree = _as_dict(state)
+        about = dict(about or {}) | {CHECKSUM: checksum(tree)}
+        with _Writing(self.folder):
+            self._manager.save(step, args=ocp.args.StandardSave(tree), custom_metadata=about)
+
+    def set_score(self, step: int, score: float) -> None:
+        """Says how good a checkpoint is.
+
+        Args:
+          step: number of the checkpoint.
+          score: mIoU by which the best one is chosen; not a number counts as the worst.
+        """
+        self.scores[step] = -1.0 if math.isnan(score) else float(score)
+        if jax.process_index() == 0:
+            temporary = self.folder / f"{SCORES}.tmp"
+            temporary.write_text(json.dumps(self.scores))
+            os.replace(temporary, self.folder / SCORES)
+
+    def about(self, step: int) -> dict[str, Any]:
+        """Returns what was written down with a checkpoint, nothing where that is unreadable.
+
+        Args:
+          step: number of the checkpoint.
+        """
+        return dict(self._manager.metadata(step).custom_metadata or {})
 
     def restore(self, like: Tree, *, step: int | None = None) -> Tree:
         """Reads a checkpoint.
@@ -84,20 +118,43 @@ class CheckpointStore:
           A tree like `like`.
 
         Raises:
-          InputError: there is none, or its arrays have other names or shapes.
+          InputError: there is none, it is damaged, or its arrays have other names or shapes.
         """
         step = self.latest_step() if step is None else step
         if step is None:
             raise InputError(f"{self.folder} holds no checkpoint; train with this --workdir first")
-        self._check(step, like)
         target = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), _as_dict(like)
         )
-        tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        tree = self._read(step, target, like)
         return type(like)(**tree) if hasattr(like, "_asdict") else tree
+
+    def restore_latest(self, like: Tree) -> Tree:
+        """Reads the latest checkpoint that is whole; damaged ones are put aside with a warning.
+
+        They are renamed, so that the run can save that step again.
+
+        Args:
+          like: as for `restore`.
+
+        Returns:
+          A tree like `like`.
+
+        Raises:
+          InputError: no checkpoint is whole, or its arrays have other names or shapes.
+        """
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return self.restore(like, step=step)
+            except DamagedError as error:
+                print(f"warning: {error}; going on from the one before", file=sys.stderr)
+                self._put_aside(step)
+        raise InputError(f"{self.folder} holds no whole checkpoint; train in another --workdir")
 
     def read(self, step: int | None = None) -> dict[str, np.ndarray]:
         """Reads the parameters and statistics of a checkpoint, whatever model it is of.
+
+        Where averages of the parameters were kept, those are the parameters that are read.
 
         Args:
           step: which checkpoint; None for the best.
@@ -111,16 +168,13 @@ class CheckpointStore:
         step = self.best_step() if step is None else step
         if step is None:
             raise InputError(f"{self.folder} holds no checkpoint; give a folder that does")
-        saved = self._manager.item_metadata(step).tree
         # Onto this machine's first device, whatever devices they were saved from.
         place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        target = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-            saved,
-            is_leaf=lambda x: hasattr(x, "shape"),
-        )
-        tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
-        kept = {part: tree[part] for part in ("parameters", "statistics")}
+        tree = self._read(step, None, None, place=place)
+        kept = {
+            "parameters": tree.get("average") or tree["parameters"],
+            "statistics": tree["statistics"],
+        }
         return {
             jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
             for path, leaf in jax.tree_util.tree_leaves_with_path(kept)
@@ -128,31 +182,130 @@ class CheckpointStore:
         }
 
     def wait(self) -> None:
-        """Returns once everything is on the disk."""
-        self._manager.wait_until_finished()
+        """Returns once everything is on the disk.
+
+        Raises:
+          InputError: something could not be written.
+        """
+        with _Writing(self.folder):
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits and frees the threads that save."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits and frees the threads that save.
 
-    def _check(self, step: int, like: Any) -> None:
-        saved = _shapes(self._manager.item_metadata(step).tree)
-        wanted = _shapes(_as_dict(like))
+        Raises:
+          InputError: something could not be written.
+        """
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def _best(self, steps: Iterable[int], count: int) -> list[int]:
+        scored = [step for step in steps if step in self.scores]
+        return sorted(scored, key=lambda step: (-self.scores[step], step))[:count]
+
+    def _read(self, step: int, target: Any, like: Any, *, place: Any = None) -> Any:
+        path = self.folder / str(step)
+        # What a truncated or missing file makes the library raise is of no particular type.
+        try:
+            saved = self._manager.item_metadata(step).tree
+        except Exception as error:
+            raise DamagedError(path, error) from None
+        if like is not None:
+            self._check(path, saved, like)
+        else:
+            target = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+                saved,
+                is_leaf=lambda x: hasattr(x, "shape"),
+            )
+        try:
+            tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
+            written = self.about(step)[CHECKSUM]
+        except Exception as error:
+            raise DamagedError(path, error) from None
+        if checksum(tree) != written:
+            raise DamagedError(path, ValueError("its checksum differs"))
+        return tree
+
+    def _put_aside(self, step: int) -> None:
+        path = self.folder / str(step)
+        if jax.process_index() == 0:
+            os.replace(path, _free_name(path.with_name(f"damaged-{step}")))
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"put aside {step}")
+        self._manager.reload()
+
+    def _check(self, path: Path, saved: Any, like: Any) -> None:
+        there, here = _shapes(saved), _shapes(_as_dict(like))
         # A parameter tells more than the optimizer's copies of it.
         order = {"parameters": 0, "statistics": 1}
-        paths = saved.keys() | wanted.keys()
-        for path in sorted(paths, key=lambda path: (order.get(path.split("/")[0], 2), path)):
-            if saved.get(path) != wanted.get(path):
+        names = there.keys() | here.keys()
+        for name in sorted(names, key=lambda name: (order.get(name.split("/")[0], 2), name)):
+            if there.get(name) != here.get(name):
                 raise InputError(
-                    f"the checkpoint {self.folder / str(step)} is of another model: {path} is "
-                    f"{_describe(saved.get(path))} there and {_describe(wanted.get(path))} here; "
+                    f"the checkpoint {path} is of another model: {name} is "
+                    f"{_describe(there.get(name))} there and {_describe(here.get(name))} here; "
                     "use the recipe that it was trained with"
                 )
 
 
-def _score(metrics: dict[str, float]) -> float:
-    return metrics["mIoU"]
+class DamagedError(InputError):
+    """A checkpoint that lacks a file or holds other bytes than were written.
+
+    Example:
+      >>> raise DamagedError(Path("run/checkpoints/20"), ValueError("half a file"))
+      Traceback (most recent call last):
+      segalias_jax.checkpoints.store.DamagedError: the checkpoint run/checkpoints/20 is damaged \
+(half a file)
+    """
+
+    def __init__(self, path: Path, error: Exception):
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        super().__init__(f"the checkpoint {path} is damaged ({reason[:80]})")
+
+
+class _Keep:
+    """Which checkpoints stay when a new one is there; the library asks this."""
+
+    def __init__(self, store: CheckpointStore):
+        self._store = store
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        steps = sorted(info.step for info in checkpoints)
+        kept = set(steps[-self._store.keep_last :])
+        kept.update(self._store._best(steps, self._store.keep_best))
+        return [info.step in kept for info in checkpoints]
+
+
+class _Writing:
+    """Says in one sentence that something could not be written."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, Exception):
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"{self._folder}: a checkpoint could not be written ({reason[:160]}); make room or "
+                "repair the disk, then run the same command again"
+            ) from error
+
+
+def _read_scores(path: Path) -> dict[int, float]:
+    if not path.exists():
+        return {}
+    return {int(step): score for step, score in json.loads(path.read_text()).items()}
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}-{number}") for number in range(1, 1000))
+    return path if not path.exists() else next(name for name in names if not name.exists())
 
 
 def _as_dict(tree: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from segalias_jax.data.labels import restore_zero_label
 from segalias_jax.data.pipeline import (
+    Batch,
+    batch_names,
     check_crop,
     eval_batches,
     resume_step,
@@ -14,7 +16,9 @@ from segalias_jax.data.splits import check_splits, split_hash
 
 __all__ = [
     "SOURCES",
+    "Batch",
     "Source",
+    "batch_names",
     "check_crop",
     "check_source",
     "check_splits",

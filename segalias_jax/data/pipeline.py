@@ -89,12 +89,34 @@ def train_batches(
     check_crop(settings, source)
     rows = _share("train.batch_size", batch_size, process_count)
     augment = functools.partial(apply_transforms, training_transforms(settings))
-    samples = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(augment)
+    samples = _in_order(grain.MapDataset.source(source), seed).random_map(augment)
     mine = _Mine(samples, batch_size, first=process_index * rows, rows=rows)
     samples = grain.MapDataset.range(start_step * rows, _ENDLESS).map(mine)
     batches = _generate(_read_ahead(samples, rows, settings, place))
     atexit.register(_close, weakref.ref(batches))
     return batches
+
+
+def batch_names(source: Source, *, batch_size: int, seed: int, step: int) -> list[str]:
+    """Lists which images a step of `train_batches` holds, without reading them.
+
+    Args:
+      source: the training split.
+      batch_size: samples in a step, over all processes.
+      seed: of the order.
+      step: of the run, 1 for the first one.
+
+    Returns:
+      Their names, in order.
+
+    Example:
+      >>> from segalias_jax.data.synthetic import SyntheticScenes
+      >>> scenes = SyntheticScenes(DataSettings("synthetic", num_train=3), "train")
+      >>> sorted(batch_names(scenes, batch_size=3, seed=0, step=2))
+      ['train_00000', 'train_00001', 'train_00002']
+    """
+    order = _in_order(grain.MapDataset.range(len(source)), seed)
+    return [source.names[order[k]] for k in range((step - 1) * batch_size, step * batch_size)]
 
 
 def eval_batches(
@@ -250,6 +272,10 @@ class _Mine:
     def __call__(self, index: int) -> Sample:
         step, row = divmod(index, self.rows)
         return self.samples[step * self.batch_size + self.first + row]
+
+
+def _in_order(samples: grain.MapDataset, seed: int) -> grain.MapDataset:
+    return samples.seed(seed).shuffle().repeat()
 
 
 def _share(key: str, batch_size: int, process_count: int) -> int:

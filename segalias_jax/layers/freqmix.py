@@ -127,13 +127,14 @@ class FreqMix(nnx.Module):
 
     def _spatial_weights(self, x: Array) -> tuple[Array, Array]:
         """The spatial gates of both bands, one channel wide or as wide as `x`."""
-        logits = jnp.stack(jnp.split(self.spatial_gate(x), 2, axis=-1))
+        logits = jnp.stack(jnp.split(_wide(self.spatial_gate(x)), 2, axis=-1))
         if self.activation == "softmax":
             weights = 2 * jax.nn.softmax(logits, axis=0)
         else:
             weights = jax.nn.sigmoid(logits)
         if self.spatial_groups > 1:
             weights = jnp.repeat(weights, x.shape[-1] // self.spatial_groups, axis=-1)
+        weights = weights.astype(x.dtype)
         return weights[0], weights[1]
 
     def _channel_weights(self, x: Array, low: Array, high: Array) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ Logits are channels-last; labels are class numbers, `IGNORE_LABEL` where a pixel
 Everything is computed in float32, or in float64 where the logits are.
 """
 
-from segalias_jax.losses.mixture import LOSSES, check_loss, segmentation_loss
+from segalias_jax.losses.mixture import LOSSES, SUMS_OVER_PIXELS, check_loss, segmentation_loss
 from segalias_jax.losses.pixel import (
     AVERAGES,
     balanced_class_weights,
@@ -24,6 +24,7 @@ from segalias_jax.losses.region import (
 __all__ = [
     "AVERAGES",
     "LOSSES",
+    "SUMS_OVER_PIXELS",
     "balanced_class_weights",
     "boundary_cross_entropy",
     "check_loss",

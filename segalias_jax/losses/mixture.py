@@ -24,6 +24,9 @@ LOSSES: dict[str, Callable[..., Array]] = {
 }
 """Losses by the name that a recipe gives them."""
 
+SUMS_OVER_PIXELS = ("cross_entropy", "focal", "boundary")
+"""Those that are the same sum whether a batch is computed whole or in parts."""
+
 # Recipe key: (loss, its parameter).
 _OPTIONS = {
     "focal_gamma": ("focal", "gamma"),

@@ -166,6 +166,8 @@ def max_pool(
     """
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     lowest = np.array(-np.inf, x.dtype)  # concrete, or the maximum has no gradient
+    if jax.device_count() > 1:
+        return _max_of_shifts(jax.lax.pad(x, lowest, [(a, b, 0) for a, b in pads]), window, stride)
     shape, strides = (1, window, window, 1), (1, stride, stride, 1)
     return jax.lax.reduce_window(x, lowest, jax.lax.max, shape, strides, pads)
 
@@ -191,3 +193,20 @@ def average_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     parts = [x[:, a::2, b::2] for a in range(2) for b in range(2)]
     return sum(parts[1:], parts[0]) / 4
+
+
+def _max_of_shifts(x: Array, window: int, stride: int) -> Array:
+    """The same, as the larger of shifted images; the first of equal ones gets the gradient.
+
+    The partitioner (of XLA as of jax 0.10.2) loses gradients of windows that reach over the border
+    between two devices where height is sharded.
+    """
+    batch, height, width, channels = x.shape
+    rows, columns = ((n - window) // stride * stride + 1 for n in (height, width))
+    y = None
+    for i in range(window):
+        for j in range(window):
+            stop = (batch, i + rows, j + columns, channels)
+            part = jax.lax.slice(x, (0, i, j, 0), stop, (1, stride, stride, 1))
+            y = part if y is None else jax.lax.select(y >= part, y, part)
+    return y

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -11,41 +13,67 @@ from ml_collections import config_dict
 
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import parse_recipe
+from segalias_jax.training.account import process_start
+from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
+from segalias_jax.training.processes import Launch
 
-Main = Callable[[config_dict.ConfigDict, Path], None]
+Main = Callable[..., None]
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES)
 
 
 def run(main: Main, *, default_recipe: Path) -> None:
-    """Runs `main(config, workdir)` with what the command line says, then exits.
+    """Runs `main(config, workdir, launch)` with what the command line says, then exits.
 
-    A mistake of the user ends in one line on stderr and exit status 2.
+    A mistake of the user, or a disk that cannot be written, ends in one line on stderr and exit
+    status 2; a signal in status 75, after which the same command goes on.
 
     Args:
       main: the work.
       default_recipe: recipe file that is used where --config is not given.
 
     Example:
-      >>> run(lambda config, workdir: None, default_recipe=Path("quickstart.py"))  # doctest: +SKIP
+      >>> run(lambda *parsed: None, default_recipe=Path("quickstart.py"))  # doctest: +SKIP
     """
     logging.set_verbosity(logging.WARNING)  # the checkpoint library tells of every file
-    try:
+    with telling_mistakes():
         # absl answers mistakes with a page of usage; its own parser is not asked, ours is.
         app.run(
             lambda parsed: main(*parsed),
             flags_parser=lambda argv: parse(argv, default_recipe=default_recipe),
         )
+
+
+@contextlib.contextmanager
+def telling_mistakes() -> Iterator[None]:
+    """Turns what ends a run early into one line on stderr and an exit status.
+
+    Example:
+      >>> with telling_mistakes():
+      ...     pass
+    """
+    try:
+        yield
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # What is raised in a reading thread comes with a note by the data library.
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        reason = f"{error.filename or 'the disk'}: {error.strerror}"
+        print(f"error: {reason}; make room, then run the same command again", file=sys.stderr)
+        sys.exit(2)
+    except Interrupted as signal:
+        print(f"{signal}; the same command goes on", file=sys.stderr)
+        sys.exit(EXIT_STATUS)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
 
 
 def parse(
     argv: Sequence[str], *, default_recipe: Path, values: flags.FlagValues = flags.FLAGS
-) -> tuple[config_dict.ConfigDict, Path]:
-    """Reads the flags --config, --config.KEY and --workdir.
+) -> tuple[config_dict.ConfigDict, Path, Launch]:
+    """Reads the flags --config, --config.KEY, --workdir and those of `Launch`.
 
     Args:
       argv: the command line, the program's name first.
@@ -53,7 +81,7 @@ def parse(
       values: where the flags are defined.
 
     Returns:
-      The recipe, locked, and the folder of the run.
+      The recipe, locked, the folder of the run, and how it is started.
 
     Raises:
       InputError: an unknown flag or key, a value of another type, no recipe file, no --workdir.
@@ -64,9 +92,28 @@ def parse(
       segalias_jax.errors.InputError: --config: no recipe file no.py; give FILE or FILE:VARIANT
     """
     workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
+    launch = _define_launch(values)
     config, rest = parse_recipe(argv, default=str(default_recipe), values=values)
     if rest:
         raise InputError(f"argument {rest[0]!r} is not expected; flags start with --")
     if not workdir.value:
         raise InputError("--workdir is missing; pass --workdir=DIR, the folder of the run")
-    return config, Path(workdir.value)
+    options = {name: flag.value for name, flag in launch.items()}
+    return config, Path(workdir.value), Launch(**options, started=process_start())
+
+
+def _define_launch(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
+    texts = {
+        "resume": "auto, never, or the folder of a run to start from.",
+        "coordinator": "HOST:PORT of process 0 of many, or auto on TPU and Slurm.",
+    }
+    numbers = {"num_processes": "Number of processes.", "process_id": "Of this one, from 0."}
+    default = Launch()
+    holders = {
+        name: flags.DEFINE_string(name, getattr(default, name), text, flag_values=values)
+        for name, text in texts.items()
+    }
+    return holders | {
+        name: flags.DEFINE_integer(name, getattr(default, name), text, flag_values=values)
+        for name, text in numbers.items()
+    }

@@ -2,73 +2,129 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import dataclasses
+import json
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import cv2
 import jax
 import numpy as np
 from ml_collections import config_dict
 from tqdm import tqdm
 
-from segalias_jax import data, evaluation
+from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
-from segalias_jax.training import progress, setup
+from segalias_jax.recipes import flat_items
+from segalias_jax.training import processes, progress, scoring, setup
+from segalias_jax.training.account import Account
 from segalias_jax.training.curves import plot_curves
-from segalias_jax.training.meter import Meter
+from segalias_jax.training.interrupts import Interrupted, Interrupts
+from segalias_jax.training.meter import Meter, NonFiniteError
+from segalias_jax.training.processes import Launch
 from segalias_jax.training.sharding import create_mesh, shard_batch
 from segalias_jax.training.state import TrainState, count_parameters
+from segalias_jax.training.trackers import Trackers, check_trackers
+from segalias_jax.training.watchdog import Watchdog
 from segalias_jax.training.workdir import (
     CHECKPOINTS,
     MetricsLog,
+    RunLock,
     check_recipe,
     keep_stream,
     save_recipe,
 )
-from segalias_jax.typing import Array
 
 
-def train(config: config_dict.ConfigDict, workdir: Path) -> None:
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the steps of a run work with.
+
+    Attributes:
+      config: the recipe.
+      parts: what is computed with.
+      sources: the split to train on and the one to score.
+      workdir: folder of the run.
+      store: its checkpoints.
+      log: its numbers.
+      trackers: where else its numbers go; None in all processes but the first.
+      account: where its time goes.
+      watchdog: tells where it hangs.
+      interrupts: signals to it.
+
+    Example:
+      >>> [field.name for field in dataclasses.fields(Run)][:2]
+      ['config', 'parts']
+    """
+
+    config: config_dict.ConfigDict
+    parts: setup.Parts
+    sources: tuple[data.Source, data.Source]
+    workdir: Path
+    store: CheckpointStore
+    log: MetricsLog
+    trackers: Trackers | None
+    account: Account
+    watchdog: Watchdog
+    interrupts: Interrupts
+
+
+def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None = None) -> None:
     """Trains a recipe and reports its best checkpoint; goes on where an earlier call stopped.
 
-    Writes `recipe.json`, `stream.json`, `metrics.jsonl`, `checkpoints/`, `report.md`, `pictures/`
-    and `curves.png`.
+    Writes `recipe.json`, `stream.json`, `metrics.jsonl`, `goodput.json`, `checkpoints/`,
+    `report.md`, `pictures/` and `curves.png`.
 
     Args:
       config: the recipe.
       workdir: folder of the run; made when missing.
+      launch: how the run is started.
 
     Raises:
       InputError: a mistake in the recipe, the data or the folder, before the first step; or a
-        loss that is no number, at the step where it turned up.
+        loss that is no number, data or a disk that fail, at the step where it turned up.
+      Interrupted: a signal; the state was saved, and the same call goes on.
     """
-    setup.enable_compilation_cache()
-    check_recipe(config, workdir)
-    mesh = create_mesh()
-    setup.check_config(config, mesh)
-    train_source, eval_source = setup.open_sources(config)
-    parts = setup.build_parts(config, len(train_source.classes), mesh)
-    setup.check_labels(config, train_source, eval_source)
-    resumed = _has_checkpoint(workdir)
-    state = parts.state if resumed else setup.load_pretrained(config, parts.state)
-    save_recipe(config, workdir)
-    keep_stream(config, workdir, train_source)
-    with CheckpointStore(workdir / CHECKPOINTS) as store:
-        state = store.restore(state) if resumed else state
-        log = MetricsLog(workdir, step=int(state.step))
-        print(_headline(config, parts, state, (train_source, eval_source)))
-        state = _run_steps(config, parts, state, (train_source, eval_source), store, log)
-        store.wait()
-        best = store.best_step()
-        state = store.restore(state, step=best)
-        _report(config, parts, state, eval_source, workdir, checkpoint=_best(state))
-    plot_curves(log.lines(), workdir / "curves.png")
-    if text := data.describe_skipped(train_source):
-        print(f"skipped in training: {text}")
+    launch = launch or Launch()
+    account = Account(workdir, started=launch.started)
+    with Interrupts() as interrupts:
+        setup.enable_compilation_cache()
+        processes.initialize(launch)
+        check_recipe(config, workdir)
+        mesh = create_mesh(**config.mesh)
+        setup.check_config(config, mesh)
+        check_trackers(config)
+        sources = setup.open_sources(config)
+        parts = setup.build_parts(config, len(sources[0].classes), mesh)
+        setup.check_labels(config, *sources)
+        state = _first_state(config, parts, workdir, launch.resume)
+        with contextlib.ExitStack() as stack:
+            if processes.is_first():
+                stack.enter_context(RunLock(workdir))
+                save_recipe(config, workdir)
+                keep_stream(config, workdir, sources[0])
+            processes.wait_for_all("lock")
+            trackers = _trackers(config, workdir, stack)
+            options = {key: config.checkpoint[key] for key in ("keep_last", "keep_best")}
+            store = stack.enter_context(CheckpointStore(workdir / CHECKPOINTS, **options))
+            watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
+            state = store.restore_latest(state) if _has_checkpoint(workdir) else state
+            step = int(state.step)
+            log = MetricsLog(workdir, step=step, validated=step in store.scores)
+            account.resume(step)
+            tools = (store, log, trackers, account, watchdog, interrupts)
+            run = Run(config, parts, sources, workdir, *tools)
+            _train_and_report(run, state)
 
 
-def evaluate_run(config: config_dict.ConfigDict, workdir: Path) -> None:
+def evaluate_run(
+    config: config_dict.ConfigDict, workdir: Path, launch: Launch | None = None
+) -> None:
     """Scores the best checkpoint of a run and writes `eval/report.md` and `eval/pictures/`.
 
     Where the folder has no checkpoint, the whole model that `model.pretrained` names is scored.
@@ -76,17 +132,22 @@ def evaluate_run(config: config_dict.ConfigDict, workdir: Path) -> None:
     Args:
       config: the recipe of the run; sections other than `model` may differ.
       workdir: folder of the run.
+      launch: how the scoring is started.
 
     Raises:
       InputError: no checkpoint, another model, or a mistake in the data.
     """
+    launch = launch or Launch()
+    if launch.resume != "auto":
+        raise InputError("--resume is for training; leave it out")
     setup.enable_compilation_cache()
-    check_recipe(config, workdir, prefixes=("model.", "data.source"))
+    processes.initialize(launch)
+    check_recipe(config, workdir, prefixes=("model.", "data.source", "train.average"))
     trained = _has_checkpoint(workdir)
     if not trained and not config.model.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
     source = data.create_source(config.data, config.data.eval_split)
-    parts = setup.build_parts(config, len(source.classes), create_mesh())
+    parts = setup.build_parts(config, len(source.classes), create_mesh(**config.mesh))
     setup.check_labels(config, source)
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:
@@ -95,7 +156,13 @@ def evaluate_run(config: config_dict.ConfigDict, workdir: Path) -> None:
     else:
         state = setup.load_pretrained(config, parts.state, whole=True)
         checkpoint = f"pretrained, {config.model.pretrained}"
-    _report(config, parts, state, source, workdir / "eval", checkpoint=checkpoint)
+    scoring.report(config, parts, state, source, workdir / "eval", checkpoint=checkpoint)
+
+
+def _trackers(
+    config: config_dict.ConfigDict, workdir: Path, stack: contextlib.ExitStack
+) -> Trackers | None:
+    return stack.enter_context(Trackers(config, workdir)) if processes.is_first() else None
 
 
 def _has_checkpoint(workdir: Path) -> bool:
@@ -106,130 +173,172 @@ def _best(state: TrainState) -> str:
     return f"step {int(state.step)}, the best by mIoU"
 
 
-def _run_steps(
-    config: config_dict.ConfigDict,
-    parts: setup.Parts,
-    state: TrainState,
-    sources: tuple[data.Source, data.Source],
-    store: CheckpointStore,
-    log: MetricsLog,
+def _first_state(
+    config: config_dict.ConfigDict, parts: setup.Parts, workdir: Path, resume: str
 ) -> TrainState:
-    start, last = int(state.step), config.train.steps
-    batches = data.train_batches(
-        config.data,
-        sources[0],
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        start_step=start,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        place=functools.partial(shard_batch, mesh=parts.mesh),
-    )
-    meter = Meter(config.train.batch_size)
-    with progress.progress_bar("training", start=start, total=last) as bar:
+    """The state of a run that has no checkpoint of its own yet."""
+    if _has_checkpoint(workdir):
+        if resume == "never":
+            raise InputError(
+                f"--resume=never: {workdir} holds checkpoints; take another folder or --resume=auto"
+            )
+        return parts.state
+    if resume in ("auto", "never"):
+        return setup.load_pretrained(config, parts.state)
+    folder = Path(resume) / CHECKPOINTS
+    if not folder.is_dir():
+        raise InputError(f"--resume: {resume} is no folder of a run; give auto, never or such one")
+    with CheckpointStore(folder) as store:
+        return store.restore(parts.state)
+
+
+def _train_and_report(run: Run, state: TrainState) -> None:
+    if processes.is_first():
+        print(_headline(run, state))
+    try:
+        state = _run_steps(run, state)
+        run.store.wait()
+        run.account.start("evaluation")
+        state = run.store.restore(state, step=run.store.best_step())
+        scoring.report(
+            run.config, run.parts, state, run.sources[1], run.workdir, checkpoint=_best(state)
+        )
+    finally:
+        if processes.is_first():
+            run.account.write()
+    if processes.is_first():
+        plot_curves(run.log.lines(), run.workdir / "curves.png")
+        if text := data.describe_skipped(run.sources[0]):
+            print(f"skipped in training: {text}")
+
+
+def _run_steps(run: Run, state: TrainState) -> TrainState:
+    config, start, last = run.config.train, int(state.step), run.config.train.steps
+    unscored = run.store.latest_step() == start and start not in run.store.scores
+    skip = config.nonfinite_limit if config.nonfinite == "skip" else 0
+    meter, recent = Meter(config.batch_size, skip=skip), deque(maxlen=2)
+    shown = processes.is_first()
+    bar = progress.progress_bar("training", start=start, total=last, shown=shown)
+    with run.interrupts.deferred, bar, _naming_batches(run, recent):
+        if unscored and _validates(config, start):
+            _validate(run, state, start, math.nan)
+        batches = _batches(run, start)
         for step in range(start + 1, last + 1):
-            state, metrics = parts.train_step(state, next(batches))
+            run.watchdog.beat(f"step {step}")
+            run.account.start("data")
+            batch, on_devices = next(batches)
+            recent.append((step, batch))
+            run.account.start("compilation" if step == start + 1 else "steps")
+            state, metrics = run.parts.train_step(state, on_devices)
             meter.add(step, metrics)
+            run.account.stepped()
             bar.update()
-            validate = step % config.train.eval_every == 0 or step == last
-            if validate or step % config.train.log_every == 0:
+            leaving, line = run.interrupts.leaving(), None
+            if _validates(config, step) or step % config.log_every == 0:
                 line = meter.read()
-                log.write(line)
                 bar.set_postfix_str(progress.describe_step(line), refresh=False)
-            if validate:
-                result = _evaluate(config, parts, state, sources[1], title="validation")
-                scores = result.scores.compute()
-                log.write({"step": step} | progress.plain_numbers(scores))
-                told = progress.describe_scores(scores)
-                tqdm.write(f"step {step}: loss {line['loss']:.4f}, {told}")
-                store.save(step, state, score=float(scores["mIoU"]))
+                _write_line(run, line)
+            if leaving or _validates(config, step) or _saves(run.config.checkpoint.every, step):
+                meter.fetch()  # a state that is no number is not saved
+                _save(run, state, step)
+            if leaving:
+                run.store.wait()
+                raise Interrupted(f"{run.interrupts.requested}: saved step {step}")
+            if line is not None and _validates(config, step):
+                _validate(run, state, step, line["loss"])
                 meter.restart()
     return state
 
 
-def _headline(
-    config: config_dict.ConfigDict,
-    parts: setup.Parts,
-    state: TrainState,
-    sources: tuple[data.Source, data.Source],
-) -> str:
-    device = parts.mesh.devices.flat[0].device_kind
-    return (
-        f"{config.name}: {count_parameters(state):,} parameters, {len(sources[0])} training and "
-        f"{len(sources[1])} validation images, {parts.mesh.size} x {device}, "
-        f"from step {int(state.step)} to {config.train.steps}"
+def _validates(config: config_dict.ConfigDict, step: int) -> bool:
+    return step > 0 and (step % config.eval_every == 0 or step == config.steps)
+
+
+def _saves(every: int, step: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _batches(run: Run, start: int) -> Iterator[tuple[data.Batch, dict[str, jax.Array]]]:
+    """Batches, and the same on the devices, put there ahead of time."""
+    return data.train_batches(
+        run.config.data,
+        run.sources[0],
+        batch_size=run.config.train.batch_size,
+        seed=run.config.seed,
+        start_step=start,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        place=lambda batch: (batch, shard_batch(batch, run.parts.mesh)),
     )
 
 
-def _evaluate(
-    config: config_dict.ConfigDict,
-    parts: setup.Parts,
-    state: TrainState,
-    source: data.Source,
-    *,
-    title: str,
-    keep: int = 0,
-) -> evaluation.Evaluation:
-    def predict(image: np.ndarray) -> Array:
-        return parts.predict(state, shard_batch({"image": image}, parts.mesh)["image"])
-
-    # Every device gets the same number of rows; those that pad a batch count nowhere.
-    batch_size = -(-config.eval.batch_size // parts.mesh.size) * parts.mesh.size
-    batches = data.eval_batches(source, batch_size=batch_size, threads=config.data.threads)
-    rule = getattr(source, "rule", None)
-    reduced = rule is not None and rule.reduces_zero
-    return evaluation.evaluate(
-        predict,
-        data.restore_zero_label(batches) if reduced else batches,
-        num_classes=len(source.classes),
-        reduce_zero_label=reduced,
-        boundary=config.eval.boundary,
-        ignore=config.eval.ignore,
-        keep=keep,
-        total=len(source),
-        progress=title,
-    )
-
-
-def _report(
-    config: config_dict.ConfigDict,
-    parts: setup.Parts,
-    state: TrainState,
-    source: data.Source,
-    folder: Path,
-    *,
-    checkpoint: str,
-) -> None:
-    keep = config.eval.images
-    result = _evaluate(config, parts, state, source, title="evaluation", keep=keep)
-    settings = {
-        "recipe": config.name,
-        "checkpoint": checkpoint,
-        "data": f"{config.data.source}, split {config.data.eval_split}, {len(source)} images, "
-        f"sha256 of their names {data.split_hash(source.names)[:16]}",
-        "parameters": f"{count_parameters(state):,}",
-    }
-    if text := data.describe_skipped(source):
-        settings["skipped"] = text
-    evaluation.write_report(
-        folder,
-        result.scores,
-        title=f"{config.name} on {config.data.source} {config.data.eval_split}",
-        classes=source.classes,
-        settings=settings,
-        pictures=_write_pictures(result, source, folder),
-    )
-    print(evaluation.score_table(result.scores.compute(), source.classes))
-    print(f"report: {folder / 'report.md'}")
-
-
-def _write_pictures(result: evaluation.Evaluation, source: data.Source, folder: Path) -> list[str]:
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    paths = []
-    for sample in result.samples:
-        sheet = evaluation.overlay_sheet(
-            [sample], classes=source.classes, palette=source.palette, rules=result.scores.rules
+@contextlib.contextmanager
+def _naming_batches(run: Run, recent: Sequence[tuple[int, data.Batch]]) -> Iterator[None]:
+    """Adds to an error about numbers which images they came from, and keeps the batch."""
+    try:
+        yield
+    except NonFiniteError as error:
+        names = data.batch_names(
+            run.sources[0],
+            batch_size=run.config.train.batch_size,
+            seed=run.config.seed,
+            step=error.step,
         )
-        paths.append(f"pictures/{sample.name.replace('/', '_')}.png")
-        cv2.imwrite(str(folder / paths[-1]), sheet[..., ::-1])
-    return paths
+        path = run.workdir / f"nonfinite-{error.step}-{jax.process_index()}.npz"
+        batch = next((batch for step, batch in recent if step == error.step), {})
+        np.savez_compressed(path, **batch)
+        raise InputError(f"{error}; its batch is in {path}: {', '.join(names)}") from None
+
+
+def _save(run: Run, state: TrainState, step: int) -> None:
+    run.account.start("saving")
+    run.watchdog.beat(f"saving step {step}")
+    versions = {name: metadata.version(name) for name in ("jax", "flax", "optax", "grain")}
+    recipe = json.loads(json.dumps(flat_items(run.config)))
+    run.store.save(step, state, about={"recipe": recipe, "versions": versions})
+    run.account.start("steps")
+    run.account.mark(step)
+
+
+def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
+    run.account.start("evaluation")
+
+    def before_batch() -> None:
+        run.watchdog.beat(f"the validation of step {step}")
+        # The state is saved; of many processes all have to go on, or the others would wait.
+        if run.interrupts.requested and jax.process_count() == 1:
+            run.store.wait()
+            raise Interrupted(f"{run.interrupts.requested}: saved step {step}")
+
+    result = scoring.score(
+        run.config,
+        run.parts,
+        state,
+        run.sources[1],
+        title="validation",
+        before_batch=before_batch,
+    )
+    scores = result.scores.compute()
+    _write_line(run, {"step": step} | progress.plain_numbers(scores))
+    run.store.set_score(step, float(scores["mIoU"]))
+    if processes.is_first():
+        told = progress.describe_scores(scores)
+        tqdm.write(f"step {step}: loss {loss:.4f}, {told}")
+
+
+def _write_line(run: Run, line: Mapping[str, Any]) -> None:
+    if processes.is_first():
+        run.log.write(line)
+        run.account.write()
+    if run.trackers is not None:
+        run.trackers.write(line)
+
+
+def _headline(run: Run, state: TrainState) -> str:
+    mesh = run.parts.mesh
+    return (
+        f"{run.config.name}: {count_parameters(state):,} parameters, "
+        f"{len(run.sources[0])} training and {len(run.sources[1])} validation images, "
+        f"{mesh.size} x {mesh.devices.flat[0].device_kind}, "
+        f"from step {int(state.step)} to {run.config.train.steps}"
+    )

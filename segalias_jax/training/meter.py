@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+from tqdm import tqdm
 
 from segalias_jax.errors import InputError
+
+
+class NonFiniteError(InputError):
+    """A loss or gradient that is no finite number.
+
+    Args:
+      step: where it turned up.
+      what: "loss" or "grad_norm".
+      value: nan or an infinity.
+
+    Example:
+      >>> raise NonFiniteError(3, "loss", math.nan)
+      Traceback (most recent call last):
+      segalias_jax.training.meter.NonFiniteError: step 3: the loss is nan; lower \
+optimizer.learning_rate or lengthen schedule.warmup_steps, and start in another --workdir
+    """
+
+    def __init__(self, step: int, what: str, value: float):
+        self.step = step
+        super().__init__(
+            f"step {step}: the {what} is {value}; lower optimizer.learning_rate or "
+            "lengthen schedule.warmup_steps, and start in another --workdir"
+        )
 
 
 class Meter:
@@ -19,6 +44,7 @@ class Meter:
 
     Args:
       batch_size: images per step.
+      skip: how many steps in a row may be without finite numbers; they are told of and left out.
 
     Example:
       >>> meter = Meter(4)
@@ -29,8 +55,9 @@ class Meter:
       (2, 1.5, 0.5)
     """
 
-    def __init__(self, batch_size: int):
+    def __init__(self, batch_size: int, *, skip: int = 0):
         self.batch_size = batch_size
+        self._skip, self._in_row = skip, 0
         self._waiting: tuple[int, Mapping[str, Any]] | None = None
         self._compiled = False
         self.restart()
@@ -38,6 +65,7 @@ class Meter:
     def restart(self) -> None:
         """Forgets the numbers so far and starts the clock."""
         self._lines: list[dict[str, float]] = []
+        self._skipped = 0
         self._restart_clock()
 
     def add(self, step: int, metrics: Mapping[str, Any]) -> None:
@@ -48,9 +76,9 @@ class Meter:
           metrics: scalars, possibly still being computed.
 
         Raises:
-          InputError: the loss of the step before is no number.
+          NonFiniteError: the numbers of the step before are not finite.
         """
-        self._fetch()
+        self.fetch()
         self._waiting = step, metrics
         self._timed += 1
         if not self._compiled:  # the first step says how long compilation takes, not training
@@ -61,29 +89,41 @@ class Meter:
     def read(self) -> dict[str, Any]:
         """Returns the mean loss and the last of the other numbers since `restart`, and restarts.
 
+        Where steps were skipped, "skipped" is their number.
+
         Raises:
-          InputError: a loss is no number.
+          NonFiniteError: a step's numbers are not finite.
         """
-        self._fetch()
+        self.fetch()
         speed = self._timed * self.batch_size / (time.perf_counter() - self._start)
-        loss = sum(line["loss"] for line in self._lines) / len(self._lines)
+        finite = [line["loss"] for line in self._lines if math.isfinite(line["loss"])]
+        loss = sum(finite) / len(finite) if finite else math.nan
         line = self._lines[-1] | {"loss": loss, "images_per_second": round(speed, 3)}
+        line |= {"skipped": self._skipped} if self._skipped else {}
         self.restart()
         return line
 
-    def _restart_clock(self) -> None:
-        self._timed = 0
-        self._start = time.perf_counter()
+    def fetch(self) -> None:
+        """Waits for the numbers of the last step.
 
-    def _fetch(self) -> None:
+        Raises:
+          NonFiniteError: they are not finite.
+        """
         if self._waiting is None:
             return
         step, metrics = self._waiting
         self._waiting = None
         numbers = {key: float(value) for key, value in jax.device_get(dict(metrics)).items()}
-        if not math.isfinite(numbers["loss"]):
-            raise InputError(
-                f"step {step}: the loss is {numbers['loss']}; lower optimizer.learning_rate or "
-                "lengthen schedule.warmup_steps, and start in another --workdir"
-            )
+        wrong = [key for key in ("loss", "grad_norm") if not math.isfinite(numbers.get(key, 0.0))]
+        self._in_row = self._in_row + 1 if wrong else 0
+        if self._in_row > self._skip:
+            raise NonFiniteError(step, wrong[0], numbers[wrong[0]])
+        if wrong:
+            self._skipped += 1
+            told = f"warning: step {step}: the {wrong[0]} is {numbers[wrong[0]]}; update skipped"
+            tqdm.write(told, file=sys.stderr)
         self._lines.append({"step": step, **numbers})
+
+    def _restart_clock(self) -> None:
+        self._timed = 0
+        self._start = time.perf_counter()

@@ -26,7 +26,8 @@ def create_optimizer(
 
     "sgd": d = g + wd p; b = momentum b + d, starting at b = d; p -= rate b.
     "adamw": p -= rate (m / (sqrt(v) + 1e-8) + wd p), with beta1 = momentum and beta2 = 0.999.
-    Weight decay acts on every parameter, biases and normalizations too. Frozen parameters never
+    Weight decay acts on every parameter, biases and normalizations too. With `clip_norm` > 0, g is
+    scaled down first where the norm of all gradients together is larger. Frozen parameters never
     change, whatever the rate, and have no state.
 
     Args:
@@ -38,7 +39,7 @@ def create_optimizer(
       A transformation whose `update` needs the parameters.
 
     Raises:
-      InputError: unknown name.
+      InputError: unknown name, or a negative `clip_norm`.
 
     Example:
       >>> config = dict(name="sgd", momentum=0.9, weight_decay=0.0, rate_multipliers=(("b", 2.0),))
@@ -56,7 +57,12 @@ def create_optimizer(
     name = config["name"]
     if name not in directions:
         raise InputError(f"optimizer.name is {name!r}; choose one of {', '.join(directions)}")
-    rated = optax.chain(*directions[name], _scale_by_path(schedule, config["rate_multipliers"]))
+    limit = config.get("clip_norm", 0.0)
+    if limit < 0:
+        raise InputError(f"optimizer.clip_norm is {limit}; it must not be negative")
+    clip = (optax.clip_by_global_norm(limit),) if limit else ()
+    rates = _scale_by_path(schedule, config["rate_multipliers"])
+    rated = optax.chain(*clip, *directions[name], rates)
     if not frozen:
         return rated
 
@@ -103,21 +109,31 @@ def parameter_paths(parameters: Any) -> list[str]:
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
 
 
-class _StepState(NamedTuple):
-    step: Int[Array, ""]
+class StepState(NamedTuple):
+    """Updates counted for the schedule, those too that were skipped.
+
+    Attributes:
+      step: the number.
+
+    Example:
+      >>> StepState(3).step
+      3
+    """
+
+    step: Int[Array, ""] | int
 
 
 def _scale_by_path(schedule: Schedule, multipliers: Multipliers) -> optax.GradientTransformation:
-    def init(parameters: Any) -> _StepState:
-        return _StepState(jnp.zeros((), jnp.int32))
+    def init(parameters: Any) -> StepState:
+        return StepState(jnp.zeros((), jnp.int32))
 
-    def update(updates: Any, state: _StepState, parameters: Any = None) -> tuple[Any, _StepState]:
+    def update(updates: Any, state: StepState, parameters: Any = None) -> tuple[Any, StepState]:
         leaves, tree = jax.tree.flatten(updates)
         rates = [
             schedule(state.step, factor=rate_multiplier(path, multipliers))
             for path in parameter_paths(updates)
         ]
         scaled = [-rate * leaf for rate, leaf in zip(rates, leaves, strict=True)]
-        return jax.tree.unflatten(tree, scaled), _StepState(state.step + 1)
+        return jax.tree.unflatten(tree, scaled), StepState(state.step + 1)
 
     return optax.GradientTransformation(init, update)

@@ -13,13 +13,14 @@ HEADLINES = ("mIoU", "mAcc", "aAcc", "BIoU", "BAcc", "FErr", "MErr", "DErr")
 """Scores on the line of a validation."""
 
 
-def progress_bar(title: str, *, start: int, total: int) -> tqdm:
+def progress_bar(title: str, *, start: int, total: int, shown: bool = True) -> tqdm:
     """Opens a bar on stderr that shows the time left.
 
     Args:
       title: what is going on.
       start: steps done before.
       total: steps in all.
+      shown: False for a bar that nobody sees.
 
     Returns:
       The bar; where stderr is no terminal it writes only twice a minute.
@@ -31,7 +32,7 @@ def progress_bar(title: str, *, start: int, total: int) -> tqdm:
     """
     seconds = 0.2 if sys.stderr.isatty() else 30.0
     options = {"unit": "step", "mininterval": seconds, "dynamic_ncols": True}
-    return tqdm(desc=title, initial=start, total=total, **options)
+    return tqdm(desc=title, initial=start, total=total, disable=not shown, **options)
 
 
 def describe_step(line: Mapping[str, Any]) -> str:

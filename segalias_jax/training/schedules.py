@@ -10,8 +10,6 @@ import jax.numpy as jnp
 from segalias_jax.errors import InputError
 from segalias_jax.typing import Array, Float, Int
 
-SCHEDULES = ("poly",)
-
 Schedule = Callable[..., Float[Array, ""]]
 """`schedule(step, factor=1.0)`: the rate at `step` for parameters with rate multiplier `factor`."""
 
@@ -52,10 +50,83 @@ def poly(
     # The difference is taken between whole numbers: 1 - t/T loses all digits near the end.
     left = (steps - jnp.minimum(step, steps)) / steps
     rate = (base - end_value) * left**power + end_value
-    if not warmup_steps:
-        return rate
-    missing = jnp.maximum(warmup_steps - step, 0) / warmup_steps
-    return rate * (1 - missing * (1 - warmup_ratio))
+    return rate * _warm_up(step, warmup_steps, warmup_ratio)
+
+
+def cosine(
+    step: int | Int[Array, ""],
+    *,
+    base: float,
+    steps: int,
+    end_value: float = 0.0,
+    warmup_steps: int = 0,
+    warmup_ratio: float = 0.1,
+) -> Float[Array, ""]:
+    """Half a cosine wave with a linear warm-up that scales it.
+
+    r(t) = (base - end) (1 + cos(pi t/T)) / 2 + end, times 1 - (1 - t/W) (1 - ratio) while t < W.
+
+    Args:
+      step: t, 0 for the first update.
+      base: rate that the decay starts from.
+      steps: T, number of updates.
+      end_value: rate that the decay ends at.
+      warmup_steps: W, number of updates of the warm-up; 0 for none.
+      warmup_ratio: share of the rate at step 0.
+
+    Returns:
+      The rate.
+
+    Example:
+      >>> [f"{cosine(t, base=1.0, steps=4):.3f}" for t in (0, 1, 2, 4)]
+      ['1.000', '0.854', '0.500', '0.000']
+
+    Reference:
+      Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017.
+    """
+    wave = (1 + jnp.cos(jnp.pi * (jnp.minimum(step, steps) / steps))) / 2
+    return ((base - end_value) * wave + end_value) * _warm_up(step, warmup_steps, warmup_ratio)
+
+
+def constant(
+    step: int | Int[Array, ""],
+    *,
+    base: float,
+    warmup_steps: int = 0,
+    warmup_ratio: float = 0.1,
+) -> Float[Array, ""]:
+    """One rate after a linear warm-up.
+
+    r(t) = base, times 1 - (1 - t/W) (1 - ratio) while t < W.
+
+    Args:
+      step: t, 0 for the first update.
+      base: the rate.
+      warmup_steps: W, number of updates of the warm-up; 0 for none.
+      warmup_ratio: share of the rate at step 0.
+
+    Returns:
+      The rate.
+
+    Example:
+      >>> [f"{constant(t, base=1.0, warmup_steps=4):.3f}" for t in (0, 2, 4, 9)]
+      ['0.100', '0.550', '1.000', '1.000']
+    """
+    return base * _warm_up(step, warmup_steps, warmup_ratio)
+
+
+def _warm_up(step: int | Int[Array, ""], steps: int, ratio: float) -> Float[Array, ""]:
+    if not steps:
+        return jnp.ones(())
+    return 1 - jnp.maximum(steps - step, 0) / steps * (1 - ratio)
+
+
+SCHEDULES = {
+    "poly": (poly, ("power", "end_value")),
+    "cosine": (cosine, ("end_value",)),
+    "constant": (constant, ()),
+}
+"""Schedules by name, with the recipe keys that each reads beside those of the warm-up."""
 
 
 def create_schedule(config: Mapping[str, Any], *, learning_rate: float, steps: int) -> Schedule:
@@ -80,13 +151,15 @@ def create_schedule(config: Mapping[str, Any], *, learning_rate: float, steps: i
       >>> print(schedule(5), schedule(5, factor=2.0))
       0.25 0.5
     """
-    options = dict(config)
-    name = options.pop("name")
+    name = config["name"]
     if name not in SCHEDULES:
         raise InputError(f"schedule.name is {name!r}; choose one of {', '.join(SCHEDULES)}")
-    if options["warmup_steps"] > steps:
+    if config["warmup_steps"] > steps:
         raise InputError(
-            f"schedule.warmup_steps is {options['warmup_steps']}, more than the {steps} steps "
+            f"schedule.warmup_steps is {config['warmup_steps']}, more than the {steps} steps "
             "of the run (train.steps)"
         )
-    return lambda step, factor=1.0: poly(step, base=learning_rate * factor, steps=steps, **options)
+    rate, keys = SCHEDULES[name]
+    options = {key: config[key] for key in (*keys, "warmup_steps", "warmup_ratio")}
+    options |= {} if name == "constant" else {"steps": steps}
+    return lambda step, factor=1.0: rate(step, base=learning_rate * factor, **options)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import config_dict
@@ -15,14 +16,21 @@ from ml_collections import config_dict
 from segalias_jax import data, models
 from segalias_jax.checkpoints import fill_state
 from segalias_jax.errors import InputError
-from segalias_jax.losses import check_loss
+from segalias_jax.losses import SUMS_OVER_PIXELS, check_loss
 from segalias_jax.models.stages import frozen_parameters
 from segalias_jax.training.optimizer import create_optimizer
 from segalias_jax.training.schedules import create_schedule
-from segalias_jax.training.sharding import check_batch_size
+from segalias_jax.training.sharding import check_batch_size, row_count
 from segalias_jax.training.state import TrainState, create_state
-from segalias_jax.training.step import TrainStep, create_predict, create_train_step
+from segalias_jax.training.step import (
+    TrainStep,
+    check_precision,
+    create_predict,
+    create_train_step,
+)
 from segalias_jax.typing import Array
+
+NONFINITE = ("stop", "skip")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +78,37 @@ def check_config(config: config_dict.ConfigDict, mesh: Mesh) -> None:
     Raises:
       InputError: naming the key.
     """
-    for key in ("steps", "eval_every", "log_every"):
-        _require_least(f"train.{key}", config.train[key], 1)
+    train = config.train
+    for key in ("steps", "eval_every", "log_every", "accumulate", "nonfinite_limit"):
+        _require_least(f"train.{key}", train[key], 1)
+    for key, least in (("every", 0), ("keep_last", 1), ("keep_best", 1)):
+        _require_least(f"checkpoint.{key}", config.checkpoint[key], least)
     _require_least("eval.batch_size", config.eval.batch_size, 1)
     _require_least("eval.images", config.eval.images, 0)
-    check_batch_size("train.batch_size", config.train.batch_size, mesh)
+    _require_least("train.stall_seconds", train.stall_seconds, 0)
+    check_precision(train.precision)
+    if train.nonfinite not in NONFINITE:
+        raise InputError(
+            f"train.nonfinite is {train.nonfinite!r}; choose one of {', '.join(NONFINITE)}"
+        )
+    if not 0 <= train.average < 1:
+        raise InputError(f"train.average is {train.average}; it must be at least 0 and below 1")
+    check_batch_size("train.batch_size", train.batch_size, mesh, accumulate=train.accumulate)
+    _check_mesh(config, mesh)
+
+
+def _check_mesh(config: config_dict.ConfigDict, mesh: Mesh) -> None:
+    height, spatial = config.data.crop[0], mesh.shape["spatial"]
+    if height % spatial:
+        raise InputError(
+            f"data.crop: a height of {height} does not split over mesh.spatial = {spatial} "
+            f"devices; choose a multiple of {spatial}"
+        )
+    if row_count(mesh) % jax.process_count():
+        raise InputError(
+            f"mesh.data and mesh.fsdp share a batch among {row_count(mesh)} devices, which are no "
+            f"multiple of {jax.process_count()} processes; lower mesh.spatial"
+        )
 
 
 def open_sources(config: config_dict.ConfigDict) -> tuple[data.Source, data.Source]:
@@ -114,6 +148,7 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
     """
     loss = {key: value for key, value in config.loss.items() if key != "auxiliary_weight"}
     check_loss(**loss, num_classes=num_classes)
+    _check_parts_of_loss(config)
     schedule = create_schedule(
         config.schedule.to_dict(),
         learning_rate=config.optimizer.learning_rate,
@@ -130,9 +165,29 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
     if config.model.frozen_stages >= 0 or config.model.frozen_norm:
         frozen = frozen_parameters(nnx.eval_shape(create_model))
     optimizer = create_optimizer(config.optimizer.to_dict(), schedule, frozen=frozen)
-    graph, state = create_state(create_model, optimizer, mesh)
-    step = create_train_step(graph, optimizer, schedule, config.loss.to_dict(), mesh)
-    return Parts(mesh, state, step, create_predict(graph))
+    train = config.train
+    check_precision(train.precision)
+    graph, state = create_state(create_model, optimizer, mesh, average=train.average > 0)
+    step = create_train_step(
+        graph,
+        optimizer,
+        schedule,
+        config.loss.to_dict(),
+        mesh,
+        precision=train.precision,
+        accumulate=train.accumulate,
+        average=train.average,
+    )
+    return Parts(mesh, state, step, create_predict(graph, precision=train.precision))
+
+
+def _check_parts_of_loss(config: config_dict.ConfigDict) -> None:
+    whole = [name for name, _ in config.loss.terms if name not in SUMS_OVER_PIXELS]
+    if config.train.accumulate > 1 and whole:
+        raise InputError(
+            f"train.accumulate is {config.train.accumulate}, but the loss {whole[0]!r} of a batch "
+            "is no sum over parts of it; set it to 1, or leave that loss out"
+        )
 
 
 def load_pretrained(
@@ -158,6 +213,8 @@ def load_pretrained(
     except InputError as error:
         raise InputError(f"model.pretrained: {error}") from None
     print(f"pretrained: {told}")
+    if state.average:  # a copy, as a step consumes both
+        state = state._replace(average=jax.tree.map(jnp.copy, state.parameters))
     return state
 
 
@@ -178,6 +235,6 @@ def check_labels(config: config_dict.ConfigDict, *sources: data.Source) -> None:
                 print(f"skipped: {text}")
 
 
-def _require_least(key: str, value: int, least: int) -> None:
+def _require_least(key: str, value: int | float, least: int) -> None:
     if value < least:
         raise InputError(f"{key} is {value}; it must be at least {least}")

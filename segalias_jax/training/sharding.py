@@ -1,7 +1,12 @@
-"""Where arrays live: one mesh of all devices, batches split over it, everything else replicated."""
+"""Where arrays live: a mesh of all devices with the axes "data", "fsdp" and "spatial".
+
+Rows of a batch are split over data x fsdp and their height over spatial; large arrays of the state
+are split over fsdp, the others are on every device.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,19 +16,48 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from segalias_jax.errors import InputError
 
+AXES = ("data", "fsdp", "spatial")
+ROWS = ("data", "fsdp")
+SMALL = 4096
+"""Arrays with fewer numbers stay whole: splitting them costs more messages than it saves bytes."""
 
-def create_mesh() -> Mesh:
-    """Arranges all devices along one axis named "data".
+
+def create_mesh(
+    data: int = -1, fsdp: int = 1, spatial: int = 1, *, devices: list[jax.Device] | None = None
+) -> Mesh:
+    """Arranges devices along the three axes.
+
+    Args:
+      data: devices that share a batch; -1 for all that the others leave.
+      fsdp: devices that share a batch and the arrays of the state.
+      spatial: devices that share the height of an image.
+      devices: the devices; None for all of all processes.
 
     Returns:
       The mesh; the partitioner chooses the layout of intermediate values.
 
+    Raises:
+      InputError: sizes whose product is not the number of devices.
+
     Example:
       >>> create_mesh().axis_names
-      ('data',)
+      ('data', 'fsdp', 'spatial')
     """
+    count = jax.device_count() if devices is None else len(devices)
+    for key, size in (("fsdp", fsdp), ("spatial", spatial)):
+        if size < 1:
+            raise InputError(f"mesh.{key} is {size}; it must be at least 1")
+    wanted = count // (fsdp * spatial) if data == -1 else data
+    if wanted < 1 or wanted * fsdp * spatial != count:
+        raise InputError(
+            f"mesh.data, mesh.fsdp and mesh.spatial are {data}, {fsdp} and {spatial}, which "
+            f"{count} device{'s do' if count > 1 else ' does'} not make; choose sizes with "
+            f"the product {count}, or -1 for mesh.data"
+        )
     # `make_mesh` would make explicit axes, which models not written for them reject.
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    return jax.make_mesh(
+        (wanted, fsdp, spatial), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -42,13 +76,63 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def check_batch_size(key: str, batch_size: int, mesh: Mesh) -> None:
+def state_sharding(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """Returns where an array of the state lives: its longest axis that divides is split over fsdp.
+
+    Args:
+      shape: of the array.
+      mesh: the devices.
+
+    Returns:
+      The sharding; `replicated` for a small array and one without such an axis.
+
+    Example:
+      >>> state_sharding((3, 3, 64, 64), create_mesh()).is_fully_replicated
+      True
+    """
+    size = mesh.shape["fsdp"]
+    axes = [axis for axis, length in enumerate(shape) if length % size == 0]
+    if size == 1 or not axes or math.prod(shape) < SMALL:
+        return replicated(mesh)
+    longest = max(axes, key=lambda axis: shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*[None] * longest, "fsdp"))
+
+
+def state_shardings(state: Any, mesh: Mesh) -> Any:
+    """Returns where every array of a state lives.
+
+    Args:
+      state: tree of arrays, or of their shapes.
+      mesh: the devices.
+
+    Returns:
+      A tree of shardings.
+
+    Example:
+      >>> state_shardings({"kernel": np.zeros(3)}, create_mesh())["kernel"].is_fully_replicated
+      True
+    """
+    return jax.tree.map(lambda x: state_sharding(x.shape, mesh), state)
+
+
+def row_count(mesh: Mesh) -> int:
+    """Returns over how many devices the rows of a batch are split.
+
+    Example:
+      >>> row_count(create_mesh()) == jax.device_count()
+      True
+    """
+    return math.prod(mesh.shape[axis] for axis in ROWS)
+
+
+def check_batch_size(key: str, batch_size: int, mesh: Mesh, *, accumulate: int = 1) -> None:
     """Raises unless every device gets the same number of images.
 
     Args:
       key: recipe key of the batch size.
       batch_size: images in a batch of all devices.
       mesh: the devices.
+      accumulate: parts that a batch is computed in, one after the other.
 
     Raises:
       InputError: naming the key.
@@ -56,11 +140,33 @@ def check_batch_size(key: str, batch_size: int, mesh: Mesh) -> None:
     Example:
       >>> check_batch_size("train.batch_size", 16, create_mesh())
     """
-    if batch_size < 1 or batch_size % mesh.size:
+    rows = row_count(mesh)
+    multiple = rows * accumulate
+    if batch_size < 1 or batch_size % multiple:
+        parts = f" in {accumulate} parts (train.accumulate)" if accumulate > 1 else ""
         raise InputError(
-            f"{key} is {batch_size}, which does not split evenly over {mesh.size} "
-            f"device{'s' * (mesh.size > 1)}; choose a multiple of {mesh.size}"
+            f"{key} is {batch_size}, which does not split evenly over {rows} "
+            f"device{'s' * (rows > 1)}{parts}; choose a multiple of {multiple}"
         )
+
+
+def batch_sharding(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """Returns where an array of a batch lives.
+
+    Args:
+      shape: `[b]` or `[b, h, ...]`. A height that does not divide is left whole.
+      mesh: the devices.
+
+    Returns:
+      The sharding.
+
+    Example:
+      >>> tuple(batch_sharding((8, 4, 4), create_mesh()).spec)
+      (('data', 'fsdp'), 'spatial')
+    """
+    if len(shape) > 2 and shape[1] % mesh.shape["spatial"] == 0:
+        return NamedSharding(mesh, PartitionSpec(ROWS, "spatial"))
+    return NamedSharding(mesh, PartitionSpec(ROWS))
 
 
 def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
@@ -71,13 +177,13 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
       mesh: the devices.
 
     Returns:
-      Arrays split over the mesh axis "data".
+      Arrays split over the mesh.
 
     Example:
       >>> shard_batch({"label": np.zeros((8, 4, 4), np.int32)}, create_mesh())["label"].shape
       (8, 4, 4)
     """
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
     return {
-        key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()
+        key: jax.make_array_from_process_local_data(batch_sharding(value.shape, mesh), value)
+        for key, value in batch.items()
     }

@@ -9,16 +9,20 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from segalias_jax.errors import InputError
 from segalias_jax.losses import segmentation_loss
 from segalias_jax.ops import normalize_image
+from segalias_jax.training.optimizer import StepState
 from segalias_jax.training.schedules import Schedule
-from segalias_jax.training.sharding import replicated
-from segalias_jax.training.state import TrainState, merge_model, split_model
-from segalias_jax.typing import Array
+from segalias_jax.training.sharding import replicated, state_shardings
+from segalias_jax.training.state import TrainState, merge_model, move_average, split_model
+from segalias_jax.typing import IGNORE_LABEL, Array
 
 TrainStep = Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, dict[str, Array]]]
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+"""Types that a network computes in. Parameters, statistics and losses are float32 in both."""
 
 
 def create_train_step(
@@ -27,8 +31,14 @@ def create_train_step(
     schedule: Schedule,
     loss_config: Mapping[str, Any],
     mesh: Mesh,
+    *,
+    precision: str = "float32",
+    accumulate: int = 1,
+    average: float = 0.0,
 ) -> TrainStep:
     """Compiles one update.
+
+    An update whose loss or gradient is not finite changes nothing but `state.step`.
 
     Args:
       graph: structure of the model.
@@ -36,50 +46,130 @@ def create_train_step(
       schedule: learning rate, for the record only.
       loss_config: section `loss` of a recipe.
       mesh: the devices.
+      precision: "float32" or "bfloat16", see `PRECISIONS`.
+      accumulate: parts that a batch is computed in, one after the other; gradients are those of the
+        whole batch but for batch normalization, which sees a part at a time.
+      average: share that averaged parameters keep per update; read only where the state has them.
 
     Returns:
       `step(state, batch) -> (state, {"loss", "grad_norm", "rate"})`; the state given is consumed.
       With batches split over the mesh, batch normalization spans all devices.
     """
-    options = dict(loss_config)
-
-    def loss_of(parameters: Any, statistics: Any, batch: Mapping[str, Array]) -> tuple[Array, Any]:
-        model = merge_model(graph, parameters, statistics)
-        model.train()
-        logits, auxiliary = model.with_auxiliary(normalize_image(batch["image"]))
-        loss = segmentation_loss(logits, auxiliary, batch["label"], valid=batch["valid"], **options)
-        return loss, split_model(model)[2]
+    gradient_of = _gradients(graph, dict(loss_config), mesh, PRECISIONS[precision], accumulate)
 
     def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, dict[str, Array]]:
-        gradient_of = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, statistics), gradients = gradient_of(state.parameters, state.statistics, batch)
+        loss, statistics, gradients = gradient_of(state.parameters, state.statistics, batch)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
-        metrics = {
-            "loss": loss,
-            "grad_norm": optax.tree.norm(gradients),
-            "rate": jnp.asarray(schedule(state.step)),
-        }
+        norm = optax.tree.norm(gradients)
+        metrics = {"loss": loss, "grad_norm": norm, "rate": jnp.asarray(schedule(state.step))}
         parameters = optax.apply_updates(state.parameters, updates)
-        return TrainState(state.step + 1, parameters, statistics, optimizer_state), metrics
+        moved = move_average(state.average, parameters, state.step, average)
+        new = TrainState(state.step, parameters, statistics, optimizer_state, moved)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        new = _choose(finite, new, state)._replace(step=state.step + 1)
+        return jax.lax.with_sharding_constraint(
+            (new, metrics), state_shardings((new, metrics), mesh)
+        )
 
-    return jax.jit(step, donate_argnums=0, out_shardings=replicated(mesh))
+    return jax.jit(step, donate_argnums=0)
 
 
-def create_predict(graph: nnx.GraphDef) -> Callable[[TrainState, Array], Array]:
+def create_predict(
+    graph: nnx.GraphDef, *, precision: str = "float32"
+) -> Callable[[TrainState, Array], Array]:
     """Compiles the prediction of a batch.
 
     Args:
       graph: structure of the model.
+      precision: see `PRECISIONS`.
 
     Returns:
-      `predict(state, image uint8[b,h,w,3]) -> int32[b,h,w]`, the class of every pixel.
+      `predict(state, image uint8[b,h,w,3]) -> int32[b,h,w]`, the class of every pixel, by the
+      averaged parameters where the state has them.
     """
 
     @jax.jit
     def predict(parameters: Any, statistics: Any, image: Array) -> Array:
         model = merge_model(graph, parameters, statistics)
         model.eval()
-        return jnp.argmax(model(normalize_image(image)), axis=-1).astype(jnp.int32)
+        logits = model(normalize_image(image).astype(PRECISIONS[precision]))
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     # The optimizer's arrays stay outside: the compiled function never needs them.
-    return lambda state, image: predict(state.parameters, state.statistics, image)
+    return lambda state, image: predict(state.average or state.parameters, state.statistics, image)
+
+
+def check_precision(precision: str) -> None:
+    """Raises if there is no such precision.
+
+    Args:
+      precision: one of `PRECISIONS`.
+
+    Raises:
+      InputError: listing the choices.
+
+    Example:
+      >>> check_precision("bfloat16")
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"train.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
+
+
+def _choose(finite: Array, new: TrainState, old: TrainState) -> TrainState:
+    def choose(new: Any, old: Any) -> Any:
+        # A skipped update counts: the rate follows the number of the step.
+        return new if isinstance(new, StepState) else jnp.where(finite, new, old)
+
+    return jax.tree.map(choose, new, old, is_leaf=lambda x: isinstance(x, StepState))
+
+
+def _gradients(
+    graph: nnx.GraphDef, options: dict[str, Any], mesh: Mesh, dtype: Any, accumulate: int
+) -> Callable[..., tuple[Array, Any, Any]]:
+    def loss_of(
+        parameters: Any, statistics: Any, batch: Mapping[str, Array], weight: Array | float
+    ) -> tuple[Array, Any]:
+        model = merge_model(graph, parameters, statistics)
+        model.train()
+        logits, auxiliary = model.with_auxiliary(normalize_image(batch["image"]).astype(dtype))
+        loss = segmentation_loss(logits, auxiliary, batch["label"], valid=batch["valid"], **options)
+        return weight * loss, split_model(model)[2]
+
+    value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
+
+    def gradients(
+        parameters: Any, statistics: Any, batch: Mapping[str, Array]
+    ) -> tuple[Array, Any, Any]:
+        # Gathered here, the split parameters never tempt the partitioner to gather images instead.
+        whole = jax.lax.with_sharding_constraint(parameters, replicated(mesh))
+        if accumulate == 1:
+            (loss, statistics), sums = value_and_grad(whole, statistics, batch, 1.0)
+            return loss, statistics, sums
+        parts = {key: _split_rows(value, accumulate, mesh) for key, value in batch.items()}
+        weights = jax.vmap(lambda part: _pixels(part, options["average"]))(parts)
+
+        def add(carry: tuple[Array, Any, Any], part: Any) -> tuple[tuple[Array, Any, Any], None]:
+            loss, statistics, sums = carry
+            (more, statistics), new = value_and_grad(whole, statistics, *part)
+            return (loss + more, statistics, jax.tree.map(jnp.add, sums, new)), None
+
+        weights = weights / jnp.maximum(weights.sum(), 1.0)
+        start = (jnp.zeros(()), statistics, jax.tree.map(jnp.zeros_like, whole))
+        return jax.lax.scan(add, start, (parts, weights))[0]
+
+    return gradients
+
+
+def _split_rows(x: Array, parts: int, mesh: Mesh) -> Array:
+    # Row r goes to part r mod n: so every device has its own rows of every part already.
+    x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
+    height = ("spatial",) if x.ndim > 3 and x.shape[2] % mesh.shape["spatial"] == 0 else ()
+    spec = PartitionSpec(None, ("data", "fsdp"), *height)
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+
+
+def _pixels(batch: Mapping[str, Array], average: str) -> Array:
+    """What the loss of a batch is divided by; losses of parts are weighed with it."""
+    rows = jnp.broadcast_to(batch["valid"][:, None, None], batch["label"].shape)
+    counted = rows if average == "all" else rows & (batch["label"] != IGNORE_LABEL)
+    return jnp.sum(counted, dtype=jnp.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -16,21 +17,19 @@ from segalias_jax.errors import InputError
 from segalias_jax.recipes import flat_items
 
 MACHINE_KEYS = (
-    "data.root",
-    "data.workers",
-    "data.threads",
-    "data.check",
-    "data.on_error",
-    "data.max_skipped",
-    "model.pretrained",
+    *("data.root", "data.workers", "data.threads", "data.check", "model.pretrained"),
+    *("data.on_error", "data.max_skipped"),
+    *("checkpoint.every", "checkpoint.keep_last", "checkpoint.keep_best"),
+    *("train.nonfinite", "train.nonfinite_limit", "train.stall_seconds"),
 )
-"""Keys that say where and how fast a run is or where it began, not what it computes from here on;
-they may change on the way. So may what is done about files that ended the run."""
+"""Keys that say where and how fast a run is, where it began or what happens to faults, not what it
+computes from here on; they may change on the way."""
 
 RECIPE = "recipe.json"
 STREAM = "stream.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
 
 
 def check_recipe(
@@ -91,7 +90,7 @@ def save_recipe(config: config_dict.ConfigDict, workdir: Path) -> None:
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        _replace(workdir / RECIPE, _to_json(config) + "\n")
+        replace_text(workdir / RECIPE, _to_json(config) + "\n")
     except OSError as error:
         raise InputError(f"--workdir: cannot write to {workdir}: {error.strerror}") from None
 
@@ -125,12 +124,57 @@ def keep_stream(config: config_dict.ConfigDict, workdir: Path, source: data.Sour
         _replace(path, json.dumps(state, indent=1) + "\n")
 
 
+class RunLock:
+    """Keeps a second process out of a folder; the lock ends with its owner, however it ends.
+
+    Args:
+      workdir: folder of the run; made when missing.
+
+    Raises:
+      InputError: another process has the lock, or the folder cannot be written.
+
+    Example:
+      >>> import tempfile
+      >>> with RunLock(Path(tempfile.mkdtemp())) as lock:
+      ...     lock.path.name
+      '.lock'
+    """
+
+    def __init__(self, workdir: Path):
+        self.path = workdir / LOCK
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+")
+        except OSError as error:
+            raise InputError(f"--workdir: cannot write to {workdir}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            owner = self._file.read().strip()
+            self._file.close()
+            raise InputError(
+                f"--workdir: {workdir} is in use by process {owner}; wait for its end or take "
+                "another folder"
+            ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 class MetricsLog:
     """Appends lines of numbers to `metrics.jsonl`.
 
     Args:
       workdir: folder of the run.
       step: lines of later steps are dropped: the run goes on from here.
+      validated: whether the validation of that step is complete; else its line is dropped too.
 
     Example:
       >>> import tempfile
@@ -140,10 +184,12 @@ class MetricsLog:
       [{'step': 10, 'loss': 0.5}]
     """
 
-    def __init__(self, workdir: Path, *, step: int):
+    def __init__(self, workdir: Path, *, step: int, validated: bool = True):
         self.path = workdir / METRICS
         kept = [line for line in self.lines() if line["step"] <= step]
-        _replace(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        if not validated:
+            kept = [line for line in kept if line["step"] < step or "mIoU" not in line]
+        replace_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Appends one line; numbers that JSON lacks (nan, infinities) become null."""
@@ -175,8 +221,16 @@ def _read_recipe(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged ({error}); take another --workdir") from None
 
 
-def _replace(path: Path, text: str) -> None:
-    # A reader, or a run that is killed here, finds the old file or the new one, never half of it.
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file that a reader, or a run that is killed here, finds old or new, never half.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+      >>> replace_text(path, "new")
+      >>> path.read_text()
+      'new'
+    """
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text)
     os.replace(temporary, path)

@@ -64,7 +64,8 @@ def test_best_checkpoint_of_a_run(tmp_path):
         for step, score in ((1, 0.9), (2, 0.1)):
             trees = make_trees()
             trees["parameters"]["decoder"]["b"] += step
-            store.save(step, trees, score=score)
+            store.save(step, trees)
+            store.set_score(step, score)
     arrays, source = read_weights(tmp_path / "run")
     assert source is None
     np.testing.assert_array_equal(arrays["parameters/decoder/b"], 1)

@@ -1,5 +1,7 @@
 """Which checkpoints are kept, that they come back whole, and what mistakes say."""
 
+import resource
+import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -28,18 +30,20 @@ def make_state(value=0.0, width=3):
 @pytest.mark.parametrize(
     "scores, kept",
     [
-        ((0.1, 0.5, 0.3), (20, 30)),
-        ((0.1, 0.2, 0.3), (30,)),
-        ((0.5, 0.2, 0.3), (10, 30)),
-        ((float("nan"), 0.0, float("nan")), (20, 30)),
+        ((0.1, 0.5, 0.3), (20, 40)),
+        ((0.1, 0.2, 0.3), (30, 40)),
+        ((0.5, 0.2, 0.3), (10, 40)),
+        ((float("nan"), 0.0, float("nan")), (20, 40)),
     ],
 )
 def test_keeps_the_best_and_the_latest(tmp_path, scores, kept):
-    with CheckpointStore(tmp_path) as store:
+    with CheckpointStore(tmp_path, keep_last=1) as store:
         for step, score in zip((10, 20, 30), scores, strict=True):
-            store.save(step, make_state(step), score=score)
+            store.save(step, make_state(step))
+            store.set_score(step, score)
+        store.save(40, make_state(40))  # not scored yet, so never the best
     with CheckpointStore(tmp_path) as store:
-        assert store.latest_step() == 30
+        assert store.latest_step() == 40
         assert store.best_step() == kept[0]
     folders = {int(path.name) for path in tmp_path.iterdir() if path.is_dir()}
     assert folders == set(kept)
@@ -49,7 +53,7 @@ def test_comes_back_as_it_was_although_the_arrays_were_reused(tmp_path):
     increment = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
     state = increment(make_state(1)._replace(statistics={}))
     with CheckpointStore(tmp_path) as store:
-        store.save(5, state, score=0.5)
+        store.save(5, state)
         for _ in range(20):
             state = increment(state)
         store.wait()
@@ -61,7 +65,7 @@ def test_comes_back_as_it_was_although_the_arrays_were_reused(tmp_path):
 
 def test_random_keys_come_back(tmp_path):
     with CheckpointStore(tmp_path) as store:
-        store.save(1, make_state(7), score=0.5)
+        store.save(1, make_state(7))
         store.wait()
         restored = store.restore(make_state(0), step=1)
     numbers = [jax.random.uniform(s.statistics["key"]) for s in (restored, make_state(7))]
@@ -70,7 +74,7 @@ def test_random_keys_come_back(tmp_path):
 
 def test_another_model_is_named_by_its_parameter(tmp_path):
     with CheckpointStore(tmp_path) as store:
-        store.save(1, make_state(), score=0.5)
+        store.save(1, make_state())
         store.wait()
         expected = r"parameters/a/0 is of shape \(3,\) there and of shape \(4,\) here"
         with pytest.raises(InputError, match=expected):
@@ -87,3 +91,89 @@ def test_empty_folder_says_what_to_do(tmp_path):
         assert store.best_step() is None
         with pytest.raises(InputError, match=r"holds no checkpoint; train with this --workdir"):
             store.restore(make_state())
+
+
+def test_number_of_kept_checkpoints(tmp_path):
+    with CheckpointStore(tmp_path, keep_last=2, keep_best=2) as store:
+        for step, score in zip(range(1, 8), (0.1, 0.9, 0.2, 0.8, 0.3, 0.4, 0.5), strict=True):
+            store.save(step, make_state(step))
+            store.set_score(step, score)
+    folders = {int(path.name) for path in tmp_path.iterdir() if path.is_dir()}
+    assert folders == {2, 4, 6, 7}
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(bytes(data))
+
+
+def largest(folder):
+    return max(folder.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else -1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda folder: truncate(largest(folder)), id="truncated"),
+        pytest.param(lambda folder: flip(largest(folder)), id="changed"),
+        pytest.param(lambda folder: largest(folder).unlink(), id="deleted data"),
+        pytest.param(
+            lambda folder: (folder / "default" / "_METADATA").unlink(), id="deleted names"
+        ),
+        pytest.param(
+            lambda folder: truncate(folder / "_CHECKPOINT_METADATA"), id="truncated names"
+        ),
+        pytest.param(lambda folder: shutil.rmtree(folder / "default"), id="emptied"),
+    ],
+)
+def test_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path, capfd, damage):
+    state = make_state(1.0, width=300)
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, state)
+        store.save(2, make_state(2.0, width=300))
+    damage(tmp_path / "2")
+    with CheckpointStore(tmp_path) as store:
+        with pytest.raises(InputError, match="checkpoints? .*2 is damaged"):
+            store.restore(make_state(width=300))
+        restored = store.restore_latest(make_state(width=300))
+        told = capfd.readouterr().err
+        assert "warning: the checkpoint" in told and "going on from the one before" in told
+        np.testing.assert_array_equal(restored.parameters["a"][0], state.parameters["a"][0])
+        assert (tmp_path / "damaged-2").is_dir() and store.latest_step() == 1
+        store.save(2, make_state(3.0, width=300))
+    with CheckpointStore(tmp_path) as store:
+        assert int(store.restore(make_state(width=300)).step) == 3
+        shutil.rmtree(tmp_path / "1" / "default")
+        shutil.rmtree(tmp_path / "2" / "default")
+        with pytest.raises(InputError, match="holds no whole checkpoint; train in another"):
+            store.restore_latest(make_state(width=300))
+
+
+def test_full_disk_is_one_sentence_and_harms_nothing(tmp_path):
+    state = make_state(1.0, width=100_000)
+    noise = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, state)
+        store.wait()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+        try:
+            with pytest.raises(InputError, match="could not be written .*run the same command"):
+                store.save(2, state._replace(parameters={"a": {0: jnp.asarray(noise)}}))
+                store.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with CheckpointStore(tmp_path) as store:
+        assert int(store.restore_latest(state).step) == 1
+
+
+def test_what_is_written_beside_a_state_comes_back(tmp_path):
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, make_state(), about={"recipe": {"data.crop": [4, 8]}})
+        store.wait()
+        assert store.about(1)["recipe"] == {"data.crop": [4, 8]}

@@ -1,6 +1,8 @@
 """Every mistake on the command line is one sentence that names the flag."""
 
+import errno
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from absl import flags
 
 from segalias_jax.errors import InputError
 from segalias_jax.training import cli
+from segalias_jax.training.interrupts import Interrupted
 
 ROOT = Path(__file__).parents[2]
 # How ml_collections loads a file.
@@ -25,7 +28,7 @@ def parse(*argv):
 
 
 def test_default_recipe_and_overrides():
-    config, workdir = parse(
+    config, workdir, launch = parse(
         "--workdir=run",
         "--config.train.steps=7",
         "--config.model.cutoff=0.25",
@@ -36,10 +39,39 @@ def test_default_recipe_and_overrides():
     assert (config.train.steps, config.model.cutoff, config.data.crop) == (7, 0.25, (96, 64))
     assert not config.data.photometric
     assert config.is_locked
+    assert (launch.resume, launch.coordinator) == ("auto", "") and launch.started <= time.time()
+
+
+def test_flags_of_the_start():
+    *_, launch = parse(
+        "--workdir=run", "--resume=old", "--coordinator=h:1", "--num_processes=4", "--process_id=0"
+    )
+    told = launch.resume, launch.coordinator, launch.num_processes, launch.process_id
+    assert told == ("old", "h:1", 4, 0)
+
+
+@pytest.mark.parametrize(
+    "error, status, message",
+    [
+        (InputError("data.root: no"), 2, "error: data.root: no"),
+        (
+            OSError(errno.ENOSPC, "No space left", "/a/b"),
+            2,
+            "error: /a/b: No space left; make room",
+        ),
+        (Interrupted("SIGTERM: saved step 3"), 75, "SIGTERM: saved step 3; the same command goes"),
+    ],
+)
+def test_what_ends_a_run_early_is_one_line(capsys, error, status, message):
+    with pytest.raises(SystemExit) as caught, cli.telling_mistakes():
+        raise error
+    assert caught.value.code == status
+    told = capsys.readouterr().err
+    assert told.startswith(message) and told.count("\n") == 1
 
 
 def test_recipe_with_variant_in_any_order():
-    config, _ = parse("--workdir", "run", "--config", f"{ROOT}/configs/camvid.py:daf,tiny")
+    config, *_ = parse("--workdir", "run", "--config", f"{ROOT}/configs/camvid.py:daf,tiny")
     assert config.name == "camvid:daf,tiny"
 
 

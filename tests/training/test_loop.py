@@ -14,6 +14,7 @@ from segalias_jax import data, models, recipes
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.training import loop, setup
+from segalias_jax.training.processes import Launch
 from segalias_jax.training.sharding import create_mesh
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +113,7 @@ def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys):
     trained = (tmp_path / "report.md").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {
         *("recipe.json", "stream.json", "metrics.jsonl", "checkpoints", "report.md", "report.json"),
-        *("pictures", "curves.png"),
+        *("pictures", "curves.png", "goodput.json", ".lock"),
     }
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 2
     validation = read_metrics(tmp_path)[-1]
@@ -126,20 +127,20 @@ def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys):
 
 
 def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
-    save, scores = CheckpointStore.save, {2: 0.1, 4: 0.3, 6: 0.2}
+    set_score, scores = CheckpointStore.set_score, {2: 0.3, 4: 0.1, 6: 0.2}
     monkeypatch.setattr(
         CheckpointStore,
-        "save",
-        lambda store, step, state, score: save(store, step, state, score=scores[step]),
+        "set_score",
+        lambda store, step, score: set_score(store, step, scores[step]),
     )
     loop.train(make_config(), tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["settings"]["checkpoint"].startswith("step 4")
+    assert report["settings"]["checkpoint"].startswith("step 2")
     lines = read_metrics(tmp_path)
     validated = {line["step"]: line["mIoU"] for line in lines if "mIoU" in line}
-    assert report["summary"]["mIoU"] == validated[4]
+    assert report["summary"]["mIoU"] == validated[2]
     folders = {int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.is_dir()}
-    assert folders == {4, 6}
+    assert folders == {2, 4, 6}
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,14 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
     [
         ({"train.batch_size": 0}, "train.batch_size is 0"),
         ({"train.steps": 0}, "train.steps is 0; it must be at least 1"),
+        ({"train.accumulate": 3}, "train.batch_size is 8, .* in 3 parts .*multiple of"),
+        ({"train.precision": "float16"}, "train.precision is 'float16'; choose one of float32, bf"),
+        ({"train.nonfinite": "go"}, "train.nonfinite is 'go'; choose one of stop, skip"),
+        ({"train.average": 1.0}, "train.average is 1.0; it must be"),
+        ({"checkpoint.keep_last": 0}, "checkpoint.keep_last is 0; it must be at least 1"),
+        ({"mesh.fsdp": 3}, "mesh.data, mesh.fsdp and mesh.spatial are -1, 3 and 1, which"),
+        ({"mesh.spatial": 8, "data.crop": (36, 32)}, "data.crop: a height of 36 does not split"),
+        ({"optimizer.clip_norm": -1.0}, "optimizer.clip_norm is -1.0; it must not be negative"),
         ({"eval.images": -1}, "eval.images is -1"),
         ({"optimizer.name": "sdg"}, "optimizer.name is 'sdg'; choose one of sgd, adamw"),
         ({"schedule.name": "cosin"}, "schedule.name is 'cosin'; choose"),
@@ -208,10 +217,86 @@ def test_pretrained_model_is_scored_without_a_run(tmp_path):
     assert scored["settings"]["checkpoint"] == f"pretrained, {tmp_path / 'a'}"
 
 
-def test_loss_that_is_no_number_stops_the_run(tmp_path):
-    config = make_config(**{"optimizer.name": "sgd", "optimizer.learning_rate": 1e30})
-    with pytest.raises(InputError, match=r"step \d: the loss is (nan|inf)"):
+def test_loss_that_is_no_number_stops_the_run_and_leaves_its_batch(tmp_path):
+    plain = {"optimizer.name": "sgd", "data.flip": 0.0}
+    config = make_config(**plain, **{"optimizer.learning_rate": 1e30})
+    with pytest.raises(InputError, match=r"step \d: the (loss|grad_norm) is (nan|inf)") as caught:
         loop.train(config, tmp_path)
+    told = str(caught.value)
+    assert "\n" not in told and "its batch is in" in told
+    (dump,) = tmp_path.glob("nonfinite-*.npz")
+    source = data.create_source(config.data, "train")
+    names = told.rsplit(": ", 1)[1].split(", ")
+    images = np.load(dump)["image"]
+    assert len(names) == len(images) == 8
+    for name, image in zip(names, images, strict=True):
+        np.testing.assert_array_equal(image, source[source.names.index(name)]["image"])
+    assert not (tmp_path / "checkpoints" / "6").exists()
+
+
+def test_updates_that_are_no_number_are_skipped_up_to_a_limit(tmp_path, monkeypatch, capsys):
+    real = loop.shard_batch
+    # Labels beyond the classes make the loss of a step no number.
+    bad = {2, 3}
+
+    def spoilt(batch, mesh):
+        spoilt.step += "label" in batch
+        wrong = spoilt.step in bad and "label" in batch
+        return real(batch | {"label": np.full_like(batch["label"], 99)} if wrong else batch, mesh)
+
+    monkeypatch.setattr(loop, "shard_batch", spoilt)
+    changes = {"train.nonfinite": "skip", "train.nonfinite_limit": 2, "train.eval_every": 6}
+    spoilt.step = 0
+    loop.train(make_config(**changes), tmp_path / "skips")
+    told = capsys.readouterr().err
+    assert "step 2: the loss is nan; update skipped" in told and "step 3" in told
+    lines = [line for line in read_metrics(tmp_path / "skips") if "loss" in line]
+    assert [line["loss"] is None for line in lines] == [step in bad for step in range(1, 7)]
+    assert [line.get("skipped", 0) for line in lines] == [0, 1, 1, 0, 0, 0]
+    spoilt.step = 0
+    with pytest.raises(InputError, match="step 3: the loss is nan"):
+        loop.train(make_config(**changes | {"train.nonfinite_limit": 1}), tmp_path / "stops")
+
+
+def test_data_that_cannot_be_read_is_named_on_the_way(tmp_path, monkeypatch):
+    def broken(source, index):
+        if source.names[index] == "train_00007":
+            raise InputError("train_00007.png: the file is damaged")
+        return draw(source, index)
+
+    draw = data.synthetic.SyntheticScenes.__getitem__
+    monkeypatch.setattr(data.synthetic.SyntheticScenes, "__getitem__", broken)
+    with pytest.raises(InputError, match="^train_00007.png: the file is damaged") as caught:
+        loop.train(make_config(), tmp_path)
+    assert str(caught.value).splitlines()[0] == "train_00007.png: the file is damaged"
+
+
+def test_resume_by_flag(tmp_path, capsys):
+    config = make_config(**{"train.steps": 4, "train.average": 0.9, "checkpoint.every": 3})
+    for flag in ("auto", "never"):
+        loop.train(config, tmp_path / flag, Launch(resume=flag))
+    states = [saved_state(config, tmp_path / flag, 4) for flag in ("auto", "never")]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    with pytest.raises(InputError, match="--resume=never: .* holds checkpoints; take another"):
+        loop.train(config, tmp_path / "never", Launch(resume="never"))
+    with pytest.raises(InputError, match="--resume: .*missing is no folder of a run"):
+        loop.train(config, tmp_path / "new", Launch(resume=str(tmp_path / "missing")))
+    assert not (tmp_path / "new").exists()
+    capsys.readouterr()
+    # From another run's latest checkpoint, with its optimizer and its place in the data.
+    longer = make_config(**{"train.average": 0.9})
+    for _ in range(2):
+        loop.train(longer, tmp_path / "new", Launch(resume=str(tmp_path / "auto")))
+    assert [f"from step {step} to 6" in capsys.readouterr().out for step in (4,)] == [True]
+    assert [line["step"] for line in read_metrics(tmp_path / "new") if "loss" in line] == [5, 6]
+
+
+def test_account_covers_the_run(tmp_path):
+    loop.train(make_config(**{"train.steps": 2}), tmp_path)
+    account = json.loads((tmp_path / "goodput.json").read_text())
+    assert all(seconds > 0 for seconds in account["seconds"].values()), account
+    assert 0 < account["useful"] < 1 and account["lost_to_restarts"] == 0
+    assert 0 < account["seconds_to_first_step"] < sum(account["seconds"].values())
 
 
 def fake_cityscapes(root, size=(96, 128)):

@@ -108,3 +108,13 @@ def test_unknown_name_lists_the_choices():
     config = {"name": "sdg", "momentum": 0.9, "weight_decay": 0.0, "rate_multipliers": ()}
     with pytest.raises(InputError, match="optimizer.name is 'sdg'; choose one of sgd, adamw"):
         create_optimizer(config, rate)
+
+
+def test_clipping_scales_all_gradients_by_one_factor():
+    config = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "rate_multipliers": ()}
+    norm = float(optax.tree.norm(gradients(0)))
+    for limit, factor in ((0.5 * norm, 0.5), (2 * norm, 1.0), (0.0, 1.0)):
+        optimizer = create_optimizer(config | {"clip_norm": limit}, lambda step, factor: 1.0)
+        updates, _ = optimizer.update(gradients(0), optimizer.init(START), START)
+        for update, gradient in zip(*map(jax.tree.leaves, (updates, gradients(0))), strict=True):
+            np.testing.assert_allclose(update, -factor * gradient, rtol=1e-6)

@@ -1,6 +1,7 @@
 """The learning-rate curve against the recorded one of the published code."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +34,15 @@ def test_mistakes_name_the_key():
         create_schedule(config | {"name": "cosin"}, learning_rate=0.1, steps=1000)
     with pytest.raises(InputError, match="schedule.warmup_steps is 200, more than the 100 steps"):
         create_schedule(config, learning_rate=0.1, steps=100)
+
+
+@pytest.mark.parametrize("name", ["cosine", "constant"])
+def test_other_schedules_follow_their_equations(name):
+    config = PUBLISHED | {"name": name, "warmup_steps": 10, "end_value": 0.01}
+    schedule = create_schedule(config, learning_rate=0.5, steps=100)
+    for step in (0, 3, 10, 57, 100, 120):
+        wave = 0.5 * (1 + math.cos(math.pi * min(step, 100) / 100))
+        rate = 0.01 + (1.0 - 0.01) * wave if name == "cosine" else 1.0
+        rate *= 1 - max(1 - step / 10, 0) * 0.9
+        # float32 keeps 1 + cos near the end of the wave to an absolute rounding only.
+        np.testing.assert_allclose(schedule(step, factor=2.0), rate, rtol=1e-5)

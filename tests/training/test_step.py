@@ -6,17 +6,17 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from jax.sharding import AxisType
 
 from segalias_jax import layers, models, ops
-from segalias_jax.checkpoints import CheckpointStore
+from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.models.blocks import BasicBlock
 from segalias_jax.models.resnet import RESNETS
 from segalias_jax.models.stages import frozen_parameters
 from segalias_jax.training.optimizer import create_optimizer, parameter_paths
+from segalias_jax.training.schedules import create_schedule
 from segalias_jax.training.sharding import check_batch_size, create_mesh, shard_batch
-from segalias_jax.training.state import create_state, merge_model
+from segalias_jax.training.state import TrainState, create_state, merge_model, split_model
 from segalias_jax.training.step import create_predict, create_train_step
 
 LOSS = {"auxiliary_weight": 0.4, "average": "all", "class_weights": ()}
@@ -24,7 +24,7 @@ LOSS = {"auxiliary_weight": 0.4, "average": "all", "class_weights": ()}
 
 def make_mesh(count):
     devices = jax.devices()[:count]
-    return jax.make_mesh((count,), ("data",), devices=devices, axis_types=(AxisType.Auto,))
+    return create_mesh(devices=devices)
 
 
 def make_batch(rows=8, seed=0):
@@ -187,3 +187,118 @@ def test_frozen_parameters_and_statistics_stay_to_the_bit(tmp_path, monkeypatch)
         store.wait()
         again = store.restore(state)
     jax.tree.map(np.testing.assert_array_equal, again, state)
+
+
+class Plain(nnx.Module):
+    """Without normalization and dropout, so that a batch may be computed in parts."""
+
+    def __init__(self, rngs):
+        self.encoder = nnx.Conv(3, 6, (3, 3), rngs=rngs)
+        self.decoder = nnx.Conv(6, 3, (1, 1), rngs=rngs)
+
+    def with_auxiliary(self, x):
+        return self.decoder(jax.nn.gelu(self.encoder(x))), ()
+
+
+@pytest.mark.parametrize("average", ["all", "valid"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(average, count):
+    """To rounding, with parts that have different numbers of labeled pixels and valid rows."""
+    mesh = create_mesh(devices=jax.devices()[:count])
+    batch = make_batch()
+    batch["label"][:3, :5] = 255
+    batch["valid"][-1] = False
+    weights = (0.5, 1.0, 2.0)
+    results = []
+    for parts in (1, 4):
+        optimizer = optax.sgd(0.1)
+        graph, state = create_state(lambda: Plain(nnx.Rngs(0)), optimizer, mesh)
+        options = LOSS | {"average": average, "class_weights": weights}
+        step = create_train_step(
+            graph, optimizer, lambda step: 0.1, options, mesh, accumulate=parts
+        )
+        results.append(step(state, shard_batch(batch, mesh)))
+    (one, numbers), (many, others) = results
+    np.testing.assert_allclose(others["loss"], numbers["loss"], rtol=1e-6)
+    np.testing.assert_allclose(others["grad_norm"], numbers["grad_norm"], rtol=1e-5)
+    for a, b in zip(*map(jax.tree.leaves, (many.parameters, one.parameters)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_parts_of_a_batch_normalize_each_by_itself(small_model):
+    mesh = make_mesh(1)
+    optimizer = optax.sgd(0.0)
+    graph, state = create_state(lambda: small_model(3, nnx.Rngs(0)), optimizer, mesh)
+    step = create_train_step(graph, optimizer, lambda step: 0.1, LOSS, mesh, accumulate=2)
+    count = int(state.statistics["dropout"]["rngs"]["count"])
+    state, _ = step(state, shard_batch(make_batch(), mesh))
+    assert int(state.statistics["dropout"]["rngs"]["count"]) == count + 2
+
+
+def test_update_that_is_no_number_changes_nothing_but_the_step(make_run, small_model):
+    mesh = make_mesh(1)
+    schedule = create_schedule(
+        {"name": "constant", "warmup_steps": 4, "warmup_ratio": 0.0}, learning_rate=0.1, steps=9
+    )
+    config = {"name": "adamw", "momentum": 0.9, "weight_decay": 0.1, "rate_multipliers": ()}
+    optimizer = create_optimizer(config, schedule)
+    graph, state = create_state(lambda: small_model(3, nnx.Rngs(0)), optimizer, mesh, average=True)
+    step = create_train_step(graph, optimizer, schedule, LOSS, mesh, average=0.9)
+    state, _ = step(state, shard_batch(make_batch(), mesh))
+    before = jax.tree.map(np.array, (state.parameters, state.average, state.optimizer[0]))
+    mean = np.array(state.statistics["norm"]["mean"])
+    wrong = make_batch() | {"label": np.full((8, 8, 8), 99, np.int32)}
+    state, metrics = step(state, shard_batch(wrong, mesh))
+    assert np.isnan(metrics["loss"])
+    after = (state.parameters, state.average, state.optimizer[0])
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+    np.testing.assert_array_equal(state.statistics["norm"]["mean"], mean)
+    # The schedule goes on: the rate belongs to the number of the step.
+    assert int(state.step) == int(state.optimizer[-1].step) == 2
+    state, metrics = step(state, shard_batch(make_batch(), mesh))
+    np.testing.assert_allclose(metrics["rate"], 0.05)
+    assert np.isfinite(metrics["loss"])
+
+
+def test_average_follows_its_equation_and_is_what_predicts(small_model):
+    mesh = make_mesh(1)
+    optimizer = optax.sgd(0.5)
+    graph, state = create_state(lambda: small_model(3, nnx.Rngs(0)), optimizer, mesh, average=True)
+    step = create_train_step(graph, optimizer, lambda step: 0.5, LOSS, mesh, average=0.3)
+    expected = np.array(state.average["encoder"]["kernel"])
+    for t in range(4):
+        state, _ = step(state, shard_batch(make_batch(), mesh))
+        kept = min(0.3, (1 + t) / (10 + t))
+        expected = kept * expected + (1 - kept) * np.array(state.parameters["encoder"]["kernel"])
+    np.testing.assert_allclose(state.average["encoder"]["kernel"], expected, atol=1e-7)
+    image = jnp.asarray(make_batch()["image"])
+    averaged = state._replace(parameters=state.average, average=())
+    predict = create_predict(graph)
+    np.testing.assert_array_equal(predict(state, image), predict(averaged, image))
+
+
+def test_bfloat16_computes_short_and_keeps_everything_long(small_model):
+    model = {"encoder": "resnet18", "width": 8, "channels": 8, "auxiliary_channels": 8}
+    model |= {"downsample": "daf", "mixer": "freqmix", "reduction": 4}
+    optimizer = optax.sgd(0.1, momentum=0.9)
+
+    def create():
+        return models.create_model(model, num_classes=3, rngs=nnx.Rngs(0))
+
+    def initial():
+        graph, parameters, statistics = split_model(create())
+        return TrainState(jnp.int32(0), parameters, statistics, optimizer.init(parameters))
+
+    shapes, graph = jax.eval_shape(initial), nnx.split(nnx.eval_shape(create))[0]
+    options = {"precision": "bfloat16"}
+    step = create_train_step(graph, optimizer, lambda s: 0.1, LOSS, make_mesh(1), **options)
+    batch = {key: jnp.asarray(value) for key, value in make_batch(2).items()}
+    batch = jax.tree.map(lambda x: jnp.repeat(x, 4, 1) if x.ndim > 1 else x, batch)
+    jaxpr = jax.make_jaxpr(step)(shapes, batch)
+    text = str(jaxpr)
+    products = [line for line in text.splitlines() if "conv_general_dilated[" in line]
+    assert products and all("bf16[" in line.split("=")[0] for line in products)
+    sigmoids = [line for line in text.splitlines() if "= logistic" in line]
+    assert sigmoids and all("f32[" in line.split("=")[0] for line in sigmoids)
+    types = {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(step, shapes, batch))}
+    assert not any(dtype == jnp.bfloat16 for dtype in types)

@@ -1,11 +1,19 @@
 """What a folder of a run accepts, and its record of numbers."""
 
+import os
+
 import pytest
 from ml_collections import config_dict
 
 from segalias_jax import data
 from segalias_jax.errors import InputError
-from segalias_jax.training.workdir import MetricsLog, check_recipe, keep_stream, save_recipe
+from segalias_jax.training.workdir import (
+    MetricsLog,
+    RunLock,
+    check_recipe,
+    keep_stream,
+    save_recipe,
+)
 
 
 def make_config(**changes):
@@ -75,3 +83,23 @@ def test_a_run_is_held_to_the_images_it_began_with(tmp_path):
     with pytest.raises(InputError, match=message):
         keep_stream(config, tmp_path, sources[1])
     assert (tmp_path / "stream.json").read_bytes() == before
+
+
+def test_validation_that_was_not_finished_is_repeated(tmp_path):
+    log = MetricsLog(tmp_path, step=0)
+    for line in ({"step": 1, "mIoU": 0.5}, {"step": 2, "loss": 1.0}, {"step": 2, "mIoU": 0.5}):
+        log.write(line)
+    assert len(MetricsLog(tmp_path, step=2).lines()) == 3
+    kept = MetricsLog(tmp_path, step=2, validated=False).lines()
+    assert kept == [{"step": 1, "mIoU": 0.5}, {"step": 2, "loss": 1.0}]
+
+
+def test_second_owner_is_refused_until_the_first_ends(tmp_path):
+    with RunLock(tmp_path / "run"):
+        with pytest.raises(InputError, match=f"run is in use by process {os.getpid()}; wait for"):
+            RunLock(tmp_path / "run")
+    with RunLock(tmp_path / "run"):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to"):
+        RunLock(tmp_path / "file" / "run")

@@ -1,0 +1,114 @@
+"""Signals: the first one asks a run to save and leave, the second one ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from types import FrameType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from segalias_jax.training.sharding import create_mesh
+
+EXIT_STATUS = 75
+"""What `train.py` ends with after a signal, EX_TEMPFAIL: the same command goes on."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(BaseException):
+    """Leaves a run that can be gone on with; no mistake, so no `Exception`.
+
+    Example:
+      >>> raise Interrupted("SIGTERM: saved step 20")
+      Traceback (most recent call last):
+      segalias_jax.training.interrupts.Interrupted: SIGTERM: saved step 20
+    """
+
+
+class Interrupts:
+    """Listens to SIGTERM and SIGINT while it is entered.
+
+    Outside of `deferred` the first signal raises `Interrupted` where the program is; within, it is
+    only noted. The second one ends the process, even where it waits for a device.
+
+    Example:
+      >>> with Interrupts() as interrupts, interrupts.deferred:
+      ...     signal.raise_signal(signal.SIGTERM)
+      ...     interrupts.requested
+      'SIGTERM'
+    """
+
+    def __init__(self):
+        self.requested: str | None = None
+        self.deferred = _Deferred()
+        self._pending: jax.Array | None = None
+
+    def __enter__(self) -> Interrupts:
+        # Python's own handlers run between two lines of Python only; the number that arrives at
+        # this socket is read at once.
+        self._reading, writing = socket.socketpair()
+        writing.setblocking(False)
+        self._writing = writing
+        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        self._wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=_end_at_second, args=(self._reading,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._writing.close()  # ends the thread
+
+    def leaving(self) -> bool:
+        """Returns whether to save and leave; asked by all processes at the same steps.
+
+        One of many processes may get the signal earlier than others. All answer alike, with what
+        held when they were asked the time before, so that no device waits for this.
+        """
+        if jax.process_count() == 1:
+            return self.requested is not None
+        before, self._pending = self._pending, _any_process(self.requested is not None)
+        return before is not None and bool(before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested is None:
+            self.requested = signal.Signals(number).name
+            if not self.deferred.active:
+                raise Interrupted(self.requested)
+
+
+class _Deferred:
+    def __init__(self):
+        self.active = False
+
+    def __enter__(self) -> None:
+        self.active = True
+
+    def __exit__(self, *_: object) -> None:
+        self.active = False
+
+
+def _end_at_second(reading: socket.socket) -> None:
+    seen = 0
+    with reading:
+        while numbers := reading.recv(16):
+            seen += sum(number in SIGNALS for number in numbers)
+            if seen > 1:
+                os._exit(128 + numbers[-1])
+
+
+def _any_process(flag: bool) -> jax.Array:
+    mesh = create_mesh()
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    mine = np.full(jax.local_device_count(), flag)
+    return _ANY(jax.make_array_from_process_local_data(sharding, mine))
+
+
+_ANY = jax.jit(jnp.any)

@@ -1,0 +1,204 @@
+"""What a run needs where several processes, on one machine or many, compute it together."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from segalias_jax.data import Source
+from segalias_jax.errors import InputError
+from segalias_jax.metrics import SegmentationScores
+from segalias_jax.training.sharding import create_mesh, replicated
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """How a run is started, beside its recipe and folder.
+
+    Attributes:
+      resume: "auto" goes on where the folder's run stopped; "never" refuses a folder with
+        checkpoints; the folder of another run starts from its latest checkpoint.
+      coordinator: HOST:PORT of the first of many processes; "auto" where the cluster (TPU, Slurm)
+        tells it; "" for one process.
+      num_processes: number of processes; -1 where the cluster tells it.
+      process_id: of this one, from 0; -1 where the cluster tells it.
+      started: when the process began, in seconds of `time.time`; None for now.
+
+    Example:
+      >>> Launch().resume
+      'auto'
+    """
+
+    resume: str = "auto"
+    coordinator: str = ""
+    num_processes: int = -1
+    process_id: int = -1
+    started: float | None = None
+
+
+def initialize(launch: Launch) -> None:
+    """Connects the processes of a run; nothing for one process.
+
+    Args:
+      launch: how the run is started.
+
+    Raises:
+      InputError: flags that do not go together, or no cluster that tells what they leave out.
+
+    Example:
+      >>> initialize(Launch())
+    """
+    given = launch.num_processes >= 0, launch.process_id >= 0
+    if not launch.coordinator:
+        if any(given):
+            raise InputError(
+                "--num_processes and --process_id need --coordinator=HOST:PORT of process 0"
+            )
+        return
+    if launch.coordinator == "auto":
+        try:
+            jax.distributed.initialize()
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"--coordinator=auto: no cluster was found ({reason}); give --coordinator="
+                "HOST:PORT, --num_processes and --process_id"
+            ) from None
+        return
+    if not all(given) or launch.process_id >= launch.num_processes:
+        raise InputError(
+            f"--coordinator={launch.coordinator} needs --num_processes and a --process_id below it"
+        )
+    jax.distributed.initialize(launch.coordinator, launch.num_processes, launch.process_id)
+
+
+def is_first() -> bool:
+    """Returns whether this process is the one that writes and tells.
+
+    Example:
+      >>> is_first()
+      True
+    """
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when all processes are here.
+
+    Args:
+      name: of the place, the same for all.
+
+    Example:
+      >>> wait_for_all("start")
+    """
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def local_mesh(mesh: Mesh) -> Mesh:
+    """Returns the mesh of this process's devices alone, for what each computes on its own.
+
+    Args:
+      mesh: that of all processes.
+
+    Returns:
+      `mesh` itself where there is one process.
+
+    Example:
+      >>> local_mesh(create_mesh()) == create_mesh()
+      True
+    """
+    if jax.process_count() == 1:
+        return mesh
+    spatial = mesh.shape["spatial"]
+    fits = jax.local_device_count() % spatial == 0
+    return create_mesh(spatial=spatial if fits else 1, devices=jax.local_devices())
+
+
+def local_copy(tree: Any, mesh: Mesh) -> Any:
+    """Brings arrays that are spread over all processes to this process's devices.
+
+    Args:
+      tree: arrays on the mesh of all processes.
+      mesh: the devices of this process.
+
+    Returns:
+      `tree` itself where there is one process.
+
+    Example:
+      >>> local_copy({"a": 1}, create_mesh())
+      {'a': 1}
+    """
+    if jax.process_count() == 1:
+        return tree
+    whole = jax.tree.map(lambda x: replicated(x.sharding.mesh), tree)
+    gathered = jax.jit(lambda tree: tree, out_shardings=whole)(tree)
+    return jax.tree.map(lambda x: _to_local(x, mesh), gathered)
+
+
+def _to_local(x: jax.Array, mesh: Mesh) -> jax.Array:
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        numbers = _to_local(jax.random.key_data(x), mesh)
+        return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(x))
+    return jax.device_put(x.addressable_data(0), replicated(mesh))
+
+
+class SourceShare:
+    """Every n-th image of a data set, those of this process.
+
+    Args:
+      source: the data set.
+
+    Example:
+      >>> from segalias_jax.data import create_source
+      >>> len(SourceShare(create_source({"source": "synthetic", "num_eval": 3}, "val")))
+      3
+    """
+
+    def __init__(self, source: Source):
+        self._source = source
+        self._indices = range(jax.process_index(), len(source), jax.process_count())
+        self.names = [source.names[index] for index in self._indices]
+        self.classes, self.palette = source.classes, source.palette
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._source[self._indices[index]]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Returns (height, width) of a sample in pixels."""
+        return self._source.size(self._indices[index])
+
+    def check(self, index: int) -> None:
+        """Raises `InputError` where a sample's files are unusable."""
+        self._source.check(self._indices[index])
+
+
+def merge_scores(scores: SegmentationScores) -> SegmentationScores:
+    """Adds up the counts of all processes.
+
+    Args:
+      scores: counts of this process.
+
+    Returns:
+      Those of all, the same in every process.
+
+    Example:
+      >>> merge_scores(SegmentationScores.empty(2)).num_classes
+      2
+    """
+    if jax.process_count() == 1:
+        return scores
+    every = multihost_utils.process_allgather(np.asarray(scores.counts))
+    states = [dataclasses.replace(scores, counts=jax.numpy.asarray(counts)) for counts in every]
+    merged = states[0]
+    for state in states[1:]:
+        merged = merged.merge(state)
+    return merged

@@ -1,0 +1,155 @@
+"""Starts small runs by forking, so that a restart costs no imports: a request per line of stdin.
+
+A request is {"workdir", "log", "changes"}; the answers are the child's process id and, at its end,
+its exit status (negative: the signal). What the child does is appended to the log: its phases, and
+the images of every step.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import jax
+from flax import nnx
+
+from segalias_jax import data, layers, models, recipes
+from segalias_jax.checkpoints.store import CheckpointStore
+from segalias_jax.errors import InputError
+from segalias_jax.training import loop, setup
+from segalias_jax.training.account import Account
+from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
+from segalias_jax.training.sharding import create_mesh
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "train.steps": 160,
+    "train.eval_every": 10,
+    "train.log_every": 3,
+    "train.batch_size": 4,
+    "train.average": 0.9,
+    "checkpoint.every": 4,
+    "eval.batch_size": 2,
+    "eval.images": 1,
+    "schedule.warmup_steps": 5,
+    "data.crop": (32, 32),
+    "data.image_size": (32, 32),
+    "data.flip": 0.0,
+    "data.num_train": 16,
+    "data.num_eval": 6,
+    "data.threads": 2,
+}
+
+
+class Network(nnx.Module):
+    """Has everything that a checkpoint must carry: statistics, a random state, parameters."""
+
+    def __init__(self, num_classes, rngs):
+        self.encoder = layers.ConvNormAct(3, 8, 3, rngs=rngs)
+        self.dropout = nnx.Dropout(0.3, rngs=rngs)
+        self.decoder = layers.Conv(8, num_classes, rngs=rngs)
+
+    def __call__(self, x):
+        return self.decoder(self.dropout(self.encoder(x)))
+
+    def with_auxiliary(self, x):
+        return self(x), ()
+
+
+def make_config(changes):
+    config = recipes.load_recipe(f"{ROOT}/configs/quickstart.py")
+    flat = {key: tuple(v) if isinstance(v, list) else v for key, v in (SMALL | changes).items()}
+    config.update_from_flattened_dict(flat)
+    return config
+
+
+def watch(log):
+    """Makes phases and batches leave a line in the log."""
+
+    def write(*words):
+        os.write(file, (" ".join(map(str, words)) + "\n").encode())
+
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    start, batches = Account.start, data.train_batches
+
+    def logged_start(account, phase):
+        if phase != account._phase:
+            write("phase", phase)
+        start(account, phase)
+
+    def logged_batches(config, source, *, start_step, **options):
+        names = {digest(source[i]["image"]): name for i, name in enumerate(source.names)}
+        stream = batches(config, source, start_step=start_step, **options)
+        for step, batch in enumerate(stream, start_step + 1):
+            write("images", step, *(names[digest(image)] for image in batch["image"]))
+            yield batch
+
+    Account.start, data.train_batches = logged_start, logged_batches
+    return write
+
+
+def digest(image):
+    return hashlib.md5(image.tobytes()).hexdigest()
+
+
+def run(workdir, log, changes):
+    write = watch(log)
+    models.create_model = lambda config, num_classes, rngs: Network(num_classes, rngs)
+    # Caching all programs, however small, is what makes a start quick.
+    jax.config.update("jax_compilation_cache_dir", os.environ["FAULTS_CACHE"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    setup.enable_compilation_cache = lambda: None
+    config = make_config(changes)
+    try:
+        loop.train(config, Path(workdir))
+    except Interrupted as signal:
+        print(signal, file=sys.stderr)
+        return EXIT_STATUS
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    write("end")
+    return 0
+
+
+def main():
+    sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(ROOT / "tests"))
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            errors = os.open(request["log"] + ".err", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.dup2(errors, 1)
+            os.dup2(errors, 2)
+            status = 1
+            try:
+                status = run(**request)
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def final_arrays(workdir, changes):
+    """Every array of the last checkpoint, by path."""
+    config = make_config(changes)
+    models.create_model = lambda config, num_classes, rngs: Network(num_classes, rngs)
+    parts = setup.build_parts(config, 8, create_mesh())
+    with CheckpointStore(Path(workdir) / "checkpoints") as store:
+        state = store.restore(parts.state)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): numbers(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
+
+
+def numbers(leaf):
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.device_get(jax.random.key_data(leaf) if is_key else leaf)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""What signals do to a run, and how soon."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from segalias_jax.training.interrupts import Interrupted, Interrupts
+
+TWICE = """
+import os, signal, time
+from segalias_jax.training.interrupts import Interrupts
+with Interrupts() as interrupts, interrupts.deferred:
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert interrupts.leaving() and interrupts.requested == "SIGTERM"
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_raises_at_once_unless_deferred(number):
+    before = signal.getsignal(number)
+    with Interrupts() as interrupts:
+        with pytest.raises(Interrupted, match=signal.Signals(number).name):
+            os.kill(os.getpid(), number)
+            raise AssertionError("not reached")
+    with Interrupts() as interrupts, interrupts.deferred:
+        assert not interrupts.leaving()
+        os.kill(os.getpid(), number)
+        assert interrupts.leaving()
+    assert signal.getsignal(number) == before
+
+
+def test_second_signal_ends_the_process_at_once():
+    result = subprocess.run([sys.executable, "-c", TWICE], timeout=50)
+    assert result.returncode == 128 + signal.SIGINT
