@@ -20,7 +20,12 @@ from segalias_jax.ops.fourier import (
 )
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_image
-from segalias_jax.ops.resample import adaptive_avg_pool, max_pool, resize_bilinear
+from segalias_jax.ops.resample import (
+    adaptive_avg_pool,
+    bilinear_taps,
+    max_pool,
+    resize_bilinear,
+)
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -30,6 +35,7 @@ __all__ = [
     "apply_along_axis",
     "band_bounds",
     "band_kernel",
+    "bilinear_taps",
     "binomial_blur",
     "binomial_taps",
     "boundary_band",

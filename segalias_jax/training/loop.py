@@ -72,6 +72,7 @@ def evaluate_run(config: config_dict.ConfigDict, workdir: Path) -> None:
     """
     setup.enable_compilation_cache()
     check_recipe(config, workdir, prefixes=("model.", "data.source"))
+    evaluation.read_view_settings(config.eval, config.data.crop)
     trained = _has_checkpoint(workdir)
     if not trained and not config.model.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
@@ -159,14 +160,24 @@ def _evaluate(
     title: str,
     keep: int = 0,
 ) -> evaluation.Evaluation:
-    def predict(image: np.ndarray) -> Array:
-        return parts.predict(state, shard_batch({"image": image}, parts.mesh)["image"])
-
     # Every device gets the same number of rows; those that pad a batch count nowhere.
     batch_size = -(-config.eval.batch_size // parts.mesh.size) * parts.mesh.size
+    settings = evaluation.read_view_settings(config.eval, config.data.crop, batch_size=batch_size)
+    slider = evaluation.SlidingPredictor(
+        lambda image: parts.logits(state, _on_devices(image, parts)),
+        settings,
+        align_corners=config.model.align_corners,
+    )
+
+    def predict(image: np.ndarray) -> Array | evaluation.Prediction:
+        if settings.plain:
+            return parts.predict(state, _on_devices(image, parts))
+        return slider.start(image[0])
+
+    rows = batch_size if settings.plain else 1
     return evaluation.evaluate(
         predict,
-        data.eval_batches(source, batch_size=batch_size, threads=config.data.threads),
+        data.eval_batches(source, batch_size=rows, threads=config.data.threads),
         num_classes=len(source.classes),
         boundary=config.eval.boundary,
         ignore=config.eval.ignore,
@@ -174,6 +185,10 @@ def _evaluate(
         total=len(source),
         progress=title,
     )
+
+
+def _on_devices(image: np.ndarray, parts: setup.Parts) -> Array:
+    return shard_batch({"image": image}, parts.mesh)["image"]
 
 
 def _report(

@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import config_dict
 
-from segalias_jax import data, models
+from segalias_jax import data, evaluation, models
 from segalias_jax.checkpoints import fill_state
 from segalias_jax.errors import InputError
 from segalias_jax.losses import check_loss
@@ -20,7 +20,7 @@ from segalias_jax.training.optimizer import create_optimizer
 from segalias_jax.training.schedules import create_schedule
 from segalias_jax.training.sharding import check_batch_size
 from segalias_jax.training.state import TrainState, create_state
-from segalias_jax.training.step import TrainStep, create_predict, create_train_step
+from segalias_jax.training.step import TrainStep, create_logits, create_predict, create_train_step
 from segalias_jax.typing import Array
 
 
@@ -33,16 +33,18 @@ class Parts:
       state: freshly initialized.
       train_step: one update.
       predict: `predict(state, image) -> classes`.
+      logits: `logits(state, image) -> logits`.
 
     Example:
       >>> [field.name for field in dataclasses.fields(Parts)]
-      ['mesh', 'state', 'train_step', 'predict']
+      ['mesh', 'state', 'train_step', 'predict', 'logits']
     """
 
     mesh: Mesh
     state: TrainState
     train_step: TrainStep
     predict: Callable[[TrainState, Array], Array]
+    logits: Callable[[TrainState, Array], Array]
 
 
 def enable_compilation_cache() -> None:
@@ -71,7 +73,7 @@ def check_config(config: config_dict.ConfigDict, mesh: Mesh) -> None:
     """
     for key in ("steps", "eval_every", "log_every"):
         _require_least(f"train.{key}", config.train[key], 1)
-    _require_least("eval.batch_size", config.eval.batch_size, 1)
+    evaluation.read_view_settings(config.eval, config.data.crop)
     _require_least("eval.images", config.eval.images, 0)
     check_batch_size("train.batch_size", config.train.batch_size, mesh)
 
@@ -123,7 +125,7 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
 
     graph, state = create_state(create_model, optimizer, mesh)
     step = create_train_step(graph, optimizer, schedule, config.loss.to_dict(), mesh)
-    return Parts(mesh, state, step, create_predict(graph))
+    return Parts(mesh, state, step, create_predict(graph), create_logits(graph))
 
 
 def load_pretrained(

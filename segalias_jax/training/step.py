@@ -1,7 +1,8 @@
-"""The two compiled functions of a run: one update, and one prediction."""
+"""The compiled functions of a run: one update, one prediction, and the logits of one."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -77,9 +78,27 @@ def create_predict(graph: nnx.GraphDef) -> Callable[[TrainState, Array], Array]:
 
     @jax.jit
     def predict(parameters: Any, statistics: Any, image: Array) -> Array:
-        model = merge_model(graph, parameters, statistics)
-        model.eval()
-        return jnp.argmax(model(normalize_image(image)), axis=-1).astype(jnp.int32)
+        logits = _logits(graph, parameters, statistics, image)
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     # The optimizer's arrays stay outside: the compiled function never needs them.
     return lambda state, image: predict(state.parameters, state.statistics, image)
+
+
+def create_logits(graph: nnx.GraphDef) -> Callable[[TrainState, Array], Array]:
+    """Compiles the logits of a batch, what `evaluation.SlidingPredictor` asks for.
+
+    Args:
+      graph: structure of the model.
+
+    Returns:
+      `logits(state, image uint8[b,h,w,3]) -> float32[b,h,w,c]`.
+    """
+    logits = jax.jit(functools.partial(_logits, graph))
+    return lambda state, image: logits(state.parameters, state.statistics, image)
+
+
+def _logits(graph: nnx.GraphDef, parameters: Any, statistics: Any, image: Array) -> Array:
+    model = merge_model(graph, parameters, statistics)
+    model.eval()
+    return model(normalize_image(image))
