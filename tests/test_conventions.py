@@ -38,6 +38,8 @@ ALLOWED = {
         "checkpoints",
         "evaluation",
     },
+    "inference": {"ops", "models", "data", "checkpoints", "evaluation", "training"},
+    "predict": {"data", "evaluation", "inference", "training"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from jaxtyping import Num
 
-from segalias_jax.data.transforms import RandomResize
 from segalias_jax.errors import InputError
 
 MODES = ("whole", "slide")
@@ -142,8 +141,7 @@ def view_images(
     """
     views = []
     for scale in settings.scales:
-        size = RandomResize(base=settings.resize).scaled_size(image.shape[:2], scale)
-        view = _resized(image, size)
+        view = _resized(image, _fitted(image.shape[:2], settings.resize, scale))
         # A second resizing, as published, not one to the final size.
         divisor = settings.multiple
         view = _resized(view, tuple(-(-side // divisor) * divisor for side in view.shape[:2]))
@@ -151,6 +149,13 @@ def view_images(
         if settings.flip:
             views.append((np.ascontiguousarray(view[:, ::-1]), True))
     return views
+
+
+def _fitted(size: tuple[int, ...], resize: tuple[int, ...], scale: float) -> tuple[int, ...]:
+    """As large as fits into `floor(scale * resize)`, (long, short), with the aspect kept."""
+    long, short = resize or (max(size), min(size))
+    ratio = min(int(long * scale) / max(size), int(short * scale) / min(size))
+    return tuple(max(1, int(side * ratio + 0.5)) for side in size)
 
 
 def _resized(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -18,15 +18,21 @@ from segalias_jax.training.curves import plot_curves
 from segalias_jax.training.meter import Meter
 from segalias_jax.training.sharding import create_mesh, shard_batch
 from segalias_jax.training.state import TrainState, count_parameters
-from segalias_jax.training.workdir import CHECKPOINTS, MetricsLog, check_recipe, save_recipe
+from segalias_jax.training.workdir import (
+    CHECKPOINTS,
+    MetricsLog,
+    check_recipe,
+    save_classes,
+    save_recipe,
+)
 from segalias_jax.typing import Array
 
 
 def train(config: config_dict.ConfigDict, workdir: Path) -> None:
     """Trains a recipe and reports its best checkpoint; goes on where an earlier call stopped.
 
-    Writes `recipe.json`, `metrics.jsonl`, `checkpoints/`, `report.md`, `pictures/` and
-    `curves.png`.
+    Writes `recipe.json`, `classes.json`, `metrics.jsonl`, `checkpoints/`, `report.md`,
+    `pictures/` and `curves.png`.
 
     Args:
       config: the recipe.
@@ -46,6 +52,7 @@ def train(config: config_dict.ConfigDict, workdir: Path) -> None:
     resumed = _has_checkpoint(workdir)
     state = parts.state if resumed else setup.load_pretrained(config, parts.state)
     save_recipe(config, workdir)
+    save_classes(workdir, train_source.classes, train_source.palette)
     with CheckpointStore(workdir / CHECKPOINTS) as store:
         state = store.restore(state) if resumed else state
         log = MetricsLog(workdir, step=int(state.step))

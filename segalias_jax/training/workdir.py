@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import config_dict
 
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import flat_items
+from segalias_jax.typing import UInt8
 
 MACHINE_KEYS = ("data.root", "data.workers", "data.threads", "data.check", "model.pretrained")
 """Keys that say where and how fast a run is or where it began, not what it computes from here on;
 they may change on the way."""
 
 RECIPE = "recipe.json"
+CLASSES = "classes.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 
@@ -46,7 +49,7 @@ def check_recipe(
         if (workdir / CHECKPOINTS).exists() or (workdir / METRICS).exists():
             raise InputError(f"--workdir: {workdir} holds results but no {RECIPE}; take another")
         return
-    there, here = _read_recipe(path), json.loads(_to_json(config))
+    there, here = read_recipe(path), json.loads(_to_json(config))
     differing = [
         f"{key} is {json.dumps(there.get(key))} there and {json.dumps(here.get(key))} here"
         for key in sorted(there.keys() | here.keys())
@@ -60,6 +63,31 @@ def check_recipe(
             f"--workdir: {workdir} holds a run of another recipe: {', '.join(differing[:3])}{more}"
             "; take another folder or the recipe of that run"
         )
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Reads the recipe of a run.
+
+    Args:
+      path: what `save_recipe` wrote.
+
+    Returns:
+      Values by dotted key.
+
+    Raises:
+      InputError: the file is missing or damaged.
+
+    Example:
+      >>> read_recipe(Path("missing.json"))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: missing.json: cannot be read (No such file or directory)
+    """
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is damaged ({error}); take another --workdir") from None
 
 
 def save_recipe(config: config_dict.ConfigDict, workdir: Path) -> None:
@@ -84,6 +112,22 @@ def save_recipe(config: config_dict.ConfigDict, workdir: Path) -> None:
         _replace(workdir / RECIPE, _to_json(config) + "\n")
     except OSError as error:
         raise InputError(f"--workdir: cannot write to {workdir}: {error.strerror}") from None
+
+
+def save_classes(workdir: Path, names: Sequence[str], palette: UInt8[np.ndarray, "n 3"]) -> None:
+    """Writes what a run's outputs mean, for whoever predicts with it without its data.
+
+    Args:
+      workdir: folder of the run; exists.
+      names: of the classes.
+      palette: RGB color of each class.
+
+    Example:
+      >>> import tempfile
+      >>> save_classes(Path(tempfile.mkdtemp()), ["sky"], np.zeros((1, 3), np.uint8))
+    """
+    content = {"classes": list(names), "palette": np.asarray(palette).tolist()}
+    _replace(workdir / CLASSES, json.dumps(content) + "\n")
 
 
 class MetricsLog:
@@ -127,13 +171,6 @@ def _finite_or_none(value: Any) -> Any:
 
 def _to_json(config: config_dict.ConfigDict) -> str:
     return json.dumps(flat_items(config), indent=1)
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is damaged ({error}); take another --workdir") from None
 
 
 def _replace(path: Path, text: str) -> None:
