@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -75,7 +75,7 @@ class ViewSettings:
         return self.mode == "whole" and once and not self.resize and self.multiple == 1
 
 
-def read_view_settings(section: Any, crop: tuple[int, int], **changes: Any) -> ViewSettings:
+def read_view_settings(section: Any, crop: Sequence[int], **changes: Any) -> ViewSettings:
     """Reads the keys of a recipe's section `eval` that say how images are shown.
 
     Args:

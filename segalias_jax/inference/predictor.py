@@ -21,6 +21,7 @@ from segalias_jax.data.files import read_image
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation import Prediction, SlidingPredictor, read_view_settings
 from segalias_jax.evaluation.matching import IMAGE_SUFFIXES
+from segalias_jax.inference.exporting import MANIFEST, load_exported
 from segalias_jax.inference.trained import load_trained
 from segalias_jax.typing import Float, UInt8
 
@@ -52,7 +53,8 @@ class Predictor:
     `evaluation.SlidingPredictor`; whole images compile one for each size.
 
     Args:
-      run: folder of a run (its best checkpoint is taken) or of converted weights.
+      run: folder of a run (its best checkpoint is taken), of converted weights, or of an exported
+        StableHLO program, which takes windows of its own size only.
       config: the recipe of converted weights; a run has its own.
       **settings: keys of the recipe's section `eval` that shall be otherwise: mode, window,
         stride, resize, multiple, scales, flip, batch_size.
@@ -69,8 +71,14 @@ class Predictor:
     def __init__(
         self, run: Path | str, *, config: config_dict.ConfigDict | None = None, **settings: Any
     ):
+        if (Path(run) / MANIFEST).exists():
+            self._open_exported(run, config, settings)
+        else:
+            self._open_run(run, config, settings)
+
+    def _open_run(self, run: Path | str, config: Any, settings: dict[str, Any]) -> None:
         trained = load_trained(run, config)
-        self.classes, self.palette, self.config = trained.classes, trained.palette, trained.config
+        self.classes, self.palette = trained.classes, trained.palette
         section = trained.config.get("eval", {})
         self.settings = read_view_settings(section, trained.config.data.crop, **settings)
         graph, state = nnx.split(trained.model)
@@ -83,6 +91,20 @@ class Predictor:
             lambda image: forward(state, image),
             self.settings,
             align_corners=trained.config.model.align_corners,
+        )
+
+    def _open_exported(self, folder: Path | str, config: Any, settings: dict[str, Any]) -> None:
+        if config is not None:
+            raise InputError(f"{folder} holds an exported program; leave --config out")
+        exported = load_exported(folder)
+        manifest = exported.manifest
+        self.classes = tuple(manifest["classes"])
+        self.palette = np.asarray(manifest["palette"], np.uint8)
+        rows, *size = manifest["input"]["shape"][:3]
+        fixed = {"batch_size": rows} if isinstance(rows, int) else {}
+        self.settings = read_view_settings(manifest["protocol"] | fixed, size, **settings)
+        self._slider = SlidingPredictor(
+            exported.forward, self.settings, align_corners=manifest["align_corners"]
         )
 
     def __call__(self, image: np.ndarray | Path | str) -> UInt8[np.ndarray, "h w"]:

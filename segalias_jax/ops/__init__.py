@@ -15,6 +15,7 @@ from segalias_jax.ops.fourier import (
     choose_method,
     frequency_low_cut,
     low_pass,
+    products_only,
     soft_low_pass,
     split_bands,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "max_pool",
     "normalize_image",
     "nyquist_frequency",
+    "products_only",
     "resize_bilinear",
     "soft_low_pass",
     "split_bands",
