@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -212,5 +213,6 @@ def progress_bar(title: str | None, total: int | None) -> tqdm:
       ...     bar.total
       2
     """
-    options = {"unit": " images", "dynamic_ncols": True, "leave": False}
+    seconds = 0.2 if sys.stderr.isatty() else 30.0  # a log file gets two lines a minute
+    options = {"unit": " images", "dynamic_ncols": True, "leave": False, "mininterval": seconds}
     return tqdm(desc=title, total=total, disable=title is None, delay=QUIET_SECONDS, **options)

@@ -63,7 +63,9 @@ class Prediction:
         return out
 
     def scores(self) -> Float[np.ndarray, "h w c"]:
-        """Returns what the classes are the largest of, where it was asked for."""
+        """Returns what the classes are the largest of; `InputError` where it was not asked for."""
+        if self.blocks[0][3] is None:
+            raise InputError("scores were not kept; start the prediction with probabilities=True")
         out = np.empty((*self.size, self.blocks[0][3].shape[-1]), np.float32)
         for top, left, _, block in self.blocks:
             part = out[top : top + BLOCK, left : left + BLOCK]

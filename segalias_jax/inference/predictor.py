@@ -49,8 +49,8 @@ class Result:
 class Predictor:
     """Predicts images of any size with a trained network, as its recipe tests it.
 
-    Images are RGB bytes [h, w, 3] or paths. Programs are compiled for the size of a window, see
-    `evaluation.SlidingPredictor`; whole images compile one for each size.
+    Images are RGB bytes [h, w, 3] or paths; the first device computes. Programs are compiled for
+    the size of a window, see `evaluation.SlidingPredictor`; whole images compile one for each size.
 
     Args:
       run: folder of a run (its best checkpoint is taken), of converted weights, or of an exported

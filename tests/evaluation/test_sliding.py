@@ -104,6 +104,8 @@ def test_probabilities_of_one_view_are_those_of_its_logits():
     prediction = SlidingPredictor(small_network, ViewSettings()).start(image, probabilities=True)
     expected = jax.nn.softmax(small_network(image[None])[0])
     np.testing.assert_allclose(prediction.scores(), expected, rtol=0, atol=1e-6)
+    with pytest.raises(InputError, match="start the prediction with probabilities=True"):
+        SlidingPredictor(small_network, ViewSettings()).start(image).scores()
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import segalias_jax as sa
 from segalias_jax.export import main
 
 
@@ -17,6 +18,8 @@ def test_writes_a_program(run, tmp_path, capsys):
     assert f"written to {tmp_path / 'new/model.stablehlo'}" in capsys.readouterr().out
     manifest = json.loads((tmp_path / "new/manifest.json").read_text())
     assert manifest["input"]["shape"] == [2, 33, 40, 3]
+    settings = sa.Predictor(tmp_path / "new").settings
+    assert (settings.window, settings.stride, settings.batch_size) == ((33, 40), (22, 26), 2)
     assert export(*words) == 2
     assert "new is there already" in capsys.readouterr().err
 

@@ -83,7 +83,6 @@ def test_predictor_of_the_program(stablehlo, run, images):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model.downsample": "daf", "model.mixer": "freqmix"},
         {"model.downsample": "flc", "model.mixer": "none"},
         {"model.band": "reference", "model.gate": "corner", "model.cutoff": 0.35},
     ],
@@ -99,7 +98,7 @@ def test_no_program_contains_a_transform(make_run, monkeypatch, changes):
     with sa.ops.products_only():
         (batch,) = jax.export.symbolic_shape("batch")
         image = jax.ShapeDtypeStruct((batch, 512, 1216, 3), jnp.uint8)
-        exported = jax.export.export(jax.jit(trained.apply), platforms=("cpu", "cuda"))(image)
+        exported = jax.export.export(jax.jit(trained.apply), platforms=("cpu",))(image)
     text = exported.mlir_module()
     assert "stablehlo.convolution" in text and "fft" not in text
 
@@ -122,15 +121,6 @@ def test_savedmodel(trained, windows, logits, tmp_path):
     served = tf.saved_model.load(str(path)).signatures["serving_default"]
     for rows in (1, 3):
         assert_close(served(image=tf.constant(windows[:rows]))["logits"].numpy(), logits[:rows])
-
-
-def test_fixed_batch_and_size(trained, tmp_path, images):
-    export_model(trained, tmp_path, format="stablehlo", size=(40, 48), batch=1)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["input"]["shape"] == [1, 40, 48, 3]
-    predictor = sa.Predictor(tmp_path)
-    assert predictor.settings.batch_size == 1 and predictor.settings.stride == (26, 32)
-    assert predictor(images[0]).shape == (40, 56)
 
 
 def test_mistakes(trained, make_run, tmp_path, monkeypatch):
