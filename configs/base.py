@@ -78,7 +78,14 @@ def get_config() -> config_dict.ConfigDict:
         keep_best=1,  # checkpoints kept beside them, by mIoU
     )
     config.eval = _section(
-        batch_size=1,  # images at a time, over all devices
+        batch_size=1,  # images, or windows, at a time, over all devices; bounds the memory
+        mode="whole",  # "whole" images, or "slide": windows, averaged where they overlap
+        window=(),  # (height, width) of windows in pixels, "slide" only; () for data.crop
+        stride=(),  # (down, right) from one window to the next; () for two thirds of the window
+        resize=(),  # (long, short) side in pixels to predict at; () for the image's own size
+        multiple=1,  # sides are rounded up to a multiple of this, in pixels
+        scales=(1.0,),  # factors of that size, whose probabilities are averaged
+        flip=False,  # average with the mirrored image's probabilities
         boundary="laplacian",  # "laplacian": as published; "exact": any neighbor differs
         ignore="reference",  # "reference": ignored pixels make boundaries; "exclude": they do not
         images=6,  # overlay pictures in the report

@@ -5,8 +5,8 @@ Command: python train.py --config configs/cityscapes.py --config.data.root=DIR -
 Published network to the letter: --config configs/cityscapes.py:published
 
 Published mIoU on the validation set (windows of 768, stride 512, encoder pretrained on ImageNet):
-baseline 78.1, daf 79.3, daf,freqmix 79.7. This recipe scores whole images and starts from random
-parameters.
+baseline 78.1, daf 79.3, daf,freqmix 79.7. This recipe scores in the same way, but starts from
+random parameters; --config.eval.mode=whole scores whole images.
 """
 
 from configs import base
@@ -33,6 +33,10 @@ def get_config(arg: str = ""):
     config.train.batch_size = 8
     config.train.eval_every = 8000
     config.eval.batch_size = 1
+    config.eval.mode = "slide"
+    config.eval.window = (768, 768)
+    config.eval.stride = (512, 512)
+    config.eval.resize = (2049, 1025)
     if size == "published":
         config.model.band = "reference"
         config.model.cutoff = 0.35

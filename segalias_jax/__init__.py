@@ -5,13 +5,15 @@ import importlib
 from segalias_jax import layers, losses, metrics, models, ops
 
 # Imported on first use: they need OpenCV, Grain or orbax, which layers and scores do not.
-_ON_FIRST_USE = ("checkpoints", "data", "evaluation", "training")
+_ON_FIRST_USE = ("checkpoints", "data", "evaluation", "inference", "training")
 
-__all__ = ["layers", "losses", "metrics", "models", "ops", *_ON_FIRST_USE]
+__all__ = ["Predictor", "layers", "losses", "metrics", "models", "ops", *_ON_FIRST_USE]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
+    if name == "Predictor":
+        return importlib.import_module("segalias_jax.inference").Predictor
     if name in _ON_FIRST_USE:
         return importlib.import_module(f"segalias_jax.{name}")
     raise AttributeError(f"module 'segalias_jax' has no attribute {name!r}")

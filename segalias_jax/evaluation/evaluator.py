@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -11,6 +14,8 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from tqdm import tqdm
 
+from segalias_jax.evaluation.counting import CountSettings, count_pair
+from segalias_jax.evaluation.sliding import Prediction
 from segalias_jax.metrics import SegmentationScores
 from segalias_jax.typing import IGNORE_LABEL, Array
 
@@ -49,7 +54,9 @@ class Evaluation:
 
 
 def evaluate(
-    predict: Callable[[UInt8[np.ndarray, "b h w 3"]], Integer[Array | np.ndarray, "b h w"]],
+    predict: Callable[
+        [UInt8[np.ndarray, "b h w 3"]], Integer[Array | np.ndarray, "b h w"] | Prediction
+    ],
     batches: Iterable[Mapping[str, Any]],
     *,
     num_classes: int,
@@ -63,10 +70,11 @@ def evaluate(
 ) -> Evaluation:
     """Scores a predict function in one pass over batches.
 
-    Counting runs on the device behind the predictions; nothing is waited for but the samples.
+    Counting runs behind the predictions, on the device where they are arrays. A `Prediction`, of
+    a batch of one image, is counted on the host, which compiles nothing for each size.
 
     Args:
-      predict: images as bytes to class ids on the device.
+      predict: images as bytes to class ids, or the prediction of one image.
       batches: dictionaries with "image", "label" (255 = ignored) and "valid"; rows whose "valid"
         is False count nowhere. "name", a list for the valid rows, names the samples.
       num_classes: number of classes C.
@@ -98,16 +106,57 @@ def evaluate(
     wanted = _spread(keep, total)
     samples: list[Sample] = []
     done = 0
-    with progress_bar(progress, total) as bar:
+    with progress_bar(progress, total) as bar, _HostCounts(scores) as counts:
         for batch in batches:
             prediction = predict(batch["image"])
-            scores = _UPDATE(scores, prediction, _countable(batch))
+            if isinstance(prediction, Prediction):
+                counts.add(prediction, batch)
+            else:
+                scores = _UPDATE(scores, prediction, _countable(batch))
             samples += _kept(batch, prediction, wanted, first=done)
             count = int(np.count_nonzero(batch["valid"]))
             done += count
             bar.update(count)
         jax.block_until_ready(scores)
+        scores = counts.added_to(scores)
     return Evaluation(scores, tuple(samples))
+
+
+class _HostCounts:
+    """Counts predictions in a thread of its own while the device works on the next ones."""
+
+    def __init__(self, scores: SegmentationScores):
+        self._rules = scores.rules
+        self._settings = CountSettings(scores.num_classes, scores.rules, 0, ())
+        self._regions: np.ndarray | None = None
+        self._waiting: collections.deque[Future] = collections.deque()
+        self._pool = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> _HostCounts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def add(self, prediction: Prediction, batch: Mapping[str, Any]) -> None:
+        label = _countable(batch)[0]
+        self._waiting.append(self._pool.submit(self._count, prediction, label))
+        if len(self._waiting) > 1:  # images that wait fill the memory
+            self._take()
+
+    def added_to(self, scores: SegmentationScores) -> SegmentationScores:
+        while self._waiting:
+            self._take()
+        if self._regions is None:
+            return scores
+        return scores.merge(SegmentationScores.from_counts(self._regions, self._rules))
+
+    def _take(self) -> None:
+        regions = self._waiting.popleft().result()
+        self._regions = regions if self._regions is None else self._regions + regions
+
+    def _count(self, prediction: Prediction, label: np.ndarray) -> np.ndarray:
+        return count_pair(prediction.classes(), label, self._settings).regions
 
 
 _UPDATE = jax.jit(SegmentationScores.update, donate_argnums=0)
@@ -127,9 +176,15 @@ def _spread(keep: int, total: int | None) -> set[int]:
 
 
 def _kept(
-    batch: Mapping[str, Any], prediction: Array | np.ndarray, wanted: set[int], *, first: int
+    batch: Mapping[str, Any],
+    prediction: Array | np.ndarray | Prediction,
+    wanted: set[int],
+    *,
+    first: int,
 ) -> list[Sample]:
     rows = np.flatnonzero(batch["valid"])
+    if isinstance(prediction, Prediction) and wanted & set(range(first, first + len(rows))):
+        prediction = prediction.classes()[None]
     names = batch.get("name", [str(first + n) for n in range(len(rows))])
     return [
         Sample(
@@ -158,5 +213,6 @@ def progress_bar(title: str | None, total: int | None) -> tqdm:
       ...     bar.total
       2
     """
-    options = {"unit": " images", "dynamic_ncols": True, "leave": False}
+    seconds = 0.2 if sys.stderr.isatty() else 30.0  # a log file gets two lines a minute
+    options = {"unit": " images", "dynamic_ncols": True, "leave": False, "mininterval": seconds}
     return tqdm(desc=title, total=total, disable=title is None, delay=QUIET_SECONDS, **options)

@@ -15,6 +15,7 @@ from segalias_jax.ops.fourier import (
     choose_method,
     frequency_low_cut,
     low_pass,
+    products_only,
     soft_low_pass,
     split_bands,
 )
@@ -25,6 +26,7 @@ from segalias_jax.ops.rank import majority_filter, median_filter
 from segalias_jax.ops.resample import (
     adaptive_avg_pool,
     average_pool_2x2,
+    bilinear_taps,
     max_pool,
     resize_bilinear,
     resize_nearest,
@@ -39,6 +41,7 @@ __all__ = [
     "average_pool_2x2",
     "band_bounds",
     "band_kernel",
+    "bilinear_taps",
     "binomial_blur",
     "binomial_taps",
     "boundary_band",
@@ -56,6 +59,7 @@ __all__ = [
     "median_filter",
     "normalize_image",
     "nyquist_frequency",
+    "products_only",
     "resize_bilinear",
     "resize_nearest",
     "soft_low_pass",

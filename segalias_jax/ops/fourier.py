@@ -6,6 +6,10 @@ are square: a bin (u, v) is inside when both |u| and |v| are at most the cutoff.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +27,24 @@ from segalias_jax.ops.bands import (
 from segalias_jax.typing import Array, Float
 
 METHODS = ("auto", "matmul", "fft")
+
+_products_only = contextvars.ContextVar("products_only", default=False)
+
+
+@contextlib.contextmanager
+def products_only() -> Iterator[None]:
+    """Within, "auto" is always "matmul": for programs that must not contain a transform.
+
+    Example:
+      >>> with products_only():
+      ...     choose_method(jnp.zeros((4096, 4096, 1)), (0, 1), "auto")
+      'matmul'
+    """
+    token = _products_only.set(True)
+    try:
+        yield
+    finally:
+        _products_only.reset(token)
 
 
 def low_pass(
@@ -281,7 +303,7 @@ def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
     if method != "auto":
         return method
     # A 16-bit transform does not exist, and that of a sharded array gathers all of it.
-    if x.dtype.itemsize < 4 or jax.device_count() > 1:
+    if _products_only.get() or x.dtype.itemsize < 4 or jax.device_count() > 1:
         return "matmul"
     total = sum(x.shape[axis] for axis in axes)
     return "matmul" if total <= MATMUL_UP_TO.get(jax.default_backend(), 512) else "fft"

@@ -10,7 +10,7 @@ import numpy as np
 
 from segalias_jax.errors import InputError
 from segalias_jax.ops.axis import apply_along_axis
-from segalias_jax.typing import Array, Float
+from segalias_jax.typing import Array, Float, Int
 
 
 def resize_bilinear(
@@ -47,6 +47,34 @@ def resize_bilinear(
     return x
 
 
+def bilinear_taps(
+    n: int, m: int, *, align_corners: bool = False
+) -> tuple[Int[np.ndarray, "2 m"], Float[np.ndarray, "2 m"]]:
+    """The two samples that each output of a bilinear interpolation reads, see `resize_bilinear`.
+
+    Args:
+      n: number of samples.
+      m: number of outputs.
+      align_corners: which of the two sampling grids.
+
+    Returns:
+      Positions of the two samples, and their weights, which sum to 1.
+
+    Example:
+      >>> samples, weights = bilinear_taps(2, 4)
+      >>> samples.tolist(), weights[1].tolist()
+      ([[0, 0, 0, 1], [1, 1, 1, 1]], [0.0, 0.25, 0.75, 0.25])
+    """
+    i = np.arange(m)
+    if align_corners:
+        position = i * ((n - 1) / (m - 1) if m > 1 else 0.0)
+    else:
+        position = np.maximum((i + 0.5) * n / m - 0.5, 0)
+    low = np.minimum(position.astype(np.int64), n - 1)
+    share = position - low
+    return np.stack([low, np.minimum(low + 1, n - 1)]), np.stack([1 - share, share])
+
+
 @functools.lru_cache(maxsize=256)
 def bilinear_matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
     """Returns the weights of `resize_bilinear` along one axis.
@@ -63,16 +91,10 @@ def bilinear_matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
       >>> bilinear_matrix(2, 3, False).tolist()
       [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
-    i = np.arange(m)
-    if align_corners:
-        position = i * ((n - 1) / (m - 1) if m > 1 else 0.0)
-    else:
-        position = np.maximum((i + 0.5) * n / m - 0.5, 0)
-    low = np.minimum(position.astype(np.int64), n - 1)
-    share = position - low
+    samples, weights = bilinear_taps(n, m, align_corners=align_corners)
     matrix = np.zeros((m, n))
-    matrix[i, low] += 1 - share
-    matrix[i, np.minimum(low + 1, n - 1)] += share
+    for sample, weight in zip(samples, weights, strict=True):
+        matrix[np.arange(m), sample] += weight
     return matrix
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import config_dict
 from tqdm import tqdm
 
-from segalias_jax import data
+from segalias_jax import data, evaluation
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import flat_items
@@ -37,6 +37,7 @@ from segalias_jax.training.workdir import (
     RunLock,
     check_recipe,
     keep_stream,
+    save_classes,
     save_recipe,
 )
 
@@ -77,8 +78,8 @@ class Run:
 def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None = None) -> None:
     """Trains a recipe and reports its best checkpoint; goes on where an earlier call stopped.
 
-    Writes `recipe.json`, `stream.json`, `metrics.jsonl`, `goodput.json`, `checkpoints/`,
-    `report.md`, `pictures/` and `curves.png`.
+    Writes `recipe.json`, `classes.json`, `stream.json`, `metrics.jsonl`, `goodput.json`,
+    `checkpoints/`, `report.md`, `pictures/` and `curves.png`.
 
     Args:
       config: the recipe.
@@ -107,6 +108,7 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             if processes.is_first():
                 stack.enter_context(RunLock(workdir))
                 save_recipe(config, workdir)
+                save_classes(workdir, sources[0].classes, sources[0].palette)
                 keep_stream(config, workdir, sources[0])
             processes.wait_for_all("lock")
             trackers = _trackers(config, workdir, stack)
@@ -143,6 +145,7 @@ def evaluate_run(
     setup.enable_compilation_cache()
     processes.initialize(launch)
     check_recipe(config, workdir, prefixes=("model.", "data.source", "train.average"))
+    evaluation.read_view_settings(config.eval, config.data.crop)
     trained = _has_checkpoint(workdir)
     if not trained and not config.model.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")

@@ -43,14 +43,28 @@ def score(
     mesh = processes.local_mesh(parts.mesh)
     local = processes.local_copy(state._replace(optimizer=()), mesh)
 
-    def predict(image: np.ndarray) -> Array:
-        before_batch()
-        return parts.predict(local, shard_batch({"image": image}, mesh)["image"])
-
-    share = processes.SourceShare(source)
     # Every device gets the same number of rows; those that pad a batch count nowhere.
     batch_size = -(-config.eval.batch_size // row_count(mesh)) * row_count(mesh)
-    batches = data.eval_batches(share, batch_size=batch_size, threads=config.data.threads)
+    settings = evaluation.read_view_settings(config.eval, config.data.crop, batch_size=batch_size)
+
+    def on_devices(image: np.ndarray) -> Array:
+        return shard_batch({"image": image}, mesh)["image"]
+
+    slider = evaluation.SlidingPredictor(
+        lambda image: parts.logits(local, on_devices(image)),
+        settings,
+        align_corners=config.model.align_corners,
+    )
+
+    def predict(image: np.ndarray) -> Array | evaluation.Prediction:
+        before_batch()
+        if settings.plain:
+            return parts.predict(local, on_devices(image))
+        return slider.start(image[0])
+
+    share = processes.SourceShare(source)
+    rows = batch_size if settings.plain else 1
+    batches = data.eval_batches(share, batch_size=rows, threads=config.data.threads)
     rule = getattr(source, "rule", None)
     reduced = rule is not None and rule.reduces_zero
     result = evaluation.evaluate(

@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import config_dict
 
-from segalias_jax import data, models
+from segalias_jax import data, evaluation, models
 from segalias_jax.checkpoints import fill_state
 from segalias_jax.errors import InputError
 from segalias_jax.losses import SUMS_OVER_PIXELS, check_loss
@@ -25,6 +25,7 @@ from segalias_jax.training.state import TrainState, create_state
 from segalias_jax.training.step import (
     TrainStep,
     check_precision,
+    create_logits,
     create_predict,
     create_train_step,
 )
@@ -42,16 +43,18 @@ class Parts:
       state: freshly initialized.
       train_step: one update.
       predict: `predict(state, image) -> classes`.
+      logits: `logits(state, image) -> logits`.
 
     Example:
       >>> [field.name for field in dataclasses.fields(Parts)]
-      ['mesh', 'state', 'train_step', 'predict']
+      ['mesh', 'state', 'train_step', 'predict', 'logits']
     """
 
     mesh: Mesh
     state: TrainState
     train_step: TrainStep
     predict: Callable[[TrainState, Array], Array]
+    logits: Callable[[TrainState, Array], Array]
 
 
 def enable_compilation_cache() -> None:
@@ -83,7 +86,7 @@ def check_config(config: config_dict.ConfigDict, mesh: Mesh) -> None:
         _require_least(f"train.{key}", train[key], 1)
     for key, least in (("every", 0), ("keep_last", 1), ("keep_best", 1)):
         _require_least(f"checkpoint.{key}", config.checkpoint[key], least)
-    _require_least("eval.batch_size", config.eval.batch_size, 1)
+    evaluation.read_view_settings(config.eval, config.data.crop)
     _require_least("eval.images", config.eval.images, 0)
     _require_least("train.stall_seconds", train.stall_seconds, 0)
     check_precision(train.precision)
@@ -178,7 +181,10 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
         accumulate=train.accumulate,
         average=train.average,
     )
-    return Parts(mesh, state, step, create_predict(graph, precision=train.precision))
+    predict, logits = (
+        create(graph, precision=train.precision) for create in (create_predict, create_logits)
+    )
+    return Parts(mesh, state, step, predict, logits)
 
 
 def _check_parts_of_loss(config: config_dict.ConfigDict) -> None:

@@ -1,7 +1,8 @@
-"""The two compiled functions of a run: one update, and one prediction."""
+"""The compiled functions of a run: one update, one prediction, and the logits of one."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -90,13 +91,36 @@ def create_predict(
 
     @jax.jit
     def predict(parameters: Any, statistics: Any, image: Array) -> Array:
-        model = merge_model(graph, parameters, statistics)
-        model.eval()
-        logits = model(normalize_image(image).astype(PRECISIONS[precision]))
+        logits = _logits(graph, PRECISIONS[precision], parameters, statistics, image)
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     # The optimizer's arrays stay outside: the compiled function never needs them.
     return lambda state, image: predict(state.average or state.parameters, state.statistics, image)
+
+
+def create_logits(
+    graph: nnx.GraphDef, *, precision: str = "float32"
+) -> Callable[[TrainState, Array], Array]:
+    """Compiles the logits of a batch, what `evaluation.SlidingPredictor` asks for.
+
+    Args:
+      graph: structure of the model.
+      precision: see `PRECISIONS`.
+
+    Returns:
+      `logits(state, image uint8[b,h,w,3]) -> float32[b,h,w,c]`, by the averaged parameters where
+      the state has them.
+    """
+    logits = jax.jit(functools.partial(_logits, graph, PRECISIONS[precision]))
+    return lambda state, image: logits(state.average or state.parameters, state.statistics, image)
+
+
+def _logits(
+    graph: nnx.GraphDef, dtype: Any, parameters: Any, statistics: Any, image: Array
+) -> Array:
+    model = merge_model(graph, parameters, statistics)
+    model.eval()
+    return model(normalize_image(image).astype(dtype))
 
 
 def check_precision(precision: str) -> None:

@@ -6,15 +6,17 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import config_dict
 
 from segalias_jax import data
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import flat_items
+from segalias_jax.typing import UInt8
 
 MACHINE_KEYS = (
     *("data.root", "data.workers", "data.threads", "data.check", "model.pretrained"),
@@ -27,6 +29,7 @@ computes from here on; they may change on the way."""
 
 RECIPE = "recipe.json"
 STREAM = "stream.json"
+CLASSES = "classes.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
@@ -55,7 +58,7 @@ def check_recipe(
         if (workdir / CHECKPOINTS).exists() or (workdir / METRICS).exists():
             raise InputError(f"--workdir: {workdir} holds results but no {RECIPE}; take another")
         return
-    there, here = _read_recipe(path), json.loads(_to_json(config))
+    there, here = read_recipe(path), json.loads(_to_json(config))
     differing = [
         f"{key} is {json.dumps(there.get(key))} there and {json.dumps(here.get(key))} here"
         for key in sorted(there.keys() | here.keys())
@@ -69,6 +72,31 @@ def check_recipe(
             f"--workdir: {workdir} holds a run of another recipe: {', '.join(differing[:3])}{more}"
             "; take another folder or the recipe of that run"
         )
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Reads the recipe of a run.
+
+    Args:
+      path: what `save_recipe` wrote.
+
+    Returns:
+      Values by dotted key.
+
+    Raises:
+      InputError: the file is missing or damaged.
+
+    Example:
+      >>> read_recipe(Path("missing.json"))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: missing.json: cannot be read (No such file or directory)
+    """
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is damaged ({error}); take another --workdir") from None
 
 
 def save_recipe(config: config_dict.ConfigDict, workdir: Path) -> None:
@@ -121,7 +149,7 @@ def keep_stream(config: config_dict.ConfigDict, workdir: Path, source: data.Sour
             raise InputError(f"--workdir: {workdir}: {error}") from None
     else:
         state = data.stream_state(source, step=0, **options)
-        _replace(path, json.dumps(state, indent=1) + "\n")
+        replace_text(path, json.dumps(state, indent=1) + "\n")
 
 
 class RunLock:
@@ -166,6 +194,22 @@ class RunLock:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def save_classes(workdir: Path, names: Sequence[str], palette: UInt8[np.ndarray, "n 3"]) -> None:
+    """Writes what a run's outputs mean, for whoever predicts with it without its data.
+
+    Args:
+      workdir: folder of the run; exists.
+      names: of the classes.
+      palette: RGB color of each class.
+
+    Example:
+      >>> import tempfile
+      >>> save_classes(Path(tempfile.mkdtemp()), ["sky"], np.zeros((1, 3), np.uint8))
+    """
+    content = {"classes": list(names), "palette": np.asarray(palette).tolist()}
+    replace_text(workdir / CLASSES, json.dumps(content) + "\n")
 
 
 class MetricsLog:

@@ -7,10 +7,15 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import evaluate
+from segalias_jax.evaluation import SlidingPredictor, ViewSettings, evaluate
 from segalias_jax.metrics import SegmentationScores
 
 PREDICT = jax.jit(lambda image: (image[..., 0] // 64).astype(jnp.int32))
+
+
+@jax.jit
+def _logits(image):
+    return jax.nn.one_hot(image[..., 0] // 64, 4)
 
 
 def _data(count, size=(24, 32), seed=0):
@@ -82,6 +87,21 @@ def test_sharded_predictions():
     found = evaluate(lambda x: PREDICT(jax.device_put(x, sharding)), batches, num_classes=4, keep=1)
     expected = evaluate(PREDICT, batches, num_classes=4)
     assert _numbers(found.scores) == _numbers(expected.scores)
+
+
+@pytest.mark.parametrize("ignore", ["reference", "exclude"])
+def test_predictions_of_single_images_are_counted_on_the_host(ignore):
+    """The same counts and samples as on the device, for pictures of several sizes."""
+    sets = [_data(2), _data(2, (17, 40), seed=1)]
+    batches = [batch for pair in sets for batch in _batches(*pair, 1)]
+    slider = SlidingPredictor(_logits, ViewSettings("slide", (12, 16), (8, 10)))
+    options = {"num_classes": 4, "ignore": ignore, "keep": 3, "total": 4}
+    found = evaluate(lambda image: slider.start(image[0]), batches, **options)
+    expected = evaluate(PREDICT, batches, **options)
+    assert _numbers(found.scores) == _numbers(expected.scores)
+    for a, b in zip(found.samples, expected.samples, strict=True):
+        assert a.name == b.name
+        np.testing.assert_array_equal(a.prediction, b.prediction)
 
 
 def test_rules_reach_the_scores():

@@ -1,0 +1,201 @@
+"""How fast is prediction: latency, images per second, memory, and sliding windows?
+
+    python benchmarks/inference.py [--sizes 512x512 1024x2048] [--repeats N] [--print]
+
+UPerNet-R50 with 128 decoder channels, without and with the filter and the mixer, one image at a
+time in float32 and bfloat16; where torch is installed, PyTorch's baseline with the same weights in
+the same run, in turn with ours. "first s" is compiling and the first call, which the latencies are
+without. Memory is what the compiled program holds at once: weights, image, results, temporaries.
+The last rows compare `SlidingPredictor` on an image of 1025x2049 with calls of the bare compiled
+network on as many windows. `--print` writes no result file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import network
+import numpy as np
+from common import markdown, save, torch
+from flax import nnx
+
+from segalias_jax.checkpoints.torch_load import torch_arrays
+from segalias_jax.checkpoints.torch_names import leaves
+from segalias_jax.evaluation import SlidingPredictor, ViewSettings
+from segalias_jax.evaluation.views import window_starts
+from segalias_jax.ops import normalize_image
+
+try:
+    import pytorch_models
+except ImportError:
+    pytorch_models = None
+
+SIZES = ("512x512", "1024x2048")
+DTYPES = ("float32", "bfloat16")
+
+
+def latencies(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Milliseconds of every call; the calls are taken in turn, to share the machine's moods."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def our_call(options: dict, x: jax.Array) -> tuple[Callable[[], Any], int]:
+    """A call of our forward pass, and the bytes that its program holds at once."""
+    graph, params, rest = network.build(options)
+    forward = jax.jit(functools.partial(network.forward, graph))
+    program = forward.lower(params, rest, x).compile()
+    memory = program.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    call = lambda: jax.block_until_ready(program(params, rest, x))  # noqa: E731
+    return call, held + memory.temp_size_in_bytes
+
+
+def torch_call(x: jax.Array, width: int) -> Callable[[], Any]:
+    """A call of PyTorch's forward pass with our weights, on the GPU where it has one."""
+    model = nnx.merge(*network.build({"width": width}))
+    weights = {at: np.asarray(leaf[...]) for at, leaf in leaves(model).items()}
+    arrays = torch_arrays(model, weights)
+    peer = pytorch_models.UPerNet(19, width=width)
+    named = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    peer.load_state_dict(named, strict=False)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    layout = {"device": device, "dtype": getattr(torch, x.dtype.name)}
+    peer = peer.eval().to(**layout, memory_format=torch.channels_last)
+    pixels = np.moveaxis(np.asarray(x, np.float32), -1, 1).copy()
+    image = torch.from_numpy(pixels).to(**layout, memory_format=torch.channels_last)
+
+    def call():
+        with torch.inference_mode():
+            peer(image)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return call
+
+
+def measure_latency(size: tuple[int, int], dtype: str, repeats: int, width: int) -> list[dict]:
+    """A row for every network."""
+    pixels = np.random.default_rng(0).normal(size=(1, *size, 3))
+    x = jnp.asarray(pixels, dtype)
+    calls, first, memory = {}, {}, {}
+    makers = {
+        name: functools.partial(our_call, {"width": width} | options, x)
+        for name, options in network.VARIANTS.items()
+    }
+    if torch and pytorch_models:
+        makers["PyTorch, baseline"] = lambda: (torch_call(x, width), None)
+    for name, make in makers.items():
+        print(f"compiling {size} {dtype}, {name}", flush=True)
+        start = time.perf_counter()
+        calls[name], memory[name] = make()
+        calls[name]()
+        first[name] = time.perf_counter() - start
+    rows = []
+    for name, times in latencies(calls, repeats).items():
+        rows.append(
+            {
+                "image": f"{size[0]}x{size[1]} {dtype}",
+                "network": name,
+                "images/s": round(1e3 / statistics.mean(times), 2),
+                "p50 ms": round(statistics.median(times), 1),
+                "p99 ms": round(float(np.percentile(times, 99)), 1),
+                "first s": round(first[name], 1),
+                "memory GB": round(memory[name] / 1e9, 2) if memory[name] else "",
+            }
+        )
+    return rows
+
+
+def measure_sliding(
+    size: tuple[int, int], window: tuple[int, int], batch: int, repeats: int, width: int
+) -> list[dict]:
+    """Images through windows beside the bare network on as many of them."""
+    graph, params, rest = network.build({"width": width} | network.VARIANTS["daf,freqmix"])
+
+    @jax.jit
+    def run(params, rest, image):
+        return network.forward(graph, params, rest, normalize_image(image))
+
+    stride = tuple(side * 2 // 3 for side in window)
+    slider = SlidingPredictor(
+        lambda image: run(params, rest, image),
+        ViewSettings("slide", window, stride, batch_size=batch),
+    )
+    images = [np.full((*size, 3), i, np.uint8) for i in range(3)]
+    starts = [len(window_starts(*axis)) for axis in zip(size, window, stride, strict=True)]
+    batches = -(-starts[0] * starts[1] // batch) * len(images)
+    pixels = np.zeros((batch, *window, 3), np.uint8)
+
+    def slide():
+        # One behind, as `Predictor.stream` reads them.
+        last = slider.start(images[0])
+        for image in images[1:]:
+            following = slider.start(image)
+            last.classes()
+            last = following
+        last.classes()
+
+    def bare():
+        for _ in range(batches):
+            jax.block_until_ready(run(params, rest, pixels))
+
+    calls = {"windows": slide, "bare network": bare}
+    for call in calls.values():
+        call()
+    times = latencies(calls, repeats)
+    name = f"{size[0]}x{size[1]}, windows {window[0]}x{window[1]}, {batch} at a time"
+    seconds = {key: statistics.median(values) / 1e3 for key, values in times.items()}
+    return [
+        {
+            "image": name,
+            "network": f"daf,freqmix, {key}",
+            "images/s": round(len(images) / seconds[key], 3),
+            "of the bare network": f"{100 * seconds['bare network'] / seconds[key]:.1f} %",
+        }
+        for key in calls
+    ]
+
+
+def main() -> None:
+    """Measures everything and writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="HxW")
+    parser.add_argument("--dtypes", nargs="+", default=DTYPES, choices=DTYPES)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--image", default="1025x2049", help="that windows slide over")
+    parser.add_argument("--window", default="768x768", help="its windows")
+    parser.add_argument("--batch", type=int, default=1, help="windows at a time")
+    parser.add_argument("--width", type=int, default=64, help="channels of the first stage")
+    parser.add_argument("--print", action="store_true", help="write nothing")
+    flags = parser.parse_args()
+    rows = []
+    for text in flags.sizes:
+        for dtype in flags.dtypes:
+            rows += measure_latency(sides(text), dtype, flags.repeats, flags.width)
+    repeats = max(1, flags.repeats // 5)
+    image, window = sides(flags.image), sides(flags.window)
+    rows += measure_sliding(image, window, flags.batch, repeats, flags.width)
+    print(markdown(rows)) if flags.print else save("inference", rows)
+
+
+def sides(text: str) -> tuple[int, int]:
+    """Height and width of "HxW"."""
+    height, width = map(int, text.split("x"))
+    return height, width
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Writes a trained network as a program for other runtimes.
+
+    python -m segalias_jax.export --run RUN --format stablehlo|onnx|savedmodel --out DIR
+
+The program maps RGB bytes [batch, height, width, 3] to logits; `manifest.json` beside it tells the
+rest. Height and width are those of the recipe's windows, or of --size H,W, and fixed; the batch has
+any length, or that of --batch N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from absl import logging
+
+from segalias_jax.errors import InputError
+from segalias_jax.inference.exporting import WRITERS, export_model
+from segalias_jax.inference.trained import load_trained
+from segalias_jax.recipes import load_recipe
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; python -m segalias_jax.export --help lists the flags")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the flags.
+
+    Args:
+      argv: the command line without the program's name.
+
+    Returns:
+      Their values by name.
+
+    Raises:
+      InputError: an unknown, missing or malformed flag.
+
+    Example:
+      >>> parse("--run r --format onnx --out d --size 512,1024".split()).size
+      (512, 1024)
+    """
+    parser = _Parser(
+        prog="python -m segalias_jax.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--run", required=True, type=Path, help="folder of a run, or of converted weights")
+    add("--format", required=True, choices=list(WRITERS))
+    add("--out", required=True, type=Path, metavar="DIR", help="new folder for the program")
+    add("--config", metavar="FILE", help="recipe of converted weights")
+    add("--size", type=_size, metavar="H,W", help="of images, in pixels")
+    add("--batch", type=int, metavar="N", help="images at a time; without it, any number")
+    return parser.parse_args(list(argv))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+      argv: the command line, the program's name first.
+
+    Returns:
+      The exit status: 0, or 2 after a mistake, told in one line.
+
+    Example:
+      >>> main(["export", "--help"])  # doctest: +SKIP
+    """
+    logging.set_verbosity(logging.WARNING)  # the checkpoint library tells of every file
+    try:
+        flags = parse(argv[1:])
+        config = load_recipe(flags.config) if flags.config else None
+        path = export_model(
+            load_trained(flags.run, config),
+            flags.out,
+            format=flags.format,
+            size=flags.size,
+            batch=flags.batch,
+        )
+        print(f"written to {path}")
+        return 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not H,W such as 512,1024") from None
+    return height, width
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,211 @@
+"""Networks as programs for other runtimes: StableHLO, ONNX, TensorFlow's SavedModel.
+
+A program maps RGB bytes [batch, h, w, 3] to float32 logits [batch, h, w, c]; normalization is
+inside. The batch may have any length; height and width are fixed, because the matrices of the low
+pass, of pooling and of resizing depend on them. No program contains a Fourier transform.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segalias_jax import ops
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation import read_view_settings
+from segalias_jax.inference.onnx_graph import BATCH, require_onnx
+from segalias_jax.inference.onnx_rules import to_onnx
+from segalias_jax.inference.trained import TrainedModel
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+"""Where a StableHLO program runs."""
+
+MANIFEST = "manifest.json"
+INPUT, OUTPUT = "image", "logits"
+
+
+def export_model(
+    trained: TrainedModel,
+    folder: Path,
+    *,
+    format: str,
+    size: tuple[int, int] | None = None,
+    batch: int | None = None,
+) -> Path:
+    """Writes a network as a program, and `manifest.json` beside it.
+
+    Args:
+      trained: the network.
+      folder: a new or empty one.
+      format: "stablehlo" (for `jax.export.deserialize`), "onnx" or "savedmodel".
+      size: (height, width) of the images; None for the window of the recipe.
+      batch: their number at a time; None for any.
+
+    Returns:
+      The program's file, or folder where it is a SavedModel.
+
+    Raises:
+      InputError: an unknown format, a missing package, a folder in use, a size that is not
+        positive, or a network that cannot be exported.
+
+    Example:
+      >>> export_model(load_trained("run"), Path("new"), format="onnx")  # doctest: +SKIP
+    """
+    if format not in WRITERS:
+        raise InputError(f"format is {format!r}; choose one of {', '.join(WRITERS)}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is there already; give another place")
+    if format == "onnx":
+        require_onnx()
+    own = {"window": size, "stride": ()} if size else {}
+    settings = read_view_settings(trained.config.get("eval", {}), trained.config.data.crop, **own)
+    size = settings.window
+    if batch is not None and batch < 1:
+        raise InputError(f"batch is {batch}; it must be at least 1")
+    (rows,) = (batch,) if batch else jax.export.symbolic_shape(BATCH)
+    image = jax.ShapeDtypeStruct((rows, *size, 3), jnp.uint8)
+    with ops.products_only():
+        _refuse_transforms(jax.make_jaxpr(trained.apply)(image).jaxpr)
+        name, write = WRITERS[format]
+        folder.mkdir(parents=True, exist_ok=True)
+        write(trained.apply, image, folder / name)
+    text = json.dumps(_manifest(trained, image, settings, format, name), indent=1)
+    (folder / MANIFEST).write_text(text + "\n")
+    return folder / name
+
+
+def _write_stablehlo(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
+    exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(image)
+    path.write_bytes(exported.serialize())
+
+
+def _write_onnx(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
+    model = to_onnx(function, image, input_name=INPUT, output_name=OUTPUT)
+    path.write_bytes(model.SerializeToString())
+
+
+def _write_savedmodel(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
+    try:
+        import tensorflow as tf
+        from jax.experimental import jax2tf
+    except ImportError as error:
+        raise InputError(
+            f"a SavedModel needs TensorFlow and jax2tf ({error}); "
+            "pip install 'segalias_jax[savedmodel]'"
+        ) from None
+    shape = [side if isinstance(side, int) else None for side in image.shape]
+    converted = jax2tf.convert(
+        function,
+        polymorphic_shapes=[str(image.shape)] if None in shape else None,
+        with_gradient=False,
+        native_serialization_platforms=PLATFORMS,
+    )
+    signature = tf.TensorSpec(shape, image.dtype, name=INPUT)
+    module = tf.Module()
+    module.predict = tf.function(
+        lambda image: {OUTPUT: converted(image)}, autograph=False, input_signature=[signature]
+    )
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.predict})
+
+
+WRITERS = {
+    "stablehlo": ("model.stablehlo", _write_stablehlo),
+    "onnx": ("model.onnx", _write_onnx),
+    "savedmodel": ("saved_model", _write_savedmodel),
+}
+"""Name of the file, and its writer, by format."""
+
+
+def _refuse_transforms(jaxpr: Any) -> None:
+    if re.search(r"\bfft\[", str(jaxpr)):
+        raise InputError(
+            "the network computes a Fourier transform, which other runtimes lack; FreqMix does so "
+            "with model.gate 'magnitude', and not with 'energy' or 'corner'"
+        )
+
+
+def _manifest(
+    trained: TrainedModel, image: jax.ShapeDtypeStruct, settings: Any, format: str, name: str
+) -> dict[str, Any]:
+    shape = [side if isinstance(side, int) else BATCH for side in image.shape]
+    return {
+        "format": format,
+        "file": name,
+        "recipe": trained.config.name,
+        "input": {"name": INPUT, "shape": shape, "dtype": "uint8", "axes": "NHWC, RGB, 0 to 255"},
+        "output": {"name": OUTPUT, "shape": [*shape[:3], len(trained.classes)], "dtype": "float32"},
+        "normalization": {"mean": ops.IMAGENET_MEAN, "std": ops.IMAGENET_STD, "inside": True},
+        "classes": trained.classes,
+        "palette": trained.palette.tolist(),
+        "align_corners": trained.config.model.align_corners,
+        "protocol": dataclasses.asdict(settings),
+        "jax": jax.__version__,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedModel:
+    """A StableHLO program that was read again.
+
+    Attributes:
+      manifest: what was written beside it.
+      program: bytes of images to logits.
+    """
+
+    manifest: dict[str, Any]
+    program: Callable[[jax.Array], jax.Array]
+
+    def forward(self, image: np.ndarray) -> jax.Array:
+        """Returns logits, or raises `InputError` for a size that the program does not take."""
+        wanted = self.manifest["input"]["shape"]
+        for have, want in zip(image.shape, wanted, strict=True):
+            if isinstance(want, int) and have != want:
+                have, want = ("x".join(map(str, shape)) for shape in (image.shape, wanted))
+                raise InputError(
+                    f"the exported program takes images of shape {want}, not {have}; predict in "
+                    "windows of that size, or export another size"
+                )
+        return self.program(image)
+
+
+def load_exported(folder: Path | str) -> ExportedModel:
+    """Reads a StableHLO program.
+
+    Args:
+      folder: what `export_model` wrote.
+
+    Returns:
+      The program.
+
+    Raises:
+      InputError: no such program, one of another format, or a damaged one.
+
+    Example:
+      >>> load_exported("nowhere")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: nowhere/manifest.json: cannot be read (No such file or \
+directory)
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+        if manifest["format"] != "stablehlo":
+            raise InputError(
+                f"{folder} holds a program of format {manifest['format']}; predict "
+                "with one of format stablehlo"
+            )
+        data = (Path(folder) / manifest["file"]).read_bytes()
+        exported = jax.export.deserialize(bytearray(data))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} is damaged ({error}); export it again") from None
+    return ExportedModel(manifest, jax.jit(exported.call))

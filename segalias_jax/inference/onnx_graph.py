@@ -1,0 +1,201 @@
+"""ONNX graphs in the making: nodes, constants, and values that broadcast."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import Literal
+
+from segalias_jax.errors import InputError
+
+try:
+    import onnx
+except ImportError:
+    onnx = None
+
+BATCH = "batch"
+"""Name of a batch axis of any length."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A value of the graph.
+
+    Attributes:
+      name: in the graph.
+      shape: as in JAX.
+      held: shape in the graph, where axes of length 1 may still wait for being broadcast.
+    """
+
+    name: str
+    shape: tuple[Any, ...]
+    held: tuple[Any, ...]
+
+
+Value = Tensor | np.ndarray
+
+
+def require_onnx() -> None:
+    """Raises where the library that writes ONNX files is missing.
+
+    Raises:
+      InputError: it is.
+
+    Example:
+      >>> require_onnx()  # doctest: +SKIP
+    """
+    if onnx is None:
+        raise InputError("ONNX files need the package onnx; pip install 'segalias_jax[onnx]'")
+
+
+class Graph:
+    """Nodes and constants of an ONNX graph, filled from a jaxpr.
+
+    Args:
+      elementwise: ONNX operator by the name of a JAX one that works on single elements.
+      rules: for other operations, `rule(graph, inputs, equation)` adds nodes and returns values.
+    """
+
+    def __init__(self, elementwise: Mapping[str, str], rules: Mapping[str, Callable]):
+        self._elementwise, self._rules = elementwise, rules
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._count = 0
+
+    def dimensions(self, shape: Sequence[Any]) -> list[int | str]:
+        """Returns a shape as ONNX writes it."""
+        return [side if isinstance(side, int) else BATCH for side in shape]
+
+    def convert(self, jaxpr: Any, constants: Sequence[Any], values: dict) -> list[Value]:
+        """Adds all operations of a jaxpr and returns its results."""
+        values |= {v: np.asarray(c) for v, c in zip(jaxpr.constvars, constants, strict=True)}
+
+        def read(variable: Any) -> Value:
+            literal = isinstance(variable, Literal)
+            return np.asarray(variable.val) if literal else values[variable]
+
+        for equation in jaxpr.eqns:
+            inputs = [read(variable) for variable in equation.invars]
+            outputs = self._convert_one(equation, inputs)
+            values |= dict(zip(equation.outvars, outputs, strict=True))
+        return [read(variable) for variable in jaxpr.outvars]
+
+    def _convert_one(self, equation: Any, inputs: list[Value]) -> list[Value]:
+        name, parameters = equation.primitive.name, equation.params
+        inner = _inner_jaxpr(name, parameters)
+        if inner is not None:
+            if name == "custom_linear_solve":
+                lengths = parameters["const_lengths"]
+                first = lengths.matvec + lengths.vecmat
+                inputs = [*inputs[first : first + lengths.solve], inputs[-1]]
+            arguments = dict(zip(inner.jaxpr.invars, inputs, strict=True))
+            return self.convert(inner.jaxpr, inner.consts, arguments)
+        shapes = [variable.aval.shape for variable in equation.outvars]
+        fixed = all(isinstance(side, int) for shape in shapes for side in shape)
+        if fixed and all(isinstance(value, np.ndarray) for value in inputs):
+            outputs = equation.primitive.bind(*inputs, **parameters)
+            outputs = outputs if equation.primitive.multiple_results else [outputs]
+            return [np.asarray(output) for output in outputs]
+        if name in self._elementwise:
+            return [self.elementwise(self._elementwise[name], inputs, shapes[0])]
+        rule = self._rules.get(name)
+        if rule is None:
+            raise InputError(f"ONNX export has no rule for the operation {name!r}")
+        outputs = rule(self, inputs, equation)
+        return outputs if isinstance(outputs, list) else [outputs]
+
+    def node(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        shape: Sequence[Any],
+        *,
+        name: str = "",
+        held: Sequence[Any] | None = None,
+        **attributes: Any,
+    ) -> Tensor:
+        """Adds an operation and returns its result."""
+        name = name or self._new_name()
+        self.nodes.append(onnx.helper.make_node(operator, list(inputs), [name], **attributes))
+        return Tensor(name, tuple(shape), tuple(shape if held is None else held))
+
+    def constant(self, array: np.ndarray) -> str:
+        """Adds a constant and returns its name."""
+        name = self._new_name()
+        self.constants.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def integers(self, *numbers: Any) -> str:
+        """Adds a constant of whole numbers and returns its name."""
+        return self.constant(np.asarray(numbers, np.int64))
+
+    def held(self, value: Value) -> tuple[str, tuple[Any, ...]]:
+        """Name and shape of a value that broadcasts where it has to."""
+        if isinstance(value, np.ndarray):
+            return self.constant(value), value.shape
+        return value.name, value.held
+
+    def full(self, value: Value) -> str:
+        """Name of a value in its full shape."""
+        name, held = self.held(value)
+        if held == value.shape:
+            return name
+        # Axes that have their length already are asked for as 1, which keeps it.
+        sides = [1 if a == b else b for a, b in zip(held, value.shape, strict=True)]
+        if not all(isinstance(side, int) for side in sides):
+            raise InputError("ONNX export cannot broadcast a constant along the batch")
+        return self.node("Expand", [name, self.integers(*sides)], value.shape).name
+
+    def elementwise(self, operator: str, inputs: list[Value], shape: tuple[Any, ...]) -> Tensor:
+        """Adds an operation on elements, which broadcasts by itself."""
+        names, helds = zip(*(self.held(value) for value in inputs), strict=True)
+        held = tuple(
+            next((side for side in sides if side != 1), 1)
+            for sides in zip(*(h for h in helds if h), strict=True)
+        )
+        return self.node(operator, names, shape, held=held)
+
+    def transpose(self, name: str, order: Sequence[int], shape: Sequence[Any] = ()) -> Tensor:
+        """Adds a transposition."""
+        return self.node("Transpose", [name], shape, perm=list(map(int, order)))
+
+    def reshape(self, name: str, shape: Sequence[Any], held: Sequence[Any] = ()) -> Tensor:
+        """Adds a reshaping; the batch axis is left to the runtime."""
+        sides = [side if isinstance(side, int) else -1 for side in held or shape]
+        return self.node("Reshape", [name, self.integers(*sides)], shape, held=held or shape)
+
+    def slice(self, name: str, spans: Sequence[tuple[int, int, int, int]], shape: Any) -> Tensor:
+        """Cuts (axis, start, stop, step) spans."""
+        if not spans:
+            return self.node("Identity", [name], shape)
+        axes, starts, stops, steps = (self.integers(*column) for column in zip(*spans, strict=True))
+        return self.node("Slice", [name, starts, stops, axes, steps], shape)
+
+    def _new_name(self) -> str:
+        self._count += 1
+        return f"v{self._count}"
+
+
+def _inner_jaxpr(name: str, parameters: dict) -> Any:
+    if name == "custom_linear_solve":
+        return parameters["jaxprs"].solve
+    if name in (
+        "jit",
+        "pjit",
+        "closed_call",
+        "core_call",
+        "checkpoint",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "custom_vjp_call_jaxpr",
+        "remat2",
+    ):
+        inner = next(
+            parameters[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in parameters
+        )
+        return inner if hasattr(inner, "jaxpr") else jax.extend.core.ClosedJaxpr(inner, ())
+    return None

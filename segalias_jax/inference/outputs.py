@@ -1,0 +1,181 @@
+"""Predictions on the disk: maps of class ids, colored overlays, probabilities."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from segalias_jax.data.classes import CITYSCAPES, CITYSCAPES_IDS
+from segalias_jax.errors import InputError
+from segalias_jax.inference.predictor import Result
+from segalias_jax.typing import UInt8
+
+MANIFEST = "predictions.json"
+"""Says what made the files of a folder; a folder without it is never written into."""
+
+MAPS, OVERLAYS, PROBABILITIES = "maps", "overlays", "probabilities"
+_IHDR_END = 33  # bytes of a PNG's signature and header
+
+
+class PredictionFolder:
+    """Writes results into a folder: `maps/`, and where wanted `overlays/` and `probabilities/`.
+
+    Args:
+      folder: new, empty, or of an earlier prediction, whose files are replaced by name.
+      classes: names of the classes.
+      palette: RGB color of each class.
+      overlays: whether to write the image with the classes' colors over it.
+      probabilities: whether to write them, float16 [h, w, c], as compressed npz files.
+      label_ids: whether maps hold Cityscapes' own ids and have the names of its test server.
+
+    Raises:
+      InputError: the folder holds something else or cannot be written, or `label_ids` with
+        other classes than those of Cityscapes.
+
+    Example:
+      >>> import tempfile
+      >>> folder = PredictionFolder(Path(tempfile.mkdtemp()), ["sky"], np.zeros((1, 3), np.uint8))
+      >>> folder.map_path("a/b").relative_to(folder.folder).as_posix()
+      'maps/a/b.png'
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        classes: Sequence[str],
+        palette: UInt8[np.ndarray, "n 3"],
+        *,
+        overlays: bool = False,
+        probabilities: bool = False,
+        label_ids: bool = False,
+    ):
+        if label_ids and tuple(classes) != CITYSCAPES[0]:
+            raise InputError("--label-ids is for the 19 classes of Cityscapes; leave it out")
+        self.folder, self.classes, self.palette = Path(folder), tuple(classes), palette
+        self.overlays, self.probabilities, self.label_ids = overlays, probabilities, label_ids
+        _check_free(self.folder)
+
+    def write_manifest(self, about: dict[str, Any]) -> None:
+        """Writes what the maps mean and where they come from.
+
+        Args:
+          about: further entries.
+        """
+        content = {"classes": self.classes, "palette": self.palette.tolist()} | about
+        self._write(self.folder / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
+
+    def map_path(self, name: str) -> Path:
+        """Returns the file of a map."""
+        if self.label_ids:
+            name = name.removesuffix("_leftImg8bit") + "_gtFine_labelIds"
+        return self.folder / MAPS / f"{name}.png"
+
+    def write(self, name: str, result: Result) -> None:
+        """Writes everything of one image.
+
+        Args:
+          name: of the image, without suffix, see `find_images`.
+          result: with a prediction.
+
+        Raises:
+          InputError: a file cannot be written.
+        """
+        ids = result.prediction.classes()
+        stored, colors = ids, self.palette
+        if self.label_ids:
+            stored = np.asarray(CITYSCAPES_IDS, np.uint8)[ids]
+            colors = np.zeros((256, 3), np.uint8)
+            colors[list(CITYSCAPES_IDS)] = self.palette
+        self._write(self.map_path(name), encode_map(stored, colors))
+        if self.overlays:
+            picture = color_overlay(result.image, ids, self.palette)
+            path = self.folder / OVERLAYS / f"{name}.png"
+            self._write(path, _encode(picture[..., ::-1]))
+        if self.probabilities:
+            path = self.folder / PROBABILITIES / f"{name}.npz"
+            file = io.BytesIO()
+            np.savez_compressed(file, result.prediction.scores().astype(np.float16))
+            self._write(path, file.getvalue())
+
+    def _write(self, path: Path, data: bytes) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; choose another one for the predictions")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise InputError(f"{folder}: holds other files than predictions; choose another folder")
+
+
+def encode_map(ids: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "n 3"]) -> bytes:
+    """Encodes a map of class ids as a palette PNG: ids for programs, colors for people.
+
+    Args:
+      ids: the map.
+      palette: RGB color of each id, at most 256.
+
+    Returns:
+      The file's bytes.
+
+    Example:
+      >>> encode_map(np.zeros((2, 2), np.uint8), np.zeros((1, 3), np.uint8))[1:4]
+      b'PNG'
+    """
+    colors = np.zeros((256, 3), np.uint8)  # ids beyond the palette stay legal
+    colors[: len(palette)] = palette
+    gray = _encode(ids)
+    header = bytearray(gray[12 : _IHDR_END - 4])
+    header[13] = 3  # color type: palette
+    return b"".join(
+        (
+            gray[:12],
+            _with_checksum(header),
+            struct.pack(">I", colors.size),
+            _with_checksum(b"PLTE" + colors.tobytes()),
+            gray[_IHDR_END:],
+        )
+    )
+
+
+def _with_checksum(chunk: bytes | bytearray) -> bytes:
+    return bytes(chunk) + struct.pack(">I", zlib.crc32(chunk))
+
+
+def _encode(picture: np.ndarray) -> bytes:
+    return cv2.imencode(".png", picture)[1].tobytes()
+
+
+def color_overlay(
+    image: UInt8[np.ndarray, "h w 3"],
+    ids: UInt8[np.ndarray, "h w"],
+    palette: UInt8[np.ndarray, "n 3"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Mixes an image with the colors of its classes, half and half.
+
+    Args:
+      image: RGB.
+      ids: class of every pixel.
+      palette: RGB color of each class.
+
+    Returns:
+      RGB picture.
+
+    Example:
+      >>> color_overlay(np.full((1, 1, 3), 100, np.uint8), np.zeros((1, 1), np.uint8),
+      ...               np.full((1, 3), 200, np.uint8)).tolist()
+      [[[150, 150, 150]]]
+    """
+    return cv2.addWeighted(image, 0.5, np.ascontiguousarray(palette[ids]), 0.5, 0)

@@ -1,0 +1,240 @@
+"""`Predictor`: class maps of arrays, files and folders by a trained network."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from ml_collections import config_dict
+
+from segalias_jax import ops
+from segalias_jax.data.files import read_image
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation import Prediction, SlidingPredictor, read_view_settings
+from segalias_jax.evaluation.matching import IMAGE_SUFFIXES
+from segalias_jax.inference.exporting import MANIFEST, load_exported
+from segalias_jax.inference.trained import load_trained
+from segalias_jax.typing import Float, UInt8
+
+READING_THREADS = 4
+"""Files decoded at a time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of one image.
+
+    Attributes:
+      source: what was given: a path or an array.
+      image: its pixels; None where they could not be had.
+      prediction: of the image; None where there is none.
+      error: why there is none.
+    """
+
+    source: Any
+    image: UInt8[np.ndarray, "h w 3"] | None = None
+    prediction: Prediction | None = None
+    error: InputError | None = None
+
+
+class Predictor:
+    """Predicts images of any size with a trained network, as its recipe tests it.
+
+    Images are RGB bytes [h, w, 3] or paths; the first device computes. Programs are compiled for
+    the size of a window, see `evaluation.SlidingPredictor`; whole images compile one for each size.
+
+    Args:
+      run: folder of a run (its best checkpoint is taken), of converted weights, or of an exported
+        StableHLO program, which takes windows of its own size only.
+      config: the recipe of converted weights; a run has its own.
+      **settings: keys of the recipe's section `eval` that shall be otherwise: mode, window,
+        stride, resize, multiple, scales, flip, batch_size.
+
+    Raises:
+      InputError: no such run, or settings out of range.
+
+    Example:
+      >>> Predictor("no/such/run")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: no/such/run is not there; give the folder of a checkpoint
+    """
+
+    def __init__(
+        self, run: Path | str, *, config: config_dict.ConfigDict | None = None, **settings: Any
+    ):
+        if (Path(run) / MANIFEST).exists():
+            self._open_exported(run, config, settings)
+        else:
+            self._open_run(run, config, settings)
+
+    def _open_run(self, run: Path | str, config: Any, settings: dict[str, Any]) -> None:
+        trained = load_trained(run, config)
+        self.classes, self.palette = trained.classes, trained.palette
+        section = trained.config.get("eval", {})
+        self.settings = read_view_settings(section, trained.config.data.crop, **settings)
+        graph, state = nnx.split(trained.model)
+
+        @jax.jit
+        def forward(state: Any, image: jax.Array) -> jax.Array:
+            return nnx.merge(graph, state)(ops.normalize_image(image))
+
+        self._slider = SlidingPredictor(
+            lambda image: forward(state, image),
+            self.settings,
+            align_corners=trained.config.model.align_corners,
+        )
+
+    def _open_exported(self, folder: Path | str, config: Any, settings: dict[str, Any]) -> None:
+        if config is not None:
+            raise InputError(f"{folder} holds an exported program; leave --config out")
+        exported = load_exported(folder)
+        manifest = exported.manifest
+        self.classes = tuple(manifest["classes"])
+        self.palette = np.asarray(manifest["palette"], np.uint8)
+        rows, *size = manifest["input"]["shape"][:3]
+        fixed = {"batch_size": rows} if isinstance(rows, int) else {}
+        self.settings = read_view_settings(manifest["protocol"] | fixed, size, **settings)
+        self._slider = SlidingPredictor(
+            exported.forward, self.settings, align_corners=manifest["align_corners"]
+        )
+
+    def __call__(self, image: np.ndarray | Path | str) -> UInt8[np.ndarray, "h w"]:
+        """Returns the class of every pixel of one image."""
+        return self._slider.start(load_image(image)).classes()
+
+    def probabilities(self, image: np.ndarray | Path | str) -> Float[np.ndarray, "h w c"]:
+        """Returns the probability of every class at every pixel of one image."""
+        return self._slider.start(load_image(image), probabilities=True).scores()
+
+    def stream(
+        self, images: Iterable[np.ndarray | Path | str], *, probabilities: bool = False
+    ) -> Iterator[Result]:
+        """Predicts many images; files are read, and results copied, while the device works.
+
+        Args:
+          images: arrays or paths of files; see `find_images` for folders.
+          probabilities: whether `result.prediction.scores()` shall be readable.
+
+        Yields:
+          One result for each image, in order. An unusable image has an error instead.
+        """
+        last: Result | None = None
+        for source, image in _read_ahead(images):
+            if isinstance(image, InputError):
+                result = Result(source, error=image)
+            else:
+                prediction = self._slider.start(image, probabilities=probabilities)
+                result = Result(source, image, prediction)
+            # One behind: the device has the next image already when this one is read.
+            if last is not None:
+                yield last
+            last = result
+        if last is not None:
+            yield last
+
+
+def load_image(image: np.ndarray | Path | str) -> UInt8[np.ndarray, "h w 3"]:
+    """Reads a file, or checks an array.
+
+    Args:
+      image: RGB bytes [h, w, 3], or the path of a file.
+
+    Returns:
+      RGB bytes.
+
+    Raises:
+      InputError: an unreadable file, or an array of other axes, channels or type.
+
+    Example:
+      >>> load_image(np.zeros((4, 4, 1), np.uint8))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: an image has shape (height, width, 3), not (4, 4, 1); \
+convert it to RGB
+    """
+    if isinstance(image, str | Path):
+        return read_image(Path(image))
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(
+            f"an image has shape (height, width, 3), not {image.shape}; convert it to RGB"
+        )
+    if image.dtype != np.uint8:
+        raise InputError(f"an image consists of bytes 0 to 255 (uint8), not {image.dtype}")
+    return image
+
+
+def find_images(paths: Iterable[Path | str]) -> dict[str, Path]:
+    """Lists image files by the names of their results.
+
+    Args:
+      paths: files, and folders, which are searched with their subfolders.
+
+    Returns:
+      Files by name: of one in a folder its path below it, without suffix; frame 2 comes before
+      frame 10.
+
+    Raises:
+      InputError: nothing there, a folder without images, or two files of one name.
+
+    Example:
+      >>> find_images(["nowhere"])
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: nowhere: no such file or folder
+    """
+    found: dict[str, Path] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+        files = [path]
+        if path.is_dir():
+            files = [p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
+            files = sorted((p for p in files if p.is_file()), key=_natural)
+            if not files:
+                raise InputError(f"{path}: no {' or '.join(IMAGE_SUFFIXES)} file is in there")
+        for file in files:
+            relative = file.relative_to(path) if path.is_dir() else Path(file.name)
+            name = relative.with_suffix("").as_posix()
+            if name in found:
+                raise InputError(
+                    f"{found[name]} and {file} would both be written as {name}; "
+                    "predict them into two folders"
+                )
+            found[name] = file
+    return found
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    parts = re.findall(r"\d+|\D+", str(path))
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _read_ahead(
+    images: Iterable[np.ndarray | Path | str],
+) -> Iterator[tuple[Any, np.ndarray | InputError]]:
+    """Each image with its pixels, or why there are none; files are read in threads."""
+    images = iter(images)
+    with ThreadPoolExecutor(READING_THREADS) as pool:
+        waiting = collections.deque(
+            (image, pool.submit(_attempt, image))
+            for image in itertools.islice(images, READING_THREADS)
+        )
+        while waiting:
+            image, future = waiting.popleft()
+            yield image, future.result()
+            for following in itertools.islice(images, 1):
+                waiting.append((following, pool.submit(_attempt, following)))
+
+
+def _attempt(image: np.ndarray | Path | str) -> np.ndarray | InputError:
+    try:
+        return load_image(image)
+    except InputError as error:
+        return error

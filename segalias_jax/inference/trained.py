@@ -1,0 +1,165 @@
+"""A network out of the folder of a run, or of converted weights, without any of its data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from ml_collections import config_dict
+
+from segalias_jax import models, ops
+from segalias_jax.checkpoints import read_weights
+from segalias_jax.checkpoints.pretrained import fitting
+from segalias_jax.data import classes
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation.overlays import spread_palette
+from segalias_jax.training.workdir import CLASSES, RECIPE, read_recipe
+from segalias_jax.typing import Array, Float, UInt8
+
+_KNOWN = {
+    "camvid": classes.CAMVID,
+    "cityscapes": classes.CITYSCAPES,
+    "synthetic": classes.SYNTHETIC,
+}
+_CLASSIFIER = "parameters/classifier/conv/bias"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A network with its weights, and what its outputs mean.
+
+    Attributes:
+      model: in evaluation mode.
+      config: the recipe.
+      classes: names of the classes.
+      palette: RGB color of each class.
+    """
+
+    model: nnx.Module
+    config: config_dict.ConfigDict
+    classes: tuple[str, ...]
+    palette: UInt8[np.ndarray, "n 3"]
+
+    def apply(self, image: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w c"]:
+        """Returns the logits of images in bytes."""
+        return self.model(ops.normalize_image(image))
+
+
+def load_trained(folder: Path | str, config: config_dict.ConfigDict | None = None) -> TrainedModel:
+    """Reads the best checkpoint of a run, or converted weights.
+
+    Args:
+      folder: of a run, or of `checkpoints.torch_convert`.
+      config: the recipe; a run has its own.
+
+    Returns:
+      The network.
+
+    Raises:
+      InputError: no checkpoint, no recipe or two of them, a checkpoint of another model, or
+        names for another number of classes.
+
+    Example:
+      >>> load_trained("no/such/run")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: no/such/run is not there; give the folder of a checkpoint
+    """
+    folder = Path(folder)
+    arrays, _ = read_weights(folder)
+    config = _recipe(folder, config)
+    if _CLASSIFIER not in arrays:
+        raise InputError(f"{folder} holds a backbone alone; give weights of a whole network")
+    num_classes = len(arrays[_CLASSIFIER])
+    names, palette = _classes(folder, config, num_classes)
+    model = nnx.eval_shape(
+        lambda: models.create_model(
+            config.model.to_dict() | {"pretrained": ""},
+            num_classes=num_classes,
+            rngs=nnx.Rngs(0),
+        )
+    )
+    _fill(model, arrays, str(folder))
+    model.eval()
+    return TrainedModel(model, config, names, palette)
+
+
+def _recipe(folder: Path, config: config_dict.ConfigDict | None) -> config_dict.ConfigDict:
+    path = folder / RECIPE
+    if path.exists() and config is not None:
+        raise InputError(f"{folder} has a recipe of its own; leave --config out")
+    if config is not None:
+        return config
+    if not path.exists():
+        raise InputError(f"{folder} has no {RECIPE}; pass --config, the recipe of its weights")
+    return nested_recipe(read_recipe(path))
+
+
+def nested_recipe(items: Mapping[str, Any]) -> config_dict.ConfigDict:
+    """Makes a recipe of the values that a run keeps.
+
+    Args:
+      items: values by dotted key.
+
+    Returns:
+      The recipe, locked.
+
+    Example:
+      >>> nested_recipe({"seed": 0, "model.width": 8}).model.width
+      8
+    """
+    config = config_dict.ConfigDict()
+    for key, value in items.items():
+        section, _, name = key.rpartition(".")
+        if section and section not in config:
+            config[section] = config_dict.ConfigDict()
+        (config[section] if section else config)[name] = _tuple(value)
+    return config.lock()
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
+
+
+def _classes(
+    folder: Path, config: config_dict.ConfigDict, num_classes: int
+) -> tuple[tuple[str, ...], np.ndarray]:
+    path = folder / CLASSES
+    if path.exists():
+        try:
+            content = json.loads(path.read_text())
+            names, palette = tuple(content["classes"]), np.asarray(content["palette"], np.uint8)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged ({error}); copy it again") from None
+    else:
+        unnamed = tuple(map(str, range(num_classes))), spread_palette(num_classes)
+        names, palette = _KNOWN.get(config.data.source, unnamed)
+    if len(names) != num_classes or palette.shape != (num_classes, 3):
+        raise InputError(
+            f"{folder}: its network has {num_classes} classes, but {len(names)} are named; "
+            "use the recipe that it was trained with"
+        )
+    return names, palette
+
+
+def _fill(model: nnx.Module, arrays: Mapping[str, np.ndarray], where: str) -> None:
+    """Puts the arrays of a checkpoint into a model that has shapes only."""
+    state = nnx.state(model)
+    leaves = {}
+    for path, variable in nnx.to_flat_state(state):
+        if isinstance(variable, nnx.RngState):  # nothing is drawn in evaluation mode
+            variable.set_value(jax.random.key(0) if path[-1] == "key" else jnp.uint32(0))
+            continue
+        part = "parameters" if isinstance(variable, nnx.Param) else "statistics"
+        leaves["/".join([part, *map(str, path)])] = variable
+    shapes = {name: variable.shape for name, variable in leaves.items()}
+    fitting(arrays, shapes, (), where)
+    for name, variable in leaves.items():
+        variable.set_value(jnp.asarray(arrays[name], variable.dtype))
+    nnx.update(model, state)
