@@ -79,7 +79,6 @@ with_gradient.defvjp(lambda x: (2 * x, None), lambda _, g: (g,))
         (lambda x: lax.cond(x[0, 0] > 0, lambda y: y @ y, doubled, x), 2 * 4**3),
         (lambda x: jax.jit(doubled)(x) + jax.jit(doubled)(2 * x), 4 * 16),
     ],
-    ids=str,
 )
 def test_goes_into_called_programs(function, expected):
     assert total(function, (4, 4)) == expected
