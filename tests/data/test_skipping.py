@@ -67,7 +67,7 @@ def test_check_finds_what_would_be_skipped(config):
 
 def test_more_than_the_limit_ends_the_run(config):
     source = create_source(config | {"max_skipped": 2}, "train")
-    message = r"^3 samples cannot be used, more than data\.max_skipped=2; the first: .*\.png: "
+    message = r"^3 samples cannot be used, more than data\.max_skipped=2; the first: .*: "
     with pytest.raises(InputError, match=message):
         check_source(source, progress=False)
     with pytest.raises(InputError, match=message):
