@@ -29,6 +29,7 @@ from segalias_jax.training.meter import Meter, NonFiniteError
 from segalias_jax.training.processes import Launch
 from segalias_jax.training.sharding import create_mesh, shard_batch
 from segalias_jax.training.state import TrainState, count_parameters
+from segalias_jax.training.trackers import Trackers, check_trackers
 from segalias_jax.training.watchdog import Watchdog
 from segalias_jax.training.workdir import (
     CHECKPOINTS,
@@ -50,6 +51,7 @@ class Run:
       workdir: folder of the run.
       store: its checkpoints.
       log: its numbers.
+      trackers: where else its numbers go; None in all processes but the first.
       account: where its time goes.
       watchdog: tells where it hangs.
       interrupts: signals to it.
@@ -65,6 +67,7 @@ class Run:
     workdir: Path
     store: CheckpointStore
     log: MetricsLog
+    trackers: Trackers | None
     account: Account
     watchdog: Watchdog
     interrupts: Interrupts
@@ -94,6 +97,7 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
         check_recipe(config, workdir)
         mesh = create_mesh(**config.mesh)
         setup.check_config(config, mesh)
+        check_trackers(config)
         sources = setup.open_sources(config)
         parts = setup.build_parts(config, len(sources[0].classes), mesh)
         setup.check_labels(config, *sources)
@@ -103,6 +107,7 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
                 stack.enter_context(RunLock(workdir))
                 save_recipe(config, workdir)
             processes.wait_for_all("lock")
+            trackers = _trackers(config, workdir, stack)
             options = {key: config.checkpoint[key] for key in ("keep_last", "keep_best")}
             store = stack.enter_context(CheckpointStore(workdir / CHECKPOINTS, **options))
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
@@ -110,7 +115,8 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             step = int(state.step)
             log = MetricsLog(workdir, step=step, validated=step in store.scores)
             account.resume(step)
-            run = Run(config, parts, sources, workdir, store, log, account, watchdog, interrupts)
+            tools = (store, log, trackers, account, watchdog, interrupts)
+            run = Run(config, parts, sources, workdir, *tools)
             _train_and_report(run, state)
 
 
@@ -149,6 +155,12 @@ def evaluate_run(
         state = setup.load_pretrained(config, parts.state, whole=True)
         checkpoint = f"pretrained, {config.model.pretrained}"
     scoring.report(config, parts, state, source, workdir / "eval", checkpoint=checkpoint)
+
+
+def _trackers(
+    config: config_dict.ConfigDict, workdir: Path, stack: contextlib.ExitStack
+) -> Trackers | None:
+    return stack.enter_context(Trackers(config, workdir)) if processes.is_first() else None
 
 
 def _has_checkpoint(workdir: Path) -> bool:
@@ -311,6 +323,8 @@ def _write_line(run: Run, line: Mapping[str, Any]) -> None:
     if processes.is_first():
         run.log.write(line)
         run.account.write()
+    if run.trackers is not None:
+        run.trackers.write(line)
 
 
 def _headline(run: Run, state: TrainState) -> str:

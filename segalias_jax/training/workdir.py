@@ -18,6 +18,7 @@ from segalias_jax.recipes import flat_items
 MACHINE_KEYS = (
     *("data.root", "data.workers", "data.threads", "data.check", "model.pretrained"),
     *("checkpoint.every", "checkpoint.keep_last", "checkpoint.keep_best"),
+    *("track.tensorboard", "track.wandb", "mesh.data", "mesh.fsdp", "mesh.spatial"),
     *("train.nonfinite", "train.nonfinite_limit", "train.stall_seconds"),
 )
 """Keys that say where and how fast a run is, where it began or what happens to faults, not what it
