@@ -224,11 +224,12 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
             run.account.start("data")
             recent.append((step, next(batches)))
             run.account.start("compilation" if step == start + 1 else "steps")
-            state, metrics = run.parts.train_step(state, shard_batch(recent[-1][1], run.parts.mesh))
+            state, metrics = run.parts.train_step(state, _on_devices(run, recent[-1][1]))
+            agreed = metrics.pop("leave", None)
             meter.add(step, metrics)
             run.account.stepped()
             bar.update()
-            leaving, line = run.interrupts.leaving(), None
+            leaving, line = run.interrupts.leaving(agreed), None
             if _validates(config, step) or step % config.log_every == 0:
                 line = meter.read()
                 bar.set_postfix_str(progress.describe_step(line), refresh=False)
@@ -263,6 +264,13 @@ def _batches(run: Run, start: int) -> Iterator[data.Batch]:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def _on_devices(run: Run, batch: data.Batch) -> dict[str, Any]:
+    if jax.process_count() > 1:
+        leave = run.interrupts.requested is not None
+        batch = batch | {"leave": np.full(len(batch["valid"]), leave)}
+    return shard_batch(batch, run.parts.mesh)
 
 
 @contextlib.contextmanager
