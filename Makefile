@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint bench clean
+.PHONY: help install quickstart test faults soak lint bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,12 @@ quickstart: $(READY)  ## train and score the embedded default, in a few minutes,
 
 test: $(DEV)  ## run all tests
 	$(BIN)/python -m pytest -n auto
+
+faults: $(DEV)  ## kill and interrupt small runs; start them with several processes
+	SEGALIAS_SOAK=1 $(BIN)/python -m pytest -n 0 tests/faults tests/training/test_processes.py
+
+soak: faults  ## the same with 200 kills; writes benchmarks/results/soak.json
+	$(BIN)/python tests/faults/soak.py 200
 
 lint: $(DEV)  ## check style
 	$(BIN)/ruff check .

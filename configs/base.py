@@ -77,6 +77,10 @@ def get_config() -> config_dict.ConfigDict:
         keep_last=2,  # latest checkpoints kept
         keep_best=1,  # checkpoints kept beside them, by mIoU
     )
+    config.track = _section(
+        tensorboard=False,  # whether RUN/tensorboard is written; needs segalias_jax[tensorboard]
+        wandb="",  # project at Weights & Biases, whose package has to be there; "" for none
+    )
     config.eval = _section(
         batch_size=1,  # images, or windows, at a time, over all devices; bounds the memory
         mode="whole",  # "whole" images, or "slide": windows, averaged where they overlap

@@ -54,7 +54,7 @@ def check_flags(argv):
         return
     default = REPOSITORY / "configs" / "quickstart.py"
     argv = [word.replace("configs/", f"{REPOSITORY}/configs/") for word in argv]
-    config, workdir = cli.parse(argv, default_recipe=default, values=flags.FlagValues())
+    config, workdir, _ = cli.parse(argv, default_recipe=default, values=flags.FlagValues())
     assert config.is_locked and workdir
 
 

@@ -7,13 +7,7 @@ import signal
 import socket
 import threading
 from types import FrameType
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
-
-from segalias_jax.training.sharding import create_mesh
+from typing import Any
 
 EXIT_STATUS = 75
 """What `train.py` ends with after a signal, EX_TEMPFAIL: the same command goes on."""
@@ -47,7 +41,7 @@ class Interrupts:
     def __init__(self):
         self.requested: str | None = None
         self.deferred = _Deferred()
-        self._pending: jax.Array | None = None
+        self._pending: Any = None
 
     def __enter__(self) -> Interrupts:
         # Python's own handlers run between two lines of Python only; the number that arrives at
@@ -66,15 +60,19 @@ class Interrupts:
             signal.signal(number, handler)
         self._writing.close()  # ends the thread
 
-    def leaving(self) -> bool:
+    def leaving(self, agreed: Any = None) -> bool:
         """Returns whether to save and leave; asked by all processes at the same steps.
 
-        One of many processes may get the signal earlier than others. All answer alike, with what
-        held when they were asked the time before, so that no device waits for this.
+        One of many processes may get the signal earlier than others, so all answer alike: with
+        `agreed` of the time before, which is known by now without waiting for a device.
+
+        Args:
+          agreed: whether any process was to leave when this step began, computed on the devices;
+            None where there is one process.
         """
-        if jax.process_count() == 1:
+        if agreed is None:
             return self.requested is not None
-        before, self._pending = self._pending, _any_process(self.requested is not None)
+        before, self._pending = self._pending, agreed
         return before is not None and bool(before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -102,13 +100,3 @@ def _end_at_second(reading: socket.socket) -> None:
             seen += sum(number in SIGNALS for number in numbers)
             if seen > 1:
                 os._exit(128 + numbers[-1])
-
-
-def _any_process(flag: bool) -> jax.Array:
-    mesh = create_mesh()
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
-    mine = np.full(jax.local_device_count(), flag)
-    return _ANY(jax.make_array_from_process_local_data(sharding, mine))
-
-
-_ANY = jax.jit(jnp.any)

@@ -233,10 +233,11 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
             recent.append((step, batch))
             run.account.start("compilation" if step == start + 1 else "steps")
             state, metrics = run.parts.train_step(state, on_devices)
+            agreed = metrics.pop("leave", None)
             meter.add(step, metrics)
             run.account.stepped()
             bar.update()
-            leaving, line = run.interrupts.leaving(), None
+            leaving, line = run.interrupts.leaving(agreed), None
             if _validates(config, step) or step % config.log_every == 0:
                 line = meter.read()
                 bar.set_postfix_str(progress.describe_step(line), refresh=False)
@@ -271,8 +272,15 @@ def _batches(run: Run, start: int) -> Iterator[tuple[data.Batch, dict[str, jax.A
         start_step=start,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-        place=lambda batch: (batch, shard_batch(batch, run.parts.mesh)),
+        place=lambda batch: (batch, _on_devices(run, batch)),
     )
+
+
+def _on_devices(run: Run, batch: data.Batch) -> dict[str, Any]:
+    if jax.process_count() > 1:
+        leave = run.interrupts.requested is not None
+        batch = batch | {"leave": np.full(len(batch["valid"]), leave)}
+    return shard_batch(batch, run.parts.mesh)
 
 
 @contextlib.contextmanager

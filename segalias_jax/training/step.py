@@ -54,6 +54,7 @@ def create_train_step(
 
     Returns:
       `step(state, batch) -> (state, {"loss", "grad_norm", "rate"})`; the state given is consumed.
+      Where a batch has truth values "leave", one per row, so have the numbers: whether any is true.
       With batches split over the mesh, batch normalization spans all devices.
     """
     gradient_of = _gradients(graph, dict(loss_config), mesh, PRECISIONS[precision], accumulate)
@@ -63,6 +64,8 @@ def create_train_step(
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
         norm = optax.tree.norm(gradients)
         metrics = {"loss": loss, "grad_norm": norm, "rate": jnp.asarray(schedule(state.step))}
+        # In this program, since two with messages between processes must not run at a time.
+        metrics |= {"leave": jnp.any(batch["leave"])} if "leave" in batch else {}
         parameters = optax.apply_updates(state.parameters, updates)
         moved = move_average(state.average, parameters, state.step, average)
         new = TrainState(state.step, parameters, statistics, optimizer_state, moved)
@@ -169,7 +172,11 @@ def _gradients(
         if accumulate == 1:
             (loss, statistics), sums = value_and_grad(whole, statistics, batch, 1.0)
             return loss, statistics, sums
-        parts = {key: _split_rows(value, accumulate, mesh) for key, value in batch.items()}
+        parts = {
+            key: _split_rows(value, accumulate, mesh)
+            for key, value in batch.items()
+            if key != "leave"
+        }
         weights = jax.vmap(lambda part: _pixels(part, options["average"]))(parts)
 
         def add(carry: tuple[Array, Any, Any], part: Any) -> tuple[tuple[Array, Any, Any], None]:

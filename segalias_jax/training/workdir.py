@@ -22,6 +22,7 @@ MACHINE_KEYS = (
     *("data.root", "data.workers", "data.threads", "data.check", "model.pretrained"),
     *("data.on_error", "data.max_skipped"),
     *("checkpoint.every", "checkpoint.keep_last", "checkpoint.keep_best"),
+    *("track.tensorboard", "track.wandb", "mesh.data", "mesh.fsdp", "mesh.spatial"),
     *("train.nonfinite", "train.nonfinite_limit", "train.stall_seconds"),
 )
 """Keys that say where and how fast a run is, where it began or what happens to faults, not what it

@@ -24,7 +24,7 @@ from segalias_jax.training.sharding import create_mesh
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
-    "train.steps": 160,
+    "train.steps": 100,
     "train.eval_every": 10,
     "train.log_every": 3,
     "train.batch_size": 4,

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from segalias_jax.training.interrupts import Interrupted, Interrupts
@@ -32,6 +33,14 @@ def test_signal_raises_at_once_unless_deferred(number):
         os.kill(os.getpid(), number)
         assert interrupts.leaving()
     assert signal.getsignal(number) == before
+
+
+def test_processes_agree_on_what_held_a_step_before():
+    with Interrupts() as interrupts, interrupts.deferred:
+        os.kill(os.getpid(), signal.SIGTERM)
+        # This process knows, but the others did not when the first two steps began.
+        answers = [interrupts.leaving(np.bool_(flag)) for flag in (False, True, True)]
+    assert answers == [False, False, True]
 
 
 def test_second_signal_ends_the_process_at_once():
