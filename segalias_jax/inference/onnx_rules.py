@@ -36,6 +36,10 @@ def to_onnx(function: Callable, image: jax.ShapeDtypeStruct, *, input_name: str,
 
     Raises:
       InputError: an operation that has no rule.
+
+    Example:
+      >>> shape = jax.ShapeDtypeStruct((1, 4), np.float32)
+      >>> to_onnx(jax.nn.relu, shape, input_name="x", output_name="y")  # doctest: +SKIP
     """
     closed = jax.make_jaxpr(function)(image)
     graph = Graph(ELEMENTWISE, RULES)
