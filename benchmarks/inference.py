@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ import numpy as np
 from common import markdown, save, torch
 from flax import nnx
 
+from segalias_jax import models
 from segalias_jax.checkpoints.torch_load import torch_arrays
 from segalias_jax.checkpoints.torch_names import leaves
 from segalias_jax.evaluation import SlidingPredictor, ViewSettings
@@ -37,6 +39,7 @@ try:
 except ImportError:
     pytorch_models = None
 
+CLASSES = 19
 SIZES = ("512x512", "1024x2048")
 DTYPES = ("float32", "bfloat16")
 
@@ -52,9 +55,29 @@ def latencies(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str,
     return times
 
 
+def build(options: dict) -> tuple:
+    """Structure, parameters and the rest of a network, drawn on the host: nothing is compiled."""
+    model = nnx.eval_shape(
+        lambda: models.create_model(options, num_classes=CLASSES, rngs=nnx.Rngs(0))
+    )
+    draw = np.random.default_rng(0).normal
+    state = nnx.state(model)
+    for path, variable in nnx.to_flat_state(state):
+        if isinstance(variable, nnx.RngState):
+            variable.set_value(jax.random.key(0) if path[-1] == "key" else jnp.uint32(0))
+        elif path[-1] == "kernel":
+            scale = math.sqrt(2 / math.prod(variable.shape[:-1]))
+            variable.set_value(jnp.asarray(draw(0, scale, variable.shape), jnp.float32))
+        else:
+            value = float(path[-1] in ("scale", "var"))
+            variable.set_value(jnp.full(variable.shape, value, jnp.float32))
+    nnx.update(model, state)
+    return nnx.split(model, nnx.Param, ...)
+
+
 def our_call(options: dict, x: jax.Array) -> tuple[Callable[[], Any], int]:
     """A call of our forward pass, and the bytes that its program holds at once."""
-    graph, params, rest = network.build(options)
+    graph, params, rest = build(options)
     forward = jax.jit(functools.partial(network.forward, graph))
     program = forward.lower(params, rest, x).compile()
     memory = program.memory_analysis()
@@ -65,10 +88,10 @@ def our_call(options: dict, x: jax.Array) -> tuple[Callable[[], Any], int]:
 
 def torch_call(x: jax.Array, width: int) -> Callable[[], Any]:
     """A call of PyTorch's forward pass with our weights, on the GPU where it has one."""
-    model = nnx.merge(*network.build({"width": width}))
+    model = nnx.merge(*build({"width": width}))
     weights = {at: np.asarray(leaf[...]) for at, leaf in leaves(model).items()}
     arrays = torch_arrays(model, weights)
-    peer = pytorch_models.UPerNet(19, width=width)
+    peer = pytorch_models.UPerNet(CLASSES, width=width)
     named = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     peer.load_state_dict(named, strict=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -123,7 +146,7 @@ def measure_sliding(
     size: tuple[int, int], window: tuple[int, int], batch: int, repeats: int, width: int
 ) -> list[dict]:
     """Images through windows beside the bare network on as many of them."""
-    graph, params, rest = network.build({"width": width} | network.VARIANTS["daf,freqmix"])
+    graph, params, rest = build({"width": width} | network.VARIANTS["daf,freqmix"])
 
     @jax.jit
     def run(params, rest, image):

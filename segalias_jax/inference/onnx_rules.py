@@ -36,6 +36,10 @@ def to_onnx(function: Callable, image: jax.ShapeDtypeStruct, *, input_name: str,
 
     Raises:
       InputError: an operation that has no rule.
+
+    Example:
+      >>> shape = jax.ShapeDtypeStruct((1, 4), np.float32)
+      >>> to_onnx(jax.nn.relu, shape, input_name="x", output_name="y")  # doctest: +SKIP
     """
     closed = jax.make_jaxpr(function)(image)
     graph = Graph(ELEMENTWISE, RULES)
@@ -231,25 +235,45 @@ def _dot(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
 def _convolution(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
     value, kernel = inputs
     p, numbers = equation.params, equation.params["dimension_numbers"]
-    lows, highs = zip(*p["padding"], strict=True)
-    plain = set(p["lhs_dilation"]) == {1} and p["batch_group_count"] == 1
-    if not plain or min(*lows, *highs) < 0 or not isinstance(kernel, np.ndarray):
-        raise InputError("ONNX export has no rule for transposed convolutions")
-    names = [
-        graph.transpose(graph.full(value), numbers.lhs_spec).name,
-        graph.constant(kernel.transpose(numbers.rhs_spec)),
-    ]
-    found = graph.node(
-        "Conv",
-        names,
-        (),
-        pads=[*lows, *highs],
-        strides=list(p["window_strides"]),
-        dilations=list(p["rhs_dilation"]),
-        group=p["feature_group_count"],
-    )
+    if p["batch_group_count"] != 1 or not isinstance(kernel, np.ndarray):
+        raise InputError("ONNX export convolves with constant kernels only")
+    kernel = kernel.transpose(numbers.rhs_spec)
+    name = graph.transpose(graph.full(value), numbers.lhs_spec).name
+    if set(p["lhs_dilation"]) == {1}:
+        operator, attributes = "Conv", _convolution_attributes(p)
+    else:
+        operator, attributes = "ConvTranspose", _transposed_attributes(p, kernel.shape[2:])
+        kernel = np.flip(kernel, (2, 3)).swapaxes(0, 1)
+    found = graph.node(operator, [name, graph.constant(kernel)], (), **attributes)
     order = np.argsort(numbers.out_spec).tolist()
     return graph.transpose(found.name, order, equation.outvars[0].aval.shape)
+
+
+def _convolution_attributes(p: dict[str, Any]) -> dict[str, Any]:
+    lows, highs = zip(*p["padding"], strict=True)
+    if min(*lows, *highs) < 0:
+        raise InputError("ONNX export has no rule for convolutions that cut the image")
+    return {
+        "pads": [*lows, *highs],
+        "strides": list(p["window_strides"]),
+        "dilations": list(p["rhs_dilation"]),
+        "group": p["feature_group_count"],
+    }
+
+
+def _transposed_attributes(p: dict[str, Any], kernel: tuple[int, ...]) -> dict[str, Any]:
+    """Zeros between pixels, then a convolution: the transpose of a strided one."""
+    lows, highs = zip(*p["padding"], strict=True)
+    first = [side - 1 - low for side, low in zip(kernel, lows, strict=True)]
+    last = [side - 1 - high for side, high in zip(kernel, highs, strict=True)]
+    plain = set(p["window_strides"]) == set(p["rhs_dilation"]) == {1}
+    if not plain or p["feature_group_count"] != 1 or min(first) < 0:
+        raise InputError("ONNX export has no rule for such a transposed convolution")
+    return {
+        "pads": [*first, *(max(side, 0) for side in last)],
+        "output_padding": [max(-side, 0) for side in last],
+        "strides": list(p["lhs_dilation"]),
+    }
 
 
 def _max_pool(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
