@@ -154,6 +154,11 @@ def test_other_published_recipes(name, steps):
         "data.crop": (512, 512),
         "train.batch_size": 16,
         "train.steps": steps,
+        "eval.mode": "whole",
+        "eval.window": (),
+        "eval.stride": (),
+        "eval.resize": (2048, 512),
+        "eval.multiple": 32 if name == "ade20k" else 1,
     }
     chosen = ("name", "train.eval_every")
     for arg in ("", "published"):

@@ -183,7 +183,7 @@ def test_frozen_parameters_and_statistics_stay_to_the_bit(tmp_path, monkeypatch)
     kept = {path for path in parameter_paths(state.optimizer) if "stem" in path}
     assert not kept, "frozen parameters have no momentum"
     with CheckpointStore(tmp_path / "run") as store:
-        store.save(1, state, score=0.5)
+        store.save(1, state)
         store.wait()
         again = store.restore(state)
     jax.tree.map(np.testing.assert_array_equal, again, state)
