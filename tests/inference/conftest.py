@@ -64,7 +64,7 @@ def make_run(tmp_path_factory, compile_once):
         save_recipe(config, folder)
         save_classes(folder, source.classes, source.palette)
         with CheckpointStore(folder / CHECKPOINTS) as store:
-            store.save(0, {"parameters": parameters, "statistics": statistics}, score=0.5)
+            store.save(0, {"parameters": parameters, "statistics": statistics})
         return config, folder
 
     yield make

@@ -112,7 +112,8 @@ def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys):
     assert "step 2: loss" in told and "| mIoU" in told.replace("  ", " ")
     trained = (tmp_path / "report.md").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("recipe.json", "stream.json", "metrics.jsonl", "checkpoints", "report.md", "report.json"),
+        *("recipe.json", "classes.json", "stream.json", "metrics.jsonl", "checkpoints"),
+        *("report.md", "report.json"),
         *("pictures", "curves.png", "goodput.json", ".lock"),
     }
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 2
