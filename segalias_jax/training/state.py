@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from segalias_jax.training.sharding import state_shardings
+from segalias_jax.training.sharding import replicated, state_shardings
 from segalias_jax.typing import Array
 
 
@@ -79,10 +79,12 @@ def create_state(
     # One program that the compilation cache can keep. It runs once, so on a CPU optimizing it is a
     # waste: of 20 s for a ResNet-18 on two cores, 15 went there.
     on_cpu = mesh.devices.flat[0].platform == "cpu"
+    split = mesh.shape["fsdp"] > 1  # to know shapes takes a second
+    shardings = state_shardings(jax.eval_shape(initialize), mesh) if split else replicated(mesh)
     options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     compiled = jax.jit(
         initialize,
-        out_shardings=state_shardings(jax.eval_shape(initialize), mesh),
+        out_shardings=shardings,
         compiler_options=options if on_cpu else None,
     )
     state = compiled()

@@ -67,7 +67,7 @@ def build(mesh):
     graph, state = create_state(lambda: Network(nnx.Rngs(0)), optimizer, mesh, average=True)
     step = create_train_step(graph, optimizer, lambda step: 0.05, LOSS, mesh, average=0.9)
     batch = shard_batch(make_batch(), mesh)
-    return step.lower(state, batch).compile(QUICK), state, batch
+    return step.lower(state, batch).compile(compiler_options=QUICK), state, batch
 
 
 def run_steps(mesh):
