@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import signal
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -196,6 +197,7 @@ def _read_ahead(steps: grain.MapDataset, settings: DataSettings) -> grain.IterDa
 
 
 def _start_worker(index: int, count: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches all; the run ends workers
     cv2.setNumThreads(1)  # the workers and their threads already fill the cores
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -222,7 +222,7 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
         for step in range(start + 1, last + 1):
             run.watchdog.beat(f"step {step}")
             run.account.start("data")
-            recent.append((step, next(batches)))
+            recent.append((step, _next_batch(run, batches, state)))
             run.account.start("compilation" if step == start + 1 else "steps")
             state, metrics = run.parts.train_step(state, _on_devices(run, recent[-1][1]))
             agreed = metrics.pop("leave", None)
@@ -238,8 +238,7 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
                 meter.fetch()  # a state that is no number is not saved
                 _save(run, state, step)
             if leaving:
-                run.store.wait()
-                raise Interrupted(f"{run.interrupts.requested}: saved step {step}")
+                _leave(run, step)
             if line is not None and _validates(config, step):
                 _validate(run, state, step, line["loss"])
                 meter.restart()
@@ -264,6 +263,24 @@ def _batches(run: Run, start: int) -> Iterator[data.Batch]:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def _next_batch(run: Run, batches: Iterator[data.Batch], state: TrainState) -> data.Batch:
+    try:
+        return next(batches)
+    except Exception:
+        # A signal to the whole group ends the processes that read, too; then theirs is no mistake.
+        if run.interrupts.requested is None or jax.process_count() > 1:
+            raise
+        step = int(state.step)
+        if run.store.latest_step() != step:
+            _save(run, state, step)
+        _leave(run, step)
+
+
+def _leave(run: Run, step: int) -> NoReturn:
+    run.store.wait()
+    raise Interrupted(f"{run.interrupts.requested}: saved step {step}")
 
 
 def _on_devices(run: Run, batch: data.Batch) -> dict[str, Any]:
@@ -308,8 +325,7 @@ def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
         run.watchdog.beat(f"the validation of step {step}")
         # The state is saved; of many processes all have to go on, or the others would wait.
         if run.interrupts.requested and jax.process_count() == 1:
-            run.store.wait()
-            raise Interrupted(f"{run.interrupts.requested}: saved step {step}")
+            _leave(run, step)
 
     result = scoring.score(
         run.config,

@@ -1,6 +1,8 @@
 """Whole runs with a stand-in for the network: resuming, files, and mistakes before any step."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from segalias_jax import data, models, recipes
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.training import loop, setup
+from segalias_jax.training.interrupts import Interrupted
 from segalias_jax.training.processes import Launch
 from segalias_jax.training.sharding import create_mesh
 
@@ -103,6 +106,24 @@ def test_stopped_run_ends_with_the_parameters_of_the_unbroken_one(tmp_path, monk
     losses = [[(r["step"], r["loss"]) for r in record if "loss" in r] for record in records]
     assert losses[0] == losses[1]
     assert [step for step, _ in losses[0]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_signal_that_ends_the_readers_too_saves_the_state(tmp_path, monkeypatch):
+    real = data.train_batches
+
+    def ending(*args, **options):
+        stream = real(*args, **options)
+        for _ in range(3):
+            yield next(stream)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("a reading process died")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "train_batches", ending)
+        with pytest.raises(Interrupted, match="SIGTERM: saved step 3"):
+            loop.train(make_config(), tmp_path)
+    loop.train(make_config(), tmp_path)
+    assert [r["step"] for r in read_metrics(tmp_path) if "loss" in r] == [1, 2, 3, 4, 5, 6]
 
 
 def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys):
