@@ -50,7 +50,7 @@ class Run:
       sources: the split to train on and the one to score.
       workdir: folder of the run.
       store: its checkpoints.
-      log: its numbers.
+      log: its numbers; None in all processes but the first.
       trackers: where else its numbers go; None in all processes but the first.
       account: where its time goes.
       watchdog: tells where it hangs.
@@ -66,7 +66,7 @@ class Run:
     sources: tuple[data.Source, data.Source]
     workdir: Path
     store: CheckpointStore
-    log: MetricsLog
+    log: MetricsLog | None
     trackers: Trackers | None
     account: Account
     watchdog: Watchdog
@@ -113,7 +113,9 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
             state = store.restore_latest(state) if _has_checkpoint(workdir) else state
             step = int(state.step)
-            log = MetricsLog(workdir, step=step, validated=step in store.scores)
+            validated = step in store.scores
+            first = processes.is_first()
+            log = MetricsLog(workdir, step=step, validated=validated) if first else None
             account.resume(step)
             tools = (store, log, trackers, account, watchdog, interrupts)
             run = Run(config, parts, sources, workdir, *tools)
@@ -204,7 +206,7 @@ def _train_and_report(run: Run, state: TrainState) -> None:
     finally:
         if processes.is_first():
             run.account.write()
-    if processes.is_first():
+    if run.log is not None:
         plot_curves(run.log.lines(), run.workdir / "curves.png")
 
 
@@ -344,7 +346,7 @@ def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
 
 
 def _write_line(run: Run, line: Mapping[str, Any]) -> None:
-    if processes.is_first():
+    if run.log is not None:
         run.log.write(line)
         run.account.write()
     if run.trackers is not None:
