@@ -61,7 +61,7 @@ def get_config() -> config_dict.ConfigDict:
         # parts that a batch is computed in, one after the other, for less memory; gradients are
         # those of the whole batch, but batch normalization sees a part at a time
         accumulate=1,
-        average=0.0,  # share that averaged parameters keep per update; 0 for none, 0.999 is usual
+        ema_decay=0.0,  # share that averaged parameters keep per update; 0 for none, 0.999 is usual
         # a loss or gradient that is no finite number: "stop" the run, or "skip" the update
         nonfinite="stop",
         nonfinite_limit=10,  # updates skipped in a row after which the run stops

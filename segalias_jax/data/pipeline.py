@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import dataclasses
 import functools
+import signal
 import weakref
 import zlib
 from collections import deque
@@ -313,6 +314,7 @@ def _read_ahead(
 
 
 def _start_worker(index: int, count: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches all; the run ends workers
     cv2.setNumThreads(1)  # the workers and their threads already fill the cores
 
 

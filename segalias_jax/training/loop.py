@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -41,6 +41,8 @@ from segalias_jax.training.workdir import (
     save_recipe,
 )
 
+Placed = tuple[data.Batch, dict[str, jax.Array]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -52,7 +54,7 @@ class Run:
       sources: the split to train on and the one to score.
       workdir: folder of the run.
       store: its checkpoints.
-      log: its numbers.
+      log: its numbers; None in all processes but the first.
       trackers: where else its numbers go; None in all processes but the first.
       account: where its time goes.
       watchdog: tells where it hangs.
@@ -68,7 +70,7 @@ class Run:
     sources: tuple[data.Source, data.Source]
     workdir: Path
     store: CheckpointStore
-    log: MetricsLog
+    log: MetricsLog | None
     trackers: Trackers | None
     account: Account
     watchdog: Watchdog
@@ -117,7 +119,9 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
             state = store.restore_latest(state) if _has_checkpoint(workdir) else state
             step = int(state.step)
-            log = MetricsLog(workdir, step=step, validated=step in store.scores)
+            validated = step in store.scores
+            first = processes.is_first()
+            log = MetricsLog(workdir, step=step, validated=validated) if first else None
             account.resume(step)
             tools = (store, log, trackers, account, watchdog, interrupts)
             run = Run(config, parts, sources, workdir, *tools)
@@ -144,7 +148,7 @@ def evaluate_run(
         raise InputError("--resume is for training; leave it out")
     setup.enable_compilation_cache()
     processes.initialize(launch)
-    check_recipe(config, workdir, prefixes=("model.", "data.source", "train.average"))
+    check_recipe(config, workdir, prefixes=("model.", "data.source", "train.ema_decay"))
     evaluation.read_view_settings(config.eval, config.data.crop)
     trained = _has_checkpoint(workdir)
     if not trained and not config.model.pretrained:
@@ -209,7 +213,7 @@ def _train_and_report(run: Run, state: TrainState) -> None:
     finally:
         if processes.is_first():
             run.account.write()
-    if processes.is_first():
+    if run.log is not None:
         plot_curves(run.log.lines(), run.workdir / "curves.png")
         if text := data.describe_skipped(run.sources[0]):
             print(f"skipped in training: {text}")
@@ -229,7 +233,7 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
         for step in range(start + 1, last + 1):
             run.watchdog.beat(f"step {step}")
             run.account.start("data")
-            batch, on_devices = next(batches)
+            batch, on_devices = _next_batch(run, batches, state)
             recent.append((step, batch))
             run.account.start("compilation" if step == start + 1 else "steps")
             state, metrics = run.parts.train_step(state, on_devices)
@@ -246,8 +250,7 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
                 meter.fetch()  # a state that is no number is not saved
                 _save(run, state, step)
             if leaving:
-                run.store.wait()
-                raise Interrupted(f"{run.interrupts.requested}: saved step {step}")
+                _leave(run, step)
             if line is not None and _validates(config, step):
                 _validate(run, state, step, line["loss"])
                 meter.restart()
@@ -262,7 +265,7 @@ def _saves(every: int, step: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _batches(run: Run, start: int) -> Iterator[tuple[data.Batch, dict[str, jax.Array]]]:
+def _batches(run: Run, start: int) -> Iterator[Placed]:
     """Batches, and the same on the devices, put there ahead of time."""
     return data.train_batches(
         run.config.data,
@@ -274,6 +277,24 @@ def _batches(run: Run, start: int) -> Iterator[tuple[data.Batch, dict[str, jax.A
         process_count=jax.process_count(),
         place=lambda batch: (batch, _on_devices(run, batch)),
     )
+
+
+def _next_batch(run: Run, batches: Iterator[Placed], state: TrainState) -> Placed:
+    try:
+        return next(batches)
+    except Exception:
+        # A signal to the whole group ends the processes that read, too; then theirs is no mistake.
+        if run.interrupts.requested is None or jax.process_count() > 1:
+            raise
+        step = int(state.step)
+        if run.store.latest_step() != step:
+            _save(run, state, step)
+        _leave(run, step)
+
+
+def _leave(run: Run, step: int) -> NoReturn:
+    run.store.wait()
+    raise Interrupted(f"{run.interrupts.requested}: saved step {step}")
 
 
 def _on_devices(run: Run, batch: data.Batch) -> dict[str, Any]:
@@ -318,8 +339,7 @@ def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
         run.watchdog.beat(f"the validation of step {step}")
         # The state is saved; of many processes all have to go on, or the others would wait.
         if run.interrupts.requested and jax.process_count() == 1:
-            run.store.wait()
-            raise Interrupted(f"{run.interrupts.requested}: saved step {step}")
+            _leave(run, step)
 
     result = scoring.score(
         run.config,
@@ -338,7 +358,7 @@ def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
 
 
 def _write_line(run: Run, line: Mapping[str, Any]) -> None:
-    if processes.is_first():
+    if run.log is not None:
         run.log.write(line)
         run.account.write()
     if run.trackers is not None:

@@ -94,8 +94,8 @@ def check_config(config: config_dict.ConfigDict, mesh: Mesh) -> None:
         raise InputError(
             f"train.nonfinite is {train.nonfinite!r}; choose one of {', '.join(NONFINITE)}"
         )
-    if not 0 <= train.average < 1:
-        raise InputError(f"train.average is {train.average}; it must be at least 0 and below 1")
+    if not 0 <= train.ema_decay < 1:
+        raise InputError(f"train.ema_decay is {train.ema_decay}; it must be at least 0 and below 1")
     check_batch_size("train.batch_size", train.batch_size, mesh, accumulate=train.accumulate)
     _check_mesh(config, mesh)
 
@@ -170,7 +170,7 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
     optimizer = create_optimizer(config.optimizer.to_dict(), schedule, frozen=frozen)
     train = config.train
     check_precision(train.precision)
-    graph, state = create_state(create_model, optimizer, mesh, average=train.average > 0)
+    graph, state = create_state(create_model, optimizer, mesh, average=train.ema_decay > 0)
     step = create_train_step(
         graph,
         optimizer,
@@ -179,7 +179,7 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
         mesh,
         precision=train.precision,
         accumulate=train.accumulate,
-        average=train.average,
+        average=train.ema_decay,
     )
     predict, logits = (
         create(graph, precision=train.precision) for create in (create_predict, create_logits)

@@ -28,7 +28,7 @@ SMALL = {
     "train.eval_every": 10,
     "train.log_every": 3,
     "train.batch_size": 4,
-    "train.average": 0.9,
+    "train.ema_decay": 0.9,
     "checkpoint.every": 4,
     "eval.batch_size": 2,
     "eval.images": 1,

@@ -1,6 +1,8 @@
 """Whole runs with a stand-in for the network: resuming, files, and mistakes before any step."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from segalias_jax import data, models, recipes
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.training import loop, setup
+from segalias_jax.training.interrupts import Interrupted
 from segalias_jax.training.processes import Launch
 from segalias_jax.training.sharding import create_mesh
 
@@ -105,6 +108,24 @@ def test_stopped_run_ends_with_the_parameters_of_the_unbroken_one(tmp_path, monk
     assert [step for step, _ in losses[0]] == [1, 2, 3, 4, 5, 6]
 
 
+def test_signal_that_ends_the_readers_too_saves_the_state(tmp_path, monkeypatch):
+    real = data.train_batches
+
+    def ending(*args, **options):
+        stream = real(*args, **options)
+        for _ in range(3):
+            yield next(stream)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("a reading process died")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "train_batches", ending)
+        with pytest.raises(Interrupted, match="SIGTERM: saved step 3"):
+            loop.train(make_config(), tmp_path)
+    loop.train(make_config(), tmp_path)
+    assert [r["step"] for r in read_metrics(tmp_path) if "loss" in r] == [1, 2, 3, 4, 5, 6]
+
+
 def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys):
     config = make_config(**{"train.steps": 2})
     loop.train(config, tmp_path)
@@ -152,7 +173,7 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
         ({"train.accumulate": 3}, "train.batch_size is 8, .* in 3 parts .*multiple of"),
         ({"train.precision": "float16"}, "train.precision is 'float16'; choose one of float32, bf"),
         ({"train.nonfinite": "go"}, "train.nonfinite is 'go'; choose one of stop, skip"),
-        ({"train.average": 1.0}, "train.average is 1.0; it must be"),
+        ({"train.ema_decay": 1.0}, "train.ema_decay is 1.0; it must be"),
         ({"checkpoint.keep_last": 0}, "checkpoint.keep_last is 0; it must be at least 1"),
         ({"mesh.fsdp": 3}, "mesh.data, mesh.fsdp and mesh.spatial are -1, 3 and 1, which"),
         ({"mesh.spatial": 8, "data.crop": (36, 32)}, "data.crop: a height of 36 does not split"),
@@ -273,7 +294,7 @@ def test_data_that_cannot_be_read_is_named_on_the_way(tmp_path, monkeypatch):
 
 
 def test_resume_by_flag(tmp_path, capsys):
-    config = make_config(**{"train.steps": 4, "train.average": 0.9, "checkpoint.every": 3})
+    config = make_config(**{"train.steps": 4, "train.ema_decay": 0.9, "checkpoint.every": 3})
     for flag in ("auto", "never"):
         loop.train(config, tmp_path / flag, Launch(resume=flag))
     states = [saved_state(config, tmp_path / flag, 4) for flag in ("auto", "never")]
@@ -285,7 +306,7 @@ def test_resume_by_flag(tmp_path, capsys):
     assert not (tmp_path / "new").exists()
     capsys.readouterr()
     # From another run's latest checkpoint, with its optimizer and its place in the data.
-    longer = make_config(**{"train.average": 0.9})
+    longer = make_config(**{"train.ema_decay": 0.9})
     for _ in range(2):
         loop.train(longer, tmp_path / "new", Launch(resume=str(tmp_path / "auto")))
     assert [f"from step {step} to 6" in capsys.readouterr().out for step in (4,)] == [True]
