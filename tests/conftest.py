@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: recorded numbers of the published code, and real images."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -8,6 +9,10 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 import numpy as np
 import pytest
+
+# Networks of PyTorch, for the tests that skip themselves where there is none.
+if importlib.util.find_spec("torch") is None:
+    collect_ignore = ["torch_backbones.py", "torch_networks.py"]
 
 # SEGALIAS_GOLDEN points at the complete recordings; tests/golden keeps a sample of large arrays.
 GOLDEN = Path(os.environ.get("SEGALIAS_GOLDEN", Path(__file__).parent / "golden"))

@@ -24,6 +24,7 @@ class UPerNet(nnx.Module):
       rngs: random streams.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> decoder = UPerNet((8, 16), channels=4, rngs=nnx.Rngs(0))
       >>> decoder((jnp.ones((1, 8, 8, 8)), jnp.ones((1, 4, 4, 16)))).shape
       (1, 8, 8, 4)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import jax
@@ -81,9 +82,9 @@ def watch(log):
     def logged_batches(config, source, *, start_step, **options):
         names = {digest(source[i]["image"]): name for i, name in enumerate(source.names)}
         stream = batches(config, source, start_step=start_step, **options)
-        for step, batch in enumerate(stream, start_step + 1):
-            write("images", step, *(names[digest(image)] for image in batch["image"]))
-            yield batch
+        for step, placed in enumerate(stream, start_step + 1):
+            write("images", step, *(names[digest(image)] for image in placed[0]["image"]))
+            yield placed
 
     Account.start, data.train_batches = logged_start, logged_batches
     return write
@@ -126,6 +127,8 @@ def main():
             status = 1
             try:
                 status = run(**request)
+            except Exception:
+                traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(status)

@@ -134,7 +134,7 @@ def test_dropout_only_in_training():
             {"name": "upernett"},
             "model.name is 'upernett'; choose one of deeplabv3plus, fcn, pspnet",
         ),
-        ({"encoder": "resnet19"}, "model.encoder is 'resnet19'; choose one of resnet101"),
+        ({"encoder": "resnet19"}, "model.encoder is 'resnet19'; choose one of convnext_base"),
         ({"downsample": "fft"}, "downsample is 'fft'; choose one of none, daf, flc"),
         ({"mixer": "cbam"}, "mixer is 'cbam'; choose one of none, freqmix"),
         ({"mixer": "freqmix", "gate": "adafreq"}, "gate is 'adafreq'; choose one of energy"),
