@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from unittest import mock
 
 import jax
 from flax import nnx
@@ -58,6 +59,10 @@ class Network(nnx.Module):
         return self(x), ()
 
 
+def create_network(config, num_classes, rngs):
+    return Network(num_classes, rngs)
+
+
 def make_config(changes):
     config = recipes.load_recipe(f"{ROOT}/configs/quickstart.py")
     flat = {key: tuple(v) if isinstance(v, list) else v for key, v in (SMALL | changes).items()}
@@ -96,7 +101,7 @@ def digest(image):
 
 def run(workdir, log, changes):
     write = watch(log)
-    models.create_model = lambda config, num_classes, rngs: Network(num_classes, rngs)
+    models.create_model = create_network
     # Caching all programs, however small, is what makes a start quick.
     jax.config.update("jax_compilation_cache_dir", os.environ["FAULTS_CACHE"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -139,8 +144,8 @@ def main():
 def final_arrays(workdir, changes):
     """Every array of the last checkpoint, by path."""
     config = make_config(changes)
-    models.create_model = lambda config, num_classes, rngs: Network(num_classes, rngs)
-    parts = setup.build_parts(config, 8, create_mesh())
+    with mock.patch.object(models, "create_model", create_network):
+        parts = setup.build_parts(config, 8, create_mesh())
     with CheckpointStore(Path(workdir) / "checkpoints") as store:
         state = store.restore(parts.state)
     return {
