@@ -3,7 +3,7 @@
 Paper: https://arxiv.org/abs/2403.09065 (the network; the scenes are this project's own).
 Command: python train.py --workdir RUN
 
-Measured: 2 to 3.5 minutes on two processor cores (alone, shared), mIoU 63.6
+Measured: 2 to 4 minutes on two processor cores (of several machines), mIoU 63.6
 (benchmarks/results/quickstart.json).
 """
 
