@@ -22,15 +22,20 @@ README = Path(__file__).parent / "README.md"
 MARKER = "<!-- measured -->"
 
 
-def medians(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Milliseconds of each call, the calls taken in turn so that they share the machine's moods."""
+def latencies(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Milliseconds of every call; the calls are taken in turn, to share the machine's moods."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
             start = time.perf_counter()
             call()
             times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
+
+
+def medians(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Medians of `latencies`."""
+    return {name: statistics.median(times) for name, times in latencies(calls, repeats).items()}
 
 
 def machine() -> dict[str, str]:

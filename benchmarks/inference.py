@@ -17,14 +17,14 @@ import functools
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import network
 import numpy as np
-from common import markdown, save, torch
+from common import latencies, markdown, save, torch
 from flax import nnx
 
 from segalias_jax import models
@@ -42,17 +42,6 @@ except ImportError:
 CLASSES = 19
 SIZES = ("512x512", "1024x2048")
 DTYPES = ("float32", "bfloat16")
-
-
-def latencies(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of every call; the calls are taken in turn, to share the machine's moods."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return times
 
 
 def build(options: dict) -> tuple:

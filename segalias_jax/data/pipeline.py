@@ -88,7 +88,7 @@ def train_batches(
     """
     settings = read_settings(data_config)
     check_crop(settings, source)
-    rows = _share("train.batch_size", batch_size, process_count)
+    rows = _share(batch_size, process_count)
     augment = functools.partial(apply_transforms, training_transforms(settings))
     samples = _in_order(grain.MapDataset.source(source), seed).random_map(augment)
     mine = _Mine(samples, batch_size, first=process_index * rows, rows=rows)
@@ -120,32 +120,19 @@ def batch_names(source: Source, *, batch_size: int, seed: int, step: int) -> lis
     return [source.names[order[k]] for k in range((step - 1) * batch_size, step * batch_size)]
 
 
-def eval_batches(
-    source: Source,
-    *,
-    batch_size: int,
-    threads: int = 4,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> Iterator[Batch]:
+def eval_batches(source: Source, *, batch_size: int, threads: int = 4) -> Iterator[Batch]:
     """Yields a data set once, in order, whole images.
 
     Consecutive images of one size share a batch; one of another size starts the next. Rows that
     a batch lacks are filled up with label 255 and `valid` False, so that sizes stay the same.
-    Every process yields as many batches as the others, each its own rows of them.
 
     Args:
       source: the data set.
-      batch_size: rows in every batch, over all processes.
+      batch_size: rows in every batch.
       threads: images decoded at a time.
-      process_index: this process, which yields the part of each batch that `train_batches` says.
-      process_count: number of processes.
 
     Returns:
       An iterator of batches; `name` lists the names of the valid rows.
-
-    Raises:
-      InputError: a batch size that the processes cannot share evenly.
 
     Example:
       >>> from segalias_jax.data.synthetic import SyntheticScenes
@@ -153,16 +140,14 @@ def eval_batches(
       >>> [batch["valid"].tolist() for batch in eval_batches(scenes, batch_size=2)]
       [[True, True], [True, False]]
     """
-    rows = _share("eval.batch_size", batch_size, process_count)
     running: deque[tuple[range, tuple[int, int], list[Future[Sample]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for indices, size in _same_sizes(source, batch_size):
-            mine = indices[process_index * rows : (process_index + 1) * rows]
-            running.append((mine, size, [pool.submit(source.__getitem__, i) for i in mine]))
-            if (len(running) - 1) * rows > threads:  # the next batch is decoded meanwhile
-                yield _finish(source, rows, *running.popleft())
+            running.append((indices, size, [pool.submit(source.__getitem__, i) for i in indices]))
+            if (len(running) - 1) * batch_size > threads:  # the next batch is decoded meanwhile
+                yield _finish(source, batch_size, *running.popleft())
         while running:
-            yield _finish(source, rows, *running.popleft())
+            yield _finish(source, batch_size, *running.popleft())
 
 
 def stream_state(source: Source, *, step: int, batch_size: int, seed: int) -> dict[str, Any]:
@@ -279,11 +264,11 @@ def _in_order(samples: grain.MapDataset, seed: int) -> grain.MapDataset:
     return samples.seed(seed).shuffle().repeat()
 
 
-def _share(key: str, batch_size: int, process_count: int) -> int:
+def _share(batch_size: int, process_count: int) -> int:
     rows, rest = divmod(batch_size, process_count)
     if rest or not rows:
         raise InputError(
-            f"{key}: {batch_size} images cannot be shared by {process_count} processes; "
+            f"train.batch_size: {batch_size} images cannot be shared by {process_count} processes; "
             f"choose a multiple of {process_count}"
         )
     return rows

@@ -17,17 +17,14 @@ from ml_collections import config_dict
 from segalias_jax import models, ops
 from segalias_jax.checkpoints import read_weights
 from segalias_jax.checkpoints.pretrained import fitting
-from segalias_jax.data import classes
+from segalias_jax.data.classes import SYNTHETIC
+from segalias_jax.data.layouts import LAYOUTS
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation.overlays import spread_palette
 from segalias_jax.training.workdir import CLASSES, RECIPE, read_recipe
 from segalias_jax.typing import Array, Float, UInt8
 
-_KNOWN = {
-    "camvid": classes.CAMVID,
-    "cityscapes": classes.CITYSCAPES,
-    "synthetic": classes.SYNTHETIC,
-}
+_KNOWN = {name: layout.classes for name, layout in LAYOUTS.items()} | {"synthetic": SYNTHETIC}
 _CLASSIFIER = "parameters/classifier/conv/bias"
 
 

@@ -225,8 +225,6 @@ def test_closing_a_stream_ends_its_threads(source):
 def test_batch_size_must_be_shared_evenly(source):
     with pytest.raises(InputError, match=r"^train\.batch_size: 4 images .* 3 processes"):
         train_batches(CONFIG, source, batch_size=4, seed=0, process_count=3)
-    with pytest.raises(InputError, match=r"^eval\.batch_size: 2 images .* 4 processes"):
-        next(eval_batches(source, batch_size=2, process_count=4))
 
 
 def test_small_images_are_padded():
@@ -286,22 +284,6 @@ def test_evaluation_keeps_its_sizes_where_an_unusable_image_is_replaced():
     assert [batch["label"].shape for batch in batches] == [(3, *a), (3, *b)]
     assert batches[0]["valid"].all() and batches[0]["name"] == ["n0", "n1", "n2"]
     assert (batches[0]["label"][1] == 255).all() and (batches[0]["label"][2] == 2).all()
-
-
-@pytest.mark.parametrize("count", [2, 4])
-def test_processes_share_every_evaluation_batch(count):
-    a, b = (4, 6), (6, 4)
-    plain = Plain(a, a, a, a, a, b, b, b, a)
-    whole = list(eval_batches(plain, batch_size=4))
-    parts = [
-        list(eval_batches(plain, batch_size=4, process_index=index, process_count=count))
-        for index in range(count)
-    ]
-    names = [
-        sum((batch.pop("name") for batch in batches), []) for batches in zip(*parts, strict=True)
-    ]
-    assert [batch.pop("name") for batch in whole] == names
-    assert_equal(whole, joined(parts))
 
 
 def test_evaluation_can_be_left_early(source):
