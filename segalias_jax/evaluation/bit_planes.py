@@ -8,6 +8,7 @@ stacked in front.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8, UInt64
@@ -89,6 +90,30 @@ def below(planes: UInt64[np.ndarray, "*batch h words"]) -> UInt64[np.ndarray, "*
     return moved
 
 
+def above(planes: UInt64[np.ndarray, "*batch h words"]) -> UInt64[np.ndarray, "*batch h words"]:
+    """Moves planes up by one pixel.
+
+    Example:
+      >>> above(np.asarray([[1], [2]], np.uint64)).tolist()
+      [[2], [0]]
+    """
+    moved = np.zeros_like(planes)
+    moved[..., :-1, :] = planes[..., 1:, :]
+    return moved
+
+
+def left_of(planes: UInt64[np.ndarray, "*batch h words"]) -> UInt64[np.ndarray, "*batch h words"]:
+    """Moves planes to the left by one pixel.
+
+    Example:
+      >>> left_of(np.asarray([[2, 1]], np.uint64)).tolist()
+      [[9223372036854775809, 0]]
+    """
+    moved = planes >> 1
+    moved[..., :-1] |= planes[..., 1:] << (WORD - 1)
+    return moved
+
+
 def right_of(
     planes: UInt64[np.ndarray, "*batch h words"], pixels: int = 1
 ) -> UInt64[np.ndarray, "*batch h words"]:
@@ -131,18 +156,25 @@ def window_or(
       [[28]]
     """
     size, height = before + after + 1, planes.shape[-2]
-    # Along a row, windows first gather what lies behind their pixel; those that end beyond the
-    # picture need words of their own.
-    extra = -(-after // WORD)
-    rows = np.zeros((*planes.shape[:-2], height + size - 1, planes.shape[-1] + extra), np.uint64)
+    # Along a row, windows first gather what lies behind their pixel. Words beyond the picture take
+    # what ends there, so that all rows can be moved as one.
+    words = planes.shape[-1] + -(-(size - 1) // WORD)
+    rows = np.zeros((*planes.shape[:-2], height + size - 1, words), np.uint64)
     rows[..., before : before + height, : planes.shape[-1]] = planes
-    for axis in (0, 1):
-        reach = 1
-        while reach < size:
-            step = min(reach, size - reach)
-            if axis == 0:
-                rows = rows[..., :-step, :] | rows[..., step:, :]
-            else:
-                rows |= right_of(rows, step)
-            reach += step
-    return right_of(rows, WORD * extra - after)[..., extra:]
+    for step in _growth(size):
+        rows = rows[..., :-step, :] | rows[..., step:, :]
+    line = rows.reshape(1, -1)
+    for step in _growth(size):
+        line |= right_of(line, step)
+    extra = -(-after // WORD)
+    moved = right_of(line, WORD * extra - after).reshape(rows.shape)
+    return moved[..., extra : extra + planes.shape[-1]]
+
+
+def _growth(size: int) -> Iterator[int]:
+    """Steps by which a window of 1 grows to a size, none longer than it was."""
+    reach = 1
+    while reach < size:
+        step = min(reach, size - reach)
+        yield step
+        reach += step

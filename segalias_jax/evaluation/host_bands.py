@@ -17,7 +17,7 @@ from segalias_jax.metrics import ScoreRules
 STRIP_PIXELS = 1 << 22
 # Masks of bytes are made for so many pixels at a time: larger ones leave the processor's cache, and
 # the allocator hands their memory back to the system each time.
-_MASK_PIXELS = 1 << 17
+_MASK_PIXELS = 1 << 19
 _BIT = np.uint8(1) << np.arange(8, dtype=np.uint8)
 
 
@@ -71,20 +71,23 @@ class MapPair:
         rules: ScoreRules,
     ) -> MapPair:
         """Finds the steps of both maps; under "exclude", none from or to an ignored label."""
-        height, width = label.shape
         maps = _filled(prediction), _filled(label)
-        words = maps[0].shape[1] // bit_planes.WORD
+        (height, width), words = label.shape, maps[0].shape[1] // bit_planes.WORD
         ignored = np.empty((height, words), np.uint64)
         down, across = np.zeros((2, 2, height, words), np.uint64)
         for rows in strips(height, maps[0].shape[1], _MASK_PIXELS):
-            hidden = ignored_pixels(maps[1][rows.start : rows.stop + 1], rules)
-            ignored[rows] = bit_planes.pack(hidden[: rows.stop - rows.start])
+            ignored[rows] = bit_planes.pack(ignored_pixels(maps[1][rows], rules))
             for i, ids in enumerate(maps):
-                veil = hidden if i == 1 and rules.ignore == "exclude" else None
-                _steps(ids, rows, veil, (down[i], across[i]))
+                _steps(ids, rows, (down[i], across[i]))
         # The last pixel of a row steps to nothing.
         inside, inner = bit_planes.within(width, words), bit_planes.within(width - 1, words)
-        return cls(maps, width, ignored & inside, down & inside, across & inner)
+        ignored &= inside
+        down &= inside
+        across &= inner
+        if rules.ignore == "exclude":
+            down[1] &= ~(ignored | bit_planes.above(ignored))
+            across[1] &= ~(ignored | bit_planes.left_of(ignored))
+        return cls(maps, width, ignored, down, across)
 
     @functools.cached_property
     def up(self) -> UInt64[np.ndarray, "2 h words"]:
@@ -181,22 +184,16 @@ def _filled(ids: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.pad(ids, ((0, 0), (0, missing))) if missing else ids)
 
 
-def _steps(
-    ids: np.ndarray, rows: slice, hidden: np.ndarray | None, planes: tuple[np.ndarray, np.ndarray]
-) -> None:
-    """Writes the steps of some rows; `hidden` are the ignored pixels of them and the next row."""
+def _steps(ids: np.ndarray, rows: slice, planes: tuple[np.ndarray, np.ndarray]) -> None:
+    """Writes the steps of some rows."""
     down, across = planes
-    height, pitch = rows.stop - rows.start, ids.shape[1]
     crop = ids[rows.start : rows.stop + 1]
     below = crop[1:] != crop[:-1]
-    flat, right = crop[:height].reshape(-1), np.zeros(height * pitch, bool)
-    np.not_equal(flat[1:], flat[:-1], out=right[:-1])
-    if hidden is not None:
-        below &= ~(hidden[1:] | hidden[:-1])
-        veil = hidden[:height].reshape(-1)
-        right[:-1] &= ~(veil[1:] | veil[:-1])
     down[rows.start : rows.start + len(below)] = bit_planes.pack(below)
-    across[rows] = bit_planes.pack(right.reshape(height, pitch))
+    crop = ids[rows]
+    right, flat = np.zeros(crop.shape, bool), crop.reshape(-1)
+    np.not_equal(flat[1:], flat[:-1], out=right.reshape(-1)[:-1])
+    across[rows] = bit_planes.pack(right)
 
 
 def _cancelled(pair: MapPair, index: int, rules: ScoreRules) -> Iterator[np.ndarray]:
@@ -213,7 +210,7 @@ def _cancelled(pair: MapPair, index: int, rules: ScoreRules) -> Iterator[np.ndar
         place = bit_planes.places(several[rows]) + rows.start * pitch
         row = place // pitch
         column = place - row * pitch
-        own = flat[place].astype(np.int64)
+        own = flat[place].astype(np.int16 if flat.dtype == np.uint8 else np.int64)
         total = -4 * own
         for at, end, stride in ((row, last[0], pitch), (column, last[1], 1)):
             stride *= end > 0
