@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +21,7 @@ from segalias_jax import data, evaluation
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import flat_items
-from segalias_jax.training import processes, progress, scoring, setup
+from segalias_jax.training import processes, profiling, progress, scoring, setup
 from segalias_jax.training.account import Account
 from segalias_jax.training.curves import plot_curves
 from segalias_jax.training.interrupts import Interrupted, Interrupts
@@ -59,6 +59,7 @@ class Run:
       account: where its time goes.
       watchdog: tells where it hangs.
       interrupts: signals to it.
+      profile: whether a few steps are traced.
 
     Example:
       >>> [field.name for field in dataclasses.fields(Run)][:2]
@@ -75,6 +76,7 @@ class Run:
     account: Account
     watchdog: Watchdog
     interrupts: Interrupts
+    profile: bool
 
 
 def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None = None) -> None:
@@ -124,7 +126,8 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             log = MetricsLog(workdir, step=step, validated=validated) if first else None
             account.resume(step)
             tools = (store, log, trackers, account, watchdog, interrupts)
-            run = Run(config, parts, sources, workdir, *tools)
+            profile = launch.profile and first
+            run = Run(config, parts, sources, workdir, *tools, profile)
             _train_and_report(run, state)
 
 
@@ -146,6 +149,8 @@ def evaluate_run(
     launch = launch or Launch()
     if launch.resume != "auto":
         raise InputError("--resume is for training; leave it out")
+    if launch.profile:
+        raise InputError("--profile is for training; leave it out")
     setup.enable_compilation_cache()
     processes.initialize(launch)
     check_recipe(config, workdir, prefixes=("model.", "data.source", "train.ema_decay"))
@@ -230,7 +235,7 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
         if unscored and _validates(config, start):
             _validate(run, state, start, math.nan)
         batches = _batches(run, start)
-        for step in range(start + 1, last + 1):
+        for step in _steps(run, start + 1, last):
             run.watchdog.beat(f"step {step}")
             run.account.start("data")
             batch, on_devices = _next_batch(run, batches, state)
@@ -255,6 +260,11 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
                 _validate(run, state, step, line["loss"])
                 meter.restart()
     return state
+
+
+def _steps(run: Run, first: int, last: int) -> Iterable[int]:
+    steps = range(first, last + 1)
+    return profiling.traced(steps, run.workdir / profiling.PROFILE) if run.profile else steps
 
 
 def _validates(config: config_dict.ConfigDict, step: int) -> bool:

@@ -321,6 +321,14 @@ def test_account_covers_the_run(tmp_path):
     assert 0 < account["seconds_to_first_step"] < sum(account["seconds"].values())
 
 
+def test_profile_by_flag(tmp_path, capsys):
+    loop.train(make_config(**{"train.eval_every": 6}), tmp_path, Launch(profile=True))
+    assert "profile: the steps from 4 on are traced in" in capsys.readouterr().out
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    with pytest.raises(InputError, match="--profile is for training"):
+        loop.evaluate_run(make_config(), tmp_path, Launch(profile=True))
+
+
 def fake_cityscapes(root, size=(96, 128)):
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
