@@ -37,6 +37,8 @@ from segalias_jax.training.workdir import (
     RunLock,
     check_recipe,
     keep_stream,
+    read_checked,
+    save_checked,
     save_classes,
     save_recipe,
 )
@@ -105,8 +107,9 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
         setup.check_config(config, mesh)
         check_trackers(config)
         sources = setup.open_sources(config)
-        parts = setup.build_parts(config, len(sources[0].classes), mesh)
-        setup.check_labels(config, *sources)
+        classes, going_on = len(sources[0].classes), _has_checkpoint(workdir)
+        parts = setup.build_parts(config, classes, mesh, abstract=going_on)
+        checked = setup.check_labels(config, sources, checked=read_checked(workdir))
         state = _first_state(config, parts, workdir, launch.resume)
         with contextlib.ExitStack() as stack:
             if processes.is_first():
@@ -114,12 +117,13 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
                 save_recipe(config, workdir)
                 save_classes(workdir, sources[0].classes, sources[0].palette)
                 keep_stream(config, workdir, sources[0])
+                save_checked(workdir, checked)
             processes.wait_for_all("lock")
             trackers = _trackers(config, workdir, stack)
             options = {key: config.checkpoint[key] for key in ("keep_last", "keep_best")}
             store = stack.enter_context(CheckpointStore(workdir / CHECKPOINTS, **options))
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
-            state = store.restore_latest(state) if _has_checkpoint(workdir) else state
+            state = store.restore_latest(state) if going_on else state
             step = int(state.step)
             validated = step in store.scores
             first = processes.is_first()
@@ -160,7 +164,7 @@ def evaluate_run(
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
     source = data.create_source(config.data, config.data.eval_split)
     parts = setup.build_parts(config, len(source.classes), create_mesh(**config.mesh))
-    setup.check_labels(config, source)
+    setup.check_labels(config, [source], checked=read_checked(workdir))
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:
             state = store.restore(parts.state, step=store.best_step())
