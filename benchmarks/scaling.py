@@ -16,7 +16,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,21 +26,12 @@ sys.path.insert(0, str(ROOT))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 from common import RESULTS, markdown  # noqa: E402
-from flax import nnx  # noqa: E402
 from jax.sharding import Mesh  # noqa: E402
 from ml_collections import config_dict  # noqa: E402
 
-from segalias_jax import models, recipes  # noqa: E402
-from segalias_jax.training.optimizer import create_optimizer  # noqa: E402
-from segalias_jax.training.schedules import create_schedule  # noqa: E402
-from segalias_jax.training.sharding import (  # noqa: E402
-    batch_sharding,
-    create_mesh,
-    row_count,
-    state_shardings,
-)
-from segalias_jax.training.state import TrainState, split_model  # noqa: E402
-from segalias_jax.training.step import create_train_step  # noqa: E402
+from segalias_jax import recipes  # noqa: E402
+from segalias_jax.training import setup  # noqa: E402
+from segalias_jax.training.sharding import batch_sharding, create_mesh, row_count  # noqa: E402
 
 RECIPE = ROOT / "configs" / "cityscapes.py"
 RESULT, GUIDE = RESULTS / "scaling.json", ROOT / "docs" / "scaling.md"
@@ -60,42 +50,18 @@ ARRAY = re.compile(r"\b([a-z]+)(\d+)?\[([\d,]*)\]")
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
-def abstract_step(
-    config: config_dict.ConfigDict, mesh: Mesh
-) -> tuple[Any, TrainState, dict[str, Any]]:
-    """The training step, and the shapes and places of its state and its batch."""
-
-    def create_model() -> nnx.Module:
-        options = config.model.to_dict() | {"pretrained": ""}
-        return models.create_model(options, num_classes=CLASSES, rngs=nnx.Rngs(0))
-
-    schedule = create_schedule(
-        config.schedule.to_dict(),
-        learning_rate=config.optimizer.learning_rate,
-        steps=config.train.steps,
-    )
-    optimizer = create_optimizer(config.optimizer.to_dict(), schedule)
-    graph, parameters, statistics = split_model(nnx.eval_shape(create_model))
-    state = TrainState(
-        jax.ShapeDtypeStruct((), jnp.int32),
-        parameters,
-        statistics,
-        jax.eval_shape(optimizer.init, parameters),
-    )
+def abstract_batch(config: config_dict.ConfigDict, mesh: Mesh) -> dict[str, Any]:
+    """A training batch of arrays that do not exist, on the devices."""
     rows, size = config.train.batch_size, config.data.crop
-    batch = {
-        "image": jax.ShapeDtypeStruct((rows, *size, 3), jnp.uint8),
-        "label": jax.ShapeDtypeStruct((rows, *size), jnp.int32),
-        "valid": jax.ShapeDtypeStruct((rows,), bool),
+    arrays = {
+        "image": ((rows, *size, 3), jnp.uint8),
+        "label": ((rows, *size), jnp.int32),
+        "valid": ((rows,), bool),
     }
-    step = create_train_step(graph, optimizer, schedule, config.loss.to_dict(), mesh)
-    placed = {key: place(x, batch_sharding(x.shape, mesh)) for key, x in batch.items()}
-    return step, jax.tree.map(place, state, state_shardings(state, mesh)), placed
-
-
-def place(x: Any, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
-    """An array that does not exist, on devices."""
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    return {
+        key: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(shape, mesh))
+        for key, (shape, dtype) in arrays.items()
+    }
 
 
 def array_bytes(text: str) -> int:
@@ -121,9 +87,9 @@ def measure(sizes: tuple[int, ...], config: config_dict.ConfigDict) -> dict[str,
     """What the program of a mesh says; in a process that has as many devices."""
     mesh = create_mesh(*sizes)
     config.train.batch_size = max(config.train.batch_size, row_count(mesh))
-    started = time.time()
-    step, state, batch = abstract_step(config, mesh)
-    program = step.lower(state, batch).compile(compiler_options=QUICK)
+    parts = setup.build_parts(config, CLASSES, mesh, abstract=True)
+    lowered = parts.train_step.lower(parts.state, abstract_batch(config, mesh))
+    program = lowered.compile(compiler_options=QUICK)
     memory = program.memory_analysis()
     return {
         "devices": mesh.size,
@@ -132,7 +98,6 @@ def measure(sizes: tuple[int, ...], config: config_dict.ConfigDict) -> dict[str,
         "argument_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "collectives": collectives(program.as_text()),
-        "seconds": round(time.time() - started),
     }
 
 
@@ -143,7 +108,7 @@ def in_process(mesh: str) -> dict[str, Any]:
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
-    command = [sys.executable, "-W", "ignore", __file__, "--mesh", mesh]
+    command = [sys.executable, __file__, "--mesh", mesh]
     told = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(told.stdout.splitlines()[-1])
 
