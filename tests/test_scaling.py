@@ -1,4 +1,4 @@
-"""What the guide to training at scale says: its commands exist, its tables are the computed ones."""
+"""What the guide to training at scale says: its commands exist, its tables are computed ones."""
 
 import importlib
 import json
@@ -19,7 +19,7 @@ from segalias_jax.training.sharding import create_mesh
 REPOSITORY = Path(__file__).parents[1]
 GUIDE = (REPOSITORY / "docs" / "scaling.md").read_text()
 CODE = "\n".join(re.findall(r"```\w+\n(.*?)```", GUIDE, re.S))
-# Up to the quote or the comment that ends it; what a YAML list continues is one command too.
+# Up to the quote or the line that ends it; a command goes on in the lines of a YAML list.
 COMMANDS = re.findall(r"python (train\.py [^\"#]*?)(?=\"|\n(?! +--)|$)", CODE)
 
 
