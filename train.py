@@ -6,6 +6,7 @@ with status 75. DIR gets checkpoints, metrics.jsonl, goodput.json, report.md, pi
     --resume=auto|never|RUN   go on (the default), refuse to, or start from another run's state
     --coordinator=HOST:PORT --num_processes=N --process_id=I   one of several processes
     --coordinator=auto        the same on TPU and Slurm
+    --profile                 trace a few steps, into DIR/profile
 """
 
 from pathlib import Path

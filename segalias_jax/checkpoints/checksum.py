@@ -41,6 +41,7 @@ def _numbers(leaf: Any) -> Any:
     return leaf
 
 
+@jax.jit  # for one trace of all arrays of a shape; a state has hundreds of arrays
 def _sum(x: Array) -> Array:
     unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}.get(x.dtype.itemsize, jnp.uint64)
     bits = x.astype(jnp.uint8) if x.dtype == bool else jax.lax.bitcast_convert_type(x, unsigned)

@@ -209,7 +209,8 @@ class CheckpointStore:
         path = self.folder / str(step)
         # What a truncated or missing file makes the library raise is of no particular type.
         try:
-            saved = self._manager.item_metadata(step).tree
+            metadata = self._manager.metadata(step)
+            saved = metadata.item_metadata.tree
         except Exception as error:
             raise DamagedError(path, error) from None
         if like is not None:
@@ -222,7 +223,7 @@ class CheckpointStore:
             )
         try:
             tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
-            written = self.about(step)[CHECKSUM]
+            written = metadata.custom_metadata[CHECKSUM]
         except Exception as error:
             raise DamagedError(path, error) from None
         if checksum(tree) != written:
@@ -322,8 +323,9 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 def _stored_shape(leaf: Any) -> tuple[int, ...]:
     # Random keys are stored as the numbers that they consist of.
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+        leaf = jax.eval_shape(jax.random.key_data, leaf)
     return tuple(leaf.shape)
 
 

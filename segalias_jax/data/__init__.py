@@ -11,7 +11,13 @@ from segalias_jax.data.pipeline import (
     train_batches,
 )
 from segalias_jax.data.skipping import describe_skipped
-from segalias_jax.data.sources import SOURCES, Source, check_source, create_source
+from segalias_jax.data.sources import (
+    SOURCES,
+    Source,
+    check_source,
+    create_source,
+    fingerprint,
+)
 from segalias_jax.data.splits import check_splits, split_hash
 
 __all__ = [
@@ -25,6 +31,7 @@ __all__ = [
     "create_source",
     "describe_skipped",
     "eval_batches",
+    "fingerprint",
     "restore_zero_label",
     "resume_step",
     "split_hash",

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from jaxtyping import Integer, UInt8
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from segalias_jax.evaluation.evaluator import Sample
 from segalias_jax.metrics import ERROR_KINDS, ScoreRules, error_kinds
@@ -235,6 +233,10 @@ class _Sheet:
                 top += _LEGEND
 
     def render(self) -> np.ndarray:
+        # Takes a second, which no training or scoring needs to wait for at its start.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         self._add_legends()
         height, width = self.canvas.shape[:2]
         figure = Figure(figsize=(width / 100, height / 100), dpi=100)

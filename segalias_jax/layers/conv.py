@@ -124,7 +124,8 @@ class BatchNorm(nnx.Module):
         count = x.size // x.shape[-1]
         unbiased = var * (count / max(count - 1, 1))
         for stat, new in ((self.mean, mean), (self.var, unbiased)):
-            stat[...] += self.momentum * (jax.lax.stop_gradient(new) - stat[...])
+            moved = stat[...] + self.momentum * (jax.lax.stop_gradient(new) - stat[...])
+            stat.set_value(moved)  # by an index, flax asks tracers what they answer slowly
         return mean, var
 
 

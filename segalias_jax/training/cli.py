@@ -109,7 +109,10 @@ def _define_launch(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
     }
     numbers = {"num_processes": "Number of processes.", "process_id": "Of this one, from 0."}
     default = Launch()
-    holders = {
+    profile = flags.DEFINE_bool(
+        "profile", default.profile, "Trace a few steps, into RUN/profile.", flag_values=values
+    )
+    holders = {"profile": profile} | {
         name: flags.DEFINE_string(name, getattr(default, name), text, flag_values=values)
         for name, text in texts.items()
     }

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 
 def plot_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws the loss, and the mIoU and BIoU of every validation, over the steps.
@@ -23,6 +21,8 @@ def plot_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
       >>> path.stat().st_size > 0
       True
     """
+    from matplotlib.figure import Figure  # takes a second, which no start needs to wait for
+
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(*_series(lines, "loss"), color="tab:blue")

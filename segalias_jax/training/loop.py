@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +21,7 @@ from segalias_jax import data, evaluation
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import flat_items
-from segalias_jax.training import processes, progress, scoring, setup
+from segalias_jax.training import processes, profiling, progress, scoring, setup
 from segalias_jax.training.account import Account
 from segalias_jax.training.curves import plot_curves
 from segalias_jax.training.interrupts import Interrupted, Interrupts
@@ -37,6 +37,8 @@ from segalias_jax.training.workdir import (
     RunLock,
     check_recipe,
     keep_stream,
+    read_checked,
+    save_checked,
     save_classes,
     save_recipe,
 )
@@ -59,6 +61,7 @@ class Run:
       account: where its time goes.
       watchdog: tells where it hangs.
       interrupts: signals to it.
+      profile: whether a few steps are traced.
 
     Example:
       >>> [field.name for field in dataclasses.fields(Run)][:2]
@@ -75,6 +78,7 @@ class Run:
     account: Account
     watchdog: Watchdog
     interrupts: Interrupts
+    profile: bool
 
 
 def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None = None) -> None:
@@ -103,8 +107,9 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
         setup.check_config(config, mesh)
         check_trackers(config)
         sources = setup.open_sources(config)
-        parts = setup.build_parts(config, len(sources[0].classes), mesh)
-        setup.check_labels(config, *sources)
+        classes, going_on = len(sources[0].classes), _has_checkpoint(workdir)
+        parts = setup.build_parts(config, classes, mesh, abstract=going_on)
+        checked = setup.check_labels(config, sources, checked=read_checked(workdir))
         state = _first_state(config, parts, workdir, launch.resume)
         with contextlib.ExitStack() as stack:
             if processes.is_first():
@@ -112,19 +117,21 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
                 save_recipe(config, workdir)
                 save_classes(workdir, sources[0].classes, sources[0].palette)
                 keep_stream(config, workdir, sources[0])
+                save_checked(workdir, checked)
             processes.wait_for_all("lock")
             trackers = _trackers(config, workdir, stack)
             options = {key: config.checkpoint[key] for key in ("keep_last", "keep_best")}
             store = stack.enter_context(CheckpointStore(workdir / CHECKPOINTS, **options))
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
-            state = store.restore_latest(state) if _has_checkpoint(workdir) else state
+            state = store.restore_latest(state) if going_on else state
             step = int(state.step)
             validated = step in store.scores
             first = processes.is_first()
             log = MetricsLog(workdir, step=step, validated=validated) if first else None
             account.resume(step)
             tools = (store, log, trackers, account, watchdog, interrupts)
-            run = Run(config, parts, sources, workdir, *tools)
+            profile = launch.profile and first
+            run = Run(config, parts, sources, workdir, *tools, profile)
             _train_and_report(run, state)
 
 
@@ -146,6 +153,8 @@ def evaluate_run(
     launch = launch or Launch()
     if launch.resume != "auto":
         raise InputError("--resume is for training; leave it out")
+    if launch.profile:
+        raise InputError("--profile is for training; leave it out")
     setup.enable_compilation_cache()
     processes.initialize(launch)
     check_recipe(config, workdir, prefixes=("model.", "data.source", "train.ema_decay"))
@@ -155,7 +164,7 @@ def evaluate_run(
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
     source = data.create_source(config.data, config.data.eval_split)
     parts = setup.build_parts(config, len(source.classes), create_mesh(**config.mesh))
-    setup.check_labels(config, source)
+    setup.check_labels(config, [source], checked=read_checked(workdir))
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:
             state = store.restore(parts.state, step=store.best_step())
@@ -230,7 +239,7 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
         if unscored and _validates(config, start):
             _validate(run, state, start, math.nan)
         batches = _batches(run, start)
-        for step in range(start + 1, last + 1):
+        for step in _steps(run, start + 1, last):
             run.watchdog.beat(f"step {step}")
             run.account.start("data")
             batch, on_devices = _next_batch(run, batches, state)
@@ -255,6 +264,11 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
                 _validate(run, state, step, line["loss"])
                 meter.restart()
     return state
+
+
+def _steps(run: Run, first: int, last: int) -> Iterable[int]:
+    steps = range(first, last + 1)
+    return profiling.traced(steps, run.workdir / profiling.PROFILE) if run.profile else steps
 
 
 def _validates(config: config_dict.ConfigDict, step: int) -> bool:

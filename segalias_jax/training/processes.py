@@ -27,6 +27,7 @@ class Launch:
         tells it; "" for one process.
       num_processes: number of processes; -1 where the cluster tells it.
       process_id: of this one, from 0; -1 where the cluster tells it.
+      profile: whether a few steps are traced.
       started: when the process began, in seconds of `time.time`; None for now.
 
     Example:
@@ -38,6 +39,7 @@ class Launch:
     coordinator: str = ""
     num_processes: int = -1
     process_id: int = -1
+    profile: bool = False
     started: float | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import jax
@@ -40,7 +40,7 @@ class Parts:
 
     Attributes:
       mesh: the devices.
-      state: freshly initialized.
+      state: freshly initialized, or its shapes.
       train_step: one update.
       predict: `predict(state, image) -> classes`.
       logits: `logits(state, image) -> logits`.
@@ -135,13 +135,16 @@ def open_sources(config: config_dict.ConfigDict) -> tuple[data.Source, data.Sour
     return train, evaluation
 
 
-def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) -> Parts:
+def build_parts(
+    config: config_dict.ConfigDict, num_classes: int, mesh: Mesh, *, abstract: bool = False
+) -> Parts:
     """Makes the model, its optimizer and the compiled functions of a recipe.
 
     Args:
       config: the recipe.
       num_classes: number of classes of the data.
       mesh: the devices.
+      abstract: whether the state is only shapes and places, to be read from a checkpoint.
 
     Returns:
       The parts; nothing is compiled before its first use but the initialization.
@@ -170,7 +173,8 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
     optimizer = create_optimizer(config.optimizer.to_dict(), schedule, frozen=frozen)
     train = config.train
     check_precision(train.precision)
-    graph, state = create_state(create_model, optimizer, mesh, average=train.ema_decay > 0)
+    kept = {"average": train.ema_decay > 0, "abstract": abstract}
+    graph, state = create_state(create_model, optimizer, mesh, **kept)
     step = create_train_step(
         graph,
         optimizer,
@@ -224,21 +228,33 @@ def load_pretrained(
     return state
 
 
-def check_labels(config: config_dict.ConfigDict, *sources: data.Source) -> None:
+def check_labels(
+    config: config_dict.ConfigDict, sources: Sequence[data.Source], *, checked: Collection[str] = ()
+) -> list[str]:
     """Reads every label of some splits where the recipe asks for it.
 
     Args:
       config: the recipe.
-      *sources: the splits.
+      sources: the splits.
+      checked: fingerprints of splits whose labels were read before.
+
+    Returns:
+      Fingerprints of the splits whose labels have now been read, see `data.fingerprint`.
 
     Raises:
       InputError: naming the first unusable file.
     """
-    if config.data.check:
-        for source in sources:
+    if not config.data.check:
+        return []
+    fingerprints = []
+    for source in sources:
+        before = data.fingerprint(source)  # of what is read below, or was before
+        if before not in checked:
             data.check_source(source, threads=config.data.threads)
-            if text := data.describe_skipped(source):
-                print(f"skipped: {text}")
+        if text := data.describe_skipped(source):
+            print(f"skipped: {text}")
+        fingerprints += [before] if before else []
+    return fingerprints
 
 
 def _require_least(key: str, value: int | float, least: int) -> None:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from segalias_jax.training.sharding import replicated, state_shardings
 from segalias_jax.typing import Array
@@ -47,6 +47,7 @@ def create_state(
     mesh: Mesh,
     *,
     average: bool = False,
+    abstract: bool = False,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Initializes a model and its optimizer on the mesh, see `sharding.state_sharding`.
 
@@ -55,6 +56,7 @@ def create_state(
       optimizer: transformation of the gradients.
       mesh: the devices.
       average: whether an average of the parameters is kept.
+      abstract: whether shapes and places are enough, for a state that will be read or never be.
 
     Returns:
       The structure of the model and the state at step 0.
@@ -79,8 +81,12 @@ def create_state(
     # One program that the compilation cache can keep. It runs once, so on a CPU optimizing it is a
     # waste: of 20 s for a ResNet-18 on two cores, 15 went there.
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    split = mesh.shape["fsdp"] > 1  # to know shapes takes a second
-    shardings = state_shardings(jax.eval_shape(initialize), mesh) if split else replicated(mesh)
+    shardings = replicated(mesh)
+    if abstract or mesh.shape["fsdp"] > 1:  # to know shapes takes a second
+        shapes = jax.eval_shape(initialize)
+        shardings = state_shardings(shapes, mesh)
+        if abstract:
+            return graphs[0], jax.tree.map(_placed, shapes, shardings)
     options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     compiled = jax.jit(
         initialize,
@@ -89,6 +95,10 @@ def create_state(
     )
     state = compiled()
     return graphs[0], state
+
+
+def _placed(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
 def _strong(x: Array) -> Array:

@@ -32,6 +32,7 @@ RECIPE = "recipe.json"
 STREAM = "stream.json"
 CLASSES = "classes.json"
 METRICS = "metrics.jsonl"
+CHECKED = "checked.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 
@@ -151,6 +152,43 @@ def keep_stream(config: config_dict.ConfigDict, workdir: Path, source: data.Sour
     else:
         state = data.stream_state(source, step=0, **options)
         replace_text(path, json.dumps(state, indent=1) + "\n")
+
+
+def read_checked(workdir: Path) -> list[str]:
+    """Returns the fingerprints of the splits whose labels an earlier start of the run has read.
+
+    Args:
+      workdir: folder of the run; may be missing.
+
+    Returns:
+      What `save_checked` wrote; nothing where that is missing or damaged.
+
+    Example:
+      >>> read_checked(Path("missing"))
+      []
+    """
+    try:
+        return json.loads((workdir / CHECKED).read_text())["fingerprints"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def save_checked(workdir: Path, fingerprints: Sequence[str]) -> None:
+    """Writes down of which splits all labels were read, see `data.fingerprint`.
+
+    Args:
+      workdir: folder of the run; exists.
+      fingerprints: of the splits.
+
+    Example:
+      >>> import tempfile
+      >>> workdir = Path(tempfile.mkdtemp())
+      >>> save_checked(workdir, ["01ab"])
+      >>> read_checked(workdir)
+      ['01ab']
+    """
+    if fingerprints:
+        replace_text(workdir / CHECKED, json.dumps({"fingerprints": list(fingerprints)}) + "\n")
 
 
 class RunLock:

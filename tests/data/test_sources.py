@@ -1,8 +1,10 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
 
-from segalias_jax.data import SOURCES, Source, check_source, create_source
+from segalias_jax.data import SOURCES, Source, check_source, create_source, fingerprint
 from segalias_jax.errors import InputError
 
 SIZE = (12, 16)
@@ -160,6 +162,24 @@ def test_image_rotated_by_its_camera_fits_its_label(camvid):
     source = create_source(config, "train")
     assert source[0]["image"].shape[:2] == source.size(0) == SIZE
     check_source(source)
+
+
+def test_fingerprint_tells_every_change_of_the_files(camvid):
+    config, root = camvid
+    marks = [fingerprint(create_source(config, split)) for split in ("train", "val")]
+    assert marks == [fingerprint(create_source(config, split)) for split in ("train", "val")]
+    label = root / "labels/train/b.png"
+    for path in (label, root / "images/train/a.jpg"):
+        before = path.stat()
+        path.write_bytes(path.read_bytes())  # as large as before, and made to look as old
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        marks.append(fingerprint(create_source(config, "train")))
+    (root / "train.txt").write_text("a\nb\n")
+    marks.append(fingerprint(create_source(config, "train")))
+    marks.append(fingerprint(create_source(config | {"exif": False}, "train")))
+    assert len(set(marks)) == len(marks)
+    skipping = create_source(config | {"on_error": "skip"}, "train")
+    assert fingerprint(skipping) == ""  # what it skips has to be found each time
 
 
 def test_real_camvid(real_data):

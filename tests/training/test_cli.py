@@ -48,6 +48,7 @@ def test_flags_of_the_start():
     )
     told = launch.resume, launch.coordinator, launch.num_processes, launch.process_id
     assert told == ("old", "h:1", 4, 0)
+    assert not launch.profile and parse("--workdir=run", "--profile")[2].profile
 
 
 @pytest.mark.parametrize(

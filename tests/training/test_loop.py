@@ -321,6 +321,14 @@ def test_account_covers_the_run(tmp_path):
     assert 0 < account["seconds_to_first_step"] < sum(account["seconds"].values())
 
 
+def test_profile_by_flag(tmp_path, capsys):
+    loop.train(make_config(**{"train.eval_every": 6}), tmp_path, Launch(profile=True))
+    assert "profile: the steps from 4 on are traced in" in capsys.readouterr().out
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    with pytest.raises(InputError, match="--profile is for training"):
+        loop.evaluate_run(make_config(), tmp_path, Launch(profile=True))
+
+
 def fake_cityscapes(root, size=(96, 128)):
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
@@ -333,7 +341,28 @@ def fake_cityscapes(root, size=(96, 128)):
                 cv2.imwrite(str(root / folder / split / "ulm" / name), picture)
 
 
-def test_cityscapes_starts_on_a_tree_in_the_official_layout(tmp_path):
+def test_labels_are_read_again_only_where_files_changed(tmp_path, monkeypatch):
+    read, real = [], data.check_source
+    monkeypatch.setattr(
+        data, "check_source", lambda source, **options: [read.append(source), real(source)]
+    )
+    fake_cityscapes(tmp_path / "data")
+    config = make_config("cityscapes", **{"data.root": str(tmp_path / "data")})
+
+    def check(checked):
+        sources = [data.create_source(config.data, split) for split in ("train", "val")]
+        return setup.check_labels(config, sources, checked=checked)
+
+    checked = check(())
+    assert len(read) == len(checked) == 2 and check(checked) == checked and len(read) == 2
+    (label, *_) = (tmp_path / "data" / "gtFine" / "val").rglob("*.png")
+    cv2.imwrite(str(label), np.full((96, 128), 200, np.uint8))
+    with pytest.raises(InputError, match="label value 200 is outside"):
+        check(checked)
+    assert len(read) == 3
+
+
+def test_cityscapes_starts_on_a_tree_in_the_official_layout(tmp_path, monkeypatch):
     fake_cityscapes(tmp_path / "data")
     config = make_config(
         "cityscapes",
@@ -341,3 +370,7 @@ def test_cityscapes_starts_on_a_tree_in_the_official_layout(tmp_path):
     )
     loop.train(config, tmp_path / "run")
     assert "| road " in (tmp_path / "run" / "report.md").read_text()
+    # Nothing changed since, so no label is read again.
+    monkeypatch.setattr(data, "check_source", None)
+    monkeypatch.setattr(loop.scoring, "report", lambda *args, **options: None)
+    loop.evaluate_run(config, tmp_path / "run")
