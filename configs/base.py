@@ -205,10 +205,10 @@ def _data() -> config_dict.ConfigDict:
 
 def _model() -> config_dict.ConfigDict:
     return _section(
-        # decoder: "upernet", "fcn", "pspnet", "deeplabv3plus" or "semantic_fpn"
+        # decoder: "upernet", "fcn", "pspnet", "deeplabv3plus", "semantic_fpn" or "unet"
         name="upernet",
         # "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152", or "convnext_tiny",
-        # "convnext_small" or "convnext_base"
+        # "convnext_small" or "convnext_base", or "double_conv" (that of U-Net)
         encoder="resnet50",
         # A key below is read by the encoders or decoders that it speaks of; set for others, it is
         # an error. None is the encoder's or the decoder's own default.
@@ -228,7 +228,8 @@ def _model() -> config_dict.ConfigDict:
         band="symmetric",  # bins kept: "symmetric", or "reference" as published
         gate="energy",  # channel gate of FreqMix: "energy", "magnitude" or "corner" (published)
         reduction=16,  # channels per hidden channel of FreqMix's gates
-        # of the decoder; None: 128 for "upernet" and "semantic_fpn", 512 for all others
+        # of the decoder; None: 128 for "upernet" and "semantic_fpn", 64 for "unet" (finest map),
+        # 512 for all others
         channels=config_dict.placeholder(int),
         pool_scales=(1, 2, 3, 6),  # bins per side of the pyramid pooling: "upernet", "pspnet"
         dilations=(1, 12, 24, 36),  # of "deeplabv3plus", in pixels of the coarsest features
@@ -236,10 +237,11 @@ def _model() -> config_dict.ConfigDict:
         num_convs=2,  # convolutions in a row: "fcn"
         concat_input=True,  # join the encoder's features again behind them: "fcn"
         pyramid_channels=256,  # of the pyramid below the heads: "semantic_fpn"
+        upsample="bilinear",  # of "unet": "zeros", "nearest", "bilinear" or "transpose"
         dropout=0.1,  # share of channels dropped ahead of the classifiers
         auxiliary=True,  # auxiliary head
         auxiliary_channels=256,  # of that head
-        auxiliary_stage=3,  # stage of the encoder that it reads: 1 to 4
+        auxiliary_stage=3,  # stage of the encoder that it reads, from 1
         align_corners=False,  # of all bilinear resizing inside the model
         # folder of checkpoints.torch_convert, or of a run, to start from; "" for random parameters
         pretrained="",

@@ -27,9 +27,16 @@ from segalias_jax.ops.resample import (
     adaptive_avg_pool,
     average_pool_2x2,
     bilinear_taps,
+    crop_or_extend,
     max_pool,
+    max_pool_2x2,
     resize_bilinear,
     resize_nearest,
+)
+from segalias_jax.ops.upsample import (
+    checkerboard_score,
+    conv2d_transpose,
+    insert_zeros,
 )
 
 __all__ = [
@@ -46,16 +53,21 @@ __all__ = [
     "binomial_taps",
     "boundary_band",
     "check_band",
+    "checkerboard_score",
     "choose_method",
     "conv2d",
+    "conv2d_transpose",
+    "crop_or_extend",
     "dilate",
     "equivalent_sampling_rate",
     "frequency_low_cut",
+    "insert_zeros",
     "joined_conv2d",
     "label_boundary",
     "low_pass",
     "majority_filter",
     "max_pool",
+    "max_pool_2x2",
     "median_filter",
     "normalize_image",
     "nyquist_frequency",
