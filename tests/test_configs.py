@@ -104,6 +104,28 @@ def test_recipe_opens_with_paper_and_command_and_imports_little(name):
     assert modules <= {"configs", "ml_collections", "segalias_jax.errors"}
 
 
+def test_words_of_the_frequency_curriculum():
+    from configs import base
+
+    for arg, rest, schedule, ratio in (
+        ("fixed_ratio=0.6,tiny", "tiny", "constant", 0.6),
+        ("daf, final_ratio = .9 ,tiny", "daf,tiny", "linear", 0.9),
+        ("daf", "daf", "constant", 1.0),
+    ):
+        config = base.get_config()
+        assert base.apply_ratio(config, arg) == rest
+        assert (config.curriculum.schedule, config.curriculum.ratio) == (schedule, ratio)
+        assert config.curriculum.start == 1.0 and (ratio == 1.0) == (config.name == "base")
+    for arg, message in (
+        ("final_ratio=1.2", r"variant 'final_ratio=1.2' of recipe 'base' needs a number in \(0, 1"),
+        ("fixed_ratio", r"variant 'fixed_ratio' .* such as fixed_ratio=0.6"),
+        ("fixed_ratio=half", "needs a number"),
+        ("fixed_ratio=0.6,final_ratio=0.6", "exclude each other; drop one"),
+    ):
+        with pytest.raises(InputError, match=message):
+            base.apply_ratio(base.get_config(), arg)
+
+
 def test_cityscapes_is_the_published_recipe():
     published = {
         "data.resize": (2049, 1025),

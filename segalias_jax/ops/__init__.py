@@ -23,6 +23,7 @@ from segalias_jax.ops.joined_conv import joined_conv2d
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_image
 from segalias_jax.ops.rank import majority_filter, median_filter
+from segalias_jax.ops.ratio import check_ratio, ratio_low_pass, ratio_mask
 from segalias_jax.ops.resample import (
     adaptive_avg_pool,
     average_pool_2x2,
@@ -53,6 +54,7 @@ __all__ = [
     "binomial_taps",
     "boundary_band",
     "check_band",
+    "check_ratio",
     "checkerboard_score",
     "choose_method",
     "conv2d",
@@ -72,6 +74,8 @@ __all__ = [
     "normalize_image",
     "nyquist_frequency",
     "products_only",
+    "ratio_low_pass",
+    "ratio_mask",
     "resize_bilinear",
     "resize_nearest",
     "soft_low_pass",

@@ -11,6 +11,7 @@ from ml_collections import config_dict
 
 from segalias_jax import data, evaluation
 from segalias_jax.training import processes, setup
+from segalias_jax.training.curriculum import read_curriculum
 from segalias_jax.training.sharding import row_count, shard_batch
 from segalias_jax.training.state import TrainState, count_parameters
 from segalias_jax.typing import Array
@@ -110,6 +111,8 @@ def report(
         f"sha256 of their names {data.split_hash(source.names)[:16]}",
         "parameters": f"{count_parameters(state):,}",
     }
+    if ratio := read_curriculum(config).evaluation_ratio():
+        settings["images"] = f"low pass, {config.curriculum.band} band, ratio {ratio:g}"
     if text := data.describe_skipped(source):
         settings["skipped"] = text
     evaluation.write_report(
