@@ -178,55 +178,6 @@ def apply_ratio(config: config_dict.ConfigDict, arg: str) -> str:
     return ",".join(word for word in words if word not in found)
 
 
-def unet(name: str, arg: str, *, images: int) -> tuple[config_dict.ConfigDict, bool]:
-    """Returns a U-Net's recipe with the published setting of its frequency curriculum.
-
-    That is 200 epochs in batches of 16 by Adam with a rate of 1e-4 that a cosine lowers to 1e-6.
-
-    Args:
-      name: of the recipe.
-      arg: words separated by commas: "daf" for anti-aliased pooling, "fixed_ratio=R" or
-        "final_ratio=R", see `apply_ratio`, and "tiny".
-      images: of the training split.
-
-    Returns:
-      The recipe, and whether the word "tiny" was given, whose meaning is left to the recipe.
-
-    Raises:
-      InputError: unknown or contradicting words.
-    """
-    config = get_config()
-    config.name = name
-    config.curriculum.evaluate = "final"  # as the network saw images in the end
-    words = [word for word in apply_ratio(config, arg).split(",") if word]
-    for word in words:
-        if word not in ("daf", "tiny"):
-            raise InputError(
-                f"variant {word!r} of recipe {name!r} does not exist; choose from daf, tiny, "
-                "fixed_ratio=R and final_ratio=R, joined by commas"
-            )
-    config.name = ":".join([name, ",".join(filter(None, arg.replace(" ", "").split(",")))])
-    config.model.name = "unet"
-    config.model.encoder = "double_conv"
-    config.model.downsample = "daf" if "daf" in words else "none"
-    config.model.auxiliary = False
-    config.model.dropout = 0.0
-    config.data.ratio_range = (0.75, 1.25)
-    config.data.cat_max_ratio = 1.0
-    config.loss.average = "valid"
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 1e-4
-    config.optimizer.weight_decay = 0.0  # so that it is Adam
-    config.optimizer.rate_multipliers = ()
-    config.schedule.name = "cosine"
-    config.schedule.end_value = 1e-6
-    config.schedule.warmup_steps = 0
-    config.train.batch_size = 16
-    config.train.steps = 200 * images // config.train.batch_size
-    config.train.eval_every = config.train.steps // 10
-    return config, "tiny" in words
-
-
 def apply_size(config: config_dict.ConfigDict, size: str) -> None:
     """Applies what the words "published" and "tiny" of a recipe argument mean.
 
