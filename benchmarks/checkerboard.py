@@ -3,7 +3,7 @@
     python benchmarks/checkerboard.py [--draws N]
 
 Smooth feature maps of 32x32 pixels and 16 channels (white noise behind a low pass, then ReLU) go
-through `layers.UpConv` and through that and a 3x3 convolution, with initial weights, N times (100).
+through `layers.UpConv` and through that and a 3x3 convolution, with initial weights, N times (60).
 Means and standard deviations over draws of `ops.checkerboard_score` go to
 `results/checkerboard.json`, and one draw with its spectrum to `docs/pictures/checkerboard.png`.
 """
@@ -69,7 +69,7 @@ def show(results: dict[str, dict[str, list[float]]]) -> None:
             np.log10(power + 1e-12), vmin=-8, vmax=-1, cmap="magma", extent=(-0.5, 0.5, 0.5, -0.5)
         )
         column[1].set_xlabel("cycles per pixel")
-        column[0].set_xticks([]), column[0].set_yticks([])
+        column[0].set(xticks=[], yticks=[])
     axes[0, 0].set_ylabel("a feature map")
     axes[1, 0].set_ylabel("its power")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def show(results: dict[str, dict[str, list[float]]]) -> None:
 def main() -> None:
     """Measures, prints and saves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--draws", type=int, default=60)
     draws = parser.parse_args().draws
     results = measure(draws)
     for method, scores in results.items():
