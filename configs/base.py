@@ -31,6 +31,18 @@ def get_config() -> config_dict.ConfigDict:
         tversky_alpha=0.3,  # weight of false positives in "tversky"
         tversky_beta=0.7,  # weight of false negatives in "tversky"
     )
+    config.curriculum = _section(
+        # share of each axis's spectrum that the network sees of an image in the end, in (0, 1];
+        # 1 for all of it
+        ratio=1.0,
+        # "constant"; or from `start` to `ratio` over the run, up or down, by a "linear" or
+        # "cosine" course or in levels ("step")
+        schedule="constant",
+        start=1.0,  # share at the first update, in (0, 1]; unused by "constant"
+        stairs=4,  # levels of "step", start and end among them
+        band="square",  # shape of what is kept: "square", or "round", the disc inside of it
+        evaluate="full",  # predict from "full" spectra, or from those of the "final" ratio
+    )
     config.optimizer = _section(
         name="sgd",  # "sgd" or "adamw"
         learning_rate=0.01,  # per update, where the decay starts
@@ -130,6 +142,42 @@ def choose_variant(config: config_dict.ConfigDict, arg: str, *, sizes: tuple[str
     return "".join(size)
 
 
+def apply_ratio(config: config_dict.ConfigDict, arg: str) -> str:
+    """Applies the frequency curriculum that a recipe argument such as "final_ratio=0.6" asks for.
+
+    Args:
+      config: recipe to change; gets a curriculum, and a name that says so.
+      arg: words separated by commas, of which "fixed_ratio=R" keeps the ratio R of the spectrum
+        in all of the training, and "final_ratio=R" goes from 1 down to R at its end.
+
+    Returns:
+      The other words, joined by commas.
+
+    Raises:
+      InputError: both words, one of them twice, or a ratio outside (0, 1].
+    """
+    schedules = {"fixed_ratio": "constant", "final_ratio": "linear"}
+    words = [word.strip() for word in arg.split(",") if word.strip()]
+    found = [word for word in words if word.split("=")[0].strip() in schedules]
+    if len(found) > 1:
+        raise InputError(f"variants {arg!r} of recipe {config.name!r} exclude each other; drop one")
+    for word in found:
+        name, _, value = (part.strip() for part in word.partition("="))
+        try:
+            ratio = float(value)
+        except ValueError:
+            ratio = 0.0
+        if not 0 < ratio <= 1:
+            raise InputError(
+                f"variant {word!r} of recipe {config.name!r} needs a number in (0, 1], "
+                f"such as {name}=0.6"
+            )
+        config.curriculum.schedule = schedules[name]
+        config.curriculum.ratio = ratio
+        config.name = f"{config.name}:{word}"
+    return ",".join(word for word in words if word not in found)
+
+
 def apply_size(config: config_dict.ConfigDict, size: str) -> None:
     """Applies what the words "published" and "tiny" of a recipe argument mean.
 
@@ -205,10 +253,10 @@ def _data() -> config_dict.ConfigDict:
 
 def _model() -> config_dict.ConfigDict:
     return _section(
-        # decoder: "upernet", "fcn", "pspnet", "deeplabv3plus" or "semantic_fpn"
+        # decoder: "upernet", "fcn", "pspnet", "deeplabv3plus", "semantic_fpn" or "unet"
         name="upernet",
         # "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152", or "convnext_tiny",
-        # "convnext_small" or "convnext_base"
+        # "convnext_small" or "convnext_base", or "double_conv" (that of U-Net)
         encoder="resnet50",
         # A key below is read by the encoders or decoders that it speaks of; set for others, it is
         # an error. None is the encoder's or the decoder's own default.
@@ -228,7 +276,8 @@ def _model() -> config_dict.ConfigDict:
         band="symmetric",  # bins kept: "symmetric", or "reference" as published
         gate="energy",  # channel gate of FreqMix: "energy", "magnitude" or "corner" (published)
         reduction=16,  # channels per hidden channel of FreqMix's gates
-        # of the decoder; None: 128 for "upernet" and "semantic_fpn", 512 for all others
+        # of the decoder; None: 128 for "upernet" and "semantic_fpn", 64 for "unet" (finest map),
+        # 512 for all others
         channels=config_dict.placeholder(int),
         pool_scales=(1, 2, 3, 6),  # bins per side of the pyramid pooling: "upernet", "pspnet"
         dilations=(1, 12, 24, 36),  # of "deeplabv3plus", in pixels of the coarsest features
@@ -236,10 +285,11 @@ def _model() -> config_dict.ConfigDict:
         num_convs=2,  # convolutions in a row: "fcn"
         concat_input=True,  # join the encoder's features again behind them: "fcn"
         pyramid_channels=256,  # of the pyramid below the heads: "semantic_fpn"
+        upsample="bilinear",  # of "unet": "zeros", "nearest", "bilinear" or "transpose"
         dropout=0.1,  # share of channels dropped ahead of the classifiers
         auxiliary=True,  # auxiliary head
         auxiliary_channels=256,  # of that head
-        auxiliary_stage=3,  # stage of the encoder that it reads: 1 to 4
+        auxiliary_stage=3,  # stage of the encoder that it reads, from 1
         align_corners=False,  # of all bilinear resizing inside the model
         # folder of checkpoints.torch_convert, or of a run, to start from; "" for random parameters
         pretrained="",

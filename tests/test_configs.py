@@ -33,6 +33,7 @@ SIZES = {
     "binary": ("", "tiny"),
     "folders": ("", "tiny"),
 }
+UNETS = ("kvasir_unet", "cvc_clinicdb_unet", "membrane_unet", "cracks_unet")
 VARIANTS = [(name, arg) for name in SIZES for arg in NETWORKS]
 
 
@@ -89,7 +90,7 @@ def test_every_key_has_a_comment():
         assert any("#" in text[i] or "#" in text[i - 1] for i in at), key
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", (*SIZES, *UNETS))
 def test_recipe_opens_with_paper_and_command_and_imports_little(name):
     tree = ast.parse((ROOT / "configs" / f"{name}.py").read_text())
     text = ast.get_docstring(tree)
@@ -102,6 +103,69 @@ def test_recipe_opens_with_paper_and_command_and_imports_little(name):
         for alias in node.names
     }
     assert modules <= {"configs", "ml_collections", "segalias_jax.errors"}
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_unet_has_the_published_setting(name):
+    base = flat_items(load_recipe(f"{ROOT}/configs/base.py"))
+    images = {"kvasir_unet": 800, "cvc_clinicdb_unet": 490, "membrane_unet": 24, "cracks_unet": 72}
+    published = {
+        "model.name": "unet",
+        "model.encoder": "double_conv",
+        "model.width": None,
+        "model.channels": None,
+        "train.batch_size": 16,
+        "train.steps": 200 * images[name] // 16,
+        "optimizer.name": "adamw",
+        "optimizer.weight_decay": 0.0,
+        "optimizer.learning_rate": 1e-4,
+        "optimizer.rate_multipliers": (),
+        "schedule.name": "cosine",
+        "schedule.end_value": 1e-6,
+        "schedule.warmup_steps": 0,
+        "curriculum.ratio": 1.0,
+    }
+    items = flat_items(load(name))
+    assert items.keys() == base.keys() and items["name"] == name
+    assert {key: items[key] for key in published} == published
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_words_of_a_unet(name):
+    for arg, downsample, schedule, ratio, tiny in (
+        ("tiny", "none", "constant", 1.0, True),
+        ("fixed_ratio=0.6", "none", "constant", 0.6, False),
+        ("daf, final_ratio=0.9,tiny", "daf", "linear", 0.9, True),
+    ):
+        config = load(name, arg)
+        assert config.name == f"{name}:{arg.replace(' ', '')}"
+        assert (config.model.downsample, config.curriculum.schedule) == (downsample, schedule)
+        assert config.curriculum.ratio == ratio and config.curriculum.evaluate == "final"
+        assert (config.train.batch_size < 16) == tiny
+    with pytest.raises(InputError, match="variant 'dav' of recipe .* daf, tiny, fixed_ratio=R"):
+        load(name, "dav")
+
+
+def test_words_of_the_frequency_curriculum():
+    from configs import base
+
+    for arg, rest, schedule, ratio in (
+        ("fixed_ratio=0.6,tiny", "tiny", "constant", 0.6),
+        ("daf, final_ratio = .9 ,tiny", "daf,tiny", "linear", 0.9),
+        ("daf", "daf", "constant", 1.0),
+    ):
+        config = base.get_config()
+        assert base.apply_ratio(config, arg) == rest
+        assert (config.curriculum.schedule, config.curriculum.ratio) == (schedule, ratio)
+        assert config.curriculum.start == 1.0 and (ratio == 1.0) == (config.name == "base")
+    for arg, message in (
+        ("final_ratio=1.2", r"variant 'final_ratio=1.2' of recipe 'base' needs a number in \(0, 1"),
+        ("fixed_ratio", r"variant 'fixed_ratio' .* such as fixed_ratio=0.6"),
+        ("fixed_ratio=half", "needs a number"),
+        ("fixed_ratio=0.6,final_ratio=0.6", "exclude each other; drop one"),
+    ):
+        with pytest.raises(InputError, match=message):
+            base.apply_ratio(base.get_config(), arg)
 
 
 def test_cityscapes_is_the_published_recipe():

@@ -178,12 +178,17 @@ def encoder_rules(encoder: nnx.Module, *, alone: bool = True) -> Rules:
     Returns:
       Its rules.
 
+    Raises:
+      InputError: an encoder of which no other code base is known.
+
     Example:
       >>> encoder_rules(nnx.Linear(2, 3, rngs=nnx.Rngs(0))) == RESNET
       True
     """
     if isinstance(encoder, ConvNeXt):
         return CONVNEXT if alone else CONVNEXT_SEGMENTER
+    if isinstance(encoder, models.DoubleConvEncoder):
+        raise InputError("no PyTorch names are known for the encoder double_conv")
     modules = [module for _, module in nnx.iter_modules(encoder)]
     blurs = [m for m in modules if getattr(m, "softmax", "") == "all"]
     variant = {"v1b": PLAIN_STEM, "v1d": POOLED_SHORTCUT}.get(getattr(encoder, "variant", ""), [])

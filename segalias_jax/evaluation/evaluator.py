@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Integer, UInt8
 from tqdm import tqdm
 
 from segalias_jax.evaluation.counting import CountSettings, count_pair
+from segalias_jax.evaluation.probabilities import count_probabilities
 from segalias_jax.evaluation.sliding import Prediction
-from segalias_jax.metrics import SegmentationScores
+from segalias_jax.metrics import BinaryScores, SegmentationScores
 from segalias_jax.typing import IGNORE_LABEL, Array
 
 QUIET_SECONDS = 2.0
@@ -47,16 +50,16 @@ class Evaluation:
     Attributes:
       scores: mergeable state of all scores.
       samples: the pictures that were kept.
+      binary: mergeable state of the scores of two classes; None for other numbers of them.
     """
 
     scores: SegmentationScores
     samples: tuple[Sample, ...] = ()
+    binary: BinaryScores | None = None
 
 
 def evaluate(
-    predict: Callable[
-        [UInt8[np.ndarray, "b h w 3"]], Integer[Array | np.ndarray, "b h w"] | Prediction
-    ],
+    predict: Callable[[UInt8[np.ndarray, "b h w 3"]], Array | np.ndarray | Prediction],
     batches: Iterable[Mapping[str, Any]],
     *,
     num_classes: int,
@@ -74,7 +77,9 @@ def evaluate(
     a batch of one image, is counted on the host, which compiles nothing for each size.
 
     Args:
-      predict: images as bytes to class ids, or the prediction of one image.
+      predict: images as bytes to class ids [b, h, w], to logits [b, h, w, C], or the prediction
+        of one image. Two classes are scored at all thresholds where there are logits, or where
+        the prediction kept its probabilities.
       batches: dictionaries with "image", "label" (255 = ignored) and "valid"; rows whose "valid"
         is False count nowhere. "name", a list for the valid rows, names the samples.
       num_classes: number of classes C.
@@ -103,32 +108,34 @@ def evaluate(
     """
     rules = {"boundary": boundary, "ignore": ignore, "width": width}
     scores = SegmentationScores.empty(num_classes, reduce_zero_label=reduce_zero_label, **rules)
+    binary = BinaryScores.empty() if num_classes == 2 else None
     wanted = _spread(keep, total)
     samples: list[Sample] = []
     done = 0
-    with progress_bar(progress, total) as bar, _HostCounts(scores) as counts:
+    with progress_bar(progress, total) as bar, _HostCounts(scores, binary) as counts:
         for batch in batches:
             prediction = predict(batch["image"])
             if isinstance(prediction, Prediction):
                 counts.add(prediction, batch)
             else:
-                scores = _UPDATE(scores, prediction, _countable(batch))
+                label = _countable(batch)
+                scores, binary, prediction = _update(scores, binary, prediction, label)
             samples += _kept(batch, prediction, wanted, first=done)
             count = int(np.count_nonzero(batch["valid"]))
             done += count
             bar.update(count)
         jax.block_until_ready(scores)
-        scores = counts.added_to(scores)
-    return Evaluation(scores, tuple(samples))
+        scores, binary = counts.added_to(scores, binary)
+    return Evaluation(scores, tuple(samples), binary)
 
 
 class _HostCounts:
     """Counts predictions in a thread of its own while the device works on the next ones."""
 
-    def __init__(self, scores: SegmentationScores):
-        self._rules = scores.rules
+    def __init__(self, scores: SegmentationScores, binary: BinaryScores | None):
         self._settings = CountSettings(scores.num_classes, scores.rules, 0, ())
         self._regions: np.ndarray | None = None
+        self._binary = binary
         self._waiting: collections.deque[Future] = collections.deque()
         self._pool = ThreadPoolExecutor(1)
 
@@ -144,22 +151,52 @@ class _HostCounts:
         if len(self._waiting) > 1:  # images that wait fill the memory
             self._take()
 
-    def added_to(self, scores: SegmentationScores) -> SegmentationScores:
+    def added_to(
+        self, scores: SegmentationScores, binary: BinaryScores | None
+    ) -> tuple[SegmentationScores, BinaryScores | None]:
         while self._waiting:
             self._take()
         if self._regions is None:
-            return scores
-        return scores.merge(SegmentationScores.from_counts(self._regions, self._rules))
+            return scores, binary
+        regions = SegmentationScores.from_counts(self._regions, self._settings.rules)
+        return scores.merge(regions), self._binary
 
     def _take(self) -> None:
-        regions = self._waiting.popleft().result()
+        regions, counts = self._waiting.popleft().result()
         self._regions = regions if self._regions is None else self._regions + regions
+        if counts is not None:
+            self._binary = self._binary.add(counts)
 
-    def _count(self, prediction: Prediction, label: np.ndarray) -> np.ndarray:
-        return count_pair(prediction.classes(), label, self._settings).regions
+    def _count(
+        self, prediction: Prediction, label: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        classes, counts = prediction.classes(), None
+        if self._binary is not None:
+            kept = prediction.blocks[0][3] is not None
+            foreground = prediction.scores()[..., 1] if kept else classes == 1
+            counts = count_probabilities(foreground, label, self._settings.rules)[None]
+        return count_pair(classes, label, self._settings).regions, counts
 
 
-_UPDATE = jax.jit(SegmentationScores.update, donate_argnums=0)
+@functools.partial(jax.jit, donate_argnums=(0, 1))
+def _update(
+    scores: SegmentationScores, binary: BinaryScores | None, prediction: Array, label: Array
+) -> tuple[SegmentationScores, BinaryScores | None, Array]:
+    """Counts a batch of class ids or logits, and returns its class ids too."""
+    classes = prediction
+    if prediction.ndim > label.ndim:
+        classes = jnp.argmax(prediction, -1).astype(jnp.int32)
+    if binary is not None:
+        foreground = classes == 1
+        if prediction.ndim > label.ndim:
+            probability = jax.nn.softmax(prediction.astype(jnp.float32))[..., 1]
+            # Rounding must not part the threshold 0.5 from the class of the larger logit.
+            above = jnp.nextafter(jnp.float32(0.5), jnp.float32(1))
+            foreground = jnp.where(
+                foreground, jnp.maximum(probability, above), jnp.minimum(probability, 0.5)
+            )
+        binary = binary.update(foreground, scores.rules.class_label(label))
+    return scores.update(classes, label), binary, classes
 
 
 def _countable(batch: Mapping[str, Any]) -> np.ndarray:

@@ -16,7 +16,6 @@ import numpy as np
 from flax import nnx
 from ml_collections import config_dict
 
-from segalias_jax import ops
 from segalias_jax.data.files import read_image
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation import Prediction, SlidingPredictor, read_view_settings
@@ -85,7 +84,7 @@ class Predictor:
 
         @jax.jit
         def forward(state: Any, image: jax.Array) -> jax.Array:
-            return nnx.merge(graph, state)(ops.normalize_image(image))
+            return nnx.merge(graph, state)(trained.network_input(image))
 
         self._slider = SlidingPredictor(
             lambda image: forward(state, image),

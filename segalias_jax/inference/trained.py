@@ -14,13 +14,14 @@ import numpy as np
 from flax import nnx
 from ml_collections import config_dict
 
-from segalias_jax import models, ops
+from segalias_jax import models
 from segalias_jax.checkpoints import read_weights
 from segalias_jax.checkpoints.pretrained import fitting
 from segalias_jax.data.classes import SYNTHETIC
 from segalias_jax.data.layouts import LAYOUTS
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation.overlays import spread_palette
+from segalias_jax.training.curriculum import read_curriculum
 from segalias_jax.training.workdir import CLASSES, RECIPE, read_recipe
 from segalias_jax.typing import Array, Float, UInt8
 
@@ -46,7 +47,12 @@ class TrainedModel:
 
     def apply(self, image: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w c"]:
         """Returns the logits of images in bytes."""
-        return self.model(ops.normalize_image(image))
+        return self.model(self.network_input(image))
+
+    def network_input(self, image: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+        """Returns what the network sees of images: all of them, or their low pass (curriculum)."""
+        curriculum = read_curriculum(self.config)
+        return curriculum.network_input(image, curriculum.evaluation_ratio())
 
 
 def load_trained(folder: Path | str, config: config_dict.ConfigDict | None = None) -> TrainedModel:

@@ -6,8 +6,10 @@ from segalias_jax.layers.freqmix import FreqMix
 from segalias_jax.layers.norm import LayerNorm
 from segalias_jax.layers.pyramid import AtrousPyramidPooling, PyramidPooling
 from segalias_jax.layers.rank import MedianFilter
+from segalias_jax.layers.upsample import UPSAMPLE, UpConv
 
 __all__ = [
+    "UPSAMPLE",
     "AdaptiveBlur",
     "AtrousPyramidPooling",
     "BatchNorm",
@@ -21,4 +23,5 @@ __all__ = [
     "MedianFilter",
     "PyramidPooling",
     "SeparableConvNormAct",
+    "UpConv",
 ]

@@ -220,7 +220,8 @@ def share(part: ArrayLike, whole: ArrayLike) -> Float[np.ndarray, " *shape"]:
       [0.5, nan]
     """
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole != 0)
+    shape = np.broadcast_shapes(part.shape, whole.shape)
+    return np.divide(part, whole, out=np.full(shape, np.nan), where=whole != 0)
 
 
 def mean_over_classes(values: Float[np.ndarray, " classes"]) -> float:

@@ -20,6 +20,7 @@ from segalias_jax.models.pspnet import PSPNet
 from segalias_jax.models.resnet import RESNETS, ResNet, stage_nyquist_frequency
 from segalias_jax.models.segmenter import Segmenter
 from segalias_jax.models.semantic_fpn import SemanticFPN
+from segalias_jax.models.unet import DOUBLE_CONVS, DoubleConvEncoder, UNet
 from segalias_jax.models.upernet import UPerNet
 
 MODELS = {
@@ -28,10 +29,15 @@ MODELS = {
     "pspnet": PSPNet,
     "deeplabv3plus": DeepLabV3Plus,
     "semantic_fpn": SemanticFPN,
+    "unet": UNet,
 }
 """Decoders by the name of the model that they make; they take the encoder's channels first."""
 
-ENCODERS = {name: ResNet for name in RESNETS} | {name: ConvNeXt for name in CONVNEXTS}
+ENCODERS = {
+    **{name: ResNet for name in RESNETS},
+    **{name: ConvNeXt for name in CONVNEXTS},
+    **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
+}
 """Encoders by name; they take that name first."""
 
 __all__ = [
@@ -40,6 +46,7 @@ __all__ = [
     "MODELS",
     "ConvNeXt",
     "DeepLabV3Plus",
+    "DoubleConvEncoder",
     "Encoder",
     "ModelConfig",
     "PSPNet",
@@ -47,6 +54,7 @@ __all__ = [
     "Segmenter",
     "SemanticFPN",
     "Summary",
+    "UNet",
     "UPerNet",
     "create_model",
     "stage_nyquist_frequency",
@@ -92,6 +100,7 @@ class ModelConfig:
     num_convs: int = 2
     concat_input: bool = True
     pyramid_channels: int = 256
+    upsample: str = "bilinear"
     dropout: float = 0.1
     auxiliary: bool = True
     auxiliary_channels: int = 256

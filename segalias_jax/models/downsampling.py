@@ -147,6 +147,9 @@ class _Search:
             elif operation.name.startswith("reduce_window") and max(strides) > 1:
                 size = max(operation.parameters["window_dimensions"])
                 yield self.operator(operation, "pool", size, max(strides))
+            elif operation.name == "reduce_max" and len(operation.input_types[0].shape) == 6:
+                size = operation.input_types[0].shape[operation.parameters["axes"][0]]
+                yield self.operator(operation, "pool", size, size)
             elif _slice_stride(operation) > 1 and operation.inputs[0] not in done:
                 done.add(operation.inputs[0])
                 yield self.sliced(operation)

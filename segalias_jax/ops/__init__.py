@@ -23,13 +23,21 @@ from segalias_jax.ops.joined_conv import joined_conv2d
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_image
 from segalias_jax.ops.rank import majority_filter, median_filter
+from segalias_jax.ops.ratio import check_ratio, ratio_low_pass, ratio_mask
 from segalias_jax.ops.resample import (
     adaptive_avg_pool,
     average_pool_2x2,
     bilinear_taps,
+    crop_or_extend,
     max_pool,
+    max_pool_2x2,
     resize_bilinear,
     resize_nearest,
+)
+from segalias_jax.ops.upsample import (
+    checkerboard_score,
+    conv2d_transpose,
+    insert_zeros,
 )
 
 __all__ = [
@@ -46,20 +54,28 @@ __all__ = [
     "binomial_taps",
     "boundary_band",
     "check_band",
+    "check_ratio",
+    "checkerboard_score",
     "choose_method",
     "conv2d",
+    "conv2d_transpose",
+    "crop_or_extend",
     "dilate",
     "equivalent_sampling_rate",
     "frequency_low_cut",
+    "insert_zeros",
     "joined_conv2d",
     "label_boundary",
     "low_pass",
     "majority_filter",
     "max_pool",
+    "max_pool_2x2",
     "median_filter",
     "normalize_image",
     "nyquist_frequency",
     "products_only",
+    "ratio_low_pass",
+    "ratio_mask",
     "resize_bilinear",
     "resize_nearest",
     "soft_low_pass",

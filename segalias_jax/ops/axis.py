@@ -39,3 +39,33 @@ def apply_along_axis(x: Array, matrix: Array | np.ndarray, axis: int) -> Array:
     return jnp.einsum(
         equation, x, jnp.asarray(matrix, x.dtype), precision=jax.lax.Precision.HIGHEST
     )
+
+
+def sharded_like(x: Array, y: Array, axis: int) -> Array:
+    """Keeps y = D x, a sum over `axis`, distributed as x.
+
+    Left alone the partitioner replicates a sum over a sharded axis. Selecting between y and x
+    makes it align the two; but then it gathers x ahead of the product, unless something stands in
+    between where it may change the distribution: a row that is added and taken off again (which
+    the compiler removes later) lets it reduce partial sums instead.
+
+    Args:
+      x: what the product was taken of.
+      y: the product.
+      axis: the axis that was summed over.
+
+    Returns:
+      `y`; where `x` is not a number, neither is the result.
+
+    Example:
+      >>> x = jnp.ones((4, 2))
+      >>> sharded_like(x, apply_along_axis(x, np.eye(4), 0), 0).shape
+      (4, 2)
+    """
+    if jax.device_count() == 1 or x.shape != y.shape:
+        return y
+    row = [(0, 0, 0)] * x.ndim
+    row[axis] = (0, 1, 0)
+    padded = jax.lax.pad(y, jnp.zeros((), y.dtype), row)
+    y = jax.lax.slice_in_dim(padded, 0, x.shape[axis], axis=axis)
+    return jax.lax.select(x == x, y, x)  # where x is not a number, neither is y

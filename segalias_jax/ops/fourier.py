@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segalias_jax.errors import InputError
-from segalias_jax.ops.axis import apply_along_axis
+from segalias_jax.ops.axis import apply_along_axis, sharded_like
 from segalias_jax.ops.bands import (
     band_bounds,
     band_matrix,
@@ -171,7 +171,7 @@ def soft_low_pass(
         t = np.arange(n)
         table = jnp.asarray(np.cos(2 * np.pi * np.outer(t, t) / n) / n, mask.dtype)
         kernel = jnp.matmul(table, mask, precision=jax.lax.Precision.HIGHEST)
-        x = apply_along_axis(x, kernel[(t[:, None] - t) % n], axis)
+        x = sharded_like(x, apply_along_axis(x, kernel[(t[:, None] - t) % n], axis), axis)
     return x
 
 
@@ -342,27 +342,10 @@ def _separable(x: Array, matrices: list, odd: list, axes: tuple[int, ...]) -> Ar
     y = x
     # The second image axis first: its product stays local when the first one is sharded.
     for matrix, axis in reversed(tuple(zip(matrices, axes, strict=True))):
-        y = _sharded_like(y, apply_along_axis(y, matrix, axis), axis)
+        y = sharded_like(y, apply_along_axis(y, matrix, axis), axis)
     if len(axes) == 2 and all(left.size for left, _ in odd):
         y = y - _odd_part(x, odd, axes)
     return y
-
-
-def _sharded_like(x: Array, y: Array, axis: int) -> Array:
-    """Keeps y = D x, a sum over `axis`, distributed as x.
-
-    Left alone the partitioner replicates a sum over a sharded axis. Selecting between y and x
-    makes it align the two; but then it gathers x ahead of the product, unless something stands in
-    between where it may change the distribution: a row that is added and taken off again (which
-    the compiler removes later) lets it reduce partial sums instead.
-    """
-    if jax.device_count() == 1 or x.shape != y.shape:
-        return y
-    row = [(0, 0, 0)] * x.ndim
-    row[axis] = (0, 1, 0)
-    padded = jax.lax.pad(y, jnp.zeros((), y.dtype), row)
-    y = jax.lax.slice_in_dim(padded, 0, x.shape[axis], axis=axis)
-    return jax.lax.select(x == x, y, x)  # where x is not a number, neither is y
 
 
 def _odd_part(x: Array, factors: list, axes: tuple[int, ...]) -> Array:

@@ -194,6 +194,53 @@ def max_pool(
     return jax.lax.reduce_window(x, lowest, jax.lax.max, shape, strides, pads)
 
 
+def crop_or_extend(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b h2 w2 c"]:
+    """Cuts rows and columns off the end, or repeats the last ones, until the map has a size.
+
+    Args:
+      x: feature map, channels last.
+      size: height and width wanted, in pixels.
+
+    Returns:
+      The map at `size`, in the type of `x`.
+
+    Example:
+      >>> crop_or_extend(jnp.arange(2.0).reshape(1, 2, 1, 1), (3, 1)).ravel().tolist()
+      [0.0, 1.0, 1.0]
+    """
+    for axis, length in ((1, size[0]), (2, size[1])):
+        n = x.shape[axis]
+        if length > n:
+            last = jax.lax.slice_in_dim(x, n - 1, n, axis=axis)
+            x = jnp.concatenate([x] + [last] * (length - n), axis)
+    return x[:, : size[0], : size[1]]
+
+
+def max_pool_2x2(x: Float[Array, "b h w c"], *, stride: int = 2) -> Float[Array, "b h2 w2 c"]:
+    """Maximum over windows of 2x2 pixels, which start at every pixel or at every second one.
+
+    Windows that reach over the last row or column are what is left of them.
+
+    Args:
+      x: feature map, channels last.
+      stride: 2 for windows side by side, 1 for one at each pixel.
+
+    Returns:
+      The maxima, `ceil(n / stride)` along each image axis.
+
+    Example:
+      >>> x = jnp.array([1.0, 3.0, 2.0]).reshape(1, 1, 3, 1)
+      >>> [max_pool_2x2(x, stride=s)[0, 0, :, 0].tolist() for s in (1, 2)]
+      [[3.0, 3.0, 2.0], [3.0, 2.0]]
+    """
+    height, width = (n + (1 if stride == 1 else n % 2) for n in x.shape[1:3])
+    x = crop_or_extend(x, (height, width))  # copies of the last row change no maximum
+    if stride == 1 or jax.device_count() > 1:
+        return _max_of_shifts(x, 2, stride)
+    # XLA's gradient of windows takes five times as long on a CPU.
+    return x.reshape(len(x), height // 2, 2, width // 2, 2, -1).max((2, 4))
+
+
 def average_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Averages over windows of 2x2 pixels, side by side.
 
@@ -212,7 +259,7 @@ def average_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """
     height, width = x.shape[1:3]
     # A copy of the last row leaves the mean of what is there.
-    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    x = crop_or_extend(x, (height + height % 2, width + width % 2))
     parts = [x[:, a::2, b::2] for a in range(2) for b in range(2)]
     return sum(parts[1:], parts[0]) / 4
 

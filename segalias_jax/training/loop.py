@@ -363,7 +363,7 @@ def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
         title="validation",
         before_batch=before_batch,
     )
-    scores = result.scores.compute()
+    scores = result.scores.compute() | (result.binary.compute() if result.binary else {})
     _write_line(run, {"step": step} | progress.plain_numbers(scores))
     run.store.set_score(step, float(scores["mIoU"]))
     if processes.is_first():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import functools
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -12,8 +13,10 @@ from jax.sharding import Mesh
 
 from segalias_jax.data import Source
 from segalias_jax.errors import InputError
-from segalias_jax.metrics import SegmentationScores
+from segalias_jax.metrics import BinaryScores, SegmentationScores
 from segalias_jax.training.sharding import create_mesh, replicated
+
+Scores = TypeVar("Scores", SegmentationScores, BinaryScores)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,11 +186,11 @@ class SourceShare:
         self._source.check(self._indices[index])
 
 
-def merge_scores(scores: SegmentationScores) -> SegmentationScores:
+def merge_scores(scores: Scores) -> Scores:
     """Adds up the counts of all processes.
 
     Args:
-      scores: counts of this process.
+      scores: counts of this process, `SegmentationScores` or `BinaryScores`.
 
     Returns:
       Those of all, the same in every process.
@@ -198,9 +201,9 @@ def merge_scores(scores: SegmentationScores) -> SegmentationScores:
     """
     if jax.process_count() == 1:
         return scores
-    every = multihost_utils.process_allgather(np.asarray(scores.counts))
-    states = [dataclasses.replace(scores, counts=jax.numpy.asarray(counts)) for counts in every]
-    merged = states[0]
-    for state in states[1:]:
-        merged = merged.merge(state)
-    return merged
+    every = multihost_utils.process_allgather(jax.tree.map(np.asarray, scores))
+    states = [
+        jax.tree.map(lambda x, i=i: jax.numpy.asarray(x[i]), every)
+        for i in range(jax.process_count())
+    ]
+    return functools.reduce(lambda a, b: a.merge(b), states)

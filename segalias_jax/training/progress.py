@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 HEADLINES = ("mIoU", "mAcc", "aAcc", "BIoU", "BAcc", "FErr", "MErr", "DErr")
+HEADLINES += ("Dice_mean_over_images", "Dice_pixels_of_all_images")
 """Scores on the line of a validation."""
 
 
@@ -65,7 +66,8 @@ def describe_scores(scores: Mapping[str, Any]) -> str:
       >>> describe_scores({"mIoU": 0.5, "BIoU": 0.25, "IoU": [0.1, 0.9]})
       'mIoU 50.0, BIoU 25.0'
     """
-    return ", ".join(f"{key} {100 * scores[key]:.1f}" for key in HEADLINES if key in scores)
+    named = ((key.replace("_", " "), scores[key]) for key in HEADLINES if key in scores)
+    return ", ".join(f"{name} {100 * value:.1f}" for name, value in named)
 
 
 def plain_numbers(scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import numpy as np
 from ml_collections import config_dict
 
 from segalias_jax import data, evaluation
+from segalias_jax.evaluation import binary_report
 from segalias_jax.training import processes, setup
+from segalias_jax.training.curriculum import read_curriculum
 from segalias_jax.training.sharding import row_count, shard_batch
 from segalias_jax.training.state import TrainState, count_parameters
 from segalias_jax.typing import Array
@@ -56,11 +58,14 @@ def score(
         align_corners=config.model.align_corners,
     )
 
+    # Of two classes the probability counts, not only which of them is larger.
+    two = len(source.classes) == 2
+
     def predict(image: np.ndarray) -> Array | evaluation.Prediction:
         before_batch()
         if settings.plain:
-            return parts.predict(local, on_devices(image))
-        return slider.start(image[0])
+            return (parts.logits if two else parts.predict)(local, on_devices(image))
+        return slider.start(image[0], probabilities=two)
 
     share = processes.SourceShare(source)
     rows = batch_size if settings.plain else 1
@@ -78,7 +83,8 @@ def score(
         total=len(share),
         progress=title if processes.is_first() else None,
     )
-    return evaluation.Evaluation(processes.merge_scores(result.scores), result.samples)
+    binary = result.binary and processes.merge_scores(result.binary)
+    return evaluation.Evaluation(processes.merge_scores(result.scores), result.samples, binary)
 
 
 def report(
@@ -91,6 +97,8 @@ def report(
     checkpoint: str,
 ) -> None:
     """Scores a state and writes `report.md`, `report.json` and `pictures/`.
+
+    For two classes, also `thresholds.csv` and `thresholds.png`.
 
     Args:
       config: the recipe.
@@ -110,17 +118,25 @@ def report(
         f"sha256 of their names {data.split_hash(source.names)[:16]}",
         "parameters": f"{count_parameters(state):,}",
     }
+    if ratio := read_curriculum(config).evaluation_ratio():
+        settings["images"] = f"low pass, {config.curriculum.band} band, ratio {ratio:g}"
     if text := data.describe_skipped(source):
         settings["skipped"] = text
+    pictures, two = _write_pictures(result, source, folder), {}
+    if result.binary is not None:
+        two = binary_report.report_parts(result.binary, source.classes[1])
+        pictures = [*binary_report.write_curves(result.binary, folder), *pictures]
     evaluation.write_report(
         folder,
         result.scores,
         title=f"{config.name} on {config.data.source} {config.data.eval_split}",
         classes=source.classes,
         settings=settings,
-        pictures=_write_pictures(result, source, folder),
+        pictures=pictures,
+        **two,
     )
     print(evaluation.score_table(result.scores.compute(), source.classes))
+    print("".join(f"\n{section}\n" for section in two.get("sections", ())), end="")
     print(f"report: {folder / 'report.md'}")
 
 

@@ -18,6 +18,7 @@ from segalias_jax.checkpoints import fill_state
 from segalias_jax.errors import InputError
 from segalias_jax.losses import SUMS_OVER_PIXELS, check_loss
 from segalias_jax.models.stages import frozen_parameters
+from segalias_jax.training.curriculum import read_curriculum
 from segalias_jax.training.optimizer import create_optimizer
 from segalias_jax.training.schedules import create_schedule
 from segalias_jax.training.sharding import check_batch_size, row_count
@@ -90,6 +91,7 @@ def check_config(config: config_dict.ConfigDict, mesh: Mesh) -> None:
     _require_least("eval.images", config.eval.images, 0)
     _require_least("train.stall_seconds", train.stall_seconds, 0)
     check_precision(train.precision)
+    read_curriculum(config)
     if train.nonfinite not in NONFINITE:
         raise InputError(
             f"train.nonfinite is {train.nonfinite!r}; choose one of {', '.join(NONFINITE)}"
@@ -175,19 +177,18 @@ def build_parts(
     check_precision(train.precision)
     kept = {"average": train.ema_decay > 0, "abstract": abstract}
     graph, state = create_state(create_model, optimizer, mesh, **kept)
+    options = {"precision": train.precision, "curriculum": read_curriculum(config)}
     step = create_train_step(
         graph,
         optimizer,
         schedule,
         config.loss.to_dict(),
         mesh,
-        precision=train.precision,
         accumulate=train.accumulate,
         average=train.ema_decay,
+        **options,
     )
-    predict, logits = (
-        create(graph, precision=train.precision) for create in (create_predict, create_logits)
-    )
+    predict, logits = (create(graph, **options) for create in (create_predict, create_logits))
     return Parts(mesh, state, step, predict, logits)
 
 

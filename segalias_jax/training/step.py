@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from segalias_jax.errors import InputError
 from segalias_jax.losses import segmentation_loss
-from segalias_jax.ops import normalize_image
+from segalias_jax.training.curriculum import Curriculum
 from segalias_jax.training.optimizer import StepState
 from segalias_jax.training.schedules import Schedule
 from segalias_jax.training.sharding import replicated, state_shardings
@@ -36,6 +36,7 @@ def create_train_step(
     precision: str = "float32",
     accumulate: int = 1,
     average: float = 0.0,
+    curriculum: Curriculum | None = None,
 ) -> TrainStep:
     """Compiles one update.
 
@@ -51,19 +52,25 @@ def create_train_step(
       accumulate: parts that a batch is computed in, one after the other; gradients are those of the
         whole batch but for batch normalization, which sees a part at a time.
       average: share that averaged parameters keep per update; read only where the state has them.
+      curriculum: how much of the spectrum is seen at which step; None for all of it.
 
     Returns:
       `step(state, batch) -> (state, {"loss", "grad_norm", "rate"})`; the state given is consumed.
+      With a curriculum "ratio" is among the numbers.
       Where a batch has truth values "leave", one per row, so have the numbers: whether any is true.
       With batches split over the mesh, batch normalization spans all devices.
     """
-    gradient_of = _gradients(graph, dict(loss_config), mesh, PRECISIONS[precision], accumulate)
+    curriculum = curriculum or Curriculum()
+    network = _Network(graph, PRECISIONS[precision], curriculum)
+    gradient_of = _gradients(network, dict(loss_config), mesh, accumulate)
 
     def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, dict[str, Array]]:
-        loss, statistics, gradients = gradient_of(state.parameters, state.statistics, batch)
+        ratio = curriculum.training_ratio(state.step)
+        loss, statistics, gradients = gradient_of(state.parameters, state.statistics, batch, ratio)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
         norm = optax.tree.norm(gradients)
         metrics = {"loss": loss, "grad_norm": norm, "rate": jnp.asarray(schedule(state.step))}
+        metrics |= {} if ratio is None else {"ratio": ratio}
         # In this program, since two with messages between processes must not run at a time.
         metrics |= {"leave": jnp.any(batch["leave"])} if "leave" in batch else {}
         parameters = optax.apply_updates(state.parameters, updates)
@@ -79,22 +86,24 @@ def create_train_step(
 
 
 def create_predict(
-    graph: nnx.GraphDef, *, precision: str = "float32"
+    graph: nnx.GraphDef, *, precision: str = "float32", curriculum: Curriculum | None = None
 ) -> Callable[[TrainState, Array], Array]:
     """Compiles the prediction of a batch.
 
     Args:
       graph: structure of the model.
       precision: see `PRECISIONS`.
+      curriculum: says how much of the spectrum is seen in evaluation; None for all of it.
 
     Returns:
       `predict(state, image uint8[b,h,w,3]) -> int32[b,h,w]`, the class of every pixel, by the
       averaged parameters where the state has them.
     """
+    network = _Network(graph, PRECISIONS[precision], curriculum or Curriculum())
 
     @jax.jit
     def predict(parameters: Any, statistics: Any, image: Array) -> Array:
-        logits = _logits(graph, PRECISIONS[precision], parameters, statistics, image)
+        logits = _logits(network, parameters, statistics, image)
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     # The optimizer's arrays stay outside: the compiled function never needs them.
@@ -102,28 +111,39 @@ def create_predict(
 
 
 def create_logits(
-    graph: nnx.GraphDef, *, precision: str = "float32"
+    graph: nnx.GraphDef, *, precision: str = "float32", curriculum: Curriculum | None = None
 ) -> Callable[[TrainState, Array], Array]:
     """Compiles the logits of a batch, what `evaluation.SlidingPredictor` asks for.
 
     Args:
       graph: structure of the model.
       precision: see `PRECISIONS`.
+      curriculum: as for `create_predict`.
 
     Returns:
       `logits(state, image uint8[b,h,w,3]) -> float32[b,h,w,c]`, by the averaged parameters where
       the state has them.
     """
-    logits = jax.jit(functools.partial(_logits, graph, PRECISIONS[precision]))
+    network = _Network(graph, PRECISIONS[precision], curriculum or Curriculum())
+    logits = jax.jit(functools.partial(_logits, network))
     return lambda state, image: logits(state.average or state.parameters, state.statistics, image)
 
 
-def _logits(
-    graph: nnx.GraphDef, dtype: Any, parameters: Any, statistics: Any, image: Array
-) -> Array:
-    model = merge_model(graph, parameters, statistics)
+class _Network(NamedTuple):
+    """The structure of a network, the type that it computes in, and what it sees of an image."""
+
+    graph: nnx.GraphDef
+    dtype: Any
+    curriculum: Curriculum
+
+    def see(self, image: Array, ratio: Array | float | None) -> Array:
+        return self.curriculum.network_input(image, ratio).astype(self.dtype)
+
+
+def _logits(network: _Network, parameters: Any, statistics: Any, image: Array) -> Array:
+    model = merge_model(network.graph, parameters, statistics)
     model.eval()
-    return model(normalize_image(image).astype(dtype))
+    return model(network.see(image, network.curriculum.evaluation_ratio()))
 
 
 def check_precision(precision: str) -> None:
@@ -151,26 +171,30 @@ def _choose(finite: Array, new: TrainState, old: TrainState) -> TrainState:
 
 
 def _gradients(
-    graph: nnx.GraphDef, options: dict[str, Any], mesh: Mesh, dtype: Any, accumulate: int
+    network: _Network, options: dict[str, Any], mesh: Mesh, accumulate: int
 ) -> Callable[..., tuple[Array, Any, Any]]:
     def loss_of(
-        parameters: Any, statistics: Any, batch: Mapping[str, Array], weight: Array | float
+        parameters: Any,
+        statistics: Any,
+        ratio: Array | None,
+        batch: Mapping[str, Array],
+        weight: Array | float,
     ) -> tuple[Array, Any]:
-        model = merge_model(graph, parameters, statistics)
+        model = merge_model(network.graph, parameters, statistics)
         model.train()
-        logits, auxiliary = model.with_auxiliary(normalize_image(batch["image"]).astype(dtype))
+        logits, auxiliary = model.with_auxiliary(network.see(batch["image"], ratio))
         loss = segmentation_loss(logits, auxiliary, batch["label"], valid=batch["valid"], **options)
         return weight * loss, split_model(model)[2]
 
     value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
 
     def gradients(
-        parameters: Any, statistics: Any, batch: Mapping[str, Array]
+        parameters: Any, statistics: Any, batch: Mapping[str, Array], ratio: Array | None
     ) -> tuple[Array, Any, Any]:
         # Gathered here, the split parameters never tempt the partitioner to gather images instead.
         whole = jax.lax.with_sharding_constraint(parameters, replicated(mesh))
         if accumulate == 1:
-            (loss, statistics), sums = value_and_grad(whole, statistics, batch, 1.0)
+            (loss, statistics), sums = value_and_grad(whole, statistics, ratio, batch, 1.0)
             return loss, statistics, sums
         parts = {
             key: _split_rows(value, accumulate, mesh)
@@ -181,7 +205,7 @@ def _gradients(
 
         def add(carry: tuple[Array, Any, Any], part: Any) -> tuple[tuple[Array, Any, Any], None]:
             loss, statistics, sums = carry
-            (more, statistics), new = value_and_grad(whole, statistics, *part)
+            (more, statistics), new = value_and_grad(whole, statistics, ratio, *part)
             return (loss + more, statistics, jax.tree.map(jnp.add, sums, new)), None
 
         weights = weights / jnp.maximum(weights.sum(), 1.0)

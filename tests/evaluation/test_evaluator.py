@@ -8,7 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation import SlidingPredictor, ViewSettings, evaluate
-from segalias_jax.metrics import SegmentationScores
+from segalias_jax.metrics import BinaryScores, SegmentationScores
 
 PREDICT = jax.jit(lambda image: (image[..., 0] // 64).astype(jnp.int32))
 
@@ -118,3 +118,49 @@ def test_short_pass_shows_no_bar(capsys):
     image, label = _data(2)
     evaluate(PREDICT, _batches(image, label, 1), num_classes=4, progress="scoring", total=2)
     assert "scoring" not in capsys.readouterr().err
+
+
+def test_two_classes_are_scored_at_all_thresholds():
+    """Logits of a batch, windows that kept their probabilities, and classes, padded rows apart."""
+    image, label = _data(5)
+    label = np.where(label == 255, 255, label % 2)
+
+    @jax.jit
+    def logits(image):
+        # The last channel is all ties, which are the background's.
+        margin = image[..., 1].astype(jnp.float32) / 32 - 4
+        return jnp.stack([0 * margin, margin], -1)
+
+    slider = SlidingPredictor(logits, ViewSettings("slide", (12, 16), (8, 10)))
+
+    def windows(image):
+        return slider.start(image[0], probabilities=True)
+
+    options = {"num_classes": 2}
+    batch = evaluate(logits, _batches(image, label, 3), **options)
+    single = evaluate(windows, _batches(image, label, 1), **options)
+    classes = evaluate(
+        lambda image: jnp.argmax(logits(image), -1), _batches(image, label, 2), **options
+    )
+    assert _numbers(batch.scores) == _numbers(single.scores) == _numbers(classes.scores)
+    assert batch.binary.swept and not classes.binary.swept
+    jax.tree.map(np.testing.assert_array_equal, batch.binary, single.binary)
+    found, expected = batch.binary.compute(), batch.scores.compute()
+    assert found["images"] == 5
+    for binary in (found, classes.binary.compute()):
+        assert binary["IoU_pixels_of_all_images"] == expected["IoU"][1]
+        assert binary["Dice_mean_over_images"] == found["Dice_mean_over_images"]
+    probability = jax.nn.sigmoid(image[..., 1] / 32 - 4)
+    expected = BinaryScores.empty().update(probability, label).compute()
+    np.testing.assert_allclose(found["ROC_AUC"], expected["ROC_AUC"], rtol=1e-6)
+    assert evaluate(PREDICT, [], num_classes=4).binary is None
+
+
+def test_the_larger_logit_decides_however_close():
+    above = np.nextafter(np.float32(2), np.float32(3))
+    logits = np.asarray([2, above, 2, 2, 2, 2, above, 2], np.float32).reshape(1, 2, 2, 2)
+    label = np.asarray([[[1, 1], [0, 0]]])
+    batch = {"image": np.zeros((1, 2, 2, 3), np.uint8), "label": label, "valid": np.ones(1, bool)}
+    result = evaluate(lambda image: logits, [batch], num_classes=2)
+    binary = result.binary.compute()
+    assert binary["IoU_pixels_of_all_images"] == result.scores.compute()["IoU"][1] == 0.5

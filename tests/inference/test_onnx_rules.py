@@ -30,6 +30,10 @@ FUNCTIONS = {
     "groups": lambda x: ops.conv2d(
         x, jnp.asarray(KERNEL[:, :, :1]), padding=1, groups=4, stride=2, dilation=2
     ),
+    "up": lambda x: (
+        ops.insert_zeros(x, 2) + ops.conv2d_transpose(x, jnp.asarray(WIDE[:2, :2, :, :4]))
+    ),
+    "down": lambda x: ops.max_pool_2x2(x, stride=1)[:, ::2, ::2] - ops.max_pool_2x2(x),
     "transposed": lambda x: jax.lax.conv_transpose(x, WIDE, (2, 2), "SAME"),
     "transposed, tight": lambda x: jax.lax.conv_transpose(x, WIDE[1:, 1:], (2, 2), "VALID"),
     "pool": lambda x: ops.max_pool(x, 3, stride=2, padding=1),

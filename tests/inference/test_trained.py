@@ -3,11 +3,17 @@
 import json
 import shutil
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import nnx
 
 import segalias_jax as sa
+from segalias_jax import ops
 from segalias_jax.errors import InputError
-from segalias_jax.inference.trained import nested_recipe
+from segalias_jax.inference import predictor
+from segalias_jax.inference.exporting import export_model, load_exported
+from segalias_jax.inference.trained import TrainedModel, nested_recipe
 from segalias_jax.recipes import flat_items
 
 
@@ -45,3 +51,38 @@ def test_mistakes_in_the_run(run, tmp_path):
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(InputError, match="holds no checkpoint"):
         sa.Predictor(copy)
+
+
+class Doubling(nnx.Module):
+    def __call__(self, x):
+        return 2 * x
+
+
+@pytest.mark.parametrize("band", ["square", "round"])
+def test_what_was_trained_at_a_final_ratio_is_predicted_through_it(band, tmp_path, monkeypatch):
+    """By the predictor, window by window, and by an exported program alike."""
+    items = {"name": "a", "train.steps": 4, "data.crop": (16, 12), "model.align_corners": False}
+    items |= {"eval.mode": "slide", "eval.stride": (16, 12), "eval.batch_size": 2}
+    items |= {"curriculum.ratio": 0.5, "curriculum.evaluate": "final", "curriculum.band": band}
+    palette = np.zeros((3, 3), np.uint8)
+    trained = TrainedModel(Doubling(), nested_recipe(items), ("a", "b", "c"), palette)
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 12, 3), np.uint8)
+    normalized = (images - np.array(ops.IMAGENET_MEAN)) / ops.IMAGENET_STD
+    spectrum = np.fft.rfft2(normalized, axes=(1, 2))
+    mask = np.asarray(ops.ratio_mask((16, 12), jnp.float32(0.5), band=band))
+    logits = 2 * np.fft.irfft2(spectrum * mask[..., None], s=(16, 12), axes=(1, 2))
+    np.testing.assert_allclose(trained.apply(jnp.asarray(images)), logits, atol=2e-5)
+    monkeypatch.setattr(predictor, "load_trained", lambda run, config: trained)
+    both = np.concatenate(images, 1)
+    expected = np.concatenate(logits, 1).argmax(-1)
+    np.testing.assert_array_equal(sa.Predictor("run")(both), expected)
+    export_model(trained, tmp_path / "new", format="stablehlo")
+    exported = load_exported(tmp_path / "new")
+    np.testing.assert_allclose(exported.forward(images), logits, atol=2e-5)
+
+
+def test_recipes_without_a_curriculum_see_everything():
+    palette = np.zeros((3, 3), np.uint8)
+    trained = TrainedModel(Doubling(), nested_recipe({"train.steps": 4}), ("a",), palette)
+    image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3), np.uint8))
+    np.testing.assert_array_equal(trained.network_input(image), ops.normalize_image(image))

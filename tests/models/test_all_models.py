@@ -224,6 +224,10 @@ DECODERS = {
     + 4 * (256 * 9 + 1) * 256
     + 4 * conv(256, 128, 3)
     + 3 * conv(128, 128, 3),
+    "unet": sum(
+        (below + 1) * c + conv(skip + c, c, 3) + conv(c, c, 3)
+        for below, skip, c in ((2048, 1024, 256), (256, 512, 128), (128, 256, 64))
+    ),
 }
 # As published for image networks, less their classifiers; the deep stem has 19,232 more.
 ENCODERS = {

@@ -101,12 +101,41 @@ def test_average_pool(size):
             np.testing.assert_allclose(y[:, i, j], window.mean((1, 2)), atol=1e-6)
 
 
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(6, 8), (5, 9), (1, 1)], ids=str)
+def test_max_pool_of_two(size, stride, devices, monkeypatch):
+    """Maxima over what windows hold, and the gradient to where they are."""
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    y, pull = jax.vjp(lambda x: ops.max_pool_2x2(x, stride=stride), jnp.asarray(x))
+    assert y.shape == (2, -(-size[0] // stride), -(-size[1] // stride), 3)
+    expected = np.zeros_like(x)
+    for i in range(y.shape[1]):
+        for j in range(y.shape[2]):
+            rows, columns = (slice(stride * k, stride * k + 2) for k in (i, j))
+            most = x[:, rows, columns].max((1, 2), keepdims=True)
+            np.testing.assert_array_equal(y[:, i, j], most[:, 0, 0])
+            expected[:, rows, columns] += x[:, rows, columns] == most
+    np.testing.assert_allclose(pull(jnp.ones_like(y))[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(3, 4), (2, 6), (5, 1), (4, 7)])
+def test_any_size_is_cut_or_repeated(size):
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 2)).astype(np.float32)
+    y = ops.crop_or_extend(jnp.asarray(x), size)
+    rows, columns = (np.minimum(np.arange(m), n - 1) for m, n in zip(size, (3, 4), strict=True))
+    np.testing.assert_array_equal(y, x[:, rows][:, :, columns])
+
+
 def test_types_are_kept():
     x = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
     assert ops.resize_bilinear(x, (8, 8)).dtype == jnp.bfloat16
     assert ops.adaptive_avg_pool(x, (2, 2)).dtype == jnp.bfloat16
     assert ops.max_pool(x, 2, stride=2).dtype == jnp.bfloat16
     assert ops.average_pool_2x2(x).dtype == jnp.bfloat16
+    assert ops.crop_or_extend(x, (5, 3)).dtype == jnp.bfloat16
+    assert ops.max_pool_2x2(x).dtype == ops.max_pool_2x2(x, stride=1).dtype == jnp.bfloat16
 
 
 def test_wrong_size():

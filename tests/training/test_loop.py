@@ -181,6 +181,7 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
         ({"eval.images": -1}, "eval.images is -1"),
         ({"optimizer.name": "sdg"}, "optimizer.name is 'sdg'; choose one of sgd, adamw"),
         ({"schedule.name": "cosin"}, "schedule.name is 'cosin'; choose"),
+        ({"curriculum.ratio": 0.0}, "curriculum.ratio is 0.0, but must lie in"),
         ({"loss.average": "mean"}, "loss.average is 'mean'; choose"),
         ({"loss.class_weights": (1.0,)}, "loss.class_weights has 1 numbers for 8 classes"),
         ({"data.source": "camvidd"}, "data.source: no data set 'camvidd'"),

@@ -1,0 +1,169 @@
+"""Ratios over the steps, and that training, evaluation and prediction see what they say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from segalias_jax import ops
+from segalias_jax.errors import InputError
+from segalias_jax.training.curriculum import Curriculum, read_curriculum
+from segalias_jax.training.sharding import create_mesh, shard_batch
+from segalias_jax.training.state import create_state
+from segalias_jax.training.step import create_logits, create_predict, create_train_step
+
+LOSS = {"auxiliary_weight": 0.4, "average": "all", "class_weights": ()}
+STEPS = 8
+# Ratio at every step from 0 to the last one and beyond, from the closed forms by hand.
+COURSES = {
+    "constant": [0.5] * 10,
+    "linear": [1 - 0.5 * min(t, 8) / 8 for t in range(10)],
+    "cosine": [0.75 + 0.25 * np.cos(np.pi * min(t, 8) / 8) for t in range(10)],
+    "step": [1.0, 1.0, 5 / 6, 5 / 6, 2 / 3, 2 / 3, 0.5, 0.5, 0.5, 0.5],
+}
+
+
+class Plain(nnx.Module):
+    """Without normalization, so that a batch may be computed in parts."""
+
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(3, 3, (3, 3), rngs=rngs)
+
+    def __call__(self, x):
+        return self.conv(x)
+
+    def with_auxiliary(self, x):
+        return self(x), ()
+
+
+def make_batch(rows=4, size=(16, 12)):
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (rows, *size, 3), np.uint8),
+        "label": rng.integers(0, 3, (rows, *size)).astype(np.int32),
+        "valid": np.ones(rows, bool),
+    }
+
+
+def build(curriculum, mesh, **options):
+    optimizer = optax.sgd(0.1)
+    graph, state = create_state(lambda: Plain(nnx.Rngs(0)), optimizer, mesh)
+    options |= {"curriculum": curriculum}
+    return graph, state, create_train_step(graph, optimizer, lambda t: 0.1, LOSS, mesh, **options)
+
+
+@pytest.mark.parametrize("schedule", COURSES)
+def test_courses_follow_their_closed_forms(schedule):
+    down = Curriculum(0.5, schedule=schedule, steps=STEPS)
+    program = jax.jit(down.training_ratio)
+    ratios = [float(program(jnp.int32(t))) for t in range(10)]
+    np.testing.assert_allclose(ratios, COURSES[schedule], atol=1e-7)
+    assert ratios[STEPS] == 0.5, "the end is exact"
+    if schedule != "constant":
+        up = Curriculum(1.0, schedule=schedule, start=0.5, steps=STEPS)
+        program = jax.jit(up.training_ratio)
+        for t in range(10):
+            mirrored = 1.5 - COURSES[schedule][t]
+            np.testing.assert_allclose(program(jnp.int32(t)), mirrored, atol=1e-7)
+
+
+def test_without_a_curriculum_programs_are_what_they_were():
+    mesh = create_mesh(devices=jax.devices()[:1])
+    batch = make_batch()
+    texts = []
+    for curriculum in (None, Curriculum(1.0, schedule="linear")):
+        graph, state, step = build(curriculum, mesh)
+        texts.append(step.lower(state, batch).as_text())
+        assert "ratio" not in jax.eval_shape(step, state, batch)[1]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("band", ["square", "round"])
+def test_a_step_is_that_of_filtered_images_and_compiles_once(band):
+    """Against steps without a curriculum on what NumPy's transform leaves of the images."""
+    mesh = create_mesh(devices=jax.devices()[:1])
+    curriculum = Curriculum(0.4, schedule="linear", band=band, steps=2)
+    _, state, step = build(curriculum, mesh)
+    graph, plain, _ = build(None, mesh)
+    batch = make_batch()
+    normalized = np.asarray(ops.normalize_image(jnp.asarray(batch["image"])), np.float64)
+
+    class Seen(Curriculum):
+        def network_input(self, image, ratio):
+            return image
+
+    reference = create_train_step(
+        graph, optax.sgd(0.1), lambda t: 0.1, LOSS, mesh, curriculum=Seen()
+    )
+    for ratio in (1.0, 0.7, 0.4):
+        state, numbers = step(state, shard_batch(batch, mesh))
+        np.testing.assert_allclose(numbers["ratio"], ratio, atol=1e-7)
+        spectrum = np.fft.rfft2(normalized, axes=(1, 2))
+        mask = np.asarray(ops.ratio_mask((16, 12), jnp.float32(ratio), band=band))
+        seen = np.fft.irfft2(spectrum * mask[..., None], s=(16, 12), axes=(1, 2))
+        filtered = batch | {"image": seen.astype(np.float32)}
+        plain, others = reference(plain, shard_batch(filtered, mesh))
+        np.testing.assert_allclose(numbers["loss"], others["loss"], rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.parameters, plain.parameters
+    )
+    assert step._cache_size() == 1
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
+def test_meshes_parts_and_short_floats_see_the_same():
+    curriculum = Curriculum(0.5, band="round")
+    results = []
+    for sizes, options in (
+        ((1, 1, 1), {}),
+        ((2, 1, 4), {"accumulate": 2}),
+        ((1, 1, 1), {"precision": "bfloat16"}),
+    ):
+        mesh = create_mesh(*sizes, devices=jax.devices()[: int(np.prod(sizes))])
+        _, state, step = build(curriculum, mesh, **options)
+        state, numbers = step(state, shard_batch(make_batch(), mesh))
+        assert float(numbers["ratio"]) == 0.5
+        results.append((float(numbers["loss"]), np.asarray(state.parameters["conv"]["kernel"])))
+    for (loss, kernel), tolerance in zip(results[1:], (1e-6, 1e-2), strict=True):
+        np.testing.assert_allclose(loss, results[0][0], rtol=tolerance)
+        np.testing.assert_allclose(kernel, results[0][1], atol=tolerance)
+
+
+def test_evaluation_sees_the_full_spectrum_or_that_of_the_end():
+    mesh = create_mesh(devices=jax.devices()[:1])
+    graph, state, _ = build(None, mesh)
+    image = jnp.asarray(make_batch()["image"])
+    logits = {
+        evaluate: create_logits(graph, curriculum=Curriculum(0.5, evaluate=evaluate))(state, image)
+        for evaluate in ("full", "final")
+    }
+    np.testing.assert_array_equal(create_logits(graph)(state, image), logits["full"])
+    assert np.abs(logits["full"] - logits["final"]).max() > 0.1
+    filtered = ops.low_pass(ops.normalize_image(image), 0.25)
+    model = nnx.merge(graph, state.parameters, state.statistics)
+    np.testing.assert_allclose(logits["final"], model(filtered), atol=1e-5)
+    predict = create_predict(graph, curriculum=Curriculum(0.5, evaluate="final"))
+    np.testing.assert_array_equal(predict(state, image), logits["final"].argmax(-1))
+
+
+@pytest.mark.parametrize(
+    "section, message",
+    [
+        ({"ratio": 0.0}, "curriculum.ratio is 0.0, but must lie in"),
+        ({"start": 1.01}, "curriculum.start is 1.01, but must lie in"),
+        ({"schedule": "poly"}, "curriculum.schedule is 'poly'; choose one of constant, linear"),
+        ({"evaluate": "last"}, "curriculum.evaluate is 'last'; choose one of full, final"),
+        ({"band": "disc"}, "curriculum.band is 'disc'; choose one of square, round"),
+        ({"stairs": 1}, "curriculum.stairs is 1; it must be at least 2"),
+        ({"ration": 1}, "curriculum.ration does not exist; choose"),
+    ],
+)
+def test_wrong_values_are_told_by_their_key(section, message):
+    with pytest.raises(InputError, match=message):
+        read_curriculum({"curriculum": section, "train": {"steps": 4}})
+
+
+def test_recipes_from_before_have_none():
+    assert not read_curriculum({"train": {"steps": 4}}).active
