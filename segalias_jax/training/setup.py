@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -135,13 +135,20 @@ def open_sources(config: config_dict.ConfigDict) -> tuple[data.Source, data.Sour
     return train, evaluation
 
 
-def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) -> Parts:
+def build_parts(
+    config: config_dict.ConfigDict,
+    num_classes: int,
+    mesh: Mesh,
+    *,
+    class_weights: Sequence[float] = (),
+) -> Parts:
     """Makes the model, its optimizer and the compiled functions of a recipe.
 
     Args:
       config: the recipe.
       num_classes: number of classes of the data.
       mesh: the devices.
+      class_weights: what the recipe's `loss.class_weights` stands for; read by updates only.
 
     Returns:
       The parts; nothing is compiled before its first use but the initialization.
@@ -149,9 +156,7 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
     Raises:
       InputError: an unknown name or a number that does not fit.
     """
-    loss = {key: value for key, value in config.loss.items() if key != "auxiliary_weight"}
-    check_loss(**loss, num_classes=num_classes)
-    _check_parts_of_loss(config)
+    check_loss_section(config, num_classes)
     schedule = create_schedule(
         config.schedule.to_dict(),
         learning_rate=config.optimizer.learning_rate,
@@ -175,7 +180,7 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
         graph,
         optimizer,
         schedule,
-        config.loss.to_dict(),
+        config.loss.to_dict() | {"class_weights": tuple(class_weights)},
         mesh,
         precision=train.precision,
         accumulate=train.accumulate,
@@ -187,7 +192,18 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
     return Parts(mesh, state, step, predict, logits)
 
 
-def _check_parts_of_loss(config: config_dict.ConfigDict) -> None:
+def check_loss_section(config: config_dict.ConfigDict, num_classes: int) -> None:
+    """Raises where a loss of a recipe cannot be.
+
+    Args:
+      config: the recipe.
+      num_classes: number of classes of the data.
+
+    Raises:
+      InputError: naming the key.
+    """
+    loss = {key: value for key, value in config.loss.items() if key != "auxiliary_weight"}
+    check_loss(**loss, num_classes=num_classes)
     whole = [name for name, _ in config.loss.terms if name not in SUMS_OVER_PIXELS]
     if config.train.accumulate > 1 and whole:
         raise InputError(
