@@ -4,7 +4,8 @@
 
 Every case is run forward and forward+backward, ours and the peer's in turn, in float32 (bfloat16
 for "bf16" cases, which the peer, whose FFT has no bfloat16, runs in float32). Medians go to
-`results/<device>.json` and, as a table, to the console. Without torch only ours is measured.
+`results/<device>.json` and, as a table, to the console. Without torch only ours is measured. The
+peer of the median filter is scipy.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from common import markdown, medians, save, torch
 from flax import nnx
 
 from segalias_jax import layers, ops
+
+try:
+    from scipy import ndimage
+except ImportError:
+    ndimage = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +176,27 @@ def peer_calls(case: Case, device: str) -> dict[str, Callable[[], None]]:
     return {"forward": forward, "forward+backward": both}
 
 
+def measure_median(repeats: int) -> list[dict]:
+    """A median over 3x3 pixels of one picture; the peer is scipy, where it is installed."""
+    rows = []
+    for dtype in ("uint8", "float32"):
+        shape = (1024, 1024, 3)
+        picture = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+        ours, x = jax.jit(lambda x: ops.median_filter(x, 3)), jnp.asarray(picture)
+        calls = {"ours": lambda ours=ours, x=x: jax.block_until_ready(ours(x))}
+        if ndimage:
+            calls["peer"] = lambda x=picture: ndimage.median_filter(x, (3, 3, 1), mode="reflect")
+            np.testing.assert_array_equal(ours(x), calls["peer"]())
+        calls["ours"]()
+        times = medians(calls, repeats)
+        row = {"case": f"median 3x3, {dtype}", "shape": "1024x1024x3", "mode": "forward"}
+        row |= {f"{who} ms": round(t, 2) for who, t in times.items()}
+        if ndimage:
+            row["peer / ours"] = round(times["peer"] / times["ours"], 2)
+        rows.append(row)
+    return rows
+
+
 def measure(case: Case, repeats: int, device: str) -> list[dict]:
     """Medians in milliseconds, forward and forward+backward."""
     ours, peers = our_calls(case), peer_calls(case, device)
@@ -198,6 +226,8 @@ def main() -> None:
         if options.only in case.name:
             print(f"measuring {case.name} {case.shape}", flush=True)
             rows += measure(case, options.repeats, device)
+    if options.only in "median 3x3":
+        rows += measure_median(options.repeats)
     if options.only:
         print(markdown(rows))
     else:

@@ -22,7 +22,9 @@ def get_config() -> config_dict.ConfigDict:
         # "generalized_dice", "tversky", "lovasz_softmax", "lovasz_hinge" (two classes)
         terms=(("cross_entropy", 1.0),),
         average="all",  # "all": over all pixels, ignored ones counting 0; "valid": labeled ones
-        class_weights=(),  # one number per class, or none
+        # one number per class, none, or "balanced": (1 - p) / p of each class, p being its share of
+        # the training pixels (two classes: 1 for the background)
+        class_weights=config_dict.FieldReference((), field_type=object),
         focal_gamma=2.0,  # exponent of "focal"
         ohem_threshold=0.7,  # "ohem" keeps pixels whose class has at most this probability
         ohem_min_kept=100_000,  # pixels per batch that it keeps at least

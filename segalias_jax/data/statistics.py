@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from tqdm import tqdm
 
 from segalias_jax.data.files import decode_image
@@ -209,6 +210,40 @@ def collect_statistics(
             else:
                 statistics.add(*result)
     return statistics
+
+
+def count_classes(
+    source: Any, *, threads: int = 4, progress: bool = True
+) -> Int[np.ndarray, " classes"]:
+    """Counts the pixels of each class in all labels of a data set.
+
+    Args:
+      source: the data set.
+      threads: samples read at a time.
+      progress: show a bar where it takes more than two seconds.
+
+    Returns:
+      Numbers of pixels; those without a label are in none.
+
+    Raises:
+      InputError: names the first unusable file and the reason.
+
+    Example:
+      >>> from segalias_jax.data.sources import create_source
+      >>> count_classes(create_source({"source": "synthetic", "num_eval": 2}, "val")).size
+      8
+    """
+    total = np.zeros(256, np.int64)
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(
+            lambda index: np.bincount(source[index]["label"].ravel(), minlength=256),
+            range(len(source)),
+        )
+        for counts in tqdm(
+            results, "counting classes", len(source), unit="file", delay=2, disable=not progress
+        ):
+            total += counts
+    return total[: len(source.classes)]
 
 
 def _read(source: Any, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | str:

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from segalias_jax.evaluation.report import markdown_table, percent, write_whole
 from segalias_jax.metrics import BinaryScores
-from segalias_jax.metrics.binary import OVER_IMAGES, OVER_PIXELS
+from segalias_jax.metrics.binary import OVER_IMAGES, OVER_PIXELS, SCORES, image_scores
 
 CURVES = ("thresholds.csv", "thresholds.png")
 """What `write_curves` writes."""
 
 _TITLES = {"Dice": "F1 = Dice", "IoU": "IoU = CSI"}
+_BLANK = "_without_foreground"
+_AT_ONCE = 256  # images
 _ORDER = ("Dice", "IoU", "precision", "recall", "accuracy")
 _AVERAGES = {OVER_IMAGES: "mean over images", OVER_PIXELS: "pixels of all images"}
 
@@ -134,7 +137,46 @@ def binary_rules(binary: BinaryScores) -> dict[str, str]:
     return rules
 
 
-_BLANK = "_without_foreground"
+def add_images(bins: Int[np.ndarray, "images 2 bins"]) -> BinaryScores:
+    """Scores of images that were counted one by one.
+
+    Args:
+      bins: what `probabilities.count_probabilities` gives of each.
+
+    Returns:
+      The state.
+
+    Example:
+      >>> int(add_images(np.asarray([[[2, 0], [0, 1]]])).compute()["images"])
+      1
+    """
+    state = BinaryScores.empty(bins.shape[-1])
+    # Parts of one size compile once; images without a pixel count nowhere.
+    for first in range(0, len(bins), _AT_ONCE):
+        part = bins[first : first + _AT_ONCE]
+        state = state.add(np.pad(part, [(0, _AT_ONCE - len(part)), (0, 0), (0, 0)]))
+    return state
+
+
+def foreground_scores(
+    bins: Int[np.ndarray, "images 2 bins"],
+) -> dict[str, Float[np.ndarray, " images"]]:
+    """Scores of each image by itself, at threshold 0.5.
+
+    Args:
+      bins: what `probabilities.count_probabilities` gives of each.
+
+    Returns:
+      "foreground_Dice", "foreground_IoU" and so on; nan without any labeled pixel.
+
+    Example:
+      >>> foreground_scores(np.asarray([[[2, 0], [0, 1]]]))["foreground_Dice"].tolist()
+      [1.0]
+    """
+    middle = bins.shape[-1] // 2  # what is above threshold 0.5 begins here
+    pair = np.stack([bins[..., :middle].sum(-1), bins[..., middle:].sum(-1)], -1)
+    scores = np.where(bins.any((1, 2))[:, None], image_scores(pair)[..., 0], np.nan)
+    return {f"foreground_{name}": scores[:, SCORES.index(name)] for name in _ORDER}
 
 
 def report_parts(binary: BinaryScores, foreground: str) -> dict[str, Any]:

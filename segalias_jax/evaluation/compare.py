@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation import page, pair_scores, report
-from segalias_jax.evaluation.folder_report import FolderReport, check_unused, heading
+from segalias_jax.evaluation.folder_report import FolderReport, heading
 
 FILES = ("report.md", "report.json", "report.html")
 """What `Comparison.save` writes beside a folder for each model."""
@@ -127,7 +127,7 @@ class Comparison:
           InputError: one of these files or folders is there already.
         """
         folder = Path(folder)
-        check_unused(folder, (*FILES, *self.names))
+        report.check_unused(folder, (*FILES, *self.names))
         for name, one in zip(self.names, self.reports, strict=True):
             one.save(folder / name)
         rules = self.rules()

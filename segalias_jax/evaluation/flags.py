@@ -12,7 +12,8 @@ from segalias_jax.errors import InputError
 from segalias_jax.evaluation.compare import FILES as COMPARISON_FILES
 from segalias_jax.evaluation.compare import Comparison, model_names
 from segalias_jax.evaluation.folder import evaluate_folders, matched
-from segalias_jax.evaluation.folder_report import FILES, check_unused
+from segalias_jax.evaluation.folder_report import FILES
+from segalias_jax.evaluation.report import check_unused
 from segalias_jax.metrics import IGNORE_RULES
 from segalias_jax.ops.morphology import BOUNDARY_RULES
 from segalias_jax.typing import IGNORE_LABEL
@@ -91,6 +92,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="reach of Boundary IoU: share of the diagonal, or pixels from 1 on; 0: without",
     )
     add("--tolerances", type=_pixels, default=(1, 3, 5), help="of boundary F, such as 1,3,5 or ''")
+    add("--probabilities", action="store_true", help="predictions: probabilities of class 1 of two")
+    add("--offsets", type=_pixels, default=(), help="score shifted predictions: pixels, as 1,2,5")
     add("--threads", type=int, help="pairs at a time (one for each processor)")
     add(
         "--keep-going",
@@ -130,6 +133,8 @@ def run(argv: Sequence[str]) -> int:
         "width": flags.width,
         "boundary_iou": flags.boundary_iou,
         "tolerances": flags.tolerances,
+        "probabilities": flags.probabilities,
+        "offsets": flags.offsets,
         "keep_going": flags.keep_going,
         "threads": flags.threads,
     }
@@ -138,7 +143,8 @@ def run(argv: Sequence[str]) -> int:
     check_unused(flags.out, (*names, *COMPARISON_FILES) if flags.compare else FILES)
     # All folders, before the first one takes its time.
     for folder in folders:
-        matched(folder, flags.labels, flags.images, keep_going=flags.keep_going)
+        chosen = {key: options[key] for key in ("keep_going", "probabilities")}
+        matched(folder, flags.labels, flags.images, **chosen)
         if folder.resolve() == flags.labels.resolve():
             print(f"warning: {folder} is the folder of the labels, too", file=sys.stderr)
     reports = []

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,8 +22,11 @@ from segalias_jax.errors import InputError
 from segalias_jax.evaluation import evaluator, matching
 from segalias_jax.evaluation.counting import CountSettings, PairCounts, count_pair
 from segalias_jax.evaluation.folder_report import FolderReport
+from segalias_jax.evaluation.offsets import check_offsets, count_offsets
 from segalias_jax.evaluation.pair_scores import areas
+from segalias_jax.evaluation.probabilities import SUFFIXES, count_probabilities, read_probability
 from segalias_jax.metrics import ScoreRules, SegmentationScores
+from segalias_jax.metrics.binary import BINS
 from segalias_jax.typing import IGNORE_LABEL
 
 
@@ -33,17 +36,29 @@ class _Maps:
 
     prediction_ids: np.ndarray | None
     label_ids: np.ndarray | None
+    probabilities: bool
 
     def read(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray]:
         """Prediction and label; sizes are compared before anything is decoded."""
-        sizes = [map_size(path) for path in (pair.prediction, pair.label)]
-        if sizes[0] != sizes[1]:
-            (height, width), (rows, columns) = sizes
-            raise InputError(
-                f"{pair.prediction}: {width}x{height} pixels, but its label {pair.label} has "
-                f"{columns}x{rows}; resize the prediction to the label, by nearest neighbor"
-            )
+        if self.probabilities:
+            probability, label = self.read_probability(pair)
+            return (probability > 0.5).astype(np.uint8), label
+        _check_sizes(pair, map_size(pair.prediction), "nearest neighbor")
         return _mapped(pair.prediction, self.prediction_ids), _mapped(pair.label, self.label_ids)
+
+    def read_probability(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray]:
+        """Probability of class 1, and label."""
+        probability = read_probability(pair.prediction)
+        _check_sizes(pair, probability.shape, "bilinear interpolation")
+        return probability, _mapped(pair.label, self.label_ids)
+
+
+class _Counts(NamedTuple):
+    """What is counted of one pair; of two classes the bins, and shifted where asked for."""
+
+    pair: PairCounts
+    bins: Int[np.ndarray, "2 bins"] | None
+    offsets: Int[np.ndarray, "offsets 3 classes"] | None
 
 
 def evaluate_folders(
@@ -60,6 +75,8 @@ def evaluate_folders(
     width: int = 15,
     boundary_iou: int | float = 0.02,
     tolerances: Sequence[int] = (1, 3, 5),
+    probabilities: bool = False,
+    offsets: Sequence[int] = (),
     keep_going: bool = False,
     threads: int | None = None,
     progress: str | None = None,
@@ -83,6 +100,9 @@ def evaluate_folders(
       width: side of the square that dilates boundaries, in pixels.
       boundary_iou: reach of Boundary IoU, see `CountSettings`; 0 leaves it out.
       tolerances: of the boundary F-score in pixels, ascending; () leaves it out.
+      probabilities: predictions are probabilities of class 1, see
+        `probabilities.read_probability`; two classes only, scored at all thresholds.
+      offsets: distances in pixels by which predictions are shifted and scored again, ascending.
       keep_going: leave unusable files out and list them instead of raising.
       threads: pairs at a time; None: one for each processor.
       progress: title of a progress bar; None: no bar.
@@ -103,14 +123,23 @@ def evaluate_folders(
     """
     rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
     settings = CountSettings(num_classes, rules, boundary_iou, tuple(tolerances))
-    matches = matched(predictions, labels, images, keep_going=keep_going)
+    check_offsets(offsets)
+    if probabilities and num_classes != 2:
+        raise InputError(
+            f"probabilities: maps of one probability are of 2 classes, not {num_classes}; score "
+            "maps of class ids"
+        )
+    matches = matched(
+        predictions, labels, images, keep_going=keep_going, probabilities=probabilities
+    )
     maps = _Maps(
         matching.train_ids([pair.prediction for pair in matches.pairs], num_classes),
         matching.train_ids([pair.label for pair in matches.pairs], num_classes),
+        probabilities,
     )
     results = _Results(settings, list(matches.lonely))
     names = _class_names(classes, maps, num_classes)
-    work = functools.partial(_attempt, maps, settings)
+    work = functools.partial(_attempt, maps, settings, tuple(offsets))
     outcomes = _in_threads(work, matches.pairs, threads or os.cpu_count() or 1)
     with (
         contextlib.closing(outcomes),
@@ -135,7 +164,8 @@ def evaluate_folders(
         state=SegmentationScores.from_counts(results.regions, rules),
         count_settings=settings,
         pairs=tuple(results.pairs),
-        sums=np.stack(results.sums),
+        **results.stacked(),
+        offsets=tuple(offsets),
         left_out=tuple(results.left_out),
         classes=names,
         settings=about,
@@ -149,6 +179,7 @@ def matched(
     images: str | os.PathLike | None = None,
     *,
     keep_going: bool = False,
+    probabilities: bool = False,
 ) -> matching.Matches:
     """Pairs folders as `evaluate_folders` does, and reads no file.
 
@@ -157,6 +188,7 @@ def matched(
       labels: folder of the labels.
       images: folder of the pictures.
       keep_going: take what has no partner as well.
+      probabilities: predictions are probabilities, in other kinds of files.
 
     Returns:
       The pairs, and the files without a partner.
@@ -170,7 +202,8 @@ def matched(
       segalias_jax.errors.InputError: nowhere: no such folder
     """
     folders = Path(predictions), Path(labels), Path(images) if images else None
-    matches = matching.match_folders(*folders)
+    suffixes = {"suffixes": SUFFIXES} if probabilities else {}
+    matches = matching.match_folders(*folders, **suffixes)
     if matches.lonely and not keep_going:
         path, reason = matches.lonely[0]
         more = f" (and {len(matches.lonely) - 1} more)" if len(matches.lonely) > 1 else ""
@@ -191,28 +224,51 @@ class _Results:
     left_out: list[tuple[str, str]]
     pairs: list[matching.Pair] = dataclasses.field(default_factory=list)
     sums: list[Int[np.ndarray, "rows classes"]] = dataclasses.field(default_factory=list)
+    bins: list[Int[np.ndarray, "2 bins"]] = dataclasses.field(default_factory=list)
+    offsets: list[Int[np.ndarray, "offsets 3 classes"]] = dataclasses.field(default_factory=list)
     regions: Any = 0
 
-    def add(self, pair: matching.Pair, outcome: PairCounts | InputError, keep_going: bool) -> None:
+    def add(self, pair: matching.Pair, outcome: _Counts | InputError, keep_going: bool) -> None:
         if isinstance(outcome, InputError):
             if not keep_going:
                 raise outcome
             self.left_out.append((pair.name, str(outcome)))
             return
         self.pairs.append(pair)
-        self.sums.append(areas(outcome).astype(np.int32))  # a picture has fewer than 2^31 pixels
-        self.regions = self.regions + outcome.regions
+        # A picture has fewer than 2^31 pixels.
+        self.sums.append(areas(outcome.pair).astype(np.int32))
+        self.regions = self.regions + outcome.pair.regions
+        if outcome.bins is not None:
+            self.bins.append(outcome.bins.astype(np.int32))
+        if outcome.offsets is not None:
+            self.offsets.append(outcome.offsets)
+
+    def stacked(self) -> dict[str, np.ndarray]:
+        """Counts of all images, by the names of `FolderReport`; those that there are."""
+        parts = {"sums": self.sums, "bins": self.bins, "offset_sums": self.offsets}
+        return {name: np.stack(arrays) for name, arrays in parts.items() if arrays}
 
 
-def _attempt(maps: _Maps, settings: CountSettings, pair: matching.Pair) -> PairCounts | InputError:
+def _attempt(
+    maps: _Maps, settings: CountSettings, offsets: tuple[int, ...], pair: matching.Pair
+) -> _Counts | InputError:
     try:
         prediction, label = maps.read(pair)
+        foreground = maps.read_probability(pair)[0] if maps.probabilities else prediction == 1
     except InputError as error:
         return error
     try:
-        return count_pair(prediction, label, settings)
+        counts = count_pair(prediction, label, settings)
     except InputError as error:
         return InputError(f"{pair.prediction} and {pair.label}: {error}")
+    classes, rules, bins, shifted = settings.num_classes, settings.rules, None, None
+    if classes == 2:
+        # Of classes one threshold tells all.
+        number = BINS if maps.probabilities else 2
+        bins = count_probabilities(foreground, label, rules, number)
+    if offsets:
+        shifted = count_offsets(prediction, label, offsets, num_classes=classes, rules=rules)
+    return _Counts(counts, bins, shifted)
 
 
 def _in_threads(
@@ -234,6 +290,15 @@ def _in_threads(
                     waiting.append((following, pool.submit(work, following)))
     finally:
         cv2.setNumThreads(before)
+
+
+def _check_sizes(pair: matching.Pair, size: tuple[int, ...], way: str) -> None:
+    label = map_size(pair.label)
+    if size != label:
+        raise InputError(
+            f"{pair.prediction}: {size[1]}x{size[0]} pixels, but its label {pair.label} has "
+            f"{label[1]}x{label[0]}; resize the prediction to the label, by {way}"
+        )
 
 
 def _mapped(path: Path, table: np.ndarray | None) -> np.ndarray:

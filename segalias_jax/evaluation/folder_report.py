@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import io
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,26 @@ from jaxtyping import Int, UInt8
 from segalias_jax.data.classes import CITYSCAPES
 from segalias_jax.data.files import image_size, read_image
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import overlays, page, pair_scores, report
+from segalias_jax.evaluation import (
+    binary_page,
+    binary_report,
+    offsets,
+    overlays,
+    page,
+    pair_scores,
+    report,
+)
 from segalias_jax.evaluation.counting import CountSettings
 from segalias_jax.evaluation.evaluator import Sample
 from segalias_jax.evaluation.matching import Pair
-from segalias_jax.evaluation.overlays import KIND_COLORS
-from segalias_jax.metrics import SegmentationScores
+from segalias_jax.evaluation.overlays import HIT_COLORS, KIND_COLORS
+from segalias_jax.metrics import BinaryScores, SegmentationScores
 
 FILES = ("report.md", "report.json", "per_image.csv", "report.html")
 """What `FolderReport.save` writes."""
 
+_CAPTION = ("mIoU", "aAcc", "BIoU", "FErr", "MErr", "DErr")
+_TWO_CAPTION = ("Dice", "IoU", "precision", "recall")
 _LISTED = 20
 _MATRIX = 40  # classes of the largest confusion matrix that is shown
 
@@ -45,6 +54,9 @@ class FolderReport:
       classes: names of the classes.
       settings: what else a reader must know, by name.
       read: decodes the maps of a pair.
+      bins: of two classes, what `probabilities.count_probabilities` gives of each picture.
+      offsets: distances of shifted predictions in pixels.
+      offset_sums: of each picture what `offsets.count_offsets` gives.
     """
 
     state: SegmentationScores
@@ -55,6 +67,9 @@ class FolderReport:
     classes: tuple[str, ...]
     settings: Mapping[str, Any]
     read: Callable[[Pair], tuple[np.ndarray, np.ndarray]]
+    bins: Int[np.ndarray, "images 2 bins"] | None = None
+    offsets: tuple[int, ...] = ()
+    offset_sums: Int[np.ndarray, "images offsets 3 classes"] | None = None
 
     @functools.cached_property
     def scores(self) -> dict[str, Any]:
@@ -72,17 +87,33 @@ class FolderReport:
         return {f"m{n}": means[f"m{n}"][()] for n in names} | {n: per_class[n] for n in names}
 
     @functools.cached_property
+    def binary(self) -> BinaryScores | None:
+        """Scores of two classes; None for other numbers of them."""
+        return None if self.bins is None else binary_report.add_images(self.bins)
+
+    @functools.cached_property
     def per_image(self) -> dict[str, np.ndarray]:
         """Mean scores of each picture by itself; classes that it lacks are in no mean."""
         means = pair_scores.mean_scores(self.sums, self.count_settings.tolerances)
         dropped = set() if self.count_settings.inner_width else {"mBoundaryIoU_Cheng"}
-        return {"pixels": self.sums[:, 1].sum(-1)} | {
+        found = {"pixels": self.sums[:, 1].sum(-1)} | {
             name: values for name, values in means.items() if name not in dropped
         }
+        return found | ({} if self.bins is None else binary_report.foreground_scores(self.bins))
 
     def table(self) -> str:
         """The score tables in Markdown, which also read well in a terminal."""
-        return "\n\n".join((report.score_table(self.scores, self.classes), self._extra_table()))
+        tables = (report.score_table(self.scores, self.classes), *self._sections())
+        return "\n\n".join(tables)
+
+    def _sections(self) -> list[str]:
+        """What follows the first tables, in Markdown."""
+        sections = [self._extra_table()] if self.extra else []
+        if self.binary is not None:
+            sections.append(binary_report.binary_table(self.binary.compute(), self.classes[1]))
+        if self.offset_sums is not None:
+            sections.append(offsets.offset_table(self.offsets, self.offset_sums))
+        return sections
 
     def save(self, folder: str | Path, *, worst: int = 8) -> None:
         """Writes `report.md`, `report.json`, `per_image.csv` and `report.html`.
@@ -95,17 +126,20 @@ class FolderReport:
           InputError: one of these files is there already.
         """
         folder = Path(folder)
-        check_unused(folder, FILES)
-        sections = [self._extra_table()] if self.extra else []
+        report.check_unused(folder, FILES)
+        binary = self.binary.compute() if self.binary is not None else {}
+        shifted = {}
+        if self.offset_sums is not None:
+            shifted = offsets.offset_numbers(self.offsets, self.offset_sums)
         report.write_report(
             folder,
             self.state,
             title=self.title,
             classes=self.classes,
             settings=self.settings,
-            extra=self.extra,
+            extra=self.extra | binary | shifted,
             extra_rules=self.rules(),
-            sections=[*sections, *self._left_out_section()],
+            sections=[*self._sections(), *self._left_out_section()],
         )
         report.write_whole(folder / "per_image.csv", self._csv())
         report.write_whole(folder / "report.html", folder_page(self, worst=worst))
@@ -117,7 +151,9 @@ class FolderReport:
 
     @property
     def palette(self) -> UInt8[np.ndarray, "classes 3"]:
-        """RGB color of each class, the well-known ones for the classes of Cityscapes."""
+        """RGB color of each class: those of Cityscapes for its classes, dark and bright for two."""
+        if len(self.classes) == 2:
+            return np.asarray([[40] * 3, [235] * 3], np.uint8)
         known = self.classes == CITYSCAPES[0]
         return CITYSCAPES[1] if known else overlays.spread_palette(len(self.classes))
 
@@ -148,11 +184,17 @@ class FolderReport:
                 "predicted boundaries under ignored pixels are not counted, but may be met; pixels "
                 "are summed over all pictures first"
             )
-        return result
+        if self.binary is not None:
+            result |= binary_report.binary_rules(self.binary)
+        return result | (offsets.RULES if self.offsets else {})
 
     def worst(self, count: int) -> list[int]:
-        """Indices of the pictures with the lowest mIoU of their own, the lowest first."""
-        order = np.argsort(np.nan_to_num(self.per_image["mIoU"], nan=2), kind="stable")
+        """Indices of the pictures with the lowest mIoU of their own, the lowest first.
+
+        Of two classes it is the Dice of the foreground.
+        """
+        name = "mIoU" if self.bins is None else "foreground_Dice"
+        order = np.argsort(np.nan_to_num(self.per_image[name], nan=2), kind="stable")
         return order[:count].tolist()
 
     def sample(self, index: int) -> tuple[Sample, str]:
@@ -237,6 +279,7 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
         [
             page.paragraph("All numbers in per cent; of FErr, MErr and DErr, less is better."),
             page.tiles([(heading(name), report.percent(scores[name])) for name in names]),
+            *binary_page.sections(result),
             page.section("Share of all pixels", _error_bar(scores)),
             page.section(
                 "Classes",
@@ -286,17 +329,21 @@ def _confusions(result: FolderReport) -> list[str]:
 
 
 def _pictures(result: FolderReport, count: int) -> list[str]:
-    kinds = [(name, _hex(color)) for name, color in KIND_COLORS.items()]
-    colors = zip(result.classes, map(_hex, result.palette), strict=True)
-    parts = [page.legend([("correct", "#464646"), *kinds, ("ignored", "hatch")])]
+    kinds, names = {"correct": (70, 70, 70)} | KIND_COLORS, _CAPTION
+    if result.binary is not None:
+        kinds, names = HIT_COLORS, tuple(f"foreground_{name}" for name in _TWO_CAPTION)
+    parts = [page.legend([*((name, _hex(c)) for name, c in kinds.items()), ("ignored", "hatch")])]
     if len(result.classes) <= _MATRIX:
-        parts.append(page.legend(list(colors)))
+        parts.append(page.legend(list(zip(result.classes, map(_hex, result.palette), strict=True))))
     for index in result.worst(count):
         sample, remark = result.sample(index)
-        painted = overlays.panels(sample, result.palette, result.state.rules)
+        rules = result.state.rules
+        painted = overlays.panels(sample, result.palette, rules)
+        if result.binary is not None:
+            maps = sample.image, sample.label, sample.prediction
+            painted[-1] = overlays.hit_overlay(*maps, rules=rules)
         caption = ", ".join(
-            f"{heading(name)} {report.percent(result.per_image[name][index])}"
-            for name in ("mIoU", "aAcc", "BIoU", "FErr", "MErr", "DErr")
+            f"{heading(name)} {report.percent(result.per_image[name][index])}" for name in names
         )
         titled = list(zip(overlays.TITLES, painted, strict=True))
         if not result.pairs[index].image or remark:
@@ -314,36 +361,6 @@ def _hex(color: Sequence[int] | np.ndarray) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
-def check_unused(folder: Path, files: Sequence[str]) -> None:
-    """Raises where a report cannot be written, or would replace one that is there.
-
-    Args:
-      folder: where the report goes.
-      files: names of its files.
-
-    Raises:
-      InputError: names the folder or the file.
-
-    Example:
-      >>> check_unused(Path("nowhere"), FILES)
-    """
-    try:
-        for name in files:
-            if (folder / name).exists():
-                raise InputError(
-                    f"{folder / name}: is there already; choose another folder or remove it"
-                )
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not there.is_dir():
-            raise InputError(f"{there}: not a folder; choose another one for the report")
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror}); choose another folder"
-        ) from None
-
-
 def heading(name: str) -> str:
     """Name of a score for people.
 
@@ -355,4 +372,4 @@ def heading(name: str) -> str:
         if key in name:
             mean = "mean " * name.startswith("m")
             return mean + name.removeprefix("m").replace(key, text).replace("px", " px")
-    return name
+    return name.removeprefix("foreground_")

@@ -41,7 +41,13 @@ class Matches(NamedTuple):
     lonely: list[tuple[str, str]]
 
 
-def match_folders(predictions: Path, labels: Path, images: Path | None = None) -> Matches:
+def match_folders(
+    predictions: Path,
+    labels: Path,
+    images: Path | None = None,
+    *,
+    suffixes: Sequence[str] = MAP_SUFFIXES,
+) -> Matches:
     """Pairs the files of two folders, subfolders included, by their names without suffix.
 
     `frankfurt_000000_000294_leftImg8bit`, `..._gtFine_labelIds`, `..._gtFine_labelTrainIds` and
@@ -52,6 +58,7 @@ def match_folders(predictions: Path, labels: Path, images: Path | None = None) -
       predictions: folder of predicted maps.
       labels: folder of true maps.
       images: folder of the pictures; None: there are none.
+      suffixes: of predictions.
 
     Returns:
       The pairs in the order of their names, and what was left over.
@@ -65,7 +72,7 @@ def match_folders(predictions: Path, labels: Path, images: Path | None = None) -
       Traceback (most recent call last):
       segalias_jax.errors.InputError: nowhere: no such folder
     """
-    found = [_files(predictions, MAP_SUFFIXES), _without_ids(_files(labels, MAP_SUFFIXES))]
+    found = [_files(predictions, suffixes), _without_ids(_files(labels, MAP_SUFFIXES))]
     pictures = _files(images, IMAGE_SUFFIXES) if images else []
     plain = all(_unique(files) for files in found)
     predicted, true = (

@@ -20,6 +20,13 @@ KIND_COLORS = {
 }
 """RGB of each kind of error (after Okabe and Ito); what is right is dark gray."""
 
+HIT_COLORS = {
+    "true positive": (0, 114, 178),
+    "false positive": (230, 97, 0),
+    "false negative": (240, 228, 66),
+}
+"""RGB of the foreground of two classes, found or not: dark, middle and bright without any color."""
+
 _CORRECT = (70, 70, 70)
 
 TITLES = ("image", "truth", "prediction", "errors")
@@ -60,6 +67,40 @@ def error_overlay(
     for kind, name in enumerate(ERROR_KINDS[1:], start=1):
         out[kinds == kind] = KIND_COLORS[name]
     return _hatched(out, kinds > len(ERROR_KINDS))
+
+
+def hit_overlay(
+    image: UInt8[np.ndarray, "h w 3"],
+    label: Integer[np.ndarray, "h w"],
+    prediction: Integer[np.ndarray, "h w"],
+    *,
+    rules: ScoreRules,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Paints where the foreground of two classes was found, imagined and missed.
+
+    Args:
+      image: RGB picture.
+      label: true labels.
+      prediction: predicted class ids.
+      rules: which labels are ignored.
+
+    Returns:
+      RGB picture: gray where neither map has class 1, `HIT_COLORS` with the image shining through
+      elsewhere, hatched where ignored.
+
+    Example:
+      >>> label, prediction = np.asarray([[0, 1, 1]]), np.asarray([[1, 1, 0]])
+      >>> image = np.zeros((1, 3, 3), np.uint8)
+      >>> hit_overlay(image, label, prediction, rules=ScoreRules())[0].tolist()
+      [[184, 84, 12], [12, 97, 145], [192, 183, 61]]
+    """
+    true, found = np.asarray(rules.class_label(label)), prediction == 1
+    gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    out = np.repeat((24 + 0.45 * gray).astype(np.uint8)[..., None], 3, axis=-1)
+    places = found & (true == 1), found & (true == 0), ~found & (true == 1)
+    for place, color in zip(places, HIT_COLORS.values(), strict=True):
+        out[place] = (0.75 * np.asarray(color) + 0.5 * out[place]).astype(np.uint8)
+    return _hatched(out, true == rules.ignore_label)
 
 
 def overlay_sheet(

@@ -59,6 +59,10 @@ figcaption { margin-bottom: 6px; overflow-wrap: anywhere; }
 .four { display: grid; grid-template-columns: 3fr 1fr; gap: 8px; align-items: start; }
 .four .small { display: grid; gap: 8px; }
 .four small { color: var(--soft); }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr));
+  gap: 20px; }
+.chart svg { max-width: 100%; }
+.keys svg { vertical-align: 2px; }
 dt { font-weight: 600; margin-top: 8px; } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 640px) {
   body { padding: 16px 12px 40px; }
@@ -77,7 +81,8 @@ _PAGE = """<!doctype html>
 {body}
 </body></html>
 """
-_SERIES = ("#1f6fb2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+SERIES_COLORS = ("#1f6fb2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+"""Colors of bars and curves, in their order; color-blind people can tell neighbors apart."""
 
 
 def whole_page(title: str, parts: Sequence[str]) -> str:
@@ -166,7 +171,7 @@ def bars(names: Sequence[str], series: Sequence[tuple[str, Sequence[float]]]) ->
       >>> "50.0" in bars(["sky"], [("IoU", [0.5])])
       True
     """
-    colors = [_SERIES[i % len(_SERIES)] for i in range(len(series))]
+    colors = [SERIES_COLORS[i % len(SERIES_COLORS)] for i in range(len(series))]
     keys = legend([(title, c) for (title, _), c in zip(series, colors, strict=True)])
     rows, empty = [], []
     for i, name in enumerate(names):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -218,6 +219,36 @@ def _bullets(items: Mapping[str, Any]) -> str:
 def _plain(value: np.generic) -> int | float | None:
     number = value.item()
     return None if isinstance(number, float) and math.isnan(number) else number
+
+
+def check_unused(folder: Path, files: Sequence[str]) -> None:
+    """Raises where a report cannot be written, or would replace one that is there.
+
+    Args:
+      folder: where the report goes.
+      files: names of its files.
+
+    Raises:
+      InputError: names the folder or the file.
+
+    Example:
+      >>> check_unused(Path("nowhere"), ["report.md"])
+    """
+    try:
+        for name in files:
+            if (folder / name).exists():
+                raise InputError(
+                    f"{folder / name}: is there already; choose another folder or remove it"
+                )
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise InputError(f"{there}: not a folder; choose another one for the report")
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); choose another folder"
+        ) from None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ Everything is computed in float32, or in float64 where the logits are.
 from segalias_jax.losses.mixture import LOSSES, SUMS_OVER_PIXELS, check_loss, segmentation_loss
 from segalias_jax.losses.pixel import (
     AVERAGES,
+    BALANCED,
     balanced_class_weights,
     boundary_cross_entropy,
     cross_entropy,
@@ -23,6 +24,7 @@ from segalias_jax.losses.region import (
 
 __all__ = [
     "AVERAGES",
+    "BALANCED",
     "LOSSES",
     "SUMS_OVER_PIXELS",
     "balanced_class_weights",

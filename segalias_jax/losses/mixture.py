@@ -94,7 +94,7 @@ def check_loss(
     terms: Terms,
     *,
     average: str,
-    class_weights: Sequence[float] | None,
+    class_weights: Any,
     num_classes: int,
     **options: Any,
 ) -> None:
@@ -103,7 +103,7 @@ def check_loss(
     Args:
       terms: as for `segmentation_loss`.
       average: one of `AVERAGES`.
-      class_weights: none, or one per class.
+      class_weights: none, one per class, or "balanced".
       num_classes: number of classes.
       **options: as for `segmentation_loss`.
 

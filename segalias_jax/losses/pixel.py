@@ -9,6 +9,7 @@ less), or the "valid" ones, those with a label. Class weights do not enter N.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ from segalias_jax.ops import boundary_band
 from segalias_jax.typing import IGNORE_LABEL, Array, Bool, Float, Int
 
 AVERAGES = ("all", "valid")
+BALANCED = "balanced"
+"""The word for `balanced_class_weights` in a recipe."""
 
 
 def cross_entropy(
@@ -275,12 +278,21 @@ def _of_class(class_weights, label, logits) -> Array | float:
     return table[jnp.where(label == IGNORE_LABEL, 0, label)]
 
 
-def check_class_weights(class_weights: Sequence[float], num_classes: int) -> None:
-    """Raises unless there is one class weight per class, or none.
+def check_class_weights(class_weights: Any, num_classes: int) -> None:
+    """Raises unless there is one class weight per class, or none, or the word for counting them.
 
     Example:
       >>> check_class_weights((1.0, 2.0), 2)
+      >>> check_class_weights("balanced", 2)
     """
+    if isinstance(class_weights, str) and class_weights == BALANCED:
+        return
+    plural = isinstance(class_weights, Sequence) and not isinstance(class_weights, str)
+    if not plural or not all(isinstance(weight, int | float) for weight in class_weights):
+        raise InputError(
+            f"loss.class_weights is {class_weights!r}; give one number per class, none, or "
+            f"{BALANCED!r}"
+        )
     if len(class_weights) not in (0, num_classes):
         raise InputError(
             f"loss.class_weights has {len(class_weights)} numbers for {num_classes} classes; "

@@ -21,7 +21,7 @@ from segalias_jax import data, evaluation
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import flat_items
-from segalias_jax.training import processes, profiling, progress, scoring, setup
+from segalias_jax.training import balance, processes, profiling, progress, scoring, setup
 from segalias_jax.training.account import Account
 from segalias_jax.training.curves import plot_curves
 from segalias_jax.training.interrupts import Interrupted, Interrupts
@@ -85,7 +85,8 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
     """Trains a recipe and reports its best checkpoint; goes on where an earlier call stopped.
 
     Writes `recipe.json`, `classes.json`, `stream.json`, `metrics.jsonl`, `goodput.json`,
-    `checkpoints/`, `report.md`, `pictures/` and `curves.png`.
+    `checkpoints/`, `report.md`, `pictures/` and `curves.png`; `class_weights.json` where weights
+    were counted, `thresholds.csv` and `thresholds.png` of two classes.
 
     Args:
       config: the recipe.
@@ -107,15 +108,20 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
         setup.check_config(config, mesh)
         check_trackers(config)
         sources = setup.open_sources(config)
-        classes, going_on = len(sources[0].classes), _has_checkpoint(workdir)
-        parts = setup.build_parts(config, classes, mesh, abstract=going_on)
+        classes, going_on = sources[0].classes, _has_checkpoint(workdir)
+        setup.check_loss_section(config, len(classes))
+        weights = balance.find_class_weights(config, workdir, sources[0])
+        parts = setup.build_parts(
+            config, len(classes), mesh, class_weights=weights, abstract=going_on
+        )
         checked = setup.check_labels(config, sources, checked=read_checked(workdir))
         state = _first_state(config, parts, workdir, launch.resume)
         with contextlib.ExitStack() as stack:
             if processes.is_first():
                 stack.enter_context(RunLock(workdir))
                 save_recipe(config, workdir)
-                save_classes(workdir, sources[0].classes, sources[0].palette)
+                save_classes(workdir, classes, sources[0].palette)
+                balance.keep_class_weights(config, workdir, weights, classes)
                 keep_stream(config, workdir, sources[0])
                 save_checked(workdir, checked)
             processes.wait_for_all("lock")

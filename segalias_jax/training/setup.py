@@ -138,7 +138,12 @@ def open_sources(config: config_dict.ConfigDict) -> tuple[data.Source, data.Sour
 
 
 def build_parts(
-    config: config_dict.ConfigDict, num_classes: int, mesh: Mesh, *, abstract: bool = False
+    config: config_dict.ConfigDict,
+    num_classes: int,
+    mesh: Mesh,
+    *,
+    class_weights: Sequence[float] = (),
+    abstract: bool = False,
 ) -> Parts:
     """Makes the model, its optimizer and the compiled functions of a recipe.
 
@@ -146,6 +151,7 @@ def build_parts(
       config: the recipe.
       num_classes: number of classes of the data.
       mesh: the devices.
+      class_weights: what the recipe's `loss.class_weights` stands for; read by updates only.
       abstract: whether the state is only shapes and places, to be read from a checkpoint.
 
     Returns:
@@ -154,9 +160,7 @@ def build_parts(
     Raises:
       InputError: an unknown name or a number that does not fit.
     """
-    loss = {key: value for key, value in config.loss.items() if key != "auxiliary_weight"}
-    check_loss(**loss, num_classes=num_classes)
-    _check_parts_of_loss(config)
+    check_loss_section(config, num_classes)
     schedule = create_schedule(
         config.schedule.to_dict(),
         learning_rate=config.optimizer.learning_rate,
@@ -182,7 +186,7 @@ def build_parts(
         graph,
         optimizer,
         schedule,
-        config.loss.to_dict(),
+        config.loss.to_dict() | {"class_weights": tuple(class_weights)},
         mesh,
         accumulate=train.accumulate,
         average=train.ema_decay,
@@ -192,7 +196,18 @@ def build_parts(
     return Parts(mesh, state, step, predict, logits)
 
 
-def _check_parts_of_loss(config: config_dict.ConfigDict) -> None:
+def check_loss_section(config: config_dict.ConfigDict, num_classes: int) -> None:
+    """Raises where a loss of a recipe cannot be.
+
+    Args:
+      config: the recipe.
+      num_classes: number of classes of the data.
+
+    Raises:
+      InputError: naming the key.
+    """
+    loss = {key: value for key, value in config.loss.items() if key != "auxiliary_weight"}
+    check_loss(**loss, num_classes=num_classes)
     whole = [name for name, _ in config.loss.terms if name not in SUMS_OVER_PIXELS]
     if config.train.accumulate > 1 and whole:
         raise InputError(

@@ -9,7 +9,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from segalias_jax.errors import InputError
-from segalias_jax.ops import majority_filter, median_filter
+from segalias_jax.ops import adaptive_avg_pool, majority_filter, median_filter
 
 MODES = {"reflect": "symmetric", "edge": "edge", "zero": "constant"}
 
@@ -85,6 +85,27 @@ def test_flipped_pixels_survive_as_often_as_theory_says(p):
     expected = sum(math.comb(9, k) * p**k * (1 - p) ** (9 - k) for k in range(5, 10))
     error = math.sqrt(expected * (1 - expected) / 200**2)
     assert abs(float(wrong) - expected) < 3 * error
+
+
+@pytest.mark.parametrize("p", [0.05, 0.3])
+def test_flipped_pixels_move_a_box_filter_as_far_as_theory_says(p):
+    """A pixel that is flipped moves the mean of its 3x3 window by p / 9 on average, all nine by p;
+    the variance is p (1 - p) / 9. The median errs less where p is small."""
+    flipped = jax.random.bernoulli(jax.random.key(1), p, (600, 600, 1)).astype(jnp.float32)
+    middle = (jnp.arange(600) % 3 == 1)[:, None] & (jnp.arange(600) % 3 == 1)
+    boxes, others = (
+        np.asarray(adaptive_avg_pool(x, (200, 200)), np.float64).ravel()
+        for x in (flipped, jnp.where(middle[..., None], 0, flipped))
+    )
+    for values, expected in (
+        (boxes - others, p / 9),
+        (boxes, p),
+        ((boxes - p) ** 2, p * (1 - p) / 9),
+    ):
+        error = values.std() / math.sqrt(values.size)
+        assert abs(values.mean() - expected) < 3 * error
+    wrong = sum(math.comb(9, k) * p**k * (1 - p) ** (9 - k) for k in range(5, 10))
+    assert wrong < boxes.mean()
 
 
 def majority_reference(label, size, border, classes):
