@@ -31,6 +31,7 @@ from segalias_jax.ops.resample import (
     resize_bilinear,
     resize_nearest,
 )
+from segalias_jax.ops.shift import shift_consistency
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -62,6 +63,7 @@ __all__ = [
     "products_only",
     "resize_bilinear",
     "resize_nearest",
+    "shift_consistency",
     "soft_low_pass",
     "split_bands",
 ]
