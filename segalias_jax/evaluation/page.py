@@ -59,6 +59,8 @@ figcaption { margin-bottom: 6px; overflow-wrap: anywhere; }
 .four { display: grid; grid-template-columns: 3fr 1fr; gap: 8px; align-items: start; }
 .four .small { display: grid; gap: 8px; }
 .four small { color: var(--soft); }
+.drawings { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); }
+.drawings img { width: 100%; height: auto; }
 dt { font-weight: 600; margin-top: 8px; } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 640px) {
   body { padding: 16px 12px 40px; }
@@ -77,7 +79,8 @@ _PAGE = """<!doctype html>
 {body}
 </body></html>
 """
-_SERIES = ("#1f6fb2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+SERIES = ("#1f6fb2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+"""Colors of lines and bars, which the color-blind tell apart."""
 
 
 def whole_page(title: str, parts: Sequence[str]) -> str:
@@ -166,7 +169,7 @@ def bars(names: Sequence[str], series: Sequence[tuple[str, Sequence[float]]]) ->
       >>> "50.0" in bars(["sky"], [("IoU", [0.5])])
       True
     """
-    colors = [_SERIES[i % len(_SERIES)] for i in range(len(series))]
+    colors = [SERIES[i % len(SERIES)] for i in range(len(series))]
     keys = legend([(title, c) for (title, _), c in zip(series, colors, strict=True)])
     rows, empty = [], []
     for i, name in enumerate(names):
@@ -277,6 +280,27 @@ def links(items: Sequence[tuple[str, str]]) -> str:
     """
     rows = (f'<li><a href="{quote(to)}">{escape(name)}</a></li>' for name, to in items)
     return f"<ul>{''.join(rows)}</ul>"
+
+
+def drawings(items: Sequence[tuple[str, str]]) -> str:
+    """Shows drawings side by side, or below each other where the screen is narrow.
+
+    Args:
+      items: (what it shows, SVG).
+
+    Returns:
+      The piece, drawings embedded.
+
+    Example:
+      >>> drawings([("a line", "<svg/>")]).count("data:image/svg+xml;base64,")
+      1
+    """
+    images = (
+        f'<img alt="{escape(name)}" src="data:image/svg+xml;base64,'
+        f'{base64.b64encode(text.encode()).decode()}">'
+        for name, text in items
+    )
+    return f'<div class="drawings">{"".join(images)}</div>'
 
 
 def four_pictures(caption: str, panels: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]]) -> str:

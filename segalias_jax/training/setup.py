@@ -40,6 +40,7 @@ class Parts:
 
     Attributes:
       mesh: the devices.
+      graph: structure of the model.
       state: freshly initialized.
       train_step: one update.
       predict: `predict(state, image) -> classes`.
@@ -47,10 +48,11 @@ class Parts:
 
     Example:
       >>> [field.name for field in dataclasses.fields(Parts)]
-      ['mesh', 'state', 'train_step', 'predict', 'logits']
+      ['mesh', 'graph', 'state', 'train_step', 'predict', 'logits']
     """
 
     mesh: Mesh
+    graph: nnx.GraphDef
     state: TrainState
     train_step: TrainStep
     predict: Callable[[TrainState, Array], Array]
@@ -184,7 +186,7 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
     predict, logits = (
         create(graph, precision=train.precision) for create in (create_predict, create_logits)
     )
-    return Parts(mesh, state, step, predict, logits)
+    return Parts(mesh, graph, state, step, predict, logits)
 
 
 def _check_parts_of_loss(config: config_dict.ConfigDict) -> None:

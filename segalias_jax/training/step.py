@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from segalias_jax.errors import InputError
 from segalias_jax.losses import segmentation_loss
+from segalias_jax.models.stages import recording_filters
 from segalias_jax.ops import normalize_image
 from segalias_jax.training.optimizer import StepState
 from segalias_jax.training.schedules import Schedule
@@ -116,6 +117,33 @@ def create_logits(
     """
     logits = jax.jit(functools.partial(_logits, graph, PRECISIONS[precision]))
     return lambda state, image: logits(state.average or state.parameters, state.statistics, image)
+
+
+def create_recorded(
+    graph: nnx.GraphDef,
+    measure: Callable[[Array, list[tuple[Array, Array]]], Any],
+    *,
+    precision: str = "float32",
+) -> Callable[[TrainState, Array], tuple[Array, Any]]:
+    """Compiles a prediction that also measures the feature maps at the encoder's strides.
+
+    Args:
+      graph: structure of the model.
+      measure: of the image and what `models.stages.recording_filters` lists; compiled with it.
+      precision: see `PRECISIONS`.
+
+    Returns:
+      `recorded(state, image uint8[b,h,w,3]) -> (classes int32[b,h,w], measured)`, by the averaged
+      parameters where the state has them.
+    """
+
+    @jax.jit
+    def recorded(parameters: Any, statistics: Any, image: Array) -> tuple[Array, Any]:
+        with recording_filters() as seen:
+            logits = _logits(graph, PRECISIONS[precision], parameters, statistics, image)
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32), measure(image, seen)
+
+    return lambda state, image: recorded(state.average or state.parameters, state.statistics, image)
 
 
 def _logits(
