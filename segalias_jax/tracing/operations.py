@@ -24,6 +24,10 @@ class Operation:
       output_types: shape and type of each output.
       parameters: of the primitive.
       times: how often it runs, in loops of known length.
+      path: places of the equations that lead to it, from the outermost program inwards; behind
+        that of a `cond` or `while` follows the number of the program that it runs. () where a
+        loop or a `cond` hands out what it computed.
+      origin: of the equation, as JAX keeps it.
 
     Example:
       >>> add = read_program(lambda x: x + 1, 2.0).operations[0]
@@ -38,7 +42,9 @@ class Operation:
     input_types: tuple[Any, ...]
     output_types: tuple[Any, ...]
     parameters: Mapping[str, Any]
-    times: int = 1
+    times: int
+    path: tuple[int, ...]
+    origin: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Program:
       inputs: numbers of the values that are the function's arguments, leaf by leaf.
       outputs: numbers of the values that it returns; None for constants.
       operations: what it does.
+      calls: by the path of an equation that calls a program once, as `jit` does: the values that
+        it hands in, and those that it gets back.
 
     Example:
       >>> program = read_program(lambda x: (x * x, x), 2.0)
@@ -59,6 +67,7 @@ class Program:
     inputs: tuple[int, ...]
     outputs: tuple[int | None, ...]
     operations: tuple[Operation, ...]
+    calls: Mapping[tuple[int, ...], tuple[tuple[int | None, ...], tuple[int | None, ...]]]
 
 
 def read_program(function: Callable[..., Any], *arguments: Any) -> Program:
@@ -66,7 +75,8 @@ def read_program(function: Callable[..., Any], *arguments: Any) -> Program:
 
     Bodies of `jit`, `remat`, `custom_jvp`, `custom_vjp` and the like stand where they are called.
     The body of a `scan` is listed once, with its number of rounds; that of a `while` loop once.
-    Of the branches of a `cond` the one with the most FLOPs is listed.
+    Of the branches of a `cond` the one with the most FLOPs is listed. An operation with the name
+    of a loop or `cond` stands where values enter its rounds and where they leave it.
 
     Args:
       function: any function that can be traced.
@@ -80,14 +90,31 @@ def read_program(function: Callable[..., Any], *arguments: Any) -> Program:
       >>> [operation.name for operation in program.operations]
       ['dot_general', 'max']
     """
-    closed = jax.make_jaxpr(function)(*arguments)
-    reader = _Reader()
+    return read_jaxpr(jax.make_jaxpr(function)(*arguments))
+
+
+def read_jaxpr(closed: ClosedJaxpr, *, every_branch: bool = False) -> Program:
+    """Lists the operations of a program that is traced already, see `read_program`.
+
+    Args:
+      closed: of `jax.make_jaxpr`.
+      every_branch: lists all branches of a `cond`, one after the other.
+
+    Returns:
+      The program.
+
+    Example:
+      >>> closed = jax.make_jaxpr(lambda i: jax.lax.cond(i > 0, abs, lambda x: x + 1, i))(1)
+      >>> [operation.name for operation in read_jaxpr(closed, every_branch=True).operations][2:]
+      ['add', 'abs', 'cond']
+    """
+    reader = _Reader(every_branch)
     inputs = tuple(reader.new(v) for v in closed.jaxpr.invars)
     for variable in closed.jaxpr.constvars:
         reader.new(variable)
-    operations = tuple(reader.read(closed.jaxpr, "", 1))
+    operations = tuple(reader.read(closed.jaxpr, _Place()))
     outputs = tuple(reader.number(v) for v in closed.jaxpr.outvars)
-    return Program(inputs, outputs, operations)
+    return Program(inputs, outputs, operations, reader.calls)
 
 
 def flops(operation: Operation) -> int:
@@ -137,11 +164,22 @@ def _size(of: Any) -> int:
     return math.prod(of.shape)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a program is called."""
+
+    path: tuple[int, ...] = ()
+    scope: str = ""
+    times: int = 1
+
+
 class _Reader:
     """Numbers values, and goes down into called programs."""
 
-    def __init__(self):
-        self.numbers: dict[Any, int] = {}
+    def __init__(self, every_branch: bool):
+        self.every_branch = every_branch
+        self.numbers: dict[Any, int | None] = {}
+        self.calls: dict[tuple[int, ...], Any] = {}
         self.count = 0
 
     def new(self, variable: Any) -> int:
@@ -152,60 +190,130 @@ class _Reader:
     def number(self, variable: Any) -> int | None:
         return None if isinstance(variable, Literal) else self.numbers.get(variable)
 
-    def read(self, jaxpr: Jaxpr, scope: str, times: int) -> Iterator[Operation]:
-        for equation in jaxpr.eqns:
-            inner = "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
+    def read(self, jaxpr: Jaxpr, around: _Place) -> Iterator[Operation]:
+        for i, equation in enumerate(jaxpr.eqns):
+            scope = "/".join(filter(None, (around.scope, str(equation.source_info.name_stack))))
+            place = _Place((*around.path, i), scope, around.times)
             inputs = tuple(self.number(v) for v in equation.invars)
-            called = _called(equation)
+            called = called_programs(equation)
             if called:
-                yield from self._enter(equation, called, inputs, inner, times)
-                continue
-            outputs = tuple(self.new(v) for v in equation.outvars)
-            yield Operation(
-                name=equation.primitive.name,
-                scope=inner,
-                inputs=inputs,
-                outputs=outputs,
-                input_types=tuple(v.aval for v in equation.invars),
-                output_types=tuple(v.aval for v in equation.outvars),
-                parameters=equation.params,
-                times=times,
-            )
+                yield from self.enter(equation, called, inputs, place)
+            else:
+                yield self.operation(equation, inputs, equation.invars, equation.outvars, place)
 
-    def _enter(
+    def operation(
+        self,
+        equation: Any,
+        inputs: tuple[int | None, ...],
+        read: Sequence[Any],
+        written: Sequence[Any],
+        place: _Place,
+    ) -> Operation:
+        return Operation(
+            name=equation.primitive.name,
+            scope=place.scope,
+            inputs=inputs,
+            outputs=tuple(self.new(v) for v in written),
+            input_types=tuple(v.aval for v in read),
+            output_types=tuple(v.aval for v in written),
+            parameters=equation.params,
+            times=place.times,
+            path=place.path,
+            origin=equation.source_info,
+        )
+
+    def enter(
         self,
         equation: Any,
         called: list[Jaxpr],
         inputs: tuple[int | None, ...],
-        scope: str,
-        times: int,
+        place: _Place,
     ) -> Iterator[Operation]:
-        if equation.primitive.name == "cond":
-            inputs = inputs[1:]  # the first one chooses
-        rounds = equation.params["length"] if equation.primitive.name == "scan" else 1
+        name = equation.primitive.name
+        if name == "scan":
+            place = dataclasses.replace(place, times=place.times * equation.params["length"])
+        given = inputs[1:] if name == "cond" else inputs  # the first one chooses
         found = []
-        for jaxpr in called:
-            if len(jaxpr.invars) == len(inputs):
-                given = inputs
-            else:  # a while loop's parts read some of its inputs, the carried ones last
-                given = (None,) * len(jaxpr.invars)
-            inner = dict(zip(jaxpr.invars, given, strict=True))
-            self.numbers |= inner
-            for variable in jaxpr.constvars:
-                self.new(variable)
-            operations = list(self.read(jaxpr, scope, times * rounds))
-            found.append((operations, [self.number(v) for v in jaxpr.outvars]))
-        if equation.primitive.name == "cond":
+        for i, jaxpr in enumerate(called):
+            inner = (
+                dataclasses.replace(place, path=(*place.path, i)) if name in BRANCHING else place
+            )
+            operations = [*self.hand_in(equation, jaxpr, given, inner), *self.read(jaxpr, inner)]
+            found.append((operations, jaxpr.outvars, tuple(map(self.number, jaxpr.outvars))))
+        if name == "cond" and not self.every_branch:
             found = [max(found, key=lambda branch: sum(map(flops, branch[0])))]
-        for operations, _ in found:
+        for operations, _, _ in found:
             yield from operations
+        if name in LOOPS_AND_BRANCHES:
+            read = [variable for _, variables, _ in found for variable in variables]
+            leaving = tuple(number for _, _, numbers in found for number in numbers)
+            place = dataclasses.replace(place, path=())
+            yield self.operation(equation, leaving, read, equation.outvars, place)
+            return
+        self.calls[place.path] = (inputs, found[-1][2])
         # A body that is read twice (jit caches them) gets new numbers each time.
-        for variable, number in zip(equation.outvars, found[-1][1], strict=True):
+        for variable, number in zip(equation.outvars, found[-1][2], strict=True):
             self.numbers[variable] = number
 
+    def hand_in(
+        self, equation: Any, jaxpr: Jaxpr, given: tuple[int | None, ...], place: _Place
+    ) -> Iterator[Operation]:
+        """Numbers what a called program reads; what a loop carries or slices is new."""
+        for variable in jaxpr.constvars:
+            self.new(variable)
+        if equation.primitive.name == "while":  # its parts read some of its inputs
+            given = (None,) * len(jaxpr.invars)
+        constants = len(given)
+        if equation.primitive.name == "scan":
+            constants, _ = scan_counts(equation.params)
+        self.numbers |= dict(zip(jaxpr.invars[:constants], given[:constants], strict=True))
+        if constants < len(given):
+            entering = (None,) * constants + given[constants:]
+            read, written = equation.invars, jaxpr.invars[constants:]
+            yield self.operation(equation, entering, read, written, place)
 
-def _called(equation: Any) -> list[Jaxpr]:
-    """Programs that an equation runs; a loop's body stands last."""
+
+def scan_counts(parameters: Mapping[str, Any]) -> tuple[int, int]:
+    """Counts what a `scan` reads whole in every round, and what it carries on.
+
+    Args:
+      parameters: of its equation.
+
+    Returns:
+      The two numbers of values.
+
+    Example:
+      >>> body = lambda carry, x: (carry + x, None)
+      >>> closed = jax.make_jaxpr(lambda x: jax.lax.scan(body, 0.0, x))(jax.numpy.ones(3))
+      >>> scan_counts(closed.eqns[0].params)
+      (0, 1)
+    """
+    if "num_consts" in parameters:
+        return parameters["num_consts"], parameters["num_carry"]
+    constants, carried, _ = parameters["ft_in"].unpack()  # as of jax 0.12
+    return len(constants), len(carried)
+
+
+BRANCHING = ("cond", "while")
+"""Operations that run several programs."""
+LOOPS_AND_BRANCHES = ("cond", "scan", "while")
+"""Operations whose results are not those of one program that runs once."""
+
+
+def called_programs(equation: Any) -> list[Jaxpr]:
+    """Lists the programs that an equation runs; a loop's body stands last.
+
+    Args:
+      equation: of a traced program.
+
+    Returns:
+      The programs.
+
+    Example:
+      >>> closed = jax.make_jaxpr(jax.jit(lambda x: x + 1))(1)
+      >>> [len(program.eqns) for program in called_programs(closed.eqns[0])]
+      [1]
+    """
     if equation.primitive.name.startswith(("reduce", "scatter", "select_and", "sort")):
         return []  # these apply theirs to pairs of numbers
     found = []

@@ -1,0 +1,301 @@
+"""Downsampling operators in a list of operations, whatever form they are written in."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from segalias_jax.tracing.operations import Operation
+from segalias_jax.tracing.operators import DownsamplingOperator
+from segalias_jax.tracing.patches import follow_split, split_axes
+from segalias_jax.tracing.sources import source_line
+
+Site = tuple[tuple[int, ...], int]
+"""Where a value is read: the path of an operation, and which of its inputs it is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """An operator that stands in a program.
+
+    Attributes:
+      operator: what it is; its index and depth are not known yet.
+      operation: the first of the operations that it consists of.
+      operand: number of the value that enters it.
+      sites: where that value is read.
+      outputs: numbers of the values that hold its result, of fewer pixels than the operand.
+      size: height and width of the result.
+      places: number of output pixels, those of all samples together.
+
+    Example:
+      >>> [field.name for field in dataclasses.fields(Found)][2]
+      'operand'
+    """
+
+    operator: DownsamplingOperator
+    operation: Operation
+    operand: int
+    sites: tuple[Site, ...]
+    outputs: tuple[int, ...]
+    size: tuple[int, int]
+    places: int
+
+
+def recognize(operations: Sequence[Operation]) -> list[Found]:
+    """Finds the downsampling operators of a program, see `tracing.find_operators`.
+
+    Args:
+      operations: of a `Program`.
+
+    Returns:
+      The operators in the order in which they run.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from segalias_jax.tracing.operations import read_program
+      >>> program = read_program(lambda x: x[:, ::2, ::2], jnp.ones((1, 8, 8, 3)))
+      >>> [found.operator.kind for found in recognize(program.operations)]
+      ['slice']
+    """
+    return list(_Search(operations).operators())
+
+
+_POOLS = {"reduce_window_max": "max_pool", "reduce_window_sum": "avg_pool"}
+_POOLS |= {"reduce_window_min": "min_pool", "reduce_window": "pool"}
+_SUMS = {"add", "add_any", "mul", "div", "convert_element_type"}
+_LAYOUT = {"reshape", "transpose", "convert_element_type", "squeeze", "copy", "copy_p"}
+_LAYOUT |= {"sharding_constraint", "concatenate", "optimization_barrier"}
+
+
+class _Search:
+    """One walk over a program."""
+
+    def __init__(self, operations: Sequence[Operation]):
+        self.operations = operations
+        self.makers = {v: o for o in operations for v in o.outputs}
+        self.readers: dict[int, list[Operation]] = {}
+        for operation in operations:
+            for value in set(operation.inputs) - {None}:
+                self.readers.setdefault(value, []).append(operation)
+
+    def operators(self) -> Iterator[Found]:
+        done = set()
+        for operation in self.operations:
+            found = None
+            if not operation.inputs or operation.inputs[0] is None:
+                continue
+            if operation.name == "conv_general_dilated":
+                found = self.convolution(operation)
+            elif operation.name in _POOLS:
+                found = self.pooling(operation)
+            elif operation.name == "slice" and _strides_of(operation):
+                family = self.family(operation)
+                found = None if operation.path in done else self.slices(family)
+                done |= {o.path for o in family}
+            elif operation.name == "reshape":
+                found = self.split(operation)
+            if found is not None:
+                yield found
+
+    def convolution(self, operation: Operation) -> Found | None:
+        parameters, kernel = operation.parameters, operation.input_types[1].shape
+        numbers, stride = parameters["dimension_numbers"], parameters["window_strides"]
+        backwards = max(parameters["lhs_dilation"]) > 1 or parameters["batch_group_count"] > 1
+        if len(stride) != 2 or min(stride) == 1 or backwards:
+            return None
+        read, written = operation.input_types[0].shape, operation.output_types[0].shape
+        size = [
+            1 + (kernel[axis] - 1) * step
+            for axis, step in zip(numbers.rhs_spec[2:], parameters["rhs_dilation"], strict=True)
+        ]
+        _, feature, *axes = numbers.lhs_spec
+        channels = read[feature], written[numbers.out_spec[1]]
+        out_size = tuple(written[axis] for axis in numbers.out_spec[2:])
+        layout = (tuple(axes), feature)
+        return self.found([operation], "conv", layout, size, stride, channels, out_size)
+
+    def pooling(self, operation: Operation) -> Found | None:
+        parameters, shape = operation.parameters, operation.input_types[0].shape
+        stride, window = parameters["window_strides"], parameters["window_dimensions"]
+        axes = tuple(axis for axis, step in enumerate(stride) if step > 1)
+        if len(axes) != 2 or max(parameters["base_dilation"]) > 1:
+            return None
+        size = [1 + (window[axis] - 1) * parameters["window_dilation"][axis] for axis in axes]
+        channel = channel_axis(len(shape), axes)
+        channels = 1 if channel is None else shape[channel]
+        out_size = tuple(operation.output_types[0].shape[axis] for axis in axes)
+        return self.found(
+            [operation],
+            _POOLS[operation.name],
+            (axes, channel),
+            size,
+            [stride[axis] for axis in axes],
+            (channels, channels),
+            out_size,
+        )
+
+    def family(self, operation: Operation) -> list[Operation]:
+        """Slices of the same value and stride, in the same branch of the program."""
+        return [
+            o
+            for o in self.readers[operation.inputs[0]]
+            if o.name == "slice"
+            and o.parameters["strides"] == operation.parameters["strides"]
+            and o.path[:-1] == operation.path[:-1]
+        ]
+
+    def slices(self, family: list[Operation]) -> Found:
+        """Of one offset ahead of a 1x1 convolution, of several in a pooling."""
+        operation, strides = family[0], family[0].parameters["strides"]
+        axes, shape = _strides_of(operation), operation.input_types[0].shape
+        channel = channel_axis(len(shape), axes)
+        channels = 1 if channel is None else operation.output_types[0].shape[channel]
+        starts = [[o.parameters["start_indices"][axis] for o in family] for axis in axes]
+        size = [1 + max(start) - min(start) for start in starts]
+        kind, out = self.purpose(family, channels)
+        out_size = tuple(operation.output_types[0].shape[axis] for axis in axes)
+        stride = [strides[axis] for axis in axes]
+        return self.found(family, kind, (axes, channel), size, stride, (channels, out), out_size)
+
+    def purpose(self, family: list[Operation], channels: int) -> tuple[str, int]:
+        """What slices are taken for, and how many channels come of it."""
+        value, count = family[0].outputs[0], channels
+        if len(family) > 1:
+            names = {reader.name for o in family for reader in self.readers.get(o.outputs[0], ())}
+            if names and names <= {"max", "ge", "gt", "select_n"}:
+                return "max_pool", channels
+            if names and names <= _SUMS:
+                return "avg_pool", channels
+            if names != {"concatenate"}:
+                return "slice", channels
+            count *= len(family)
+        places = math.prod(family[0].output_types[0].shape) // channels
+        product = self.product(value, count, places)
+        if len(family) > 1:
+            return "patches", product or count
+        return ("conv", product) if product else ("slice", channels)
+
+    def product(self, value: int, channels: int, places: int) -> int | None:
+        """Channels that the matrix product (or 1x1 convolution) of a value's pixels has."""
+        reader = self.next_computation(value)
+        if reader is None:
+            return None
+        if reader.name == "dot_general":
+            (contracted, _), _ = reader.parameters["dimension_numbers"]
+            summed = math.prod(reader.input_types[0].shape[axis] for axis in contracted)
+        elif reader.name == "conv_general_dilated":
+            kernel, numbers = reader.input_types[1].shape, reader.parameters["dimension_numbers"]
+            sides = [kernel[axis] for axis in numbers.rhs_spec[2:]]
+            summed = kernel[numbers.rhs_spec[1]] if set(sides) == {1} else 0
+        else:
+            return None
+        written = math.prod(reader.output_types[0].shape)
+        return written // places if summed == channels and written % places == 0 else None
+
+    def next_computation(self, value: int) -> Operation | None:
+        """The one operation that reads a value, behind changes of its layout."""
+        while len(self.readers.get(value, ())) == 1:
+            reader = self.readers[value][0]
+            if reader.name not in _LAYOUT:
+                return reader
+            value = reader.outputs[0]
+        return None
+
+    def split(self, operation: Operation) -> Found | None:
+        """Image axes cut into pieces, which become channels or are pooled."""
+        shape = operation.input_types[0].shape
+        axes = split_axes(shape, operation.output_types[0].shape)
+        if axes is None:
+            return None
+        channel = channel_axis(len(shape), axes)
+        end = follow_split(operation, axes, channel, self.readers)
+        if end is None:
+            return None
+        channels = 1 if channel is None else shape[channel]
+        out, out_size = channels, tuple(shape[a] // s for a, s in zip(axes, end.size, strict=True))
+        if end.kind == "patches":
+            places = math.prod(shape) // (channels * math.prod(end.size))
+            out = channels * math.prod(end.size)
+            out = end.out_channels or self.product(end.value, out, places) or out
+        layout = (axes, channel)
+        return self.found(
+            [operation], end.kind, layout, end.size, end.size, (channels, out), out_size
+        )
+
+    def found(
+        self,
+        family: list[Operation],
+        kind: str,
+        layout: tuple[tuple[int, ...], int | None],
+        size: Sequence[int],
+        stride: Sequence[int],
+        channels: tuple[int, int],
+        out_size: tuple[int, int],
+    ) -> Found:
+        first, (axes, channel) = family[0], layout
+        operand, sites, shape = self.before_padding(family, axes)
+        operator = DownsamplingOperator(
+            index=-1,
+            name=first.scope,
+            source=source_line(first.origin),
+            kind=kind,
+            input_shape=shape,
+            spatial_axes=axes,
+            channel_axis=channel,
+            kernel_size=tuple(size),
+            stride=tuple(stride),
+            in_channels=channels[0],
+            out_channels=channels[1],
+        )
+        others = [n for a, n in enumerate(shape) if a not in (*axes, channel)]
+        outputs = tuple(value for operation in family for value in operation.outputs)
+        places = math.prod(others) * math.prod(out_size)
+        return Found(operator, first, operand, sites, outputs, out_size, places)
+
+    def before_padding(
+        self, family: list[Operation], axes: tuple[int, ...]
+    ) -> tuple[int, tuple[Site, ...], tuple[int, ...]]:
+        """What enters the operator: what is padded, where only the operator reads that."""
+        first = family[0]
+        value = first.inputs[0]
+        maker = self.makers.get(value)
+        if (
+            maker is not None
+            and maker.name == "pad"
+            and self.readers[value] == family
+            and maker.inputs[0] is not None
+            and all(
+                pad == (0, 0, 0) if axis not in axes else min(pad) >= 0 and pad[2] == 0
+                for axis, pad in enumerate(maker.parameters["padding_config"])
+            )
+        ):
+            return maker.inputs[0], ((maker.path, 0),), maker.input_types[0].shape
+        return value, tuple((o.path, 0) for o in family), first.input_types[0].shape
+
+
+def channel_axis(rank: int, axes: tuple[int, ...]) -> int | None:
+    """Guesses where channels are: behind the image axes, else right ahead of them.
+
+    Args:
+      rank: number of axes.
+      axes: those of the image.
+
+    Returns:
+      The axis; None where there are no others.
+
+    Example:
+      >>> channel_axis(4, (1, 2)), channel_axis(4, (2, 3)), channel_axis(2, (0, 1))
+      (3, 1, None)
+    """
+    if max(axes) < rank - 1:
+        return rank - 1
+    return min(axes) - 1 if min(axes) > 0 else None
+
+
+def _strides_of(operation: Operation) -> tuple[int, ...] | None:
+    """The two axes along which a slice strides."""
+    strides: Any = operation.parameters["strides"] or ()
+    axes = tuple(axis for axis, step in enumerate(strides) if step > 1)
+    return axes if len(axes) == 2 else None
