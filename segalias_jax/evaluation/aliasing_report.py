@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ _NAMES = {
     "MErr": "merging mistakes",
     "DErr": "displacements",
 }
+# A hundredth of a point is finer than any screen; what follows is half of the file.
+_DIGITS = re.compile(r"(\.\d\d)\d+")
 _MARKERS = dict(zip(ERRORS, "os^", strict=True))
 
 
@@ -209,22 +212,31 @@ def bins_figure(
       >>> bins_figure([], [])[:5]
       '<?xml'
     """
-    operators = list(dict.fromkeys(row["operator"] for row in bins))
-    figure = Figure(figsize=(0.4 + 3.8 * max(1, len(operators)), 3.6), layout="constrained")
-    panels = figure.subplots(1, max(1, len(operators)), sharey=True, squeeze=False)[0]
-    for axes, operator in zip(panels, operators, strict=False):
+    operators = list(dict.fromkeys(row["operator"] for row in bins)) or [""]
+    columns = len(operators) if len(operators) < 4 else -(-len(operators) // 2)
+    rows = -(-len(operators) // columns)
+    figure = Figure(figsize=(0.3 + 3.8 * columns, 3.4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in panels.flat[len(operators) :]:
+        axes.remove()
+    for axes, operator in zip(panels.flat, operators, strict=False):
         _draw_panel(
             axes,
             [row for row in bins if row["operator"] == operator],
             {row["error"]: row for row in correlations if row["operator"] == operator},
         )
         axes.set_title(operator, fontsize=11)
-    panels[0].set(ylabel="error of the patches [%]", ylim=(0, panels[0].get_ylim()[1]))
+    # From 0 on, and with room for the legends.
+    panels[0, 0].set_ylim(0, 1.3 * panels[0, 0].get_ylim()[1])
+    for axes in panels[:, 0]:
+        axes.set_ylabel("error of the patches [%]")
     text = io.StringIO()
     # Texts stay texts, which is smaller; nothing in the file depends on the day.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "segalias_jax"}):
+    options = {"svg.fonttype": "none", "svg.hashsalt": "segalias_jax"}
+    options |= {"font.sans-serif": ["DejaVu Sans", "sans-serif"]}
+    with matplotlib.rc_context(options):
         figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+    return _DIGITS.sub(r"\1", text.getvalue())
 
 
 def _draw_panel(
@@ -241,7 +253,7 @@ def _draw_panel(
         axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
     axes.set(xlabel="aliasing score of the patch [%]")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8, frameon=True)
+    axes.legend(loc="upper left", fontsize=8)
 
 
 def _told(row: Mapping[str, Any], key: str, *, sign: str = "", factor: float = 1.0) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.losses import segmentation_loss
 from segalias_jax.models.stages import recording_filters
 from segalias_jax.ops import normalize_image
+from segalias_jax.tracing import DownsamplingOperator, capture_inputs
 from segalias_jax.training.optimizer import StepState
 from segalias_jax.training.schedules import Schedule
 from segalias_jax.training.sharding import replicated, state_shardings
@@ -121,15 +122,18 @@ def create_logits(
 
 def create_recorded(
     graph: nnx.GraphDef,
-    measure: Callable[[Array, list[tuple[Array, Array]]], Any],
+    measure: Callable[[Array, Sequence[Array], Sequence[tuple[Array, Array]]], Any],
     *,
+    where: Callable[[DownsamplingOperator], bool] | None,
     precision: str = "float32",
 ) -> Callable[[TrainState, Array], tuple[Array, Any]]:
-    """Compiles a prediction that also measures the feature maps at the encoder's strides.
+    """Compiles a prediction that also measures the feature maps where a network samples.
 
     Args:
       graph: structure of the model.
-      measure: of the image and what `models.stages.recording_filters` lists; compiled with it.
+      measure: of the image, of what enters the operators that `where` chooses, and of what
+        `models.stages.recording_filters` lists; compiled with the prediction.
+      where: as for `tracing.capture_inputs`; None for no operator.
       precision: see `PRECISIONS`.
 
     Returns:
@@ -139,9 +143,15 @@ def create_recorded(
 
     @jax.jit
     def recorded(parameters: Any, statistics: Any, image: Array) -> tuple[Array, Any]:
-        with recording_filters() as seen:
-            logits = _logits(graph, PRECISIONS[precision], parameters, statistics, image)
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32), measure(image, seen)
+        def forward(image: Array) -> tuple[Array, list[tuple[Array, Array]]]:
+            with recording_filters() as seen:
+                return _logits(graph, PRECISIONS[precision], parameters, statistics, image), seen
+
+        if where is None:
+            (logits, seen), entering = forward(image), ()
+        else:
+            (logits, seen), entering = capture_inputs(forward, where)(image)
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32), measure(image, entering, seen)
 
     return lambda state, image: recorded(state.average or state.parameters, state.statistics, image)
 

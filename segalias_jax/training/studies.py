@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.evaluation import aliasing, aliasing_report, patches, robustness
 from segalias_jax.models.downsampling import find_downsampling
 from segalias_jax.models.scopes import read_model
+from segalias_jax.tracing import find_operators
 from segalias_jax.training import scoring, setup
 from segalias_jax.training.sharding import shard_batch
 from segalias_jax.training.state import TrainState, merge_model
@@ -167,12 +168,7 @@ def run_studies(
     """
     if not (studies.aliasing or studies.corruptions):
         return
-    operators, measure = _measure(config, parts, state)
-    recorded = create_recorded(parts.graph, measure, precision=config.train.precision)
-
-    def inspect(image: np.ndarray) -> tuple[Array, Array]:
-        return recorded(state, shard_batch({"image": image}, parts.mesh)["image"])
-
+    operators, inspect = _inspector(config, parts, state)
     rows = scoring.batch_rows(config, parts.mesh)
     options = scoring.scoring_options(config, source) | {"total": len(source)}
     name = f"{config.name} on {config.data.source} {config.data.eval_split}"
@@ -203,33 +199,65 @@ def run_studies(
         print(f"report: {folder / robustness.FILES[-1]}")
 
 
-def _measure(
+def _stages(
     config: config_dict.ConfigDict, parts: setup.Parts, state: TrainState
-) -> tuple[list[aliasing.Operator], Callable[[Array, list[tuple[Array, Array]]], Array]]:
-    """The strides of the stages, and what measures the feature maps there."""
+) -> dict[int, aliasing.Operator]:
+    """The stages that stride, by their place among what the encoder's filters are recorded as."""
     model = merge_model(parts.graph, state.parameters, state.statistics)
     program = read_model(model, (1, *config.data.crop, 3))[0]
-    stages = [found for found in find_downsampling(model, program) if found.kind == "stage"]
+    # Filters stand ahead of all stages but the first.
+    return {
+        int(found.part.removeprefix("stage")) - 2: aliasing.Operator(
+            found.part.replace("stage", "stage "),
+            found.sampling_rate,
+            found.nyquist_frequency,
+            found.filter,
+        )
+        for found in find_downsampling(model, program)
+        if found.kind == "stage"
+    }
+
+
+def _ahead_of_stages(
+    config: config_dict.ConfigDict, parts: setup.Parts, state: TrainState
+) -> dict[int, aliasing.Operator]:
+    """The stem's operators that can fold anything, by their number in the program."""
+    image = jax.ShapeDtypeStruct((1, *config.data.crop, 3), np.uint8)
+    operators = find_operators(lambda image: parts.logits(state, image), image)
+    first = min((o.index for o in operators if "stage" in o.name), default=0)
+    return {
+        o.index: aliasing.Operator(
+            f"stem {o.kind}".replace("_", " "), o.sampling_rate, o.nyquist_frequency, "none"
+        )
+        for o in operators
+        if o.index < first and o.nyquist_frequency < 0.5
+    }
+
+
+def _inspector(
+    config: config_dict.ConfigDict, parts: setup.Parts, state: TrainState
+) -> tuple[list[aliasing.Operator], aliasing.Inspect]:
+    """Where a network samples, and what predicts and measures the feature maps there."""
+    stem, stages = (find(config, parts, state) for find in (_ahead_of_stages, _stages))
+    operators = [*stem.values(), *stages.values()]
     if not stages:
         raise InputError("--aliasing and --robustness: the encoder has no stage that strides")
-    # Filters stand ahead of all stages but the first.
-    places = [int(stage.part.removeprefix("stage")) - 2 for stage in stages]
-    operators = [
-        aliasing.Operator(
-            stage.part.replace("stage", "stage "),
-            stage.sampling_rate,
-            stage.nyquist_frequency,
-            stage.filter,
-        )
-        for stage in stages
-    ]
 
-    def measure(image: Array, seen: list[tuple[Array, Array]]) -> Array:
+    def measure(
+        image: Array, entering: Sequence[Array], seen: Sequence[tuple[Array, Array]]
+    ) -> Array:
+        pairs = [(x, x) for x in entering] + [seen[place] for place in stages]
         grid = patches.patch_grid(image.shape[1:3], aliasing.PATCH)
         powers = [
-            aliasing.operator_powers(*seen[place], operator.nyquist_frequency, grid)
-            for place, operator in zip(places, operators, strict=True)
+            aliasing.operator_powers(*pair, operator.nyquist_frequency, grid)
+            for pair, operator in zip(pairs, operators, strict=True)
         ]
         return jnp.stack(powers)
 
-    return operators, measure
+    where = (lambda operator: operator.index in stem) if stem else None
+    recorded = create_recorded(parts.graph, measure, where=where, precision=config.train.precision)
+
+    def inspect(image: np.ndarray) -> tuple[Array, Array]:
+        return recorded(state, shard_batch({"image": image}, parts.mesh)["image"])
+
+    return operators, inspect
