@@ -4,9 +4,16 @@
     python eval.py --predictions DIR --labels DIR --num_classes N --out REPORT
 
 The first form takes the checkpoint with the best mIoU, prints the score table and writes
-DIR/eval/report.md and pictures; `--config.data.eval_split=test` scores another split. The second
-one compares maps of class ids by file name; `--predictions --help` lists its flags. Exit status: 0,
-2 after a mistake in flags or files, 3 where `--keep-going` left files out.
+DIR/eval/report.md and pictures; `--config.data.eval_split=test` scores another split. Its flags:
+
+    --aliasing                 relates what strides fold to the errors: DIR/eval/aliasing.html
+    --shift                    adds how many pixels keep their class when images move by a pixel
+    --robustness=blur,noise    scores worse images, too: DIR/eval/robustness.html
+    --blur_sizes=3,5           sides of the blurring kernels in pixels
+    --noise_sigmas=10,20       standard deviations of the noise, in units of 0..255
+
+The second form compares maps of class ids by file name; `--predictions --help` lists its flags.
+Exit status: 0, 2 after a mistake in flags or files, 3 where `--keep-going` left files out.
 """
 
 import sys
@@ -22,7 +29,8 @@ def main(argv: list[str]) -> int:
         return flags.run(argv)
     from segalias_jax.training import cli, loop
 
-    cli.run(loop.evaluate_run, default_recipe=Path(__file__).parent / "configs" / "quickstart.py")
+    default = Path(__file__).parent / "configs" / "quickstart.py"
+    cli.run(loop.evaluate_run, default_recipe=default, studies=True)
     return 0
 
 

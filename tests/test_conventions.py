@@ -38,6 +38,7 @@ ALLOWED = {
         "data",
         "checkpoints",
         "evaluation",
+        "tracing",
     },
     "inference": {"ops", "models", "data", "checkpoints", "evaluation", "training"},
     "export": {"inference"},

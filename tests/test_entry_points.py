@@ -71,14 +71,30 @@ def test_training_shows_progress_and_leaves_a_report(trained, run_script):
 
 
 def test_evaluation_repeats_the_scores_of_training(trained, run_script):
-    result = run_script("eval.py", "--workdir", "run", *TINY)
+    studies = ("--shift", "--aliasing", "--robustness=noise", "--noise_sigmas=20")
+    result = run_script("eval.py", "--workdir", "run", *TINY, *studies)
     assert result.returncode == 0, result.stderr
     assert "| mIoU" in result.stdout.replace("  ", " ") and "eval/report.md" in result.stdout
     summaries = [
         json.loads((run_script.folder / path).read_text())["summary"]
         for path in ("run/report.json", "run/eval/report.json")
     ]
+    assert 0.2 < summaries[1].pop("shift_consistency") < 1
     assert summaries[0] == summaries[1]
+    assert "shift_consistency |" in result.stdout
+    # The scores of the studies are those of the report; the filters leave nothing to fold.
+    folder = run_script.folder / "run" / "eval"
+    unchanged, noisy = json.loads((folder / "robustness.json").read_text())["rows"]
+    assert unchanged["mIoU"] == summaries[0]["mIoU"] and noisy["input"] == "noise 20"
+    operators = json.loads((folder / "aliasing.json").read_text())["operators"]
+    names = [operator["name"] for operator in operators]
+    assert names == ["stem conv", "stem max pool", "stage 2", "stage 3", "stage 4"]
+    for operator, before in zip(operators, unchanged["before"], strict=True):
+        assert 0 < operator["before"]["mean"] == before
+        filtered = operator["name"].startswith("stage")
+        assert operator["filter"] == ("daf" if filtered else "none")
+        assert operator["after"]["mean"] < 1e-6 if filtered else operator["after"]["mean"] == before
+    assert (folder / "aliasing.html").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
@@ -87,6 +103,7 @@ def test_evaluation_repeats_the_scores_of_training(trained, run_script):
         ("train.py", ("--workdir=new", "--config.data.rot=x"), "did you mean data.root"),
         ("train.py", ("--workdir=run", *TINY, "--config.seed=1"), "seed is 0 there and 1 here"),
         ("eval.py", ("--workdir=new",), "new holds no checkpoint"),
+        ("eval.py", ("--workdir=new", "--robustness=fog"), "'fog' to make images worse; choose"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(trained, run_script, script, arguments, message):

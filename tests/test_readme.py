@@ -43,18 +43,19 @@ def test_command_exists(command):
         script = REPOSITORY / words[1]
         assert script.is_file(), command
         if script.name in ("train.py", "eval.py"):
-            check_flags(words[1:])
+            check_flags(words[1:], studies=script.name == "eval.py")
     else:
         assert words[0] in ("pip", "git", "cd"), f"no check for {command}"
 
 
-def check_flags(argv):
+def check_flags(argv, *, studies):
     if folder_flags.names_folders(argv):
         assert folder_flags.parse(argv).out
         return
     default = REPOSITORY / "configs" / "quickstart.py"
     argv = [word.replace("configs/", f"{REPOSITORY}/configs/") for word in argv]
-    config, workdir, _ = cli.parse(argv, default_recipe=default, values=flags.FlagValues())
+    options = {"studies": studies, "values": flags.FlagValues()}
+    config, workdir, *_ = cli.parse(argv, default_recipe=default, **options)
     assert config.is_locked and workdir
 
 

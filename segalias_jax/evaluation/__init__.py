@@ -4,6 +4,7 @@ from segalias_jax.evaluation.compare import Comparison
 from segalias_jax.evaluation.evaluator import Evaluation, Sample, evaluate
 from segalias_jax.evaluation.folder import evaluate_folders
 from segalias_jax.evaluation.folder_report import FolderReport
+from segalias_jax.evaluation.mean_shift import mean_shift_consistency
 from segalias_jax.evaluation.overlays import KIND_COLORS, error_overlay, overlay_sheet
 from segalias_jax.evaluation.report import score_table, scoring_rules, write_report
 from segalias_jax.evaluation.sliding import Prediction, SlidingPredictor
@@ -21,6 +22,7 @@ __all__ = [
     "error_overlay",
     "evaluate",
     "evaluate_folders",
+    "mean_shift_consistency",
     "overlay_sheet",
     "read_view_settings",
     "score_table",

@@ -13,13 +13,11 @@ import numpy as np
 from jaxtyping import Float
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import page, pair_scores, report
+from segalias_jax.evaluation import bootstrap, page, pair_scores, report
 from segalias_jax.evaluation.folder_report import FolderReport, heading
 
 FILES = ("report.md", "report.json", "report.html")
 """What `Comparison.save` writes beside a folder for each model."""
-
-_SAMPLES, _SEED, _COVERAGE = 1000, 0, 95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +62,7 @@ class Comparison:
     def scores(self) -> list[dict[str, Float[np.ndarray, " draws"]]]:
         """Of each model the scores by name: of all images first, then of each draw."""
         count = len(self.images)
-        draws = np.random.default_rng(_SEED).multinomial(count, [1 / count] * count, _SAMPLES)
-        weights = np.concatenate([np.ones((1, count)), draws])
+        weights = bootstrap.image_weights(count)
         tolerances = self.reports[0].count_settings.tolerances
         result = []
         for one in self.reports:
@@ -150,9 +147,8 @@ class Comparison:
             ("images", f"the {len(self.images)} that all models were scored on"),
             (
                 "intervals",
-                f"in brackets, the middle {_COVERAGE} % of {_SAMPLES} bootstrap draws of images "
-                "with replacement, the same draws for all models; * marks differences whose "
-                "interval leaves out 0",
+                f"in brackets, {bootstrap.describe()}, the same draws for all models; * marks "
+                "differences whose interval leaves out 0",
             ),
             *told.items(),
         ]
@@ -200,7 +196,7 @@ def model_names(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _interval(prefix: str, values: np.ndarray) -> dict[str, float]:
-    low, high = np.nanpercentile(values[1:], [50 - _COVERAGE / 2, 50 + _COVERAGE / 2])
+    low, high = bootstrap.interval(values)
     names = (prefix or "value", f"{prefix}_low".strip("_"), f"{prefix}_high".strip("_"))
     return dict(zip(names, (float(values[0]), float(low), float(high)), strict=True))
 

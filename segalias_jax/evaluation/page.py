@@ -63,6 +63,8 @@ figcaption { margin-bottom: 6px; overflow-wrap: anywhere; }
   gap: 20px; }
 .chart svg { max-width: 100%; }
 .keys svg { vertical-align: 2px; }
+.drawings { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); }
+.drawings img { width: 100%; height: auto; }
 dt { font-weight: 600; margin-top: 8px; } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 640px) {
   body { padding: 16px 12px 40px; }
@@ -282,6 +284,27 @@ def links(items: Sequence[tuple[str, str]]) -> str:
     """
     rows = (f'<li><a href="{quote(to)}">{escape(name)}</a></li>' for name, to in items)
     return f"<ul>{''.join(rows)}</ul>"
+
+
+def drawings(items: Sequence[tuple[str, str]]) -> str:
+    """Shows drawings side by side, or below each other where the screen is narrow.
+
+    Args:
+      items: (what it shows, SVG).
+
+    Returns:
+      The piece, drawings embedded.
+
+    Example:
+      >>> drawings([("a line", "<svg/>")]).count("data:image/svg+xml;base64,")
+      1
+    """
+    images = (
+        f'<img alt="{escape(name)}" src="data:image/svg+xml;base64,'
+        f'{base64.b64encode(text.encode()).decode()}">'
+        for name, text in items
+    )
+    return f'<div class="drawings">{"".join(images)}</div>'
 
 
 def four_pictures(caption: str, panels: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]]) -> str:

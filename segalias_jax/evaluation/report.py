@@ -38,12 +38,18 @@ _RULE_TEXTS = {
 }
 
 
-def score_table(scores: Mapping[str, Any], classes: Sequence[str]) -> str:
+def score_table(
+    scores: Mapping[str, Any],
+    classes: Sequence[str],
+    *,
+    further: Mapping[str, float] = MappingProxyType({}),
+) -> str:
     """Writes scores as two Markdown tables that also read well in a terminal.
 
     Args:
       scores: what `SegmentationScores.compute` returns.
       classes: names of the classes.
+      further: shares by name that stand in the summary, too.
 
     Returns:
       A table of the summary and a table with a row for each class, in per cent; "-" where a
@@ -58,7 +64,8 @@ def score_table(scores: Mapping[str, Any], classes: Sequence[str]) -> str:
       >>> print(score_table(scores, ["sky", "road"]).splitlines()[2])
       | 100.00 | 100.00 | 100.00 | 100.00 | 100.00 | 0.00 | 0.00 | 0.00 |
     """
-    summary = [list(SUMMARY), [percent(scores[name]) for name in SUMMARY]]
+    shown = {name: scores[name] for name in SUMMARY} | dict(further)
+    summary = [list(shown), [percent(value) for value in shown.values()]]
     if len(classes) != len(scores["IoU"]):
         raise InputError(f"classes: {len(classes)} names for {len(scores['IoU'])} scored classes")
     share = scores["class_pixels"] / max(1, scores["pixels"])
@@ -80,6 +87,7 @@ def write_report(
     pictures: Sequence[str] = (),
     extra: Mapping[str, Any] = MappingProxyType({}),
     extra_rules: Mapping[str, str] = MappingProxyType({}),
+    further: Mapping[str, float] = MappingProxyType({}),
     sections: Sequence[str] = (),
 ) -> None:
     """Writes `report.md` and `report.json`; each appears whole or not at all.
@@ -92,7 +100,8 @@ def write_report(
       settings: what else a reader must know (recipe, step, data, ...), by name.
       pictures: files to show, relative to `folder`.
       extra: further scores by name, numbers or one for each class, for `report.json`.
-      extra_rules: what they follow, by topic.
+      extra_rules: what they follow, by topic, and what `further` does.
+      further: shares by name that stand in the first table, and in `report.json`.
       sections: further Markdown, behind the score tables.
 
     Raises:
@@ -111,15 +120,15 @@ def write_report(
     parts = [
         f"# {title}",
         "Scores in per cent; of FErr, MErr and DErr, less is better.",
-        score_table(computed, classes),
+        score_table(computed, classes, further=further),
         _error_shares(computed),
         *sections,
-        "## How it was scored\n\n" + _bullets(rules),
-        "## Settings\n\n" + _bullets(settings),
+        "## How it was scored\n\n" + bullets(rules),
+        "## Settings\n\n" + bullets(settings),
         *(f"![{Path(picture).stem}]({picture})" for picture in pictures),
     ]
     write_whole(folder / "report.md", "\n\n".join(parts) + "\n")
-    every = computed | dict(extra)
+    every = computed | dict(extra) | {k: np.float64(v) for k, v in further.items()}
     content = {
         "title": title,
         "settings": {k: v if isinstance(v, int | float) else str(v) for k, v in settings.items()},
@@ -212,7 +221,13 @@ def markdown_table(rows: Sequence[Sequence[str]], *, names: bool = False) -> str
     return "\n".join([lines[0], f"|{'|'.join(rules)}|", *lines[1:]])
 
 
-def _bullets(items: Mapping[str, Any]) -> str:
+def bullets(items: Mapping[str, Any]) -> str:
+    """Lists topics with what is said of them, in Markdown.
+
+    Example:
+      >>> bullets({"a": "b"})
+      '- **a**: b'
+    """
     return "\n".join(f"- **{name}**: {value}" for name, value in items.items())
 
 

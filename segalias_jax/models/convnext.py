@@ -13,6 +13,7 @@ from segalias_jax.models.stages import (
     DOWNSAMPLE,
     MIXERS,
     MakeMixer,
+    apply_filter,
     check_choice,
     freeze_norms,
     make_filter,
@@ -196,6 +197,5 @@ class ConvNeXt(nnx.Module):
         return tuple(features)
 
     def _downsample(self, x: Array, i: int) -> Array:
-        x = self.downsample_norms[i](x)
-        x = x if self.filters[i] is None else self.filters[i](x)
+        x = apply_filter(self.filters[i], self.downsample_norms[i](x))
         return self.downsamples[i](x)

@@ -12,6 +12,7 @@ from segalias_jax.models.blocks import BasicBlock, Bottleneck
 from segalias_jax.models.stages import (
     DOWNSAMPLE,
     MIXERS,
+    apply_filter,
     check_choice,
     freeze_norms,
     make_filter,
@@ -153,8 +154,8 @@ class ResNet(nnx.Module):
         features = []
         for i, stage in enumerate(self.stages):
             with jax.named_scope(f"stage{i + 1}"):
-                if i > 0 and self.filters[i - 1] is not None:
-                    x = self.filters[i - 1](x)
+                if i > 0:
+                    x = apply_filter(self.filters[i - 1], x)
                 for block in stage:
                     x = run_block(block, x, remat=self.remat)
             x = stop_at(x, i + 1, self.frozen_stages)

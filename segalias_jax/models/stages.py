@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 from flax import nnx
@@ -86,6 +88,52 @@ def make_filter(
     if name.startswith("blur"):
         return layers.BlurPool(int(name.removeprefix("blur")))
     return layers.DeAliasingFilter(cutoff, band=band)
+
+
+_recorded: contextvars.ContextVar[list | None] = contextvars.ContextVar("recorded", default=None)
+
+
+def apply_filter(
+    filter_ahead: nnx.Module | None, x: Float[Array, "b h w c"]
+) -> Float[Array, "b _ _ c"]:
+    """Applies what `make_filter` made, which may be None, ahead of a stage.
+
+    Args:
+      filter_ahead: the filter.
+      x: what enters the stage.
+
+    Returns:
+      What its strided operator reads.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> apply_filter(None, jnp.ones((1, 4, 4, 2))).shape
+      (1, 4, 4, 2)
+    """
+    y = x if filter_ahead is None else filter_ahead(x)
+    seen = _recorded.get()
+    if seen is not None:
+        seen.append((x, y))
+    return y
+
+
+@contextlib.contextmanager
+def recording_filters() -> Iterator[list[tuple[Array, Array]]]:
+    """Within, a list gets what each `apply_filter` reads and returns, in the order of the stages.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> with recording_filters() as seen:
+      ...     y = apply_filter(layers.BlurPool(3), jnp.eye(4).reshape(1, 4, 4, 1))
+      >>> [float(x.max()) for x in seen[0]]
+      [1.0, 0.5]
+    """
+    seen: list[tuple[Array, Array]] = []
+    token = _recorded.set(seen)
+    try:
+        yield seen
+    finally:
+        _recorded.reset(token)
 
 
 def no_mixer(channels: int) -> None:

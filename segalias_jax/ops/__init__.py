@@ -34,6 +34,7 @@ from segalias_jax.ops.resample import (
     resize_bilinear,
     resize_nearest,
 )
+from segalias_jax.ops.shift import shift_consistency
 from segalias_jax.ops.upsample import (
     checkerboard_score,
     conv2d_transpose,
@@ -78,6 +79,7 @@ __all__ = [
     "ratio_mask",
     "resize_bilinear",
     "resize_nearest",
+    "shift_consistency",
     "soft_low_pass",
     "split_bands",
 ]

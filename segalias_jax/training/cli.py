@@ -7,21 +7,22 @@ import errno
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_dict
 
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import parse_recipe
 from segalias_jax.training.account import process_start
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
 from segalias_jax.training.processes import Launch
+from segalias_jax.training.studies import define_flags
 
 Main = Callable[..., None]
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES)
 
 
-def run(main: Main, *, default_recipe: Path) -> None:
+def run(main: Main, *, default_recipe: Path, studies: bool = False) -> None:
     """Runs `main(config, workdir, launch)` with what the command line says, then exits.
 
     A mistake of the user, or a disk that cannot be written, ends in one line on stderr and exit
@@ -30,6 +31,7 @@ def run(main: Main, *, default_recipe: Path) -> None:
     Args:
       main: the work.
       default_recipe: recipe file that is used where --config is not given.
+      studies: whether there are flags of studies, which `main` then takes as a fourth argument.
 
     Example:
       >>> run(lambda *parsed: None, default_recipe=Path("quickstart.py"))  # doctest: +SKIP
@@ -39,7 +41,7 @@ def run(main: Main, *, default_recipe: Path) -> None:
         # absl answers mistakes with a page of usage; its own parser is not asked, ours is.
         app.run(
             lambda parsed: main(*parsed),
-            flags_parser=lambda argv: parse(argv, default_recipe=default_recipe),
+            flags_parser=lambda argv: parse(argv, default_recipe=default_recipe, studies=studies),
         )
 
 
@@ -71,17 +73,22 @@ def telling_mistakes() -> Iterator[None]:
 
 
 def parse(
-    argv: Sequence[str], *, default_recipe: Path, values: flags.FlagValues = flags.FLAGS
-) -> tuple[config_dict.ConfigDict, Path, Launch]:
-    """Reads the flags --config, --config.KEY, --workdir and those of `Launch`.
+    argv: Sequence[str],
+    *,
+    default_recipe: Path,
+    studies: bool = False,
+    values: flags.FlagValues = flags.FLAGS,
+) -> tuple[Any, ...]:
+    """Reads the flags --config, --config.KEY, --workdir, those of `Launch` and of `Studies`.
 
     Args:
       argv: the command line, the program's name first.
       default_recipe: recipe file that is used where --config is not given.
+      studies: whether there are those of `Studies`.
       values: where the flags are defined.
 
     Returns:
-      The recipe, locked, the folder of the run, and how it is started.
+      The recipe, locked, the folder of the run, how it is started, and with `studies` those.
 
     Raises:
       InputError: an unknown flag or key, a value of another type, no recipe file, no --workdir.
@@ -93,13 +100,15 @@ def parse(
     """
     workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
     launch = _define_launch(values)
+    read_studies = define_flags(values) if studies else None
     config, rest = parse_recipe(argv, default=str(default_recipe), values=values)
     if rest:
         raise InputError(f"argument {rest[0]!r} is not expected; flags start with --")
     if not workdir.value:
         raise InputError("--workdir is missing; pass --workdir=DIR, the folder of the run")
     options = {name: flag.value for name, flag in launch.items()}
-    return config, Path(workdir.value), Launch(**options, started=process_start())
+    asked = (read_studies(),) if read_studies else ()
+    return config, Path(workdir.value), Launch(**options, started=process_start()), *asked
 
 
 def _define_launch(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:

@@ -29,6 +29,7 @@ from segalias_jax.training.meter import Meter, NonFiniteError
 from segalias_jax.training.processes import Launch
 from segalias_jax.training.sharding import create_mesh, shard_batch
 from segalias_jax.training.state import TrainState, count_parameters
+from segalias_jax.training.studies import Studies, check_studies, measure_shift, run_studies
 from segalias_jax.training.trackers import Trackers, check_trackers
 from segalias_jax.training.watchdog import Watchdog
 from segalias_jax.training.workdir import (
@@ -142,7 +143,10 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
 
 
 def evaluate_run(
-    config: config_dict.ConfigDict, workdir: Path, launch: Launch | None = None
+    config: config_dict.ConfigDict,
+    workdir: Path,
+    launch: Launch | None = None,
+    studies: Studies | None = None,
 ) -> None:
     """Scores the best checkpoint of a run and writes `eval/report.md` and `eval/pictures/`.
 
@@ -152,17 +156,19 @@ def evaluate_run(
       config: the recipe of the run; sections other than `model` may differ.
       workdir: folder of the run.
       launch: how the scoring is started.
+      studies: what else is asked for.
 
     Raises:
       InputError: no checkpoint, another model, or a mistake in the data.
     """
-    launch = launch or Launch()
+    launch, studies = launch or Launch(), studies or Studies()
     if launch.resume != "auto":
         raise InputError("--resume is for training; leave it out")
     if launch.profile:
         raise InputError("--profile is for training; leave it out")
     setup.enable_compilation_cache()
     processes.initialize(launch)
+    check_studies(studies)
     check_recipe(config, workdir, prefixes=("model.", "data.source", "train.ema_decay"))
     evaluation.read_view_settings(config.eval, config.data.crop)
     trained = _has_checkpoint(workdir)
@@ -178,7 +184,10 @@ def evaluate_run(
     else:
         state = setup.load_pretrained(config, parts.state, whole=True)
         checkpoint = f"pretrained, {config.model.pretrained}"
-    scoring.report(config, parts, state, source, workdir / "eval", checkpoint=checkpoint)
+    scored = config, parts, state, source
+    shift = measure_shift(*scored) if studies.shift else None
+    scoring.report(*scored, workdir / "eval", checkpoint=checkpoint, shift=shift)
+    run_studies(studies, *scored, workdir / "eval", checkpoint=checkpoint)
 
 
 def _trackers(

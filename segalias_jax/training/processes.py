@@ -170,6 +170,7 @@ class SourceShare:
         self._indices = range(jax.process_index(), len(source), jax.process_count())
         self.names = [source.names[index] for index in self._indices]
         self.classes, self.palette = source.classes, source.palette
+        self.rule = getattr(source, "rule", None)
 
     def __len__(self) -> int:
         return len(self._indices)

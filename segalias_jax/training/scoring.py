@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import config_dict
 
 from segalias_jax import data, evaluation
@@ -16,6 +18,15 @@ from segalias_jax.training.curriculum import read_curriculum
 from segalias_jax.training.sharding import row_count, shard_batch
 from segalias_jax.training.state import TrainState, count_parameters
 from segalias_jax.typing import Array
+
+SHIFT = "shift_consistency"
+SHIFT_RULE = (
+    "share of pixels that keep their class when the image moves by one pixel (right, down, and "
+    "both; its edge is repeated), mean over images"
+)
+"""Name of that score in tables and reports, and what it is."""
+
+Predict = Callable[[np.ndarray], Array | evaluation.Prediction]
 
 
 def score(
@@ -42,49 +53,119 @@ def score(
     Returns:
       The scores of all images, and the pictures.
     """
-    mesh = processes.local_mesh(parts.mesh)
-    local = processes.local_copy(state._replace(optimizer=()), mesh)
-
-    # Every device gets the same number of rows; those that pad a batch count nowhere.
-    batch_size = -(-config.eval.batch_size // row_count(mesh)) * row_count(mesh)
-    settings = evaluation.read_view_settings(config.eval, config.data.crop, batch_size=batch_size)
-
-    def on_devices(image: np.ndarray) -> Array:
-        return shard_batch({"image": image}, mesh)["image"]
-
-    slider = evaluation.SlidingPredictor(
-        lambda image: parts.logits(local, on_devices(image)),
-        settings,
-        align_corners=config.model.align_corners,
-    )
-
     # Of two classes the probability counts, not only which of them is larger.
     two = len(source.classes) == 2
+    predict, rows = predictor(config, parts, state, probabilities=two)
 
-    def predict(image: np.ndarray) -> Array | evaluation.Prediction:
+    def beating(image: np.ndarray) -> Array | evaluation.Prediction:
         before_batch()
-        if settings.plain:
-            return (parts.logits if two else parts.predict)(local, on_devices(image))
-        return slider.start(image[0], probabilities=two)
+        return predict(image)
 
     share = processes.SourceShare(source)
-    rows = batch_size if settings.plain else 1
-    batches = data.eval_batches(share, batch_size=rows, threads=config.data.threads)
-    rule = getattr(source, "rule", None)
-    reduced = rule is not None and rule.reduces_zero
     result = evaluation.evaluate(
-        predict,
-        data.restore_zero_label(batches) if reduced else batches,
-        num_classes=len(source.classes),
-        reduce_zero_label=reduced,
-        boundary=config.eval.boundary,
-        ignore=config.eval.ignore,
+        beating,
+        stored_batches(config, share, batch_size=rows),
+        **scoring_options(config, source),
         keep=keep,
         total=len(share),
         progress=title if processes.is_first() else None,
     )
     binary = result.binary and processes.merge_scores(result.binary)
     return evaluation.Evaluation(processes.merge_scores(result.scores), result.samples, binary)
+
+
+def predictor(
+    config: config_dict.ConfigDict,
+    parts: setup.Parts,
+    state: TrainState,
+    *,
+    probabilities: bool = False,
+) -> tuple[Predict, int]:
+    """Makes what `evaluation.evaluate` asks for of a state, on this process's devices.
+
+    Args:
+      config: the recipe.
+      parts: what the run computes with.
+      state: arrays of the run.
+      probabilities: whether logits are handed out, or the probabilities of images in windows.
+
+    Returns:
+      The predict function, and the rows of its batches: several where whole images are shown to
+      the network as they are, one where the recipe wants them resized, in windows or averaged.
+    """
+    mesh = processes.local_mesh(parts.mesh)
+    local = processes.local_copy(state._replace(optimizer=()), mesh)
+    rows = batch_rows(config, mesh)
+    settings = evaluation.read_view_settings(config.eval, config.data.crop, batch_size=rows)
+
+    def on_devices(image: np.ndarray) -> Array:
+        return shard_batch({"image": image}, mesh)["image"]
+
+    if settings.plain:
+        network = parts.logits if probabilities else parts.predict
+        return lambda image: network(local, on_devices(image)), rows
+    slider = evaluation.SlidingPredictor(
+        lambda image: parts.logits(local, on_devices(image)),
+        settings,
+        align_corners=config.model.align_corners,
+    )
+    return lambda image: slider.start(image[0], probabilities=probabilities), 1
+
+
+def batch_rows(config: config_dict.ConfigDict, mesh: Mesh) -> int:
+    """Rows of evaluation batches: every device gets the same number; padding counts nowhere.
+
+    Args:
+      config: the recipe.
+      mesh: the devices of this process.
+
+    Returns:
+      `eval.batch_size`, rounded up to a multiple of the devices that share a batch.
+    """
+    return -(-config.eval.batch_size // row_count(mesh)) * row_count(mesh)
+
+
+def stored_batches(
+    config: config_dict.ConfigDict,
+    source: data.Source | processes.SourceShare,
+    *,
+    batch_size: int,
+) -> Iterator[Mapping[str, Any]]:
+    """Reads a split once, with the numbering of labels that boundary rules ask for.
+
+    Args:
+      config: the recipe.
+      source: the split, or a share of it.
+      batch_size: rows of a batch.
+
+    Returns:
+      An iterator of batches.
+    """
+    batches = data.eval_batches(source, batch_size=batch_size, threads=config.data.threads)
+    return data.restore_zero_label(batches) if _reduces_zero(source) else batches
+
+
+def scoring_options(config: config_dict.ConfigDict, source: data.Source) -> dict[str, Any]:
+    """What `evaluation.evaluate` has to know of a split and a recipe.
+
+    Args:
+      config: the recipe.
+      source: the split.
+
+    Returns:
+      Its arguments on classes and rules.
+    """
+    return {
+        "num_classes": len(source.classes),
+        "reduce_zero_label": _reduces_zero(source),
+        "boundary": config.eval.boundary,
+        "ignore": config.eval.ignore,
+    }
+
+
+def _reduces_zero(source: data.Source | processes.SourceShare) -> bool:
+    rule = getattr(source, "rule", None)
+    return rule is not None and rule.reduces_zero
 
 
 def report(
@@ -95,6 +176,7 @@ def report(
     folder: Path,
     *,
     checkpoint: str,
+    shift: float | None = None,
 ) -> None:
     """Scores a state and writes `report.md`, `report.json` and `pictures/`.
 
@@ -107,10 +189,47 @@ def report(
       source: the split to score.
       folder: where to write.
       checkpoint: which state it is, in words.
+      shift: mean of `ops.shift_consistency`, where it was measured.
     """
     result = score(config, parts, state, source, title="evaluation", keep=config.eval.images)
     if not processes.is_first():
         return
+    pictures, two = _write_pictures(result, source, folder), {}
+    if result.binary is not None:
+        two = binary_report.report_parts(result.binary, source.classes[1])
+        pictures = [*binary_report.write_curves(result.binary, folder), *pictures]
+    further = {} if shift is None else {SHIFT: shift}
+    rules = two.pop("extra_rules", {}) | {name: SHIFT_RULE for name in further}
+    evaluation.write_report(
+        folder,
+        result.scores,
+        title=f"{config.name} on {config.data.source} {config.data.eval_split}",
+        classes=source.classes,
+        settings=describe(config, state, source, checkpoint=checkpoint),
+        further=further,
+        extra_rules=rules,
+        pictures=pictures,
+        **two,
+    )
+    print(evaluation.score_table(result.scores.compute(), source.classes, further=further))
+    print("".join(f"\n{section}\n" for section in two.get("sections", ())), end="")
+    print(f"report: {folder / 'report.md'}")
+
+
+def describe(
+    config: config_dict.ConfigDict, state: TrainState, source: data.Source, *, checkpoint: str
+) -> dict[str, str]:
+    """Says what a report is of.
+
+    Args:
+      config: the recipe.
+      state: arrays of the run.
+      source: the split, after it was read.
+      checkpoint: which state it is, in words.
+
+    Returns:
+      Recipe, checkpoint, data and number of parameters, by topic.
+    """
     settings = {
         "recipe": config.name,
         "checkpoint": checkpoint,
@@ -122,22 +241,7 @@ def report(
         settings["images"] = f"low pass, {config.curriculum.band} band, ratio {ratio:g}"
     if text := data.describe_skipped(source):
         settings["skipped"] = text
-    pictures, two = _write_pictures(result, source, folder), {}
-    if result.binary is not None:
-        two = binary_report.report_parts(result.binary, source.classes[1])
-        pictures = [*binary_report.write_curves(result.binary, folder), *pictures]
-    evaluation.write_report(
-        folder,
-        result.scores,
-        title=f"{config.name} on {config.data.source} {config.data.eval_split}",
-        classes=source.classes,
-        settings=settings,
-        pictures=pictures,
-        **two,
-    )
-    print(evaluation.score_table(result.scores.compute(), source.classes))
-    print("".join(f"\n{section}\n" for section in two.get("sections", ())), end="")
-    print(f"report: {folder / 'report.md'}")
+    return settings
 
 
 def _write_pictures(result: evaluation.Evaluation, source: data.Source, folder: Path) -> list[str]:

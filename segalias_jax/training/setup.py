@@ -41,6 +41,7 @@ class Parts:
 
     Attributes:
       mesh: the devices.
+      graph: structure of the model.
       state: freshly initialized, or its shapes.
       train_step: one update.
       predict: `predict(state, image) -> classes`.
@@ -48,10 +49,11 @@ class Parts:
 
     Example:
       >>> [field.name for field in dataclasses.fields(Parts)]
-      ['mesh', 'state', 'train_step', 'predict', 'logits']
+      ['mesh', 'graph', 'state', 'train_step', 'predict', 'logits']
     """
 
     mesh: Mesh
+    graph: nnx.GraphDef
     state: TrainState
     train_step: TrainStep
     predict: Callable[[TrainState, Array], Array]
@@ -193,7 +195,7 @@ def build_parts(
         **options,
     )
     predict, logits = (create(graph, **options) for create in (create_predict, create_logits))
-    return Parts(mesh, state, step, predict, logits)
+    return Parts(mesh, graph, state, step, predict, logits)
 
 
 def check_loss_section(config: config_dict.ConfigDict, num_classes: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from segalias_jax.errors import InputError
 from segalias_jax.losses import segmentation_loss
+from segalias_jax.models.stages import recording_filters
+from segalias_jax.tracing import DownsamplingOperator, capture_inputs
 from segalias_jax.training.curriculum import Curriculum
 from segalias_jax.training.optimizer import StepState
 from segalias_jax.training.schedules import Schedule
@@ -127,6 +129,45 @@ def create_logits(
     network = _Network(graph, PRECISIONS[precision], curriculum or Curriculum())
     logits = jax.jit(functools.partial(_logits, network))
     return lambda state, image: logits(state.average or state.parameters, state.statistics, image)
+
+
+def create_recorded(
+    graph: nnx.GraphDef,
+    measure: Callable[[Array, Sequence[Array], Sequence[tuple[Array, Array]]], Any],
+    *,
+    where: Callable[[DownsamplingOperator], bool] | None,
+    precision: str = "float32",
+    curriculum: Curriculum | None = None,
+) -> Callable[[TrainState, Array], tuple[Array, Any]]:
+    """Compiles a prediction that also measures the feature maps where a network samples.
+
+    Args:
+      graph: structure of the model.
+      measure: of the image, of what enters the operators that `where` chooses, and of what
+        `models.stages.recording_filters` lists; compiled with the prediction.
+      where: as for `tracing.capture_inputs`; None for no operator.
+      precision: see `PRECISIONS`.
+      curriculum: as for `create_predict`.
+
+    Returns:
+      `recorded(state, image uint8[b,h,w,3]) -> (classes int32[b,h,w], measured)`, by the averaged
+      parameters where the state has them.
+    """
+    network = _Network(graph, PRECISIONS[precision], curriculum or Curriculum())
+
+    @jax.jit
+    def recorded(parameters: Any, statistics: Any, image: Array) -> tuple[Array, Any]:
+        def forward(image: Array) -> tuple[Array, list[tuple[Array, Array]]]:
+            with recording_filters() as seen:
+                return _logits(network, parameters, statistics, image), seen
+
+        if where is None:
+            (logits, seen), entering = forward(image), ()
+        else:
+            (logits, seen), entering = capture_inputs(forward, where)(image)
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32), measure(image, entering, seen)
+
+    return lambda state, image: recorded(state.average or state.parameters, state.statistics, image)
 
 
 class _Network(NamedTuple):

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from segalias_jax import layers
+from segalias_jax import layers, models
 from segalias_jax.errors import InputError
 from segalias_jax.models.blocks import BasicBlock
 from segalias_jax.models.convnext import ConvNeXtBlock
 from segalias_jax.models.stages import (
+    apply_filter,
     freeze_norms,
     frozen_parameters,
     make_filter,
     mixer_factory,
+    recording_filters,
     run_block,
     stage_nyquist_frequency,
 )
@@ -139,3 +141,33 @@ def test_all_norms_frozen():
     assert frozen_parameters(model) == {"0/norm/scale", "0/norm/bias"}
     with pytest.raises(InputError, match="frozen_stages is 5; choose one of -1, 0, 1, 2, 3, 4"):
         freeze_norms(model, 5)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "convnext_tiny"])
+@pytest.mark.parametrize("downsample", ["none", "blur3"])
+def test_recorded_filters(encoder, downsample):
+    """All three stages that stride, in their order, with remat too; nothing outside."""
+    make = models.ResNet if encoder == "resnet18" else models.ConvNeXt
+    options = {"width": 8, "downsample": downsample, "remat": True}
+    net = nnx.eval_shape(lambda: make(encoder, **options, rngs=nnx.Rngs(0)))
+    net.eval()
+    seen = []
+
+    def forward(x):
+        with recording_filters() as found:
+            net(x)
+        seen.extend(found)
+        return [jnp.stack(pair) for pair in found]
+
+    graph, state = nnx.split(net)
+
+    def run(state, x):
+        nonlocal net
+        net = nnx.merge(graph, state)
+        return forward(x)
+
+    shapes = jax.eval_shape(run, state, jnp.zeros((1, 64, 64, 3)))
+    assert [pair.shape[1:] for pair in shapes] == [(1, 16 // n, 16 // n, 8 * n) for n in (1, 2, 4)]
+    assert all((before is after) == (downsample == "none") for before, after in seen)
+    apply_filter(None, jnp.zeros((1, 4, 4, 1)))
+    assert len(seen) == 3
