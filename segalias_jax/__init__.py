@@ -5,7 +5,7 @@ import importlib
 from segalias_jax import layers, losses, metrics, models, ops
 
 # Imported on first use: they need OpenCV, Grain or orbax, which layers and scores do not.
-_ON_FIRST_USE = ("checkpoints", "data", "evaluation", "inference", "training")
+_ON_FIRST_USE = ("analysis", "checkpoints", "data", "evaluation", "inference", "training")
 
 __all__ = ["Predictor", "layers", "losses", "metrics", "models", "ops", *_ON_FIRST_USE]
 __version__ = "0.1.0"

@@ -29,6 +29,7 @@ ALLOWED = {
     "data": set(),
     "checkpoints": {"models"},
     "evaluation": {"metrics", "data", "ops"},
+    "analysis": {"ops", "evaluation"},
     "training": {
         "ops",
         "layers",
@@ -38,6 +39,7 @@ ALLOWED = {
         "data",
         "checkpoints",
         "evaluation",
+        "analysis",
     },
     "inference": {"ops", "models", "data", "checkpoints", "evaluation", "training"},
     "export": {"inference"},

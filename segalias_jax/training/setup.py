@@ -172,8 +172,10 @@ def build_parts(config: config_dict.ConfigDict, num_classes: int, mesh: Mesh) ->
     optimizer = create_optimizer(config.optimizer.to_dict(), schedule, frozen=frozen)
     train = config.train
     check_precision(train.precision)
-    graph, state = create_state(create_model, optimizer, mesh, average=train.ema_decay > 0)
-    options = {"precision": train.precision, "curriculum": read_curriculum(config)}
+    curriculum = read_curriculum(config)
+    first = {"ratio": curriculum.start} if curriculum.adaptive else {}
+    graph, state = create_state(create_model, optimizer, mesh, average=train.ema_decay > 0, **first)
+    options = {"precision": train.precision, "curriculum": curriculum}
     step = create_train_step(
         graph,
         optimizer,

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from segalias_jax import ops
+from segalias_jax.analysis import best_ratio
 from segalias_jax.errors import InputError
 from segalias_jax.training.curriculum import Curriculum, read_curriculum
 from segalias_jax.training.sharding import create_mesh, shard_batch
@@ -49,7 +50,9 @@ def make_batch(rows=4, size=(16, 12)):
 
 def build(curriculum, mesh, **options):
     optimizer = optax.sgd(0.1)
-    graph, state = create_state(lambda: Plain(nnx.Rngs(0)), optimizer, mesh)
+    adapted = curriculum is not None and curriculum.adaptive
+    first = {"ratio": curriculum.start} if adapted else {}
+    graph, state = create_state(lambda: Plain(nnx.Rngs(0)), optimizer, mesh, **first)
     options |= {"curriculum": curriculum}
     return graph, state, create_train_step(graph, optimizer, lambda t: 0.1, LOSS, mesh, **options)
 
@@ -157,6 +160,10 @@ def test_evaluation_sees_the_full_spectrum_or_that_of_the_end():
         ({"evaluate": "last"}, "curriculum.evaluate is 'last'; choose one of full, final"),
         ({"band": "disc"}, "curriculum.band is 'disc'; choose one of square, round"),
         ({"stairs": 1}, "curriculum.stairs is 1; it must be at least 2"),
+        ({"every": 0}, "curriculum.every is 0; it must be at least 1"),
+        ({"choices": 1}, "curriculum.choices is 1; it must be at least 2"),
+        ({"beta": float("nan")}, "curriculum.beta is nan; it must be at least 0"),
+        ({"schedule": "adaptive"}, "curriculum.ratio is 1.0, but the smallest ratio .* below 1"),
         ({"ration": 1}, "curriculum.ration does not exist; choose"),
     ],
 )
@@ -167,3 +174,49 @@ def test_wrong_values_are_told_by_their_key(section, message):
 
 def test_recipes_from_before_have_none():
     assert not read_curriculum({"train": {"steps": 4}}).active
+
+
+def adaptive(**changes):
+    options = {"schedule": "adaptive", "start": 0.9, "every": 2, "choices": 4, "alpha": 3.0}
+    return Curriculum(0.2, steps=8, **options | changes)
+
+
+def test_adaptive_ratio_is_the_best_for_the_state_and_the_batch_of_its_step():
+    mesh = create_mesh(devices=jax.devices()[:1])
+    curriculum = adaptive()
+    graph, state, step = build(curriculum, mesh)
+    assert float(state.ratio) == np.float32(0.9)
+    rng = np.random.default_rng(1)
+    seen = []
+    for t in range(5):
+        batch = make_batch() | {"image": rng.integers(0, 256, (4, 16, 12, 3), np.uint8)}
+        expected = float(state.ratio)
+        if t in (2, 4):
+            model = nnx.merge(graph, state.parameters, state.statistics)
+            image = ops.normalize_image(jnp.asarray(batch["image"]))
+            choices = jnp.array([0.2, 0.4, 0.6, 0.8])
+            expected = float(best_ratio(model, image, choices, alpha=3.0, beta=1.0))
+        state, numbers = step(state, shard_batch(batch, mesh))
+        seen.append(float(numbers["ratio"]))
+        np.testing.assert_allclose(seen[-1], expected, rtol=1e-6)
+        assert float(state.ratio) == seen[-1]
+    assert seen[0] == seen[1] == np.float32(0.9) and seen[2] < 0.9
+    assert step._cache_size() == 1
+    image = jnp.asarray(make_batch()["image"])
+    logits = create_logits(graph, curriculum=adaptive(evaluate="final"))(state, image)
+    model = nnx.merge(graph, state.parameters, state.statistics)
+    low = ops.ratio_low_pass(ops.normalize_image(image), float(state.ratio))
+    np.testing.assert_allclose(logits, model(low), atol=1e-5)
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
+def test_adaptive_ratio_on_a_mesh():
+    curriculum, batch, results = adaptive(every=1), make_batch(), []
+    for sizes, count in (((1, 1, 1), 1), ((2, 2, 2), 8)):
+        mesh = create_mesh(*sizes, devices=jax.devices()[:count])
+        _, state, step = build(curriculum, mesh)
+        for _ in range(2):
+            state, numbers = step(state, shard_batch(batch, mesh))
+        results.append([float(numbers[key]) for key in ("ratio", "loss")])
+    assert results[0][0] < 0.9
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
