@@ -9,6 +9,7 @@ from flax import nnx
 
 from segalias_jax import ops
 from segalias_jax.analysis import best_ratio
+from segalias_jax.checkpoints import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.training.curriculum import Curriculum, read_curriculum
 from segalias_jax.training.sharding import create_mesh, shard_batch
@@ -181,32 +182,54 @@ def adaptive(**changes):
     return Curriculum(0.2, steps=8, **options | changes)
 
 
-def test_adaptive_ratio_is_the_best_for_the_state_and_the_batch_of_its_step():
+@pytest.fixture(scope="module")
+def adaptive_run():
+    """A run of six steps: its graph and step, and the state, batch and numbers of every step."""
     mesh = create_mesh(devices=jax.devices()[:1])
-    curriculum = adaptive()
-    graph, state, step = build(curriculum, mesh)
-    assert float(state.ratio) == np.float32(0.9)
+    graph, state, step = build(adaptive(), mesh)
     rng = np.random.default_rng(1)
-    seen = []
-    for t in range(5):
-        batch = make_batch() | {"image": rng.integers(0, 256, (4, 16, 12, 3), np.uint8)}
+    records = []
+    for _ in range(6):
+        image = rng.integers(0, 256, (4, 16, 12, 3), np.uint8)
+        batch = shard_batch(make_batch() | {"image": image}, mesh)
+        before = jax.tree.map(jnp.copy, state)
+        state, numbers = step(state, batch)
+        records.append((before, batch, numbers))
+    return graph, step, records, state
+
+
+def test_adaptive_ratio_is_the_best_for_the_state_and_the_batch_of_its_step(adaptive_run):
+    graph, step, records, last = adaptive_run
+    choices = jnp.array([0.2, 0.4, 0.6, 0.8])
+    for t, (state, batch, numbers) in enumerate(records):
         expected = float(state.ratio)
         if t in (2, 4):
             model = nnx.merge(graph, state.parameters, state.statistics)
-            image = ops.normalize_image(jnp.asarray(batch["image"]))
-            choices = jnp.array([0.2, 0.4, 0.6, 0.8])
+            image = ops.normalize_image(batch["image"])
             expected = float(best_ratio(model, image, choices, alpha=3.0, beta=1.0))
-        state, numbers = step(state, shard_batch(batch, mesh))
-        seen.append(float(numbers["ratio"]))
-        np.testing.assert_allclose(seen[-1], expected, rtol=1e-6)
-        assert float(state.ratio) == seen[-1]
-    assert seen[0] == seen[1] == np.float32(0.9) and seen[2] < 0.9
+        np.testing.assert_allclose(numbers["ratio"], expected, rtol=1e-6)
+    ratios = [float(state.ratio) for state, _, _ in records]
+    assert ratios[:3] == [np.float32(0.9)] * 3 and ratios[3] < 0.9
     assert step._cache_size() == 1
-    image = jnp.asarray(make_batch()["image"])
-    logits = create_logits(graph, curriculum=adaptive(evaluate="final"))(state, image)
-    model = nnx.merge(graph, state.parameters, state.statistics)
-    low = ops.ratio_low_pass(ops.normalize_image(image), float(state.ratio))
+    image = records[0][1]["image"]
+    logits = create_logits(graph, curriculum=adaptive(evaluate="final"))(last, image)
+    model = nnx.merge(graph, last.parameters, last.statistics)
+    low = ops.ratio_low_pass(ops.normalize_image(image), float(last.ratio))
     np.testing.assert_allclose(logits, model(low), atol=1e-5)
+
+
+def test_adaptive_run_goes_on_from_any_step_to_the_same_bits(adaptive_run, tmp_path):
+    _, step, records, last = adaptive_run
+    with CheckpointStore(tmp_path) as store:
+        for first, (before, _, _) in enumerate(records):
+            store.save(first, before)
+            store.wait()
+            state = store.restore(before)
+            for _, batch, numbers in records[first:]:
+                state, again = step(state, batch)
+                assert float(again["ratio"]) == float(numbers["ratio"])
+                assert float(again["loss"]) == float(numbers["loss"])
+            jax.tree.map(np.testing.assert_array_equal, state, last)
 
 
 @pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
