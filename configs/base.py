@@ -35,13 +35,17 @@ def get_config() -> config_dict.ConfigDict:
     )
     config.curriculum = _section(
         # share of each axis's spectrum that the network sees of an image in the end, in (0, 1];
-        # 1 for all of it
+        # 1 for all of it; the smallest that "adaptive" may choose
         ratio=1.0,
         # "constant"; or from `start` to `ratio` over the run, up or down, by a "linear" or
-        # "cosine" course or in levels ("step")
+        # "cosine" course or in levels ("step"); or "adaptive": the best one for the network
         schedule="constant",
         start=1.0,  # share at the first update, in (0, 1]; unused by "constant"
         stairs=4,  # levels of "step", start and end among them
+        every=500,  # updates between choices of "adaptive", before the first of which it is `start`
+        choices=16,  # ratios that "adaptive" tries each time, on one batch
+        alpha=1.0,  # weight of the saliency of both bands, "adaptive" only
+        beta=1.0,  # weight of the total variation of both bands, "adaptive" only
         band="square",  # shape of what is kept: "square", or "round", the disc inside of it
         evaluate="full",  # predict from "full" spectra, or from those of the "final" ratio
     )

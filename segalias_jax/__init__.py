@@ -6,7 +6,7 @@ from segalias_jax import layers, losses, metrics, models, ops, tracing
 from segalias_jax.tracing import dealias, profile_aliasing
 
 # Imported on first use: they need OpenCV, Grain or orbax, which layers and scores do not.
-_ON_FIRST_USE = ("checkpoints", "data", "evaluation", "inference", "training")
+_ON_FIRST_USE = ("analysis", "checkpoints", "data", "evaluation", "inference", "training")
 
 __all__ = [
     "Predictor",

@@ -29,6 +29,7 @@ ALLOWED = {
     "data": set(),
     "checkpoints": {"models"},
     "evaluation": {"metrics", "data", "ops"},
+    "analysis": {"ops", "evaluation"},
     "training": {
         "ops",
         "layers",
@@ -39,6 +40,7 @@ ALLOWED = {
         "checkpoints",
         "evaluation",
         "tracing",
+        "analysis",
     },
     "inference": {"ops", "models", "data", "checkpoints", "evaluation", "training"},
     "export": {"inference"},

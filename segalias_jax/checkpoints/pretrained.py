@@ -142,6 +142,7 @@ def fill_state(folder: Path | str, trees: Tree, *, whole: bool = False) -> tuple
       segalias_jax.errors.InputError: no/such/folder is not there; give the folder of a checkpoint
     """
     arrays, source = read_weights(folder)
+    arrays.pop("ratio", None)  # of a curriculum, which is the recipe's
     given = trees._asdict() if hasattr(trees, "_asdict") else dict(trees)
     kept = {part: given[part] for part in ("parameters", "statistics")}
     leaves, structure = jax.tree_util.tree_flatten_with_path(kept)

@@ -154,7 +154,8 @@ class CheckpointStore:
     def read(self, step: int | None = None) -> dict[str, np.ndarray]:
         """Reads the parameters and statistics of a checkpoint, whatever model it is of.
 
-        Where averages of the parameters were kept, those are the parameters that are read.
+        Where averages of the parameters were kept, those are the parameters that are read. A
+        curriculum's ratio that is part of the state comes with them, as "ratio".
 
         Args:
           step: which checkpoint; None for the best.
@@ -174,6 +175,7 @@ class CheckpointStore:
         kept = {
             "parameters": tree.get("average") or tree["parameters"],
             "statistics": tree["statistics"],
+            "ratio": tree.get("ratio", ()),
         }
         return {
             jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
@@ -215,6 +217,8 @@ class CheckpointStore:
             raise DamagedError(path, error) from None
         if like is not None:
             self._check(path, saved, like)
+            # What is empty may be younger than the checkpoint.
+            target = {key: part for key, part in target.items() if part != () or key in saved}
         else:
             target = jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),

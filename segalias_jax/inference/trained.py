@@ -38,12 +38,14 @@ class TrainedModel:
       config: the recipe.
       classes: names of the classes.
       palette: RGB color of each class.
+      ratio: where an adaptive frequency curriculum ended; None for other ones.
     """
 
     model: nnx.Module
     config: config_dict.ConfigDict
     classes: tuple[str, ...]
     palette: UInt8[np.ndarray, "n 3"]
+    ratio: float | None = None
 
     def apply(self, image: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w c"]:
         """Returns the logits of images in bytes."""
@@ -52,7 +54,7 @@ class TrainedModel:
     def network_input(self, image: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
         """Returns what the network sees of images: all of them, or their low pass (curriculum)."""
         curriculum = read_curriculum(self.config)
-        return curriculum.network_input(image, curriculum.evaluation_ratio())
+        return curriculum.network_input(image, curriculum.evaluation_ratio(self.ratio))
 
 
 def load_trained(folder: Path | str, config: config_dict.ConfigDict | None = None) -> TrainedModel:
@@ -76,6 +78,7 @@ def load_trained(folder: Path | str, config: config_dict.ConfigDict | None = Non
     """
     folder = Path(folder)
     arrays, _ = read_weights(folder)
+    ratio = arrays.pop("ratio", None)
     config = _recipe(folder, config)
     if _CLASSIFIER not in arrays:
         raise InputError(f"{folder} holds a backbone alone; give weights of a whole network")
@@ -90,7 +93,7 @@ def load_trained(folder: Path | str, config: config_dict.ConfigDict | None = Non
     )
     _fill(model, arrays, str(folder))
     model.eval()
-    return TrainedModel(model, config, names, palette)
+    return TrainedModel(model, config, names, palette, None if ratio is None else float(ratio))
 
 
 def _recipe(folder: Path, config: config_dict.ConfigDict | None) -> config_dict.ConfigDict:

@@ -7,14 +7,18 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import config_dict
 
+from segalias_jax.analysis.objective import Logits, best_ratio
 from segalias_jax.errors import InputError
 from segalias_jax.ops import check_ratio, normalize_image, ratio_low_pass
 from segalias_jax.typing import Array, Float, Int, UInt8
 
 EVALUATE = ("full", "final")
+ADAPTIVE = "adaptive"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +34,23 @@ class Curriculum:
         linear    r(t) = e + (s - e) (1 - t/T)
         cosine    r(t) = e + (s - e) (1 + cos(pi t/T)) / 2
         step      r(t) = s + (e - s) floor(L t/T) / (L - 1)
+        adaptive  s, then every k updates the best of n ratios between e and 1 for the batch at hand
+
+    The best is the least of `analysis.best_ratio` for the network as it is then. The ratio is part
+    of the state of the run.
 
     Args:
-      ratio: e, in (0, 1]; 1 for the full spectrum.
+      ratio: e, in (0, 1]; 1 for the full spectrum. For "adaptive" the smallest choice, below 1.
       schedule: one of `SCHEDULES`.
       start: s, in (0, 1]; unused by "constant".
       stairs: L, levels of "step", each of the same number of steps.
       band: "square" or "round".
-      evaluate: what is predicted from: "full" spectra, or those of the "final" ratio.
+      every: k, updates between choices of "adaptive".
+      choices: n, ratios that "adaptive" tries, r = e + (1 - e) i/n for i = 0 ... n - 1.
+      alpha: weight of the saliency in "adaptive", see `analysis.optimal_frequency_ratio`.
+      beta: weight of the variation in "adaptive".
+      evaluate: what is predicted from: "full" spectra, or those of the "final" ratio, which is the
+        present one where it is adaptive.
       steps: T, number of updates of the run.
 
     Raises:
@@ -54,12 +67,16 @@ class Curriculum:
     start: float = 1.0
     stairs: int = 4
     band: str = "square"
+    every: int = 500
+    choices: int = 16
+    alpha: float = 1.0
+    beta: float = 1.0
     evaluate: str = "full"
     steps: int = 1
 
     def __post_init__(self):
         """Checks every value."""
-        for key, choices in (("schedule", tuple(SCHEDULES)), ("evaluate", EVALUATE)):
+        for key, choices in (("schedule", (*SCHEDULES, ADAPTIVE)), ("evaluate", EVALUATE)):
             if getattr(self, key) not in choices:
                 raise InputError(
                     f"curriculum.{key} is {getattr(self, key)!r}; choose one of "
@@ -71,8 +88,21 @@ class Curriculum:
             check_ratio("ratio", self.ratio, self.band)
         except InputError as error:
             raise InputError(f"curriculum.{error}") from None
-        if self.stairs < 2:
-            raise InputError(f"curriculum.stairs is {self.stairs}; it must be at least 2")
+        for key, least in (("stairs", 2), ("every", 1), ("choices", 2), ("alpha", 0), ("beta", 0)):
+            if not least <= getattr(self, key) < math.inf:
+                raise InputError(
+                    f"curriculum.{key} is {getattr(self, key)}; it must be at least {least}"
+                )
+        if self.adaptive and self.ratio == 1:
+            raise InputError(
+                "curriculum.ratio is 1.0, but the smallest ratio that curriculum.schedule "
+                "'adaptive' may choose has to be below 1"
+            )
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the ratio is part of the state, and follows the network."""
+        return self.schedule == ADAPTIVE
 
     @property
     def active(self) -> bool:
@@ -80,7 +110,7 @@ class Curriculum:
         return self.ratio < 1 or (self.schedule != "constant" and self.start < 1)
 
     def training_ratio(self, step: int | Int[Array, ""]) -> Float[Array, ""] | None:
-        """Returns r(t), float32; None without a curriculum.
+        """Returns r(t), float32, of a ratio that is not adaptive; None without a curriculum.
 
         Args:
           step: t, updates made before; 0 for the first one.
@@ -95,14 +125,49 @@ class Curriculum:
         ratio = SCHEDULES[self.schedule](self, jnp.minimum(step, self.steps))
         return jnp.asarray(ratio, jnp.float32)
 
-    def evaluation_ratio(self) -> float | None:
+    def adapted_ratio(
+        self,
+        present: Float[Array, ""],
+        step: Int[Array, ""],
+        logits: Logits,
+        image: UInt8[Array, "b h w 3"],
+    ) -> Float[Array, ""]:
+        """Returns the ratio of a step of an adaptive curriculum: the best one, or the present one.
+
+        A function of the state and of the batch of that step, so a run that goes on from any step
+        chooses as the unbroken one does.
+
+        Args:
+          present: the ratio of the update before.
+          step: t, updates made before; the first choice is made at t = k.
+          logits: the network in evaluation mode.
+          image: the batch of this step.
+        """
+        shares = np.arange(self.choices) / self.choices
+        ratios = jnp.asarray(self.ratio + (1 - self.ratio) * shares, jnp.float32)
+        weights = {"alpha": self.alpha, "beta": self.beta, "band": self.band}
+
+        def choose() -> Array:
+            return best_ratio(logits, normalize_image(image), ratios, **weights)
+
+        due = (step > 0) & (step % self.every == 0)
+        return jax.lax.cond(due, choose, lambda: present)
+
+    def evaluation_ratio(self, present: Any = None) -> Array | float | None:
         """Returns the ratio that is predicted with; None for full spectra.
+
+        Args:
+          present: that of the state where the curriculum is adaptive; else unused.
 
         Example:
           >>> Curriculum(0.6).evaluation_ratio(), Curriculum(0.6, evaluate="final").ratio
           (None, 0.6)
         """
-        return self.ratio if self.evaluate == "final" and self.ratio < 1 else None
+        if self.evaluate == "full":
+            return None
+        if self.adaptive:
+            return present
+        return self.ratio if self.ratio < 1 else None
 
     def network_input(
         self, image: UInt8[Array, "b h w 3"], ratio: Float[Array, ""] | float | None

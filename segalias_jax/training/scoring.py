@@ -237,8 +237,9 @@ def describe(
         f"sha256 of their names {data.split_hash(source.names)[:16]}",
         "parameters": f"{count_parameters(state):,}",
     }
-    if ratio := read_curriculum(config).evaluation_ratio():
-        settings["images"] = f"low pass, {config.curriculum.band} band, ratio {ratio:g}"
+    ratio = read_curriculum(config).evaluation_ratio(state.ratio)
+    if ratio is not None:
+        settings["images"] = f"low pass, {config.curriculum.band} band, ratio {float(ratio):g}"
     if text := data.describe_skipped(source):
         settings["skipped"] = text
     return settings

@@ -181,9 +181,11 @@ def build_parts(
     optimizer = create_optimizer(config.optimizer.to_dict(), schedule, frozen=frozen)
     train = config.train
     check_precision(train.precision)
+    curriculum = read_curriculum(config)
     kept = {"average": train.ema_decay > 0, "abstract": abstract}
+    kept |= {"ratio": curriculum.start} if curriculum.adaptive else {}
     graph, state = create_state(create_model, optimizer, mesh, **kept)
-    options = {"precision": train.precision, "curriculum": read_curriculum(config)}
+    options = {"precision": train.precision, "curriculum": curriculum}
     step = create_train_step(
         graph,
         optimizer,

@@ -28,10 +28,11 @@ class TrainState(NamedTuple):
       statistics: batch statistics and the random state of dropout.
       optimizer: state of the optimizer.
       average: moving average of the parameters, which predictions use; empty where none is kept.
+      ratio: of the spectrum that is seen, where the curriculum is adaptive; else empty.
 
     Example:
       >>> TrainState(0, {}, {}, ())._fields
-      ('step', 'parameters', 'statistics', 'optimizer', 'average')
+      ('step', 'parameters', 'statistics', 'optimizer', 'average', 'ratio')
     """
 
     step: Any
@@ -39,6 +40,7 @@ class TrainState(NamedTuple):
     statistics: Any
     optimizer: Any
     average: Any = ()
+    ratio: Any = ()
 
 
 def create_state(
@@ -48,6 +50,7 @@ def create_state(
     *,
     average: bool = False,
     abstract: bool = False,
+    ratio: float | None = None,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Initializes a model and its optimizer on the mesh, see `sharding.state_sharding`.
 
@@ -57,6 +60,7 @@ def create_state(
       mesh: the devices.
       average: whether an average of the parameters is kept.
       abstract: whether shapes and places are enough, for a state that will be read or never be.
+      ratio: of the spectrum that an adaptive curriculum starts with; None without one.
 
     Returns:
       The structure of the model and the state at step 0.
@@ -76,7 +80,8 @@ def create_state(
         graphs.append(graph)
         step = jnp.zeros((), jnp.int32)
         kept = parameters if average else ()
-        return TrainState(step, parameters, statistics, optimizer.init(parameters), kept)
+        seen = () if ratio is None else jnp.asarray(ratio, jnp.float32)
+        return TrainState(step, parameters, statistics, optimizer.init(parameters), kept, seen)
 
     # One program that the compilation cache can keep. It runs once, so on a CPU optimizing it is a
     # waste: of 20 s for a ResNet-18 on two cores, 15 went there.

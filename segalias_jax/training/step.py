@@ -65,9 +65,10 @@ def create_train_step(
     curriculum = curriculum or Curriculum()
     network = _Network(graph, PRECISIONS[precision], curriculum)
     gradient_of = _gradients(network, dict(loss_config), mesh, accumulate)
+    ratio_of = _ratios(network, mesh, accumulate)
 
     def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, dict[str, Array]]:
-        ratio = curriculum.training_ratio(state.step)
+        ratio = ratio_of(state, batch)
         loss, statistics, gradients = gradient_of(state.parameters, state.statistics, batch, ratio)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
         norm = optax.tree.norm(gradients)
@@ -77,7 +78,8 @@ def create_train_step(
         metrics |= {"leave": jnp.any(batch["leave"])} if "leave" in batch else {}
         parameters = optax.apply_updates(state.parameters, updates)
         moved = move_average(state.average, parameters, state.step, average)
-        new = TrainState(state.step, parameters, statistics, optimizer_state, moved)
+        kept = ratio if curriculum.adaptive else ()
+        new = TrainState(state.step, parameters, statistics, optimizer_state, moved, kept)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         new = _choose(finite, new, state)._replace(step=state.step + 1)
         return jax.lax.with_sharding_constraint(
@@ -104,12 +106,12 @@ def create_predict(
     network = _Network(graph, PRECISIONS[precision], curriculum or Curriculum())
 
     @jax.jit
-    def predict(parameters: Any, statistics: Any, image: Array) -> Array:
-        logits = _logits(network, parameters, statistics, image)
+    def predict(parameters: Any, statistics: Any, ratio: Any, image: Array) -> Array:
+        logits = _logits(network, parameters, statistics, ratio, image)
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     # The optimizer's arrays stay outside: the compiled function never needs them.
-    return lambda state, image: predict(state.average or state.parameters, state.statistics, image)
+    return lambda state, image: predict(*_seen_by(state), image)
 
 
 def create_logits(
@@ -128,7 +130,7 @@ def create_logits(
     """
     network = _Network(graph, PRECISIONS[precision], curriculum or Curriculum())
     logits = jax.jit(functools.partial(_logits, network))
-    return lambda state, image: logits(state.average or state.parameters, state.statistics, image)
+    return lambda state, image: logits(*_seen_by(state), image)
 
 
 def create_recorded(
@@ -181,10 +183,35 @@ class _Network(NamedTuple):
         return self.curriculum.network_input(image, ratio).astype(self.dtype)
 
 
-def _logits(network: _Network, parameters: Any, statistics: Any, image: Array) -> Array:
+def _seen_by(state: TrainState) -> tuple[Any, Any, Any]:
+    return state.average or state.parameters, state.statistics, state.ratio
+
+
+def _logits(network: _Network, parameters: Any, statistics: Any, ratio: Any, image: Array) -> Array:
     model = merge_model(network.graph, parameters, statistics)
     model.eval()
-    return model(network.see(image, network.curriculum.evaluation_ratio()))
+    return model(network.see(image, network.curriculum.evaluation_ratio(ratio)))
+
+
+def _ratios(
+    network: _Network, mesh: Mesh, accumulate: int
+) -> Callable[[TrainState, Mapping[str, Array]], Array | None]:
+    """Which ratio of the spectrum the batch of a step is shown with."""
+
+    def ratio(state: TrainState, batch: Mapping[str, Array]) -> Array | None:
+        if not network.curriculum.adaptive:
+            return network.curriculum.training_ratio(state.step)
+        whole = jax.lax.with_sharding_constraint(state.parameters, replicated(mesh))
+        model = merge_model(network.graph, whole, state.statistics)
+        model.eval()
+        # Of a batch that is too large for the memory, the first part has to do.
+        image = batch["image"]
+        image = image if accumulate == 1 else _split_rows(image, accumulate, mesh)[0]
+        return network.curriculum.adapted_ratio(
+            state.ratio, state.step, lambda x: model(x.astype(network.dtype)), image
+        )
+
+    return ratio
 
 
 def check_precision(precision: str) -> None:

@@ -50,6 +50,29 @@ def test_keeps_the_best_and_the_latest(tmp_path, scores, kept):
     assert folders == set(kept)
 
 
+class Younger(NamedTuple):
+    step: Any
+    parameters: Any
+    statistics: Any
+    optimizer: Any
+    ratio: Any = ()
+
+
+def test_a_part_that_is_younger_than_the_checkpoint(tmp_path):
+    state = make_state(1)
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, state)
+        store.wait()
+        again = store.restore(Younger(*state))
+        assert again.ratio == () and int(again.step) == 1
+        assert "ratio" not in store.read(1)
+        with pytest.raises(InputError, match="ratio is absent there and of shape .* here; use the"):
+            store.restore(Younger(*state, ratio=jnp.float32(0.5)))
+        store.save(2, Younger(*state, ratio=jnp.float32(0.25)))
+        store.wait()
+        assert store.read(2)["ratio"] == 0.25
+
+
 def test_comes_back_as_it_was_although_the_arrays_were_reused(tmp_path):
     increment = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
     state = increment(make_state(1)._replace(statistics={}))

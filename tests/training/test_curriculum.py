@@ -8,6 +8,8 @@ import pytest
 from flax import nnx
 
 from segalias_jax import ops
+from segalias_jax.analysis import best_ratio
+from segalias_jax.checkpoints import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.training.curriculum import Curriculum, read_curriculum
 from segalias_jax.training.sharding import create_mesh, shard_batch
@@ -49,7 +51,9 @@ def make_batch(rows=4, size=(16, 12)):
 
 def build(curriculum, mesh, **options):
     optimizer = optax.sgd(0.1)
-    graph, state = create_state(lambda: Plain(nnx.Rngs(0)), optimizer, mesh)
+    adapted = curriculum is not None and curriculum.adaptive
+    first = {"ratio": curriculum.start} if adapted else {}
+    graph, state = create_state(lambda: Plain(nnx.Rngs(0)), optimizer, mesh, **first)
     options |= {"curriculum": curriculum}
     return graph, state, create_train_step(graph, optimizer, lambda t: 0.1, LOSS, mesh, **options)
 
@@ -157,6 +161,10 @@ def test_evaluation_sees_the_full_spectrum_or_that_of_the_end():
         ({"evaluate": "last"}, "curriculum.evaluate is 'last'; choose one of full, final"),
         ({"band": "disc"}, "curriculum.band is 'disc'; choose one of square, round"),
         ({"stairs": 1}, "curriculum.stairs is 1; it must be at least 2"),
+        ({"every": 0}, "curriculum.every is 0; it must be at least 1"),
+        ({"choices": 1}, "curriculum.choices is 1; it must be at least 2"),
+        ({"beta": float("nan")}, "curriculum.beta is nan; it must be at least 0"),
+        ({"schedule": "adaptive"}, "curriculum.ratio is 1.0, but the smallest ratio .* below 1"),
         ({"ration": 1}, "curriculum.ration does not exist; choose"),
     ],
 )
@@ -167,3 +175,71 @@ def test_wrong_values_are_told_by_their_key(section, message):
 
 def test_recipes_from_before_have_none():
     assert not read_curriculum({"train": {"steps": 4}}).active
+
+
+def adaptive(**changes):
+    options = {"schedule": "adaptive", "start": 0.9, "every": 2, "choices": 4, "alpha": 3.0}
+    return Curriculum(0.2, steps=8, **options | changes)
+
+
+@pytest.fixture(scope="module")
+def adaptive_run():
+    """A run of six steps: its graph and step, and the state, batch and numbers of every step."""
+    mesh = create_mesh(devices=jax.devices()[:1])
+    graph, state, step = build(adaptive(), mesh)
+    rng = np.random.default_rng(1)
+    records = []
+    for _ in range(6):
+        image = rng.integers(0, 256, (4, 16, 12, 3), np.uint8)
+        batch = shard_batch(make_batch() | {"image": image}, mesh)
+        before = jax.tree.map(jnp.copy, state)
+        state, numbers = step(state, batch)
+        records.append((before, batch, numbers))
+    return graph, step, records, state
+
+
+def test_adaptive_ratio_is_the_best_for_the_state_and_the_batch_of_its_step(adaptive_run):
+    graph, step, records, last = adaptive_run
+    choices = jnp.array([0.2, 0.4, 0.6, 0.8])
+    for t, (state, batch, numbers) in enumerate(records):
+        expected = float(state.ratio)
+        if t in (2, 4):
+            model = nnx.merge(graph, state.parameters, state.statistics)
+            image = ops.normalize_image(batch["image"])
+            expected = float(best_ratio(model, image, choices, alpha=3.0, beta=1.0))
+        np.testing.assert_allclose(numbers["ratio"], expected, rtol=1e-6)
+    ratios = [float(state.ratio) for state, _, _ in records]
+    assert ratios[:3] == [np.float32(0.9)] * 3 and ratios[3] < 0.9
+    assert step._cache_size() == 1
+    image = records[0][1]["image"]
+    logits = create_logits(graph, curriculum=adaptive(evaluate="final"))(last, image)
+    model = nnx.merge(graph, last.parameters, last.statistics)
+    low = ops.ratio_low_pass(ops.normalize_image(image), float(last.ratio))
+    np.testing.assert_allclose(logits, model(low), atol=1e-5)
+
+
+def test_adaptive_run_goes_on_from_any_step_to_the_same_bits(adaptive_run, tmp_path):
+    _, step, records, last = adaptive_run
+    with CheckpointStore(tmp_path) as store:
+        for first, (before, _, _) in enumerate(records):
+            store.save(first, before)
+            store.wait()
+            state = store.restore(before)
+            for _, batch, numbers in records[first:]:
+                state, again = step(state, batch)
+                assert float(again["ratio"]) == float(numbers["ratio"])
+                assert float(again["loss"]) == float(numbers["loss"])
+            jax.tree.map(np.testing.assert_array_equal, state, last)
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
+def test_adaptive_ratio_on_a_mesh():
+    curriculum, batch, results = adaptive(every=1), make_batch(), []
+    for sizes, count in (((1, 1, 1), 1), ((2, 2, 2), 8)):
+        mesh = create_mesh(*sizes, devices=jax.devices()[:count])
+        _, state, step = build(curriculum, mesh)
+        for _ in range(2):
+            state, numbers = step(state, shard_batch(batch, mesh))
+        results.append([float(numbers[key]) for key in ("ratio", "loss")])
+    assert results[0][0] < 0.9
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-5)

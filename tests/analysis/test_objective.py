@@ -1,0 +1,71 @@
+"""Saliency and variation in closed form, and the ratio that a compiled program picks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segalias_jax import ops
+from segalias_jax.analysis import best_ratio, objective, saliency, total_variation
+from segalias_jax.analysis.objective import image_terms
+
+
+def make_images(shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_saliency_of_a_linear_network_is_the_norm_of_its_weights():
+    weights = np.array([[3.0, 0.1], [4.0, 0.0], [0.0, 0.2]], np.float32)
+    image = abs(make_images((2, 5, 7, 3)))  # the first logit is the larger one everywhere
+    np.testing.assert_allclose(saliency(lambda x: x @ weights, jnp.asarray(image)), 5, rtol=1e-6)
+
+
+def test_saliency_of_a_nonlinear_network_by_finite_differences():
+    weights = make_images((3, 4)).astype(np.float64)
+    image = make_images((1, 2, 3, 3)).astype(np.float64)
+
+    def score(image):
+        return np.tanh(image @ weights).max(-1).sum()
+
+    gradient = np.zeros_like(image)
+    for place in np.ndindex(image.shape):
+        step = np.zeros_like(image)
+        step[place] = 1e-6
+        gradient[place] = (score(image + step) - score(image - step)) / 2e-6
+    with jax.enable_x64(True):
+        computed = saliency(lambda x: jnp.tanh(x @ weights), jnp.asarray(image))
+    expected = np.sqrt((gradient**2).sum(-1)).mean()
+    np.testing.assert_allclose(computed, [expected], rtol=1e-6)  # it is given in float32
+
+
+def test_total_variation_of_a_ramp_and_of_an_edge():
+    ramp = jnp.broadcast_to(2.0 * jnp.arange(5)[:, None, None], (1, 5, 4, 3))
+    # Four of five rows have a difference of 2 in three channels.
+    np.testing.assert_allclose(total_variation(ramp), 4 / 5 * np.sqrt(3 * 4), rtol=1e-6)
+    edge = jnp.zeros((1, 4, 6, 1)).at[:, :, 3:].set(1.0)
+    np.testing.assert_allclose(total_variation(edge), 1 / 6, rtol=1e-6)
+
+
+def test_variances_of_two_bands_add_up_whatever_the_ratio():
+    """Which is why the objective takes the total variation."""
+    image = jnp.asarray(make_images((2, 12, 10, 3)))
+    for ratio in (0.3, 0.7):
+        low = ops.ratio_low_pass(image, ratio)
+        sums = low.var((1, 2)) + (image - low).var((1, 2))
+        np.testing.assert_allclose(sums, image.var((1, 2)), rtol=1e-5)
+    terms = [image_terms(lambda x: x, image, ops.ratio_low_pass(image, r)) for r in (0.3, 0.7)]
+    assert np.abs(terms[0][:, 2:].sum(1) - terms[1][:, 2:].sum(1)).min() > 1e-2
+
+
+def test_the_ratio_picked_is_that_of_the_least_mean():
+    image = jnp.asarray(make_images((3, 12, 8, 3)))
+    ratios = (0.2, 0.4, 0.6, 0.8)
+
+    @jax.jit
+    def means(image):
+        lows = [ops.ratio_low_pass(image, ratio, band="round") for ratio in ratios]
+        terms = jnp.stack([image_terms(jnp.tanh, image, low) for low in lows])
+        return objective(terms, 3.0, 1.0).mean(1)
+
+    options = {"alpha": 3.0, "beta": 1.0, "band": "round"}
+    picked = jax.jit(lambda x: best_ratio(jnp.tanh, x, jnp.array(ratios), **options))(image)
+    assert float(picked) == np.float32(ratios[int(np.argmin(means(image)))])
