@@ -253,10 +253,15 @@ directory)
                 f"{folder} holds a program of format {manifest['format']}; predict "
                 "with one of format stablehlo"
             )
+        for key in ("input", "classes", "palette", "align_corners", "protocol"):
+            manifest[key]
         data = (Path(folder) / manifest["file"]).read_bytes()
-        exported = jax.export.deserialize(bytearray(data))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} is damaged ({error}); export it again") from None
+    try:
+        exported = jax.export.deserialize(bytearray(data))
+    except Exception as error:  # whatever the bytes lead to: the format has no checksum
         raise InputError(f"{folder} is damaged ({error}); export it again") from None
     return ExportedModel(manifest, jax.jit(exported.call))

@@ -132,8 +132,11 @@ class Predictor:
             if isinstance(image, InputError):
                 result = Result(source, error=image)
             else:
-                prediction = self._slider.start(image, probabilities=probabilities)
-                result = Result(source, image, prediction)
+                try:
+                    prediction = self._slider.start(image, probabilities=probabilities)
+                    result = Result(source, image, prediction)
+                except InputError as error:  # a size that the network or program does not take
+                    result = Result(source, image, error=error)
             # One behind: the device has the next image already when this one is read.
             if last is not None:
                 yield last

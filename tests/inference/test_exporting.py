@@ -147,6 +147,9 @@ def test_predictor_of_the_program(stablehlo, run, images):
     whole = sa.Predictor(stablehlo, mode="whole")
     with pytest.raises(InputError, match="takes images of shape batchx32x32x3, not 2x40x56x3"):
         whole(images[0])
+    other, fitting = whole.stream([images[0], images[0][:32, :32]])
+    assert "not 2x40x56x3" in str(other.error) and other.prediction is None
+    assert fitting.prediction.classes().shape == (32, 32)
     with pytest.raises(InputError, match="exported program; leave --config out"):
         sa.Predictor(stablehlo, config=run[0])
 
@@ -214,8 +217,12 @@ def test_mistakes(trained, make_run, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="ONNX program takes images of one size"):
         export_model(trained, new, format="onnx", size="any")
     with pytest.raises(InputError, match="frequency_low_cut needs a fixed size; export with --si"):
-        flc = load_trained(make_run(**{"model.downsample": "flc"})[1])
+        flc = dataclasses.replace(trained, model=layers.FrequencyLowCut(2))
         export_model(flc, new, format="stablehlo", size="any")
+    with pytest.raises(InputError, match="more than 32 pixels; export it with --size H,W"):
+        small = nnx.Sequential(layers.BlurPool(3, stride=16), layers.BlurPool(7))
+        blur = dataclasses.replace(trained, model=small)
+        export_model(blur, new, format="stablehlo", size="any")
     magnitude = load_trained(make_run(**{"model.gate": "magnitude"})[1])
     with pytest.raises(InputError, match="computes a Fourier transform"):
         export_model(magnitude, new, format="stablehlo")
@@ -226,7 +233,12 @@ def test_damaged_programs(tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match="is damaged"):
         load_exported(tmp_path)
-    text = '{"format": "stablehlo", "file": "model.stablehlo"}'
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match="cannot be read"):
+    keys = ("file", "input", "classes", "palette", "align_corners", "protocol")
+    manifest = dict.fromkeys(keys, "model.stablehlo") | {"format": "stablehlo"}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"model.stablehlo: cannot be read"):
         load_exported(tmp_path)
+    for content in (b"", b"junk that is no program", bytes(1000)):
+        (tmp_path / "model.stablehlo").write_bytes(content)
+        with pytest.raises(InputError, match="is damaged"):
+            load_exported(tmp_path)
