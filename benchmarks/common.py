@@ -66,12 +66,24 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def results_file() -> Path:
+    """The result file of this device."""
+    device = machine()["device"]
+    name = "".join(c if c.isalnum() else "_" for c in device).strip("_").lower()
+    return RESULTS / f"{name}.json"
+
+
+def stored(section: str) -> list[dict[str, Any]]:
+    """The rows of a section that were measured on this device before."""
+    path = results_file()
+    content = json.loads(path.read_text()) if path.exists() else {}
+    return content.get(section, {"rows": []})["rows"]
+
+
 def save(section: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints the table and puts the rows into this device's result file, beside other sections."""
     print(markdown(rows))
-    about = machine()
-    name = "".join(c if c.isalnum() else "_" for c in about["device"]).strip("_").lower()
-    path = RESULTS / f"{name}.json"
+    about, path = machine(), results_file()
     content = json.loads(path.read_text()) if path.exists() else {}
     content[section] = {"machine": about, "rows": list(rows)}
     path.write_text(json.dumps(content, indent=1) + "\n")

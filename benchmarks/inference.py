@@ -1,13 +1,15 @@
 """How fast is prediction: latency, images per second, memory, and sliding windows?
 
-    python benchmarks/inference.py [--sizes 512x512 1024x2048] [--repeats N] [--print]
+    python benchmarks/inference.py [--parts latency sliding] [--sizes HxW ...] [--dtypes D ...]
 
 UPerNet-R50 with 128 decoder channels, without and with the filter and the mixer, one image at a
 time in float32 and bfloat16; where torch is installed, PyTorch's baseline with the same weights in
 the same run, in turn with ours. "first s" is compiling and the first call, which the latencies are
-without. Memory is what the compiled program holds at once: weights, image, results, temporaries.
-The last rows compare `SlidingPredictor` on an image of 1025x2049 with calls of the bare compiled
-network on as many windows. `--print` writes no result file.
+without. Memory is what the compiled program holds at once: weights, image, results, temporaries;
+of PyTorch, what its allocator held, on a GPU only. The part "sliding" compares `SlidingPredictor`
+on images of 1025x2049 with calls of the bare compiled network on as many windows. `--repeats` is
+for 512x512; larger images are measured less often. Parts may be measured one by one: rows of other
+parts that the result file has stay there. `--print` writes no result file.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import functools
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import network
 import numpy as np
-from common import latencies, markdown, save, torch
+from common import latencies, markdown, save, stored, torch
 from flax import nnx
 
 from segalias_jax import models
@@ -42,6 +45,7 @@ except ImportError:
 CLASSES = 19
 SIZES = ("512x512", "1024x2048")
 DTYPES = ("float32", "bfloat16")
+PARTS = ("latency", "sliding")
 
 
 def build(options: dict) -> tuple:
@@ -75,8 +79,11 @@ def our_call(options: dict, x: jax.Array) -> tuple[Callable[[], Any], int]:
     return call, held + memory.temp_size_in_bytes
 
 
-def torch_call(x: jax.Array, width: int) -> Callable[[], Any]:
-    """A call of PyTorch's forward pass with our weights, on the GPU where it has one."""
+def torch_call(x: jax.Array, width: int) -> tuple[Callable[[], Any], int]:
+    """A call of PyTorch's forward pass with our weights, and the bytes that it holds at once.
+
+    It runs on the GPU where it has one; on a CPU nothing counts its bytes.
+    """
     model = nnx.merge(*build({"width": width}))
     weights = {at: np.asarray(leaf[...]) for at, leaf in leaves(model).items()}
     arrays = torch_arrays(model, weights)
@@ -95,7 +102,23 @@ def torch_call(x: jax.Array, width: int) -> Callable[[], Any]:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    return call
+    held = 0
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        held = torch.cuda.max_memory_allocated()
+    return call, held
+
+
+def in_turn(title: str, calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list]:
+    """Milliseconds of every call; tells how far it is."""
+    times: dict[str, list] = {name: [] for name in calls}
+    for n in range(repeats):
+        print(f"\r{title}: round {n + 1} of {repeats}", end="", file=sys.stderr, flush=True)
+        for name, more in latencies(calls, 1).items():
+            times[name] += more
+    print(file=sys.stderr)
+    return times
 
 
 def measure_latency(size: tuple[int, int], dtype: str, repeats: int, width: int) -> list[dict]:
@@ -108,18 +131,20 @@ def measure_latency(size: tuple[int, int], dtype: str, repeats: int, width: int)
         for name, options in network.VARIANTS.items()
     }
     if torch and pytorch_models:
-        makers["PyTorch, baseline"] = lambda: (torch_call(x, width), None)
+        makers["PyTorch, baseline"] = lambda: torch_call(x, width)
+    title = f"{size[0]}x{size[1]} {dtype}"
     for name, make in makers.items():
-        print(f"compiling {size} {dtype}, {name}", flush=True)
+        print(f"{title}: compiling {name}", file=sys.stderr, flush=True)
         start = time.perf_counter()
         calls[name], memory[name] = make()
         calls[name]()
         first[name] = time.perf_counter() - start
     rows = []
-    for name, times in latencies(calls, repeats).items():
+    repeats = max(3, repeats * 512 * 512 // math.prod(size))
+    for name, times in in_turn(title, calls, repeats).items():
         rows.append(
             {
-                "image": f"{size[0]}x{size[1]} {dtype}",
+                "image": title,
                 "network": name,
                 "images/s": round(1e3 / statistics.mean(times), 2),
                 "p50 ms": round(statistics.median(times), 1),
@@ -146,7 +171,7 @@ def measure_sliding(
         lambda image: run(params, rest, image),
         ViewSettings("slide", window, stride, batch_size=batch),
     )
-    images = [np.full((*size, 3), i, np.uint8) for i in range(3)]
+    images = [np.full((*size, 3), i, np.uint8) for i in range(2)]
     starts = [len(window_starts(*axis)) for axis in zip(size, window, stride, strict=True)]
     batches = -(-starts[0] * starts[1] // batch) * len(images)
     pixels = np.zeros((batch, *window, 3), np.uint8)
@@ -161,14 +186,19 @@ def measure_sliding(
         last.classes()
 
     def bare():
-        for _ in range(batches):
-            jax.block_until_ready(run(params, rest, pixels))
+        last = run(params, rest, pixels)
+        for _ in range(batches - 1):
+            following = run(params, rest, pixels)
+            last.block_until_ready()
+            last = following
+        last.block_until_ready()
 
     calls = {"windows": slide, "bare network": bare}
-    for call in calls.values():
-        call()
-    times = latencies(calls, repeats)
     name = f"{size[0]}x{size[1]}, windows {window[0]}x{window[1]}, {batch} at a time"
+    print(f"{name}: compiling", file=sys.stderr, flush=True)
+    run(params, rest, pixels).block_until_ready()
+    slider.start(np.zeros((*size, 3), np.uint8)).classes()
+    times = in_turn(name, calls, repeats)
     seconds = {key: statistics.median(values) / 1e3 for key, values in times.items()}
     return [
         {
@@ -184,6 +214,7 @@ def measure_sliding(
 def main() -> None:
     """Measures everything and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="HxW")
     parser.add_argument("--dtypes", nargs="+", default=DTYPES, choices=DTYPES)
     parser.add_argument("--repeats", type=int, default=20)
@@ -194,13 +225,23 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="write nothing")
     flags = parser.parse_args()
     rows = []
-    for text in flags.sizes:
-        for dtype in flags.dtypes:
-            rows += measure_latency(sides(text), dtype, flags.repeats, flags.width)
-    repeats = max(1, flags.repeats // 5)
-    image, window = sides(flags.image), sides(flags.window)
-    rows += measure_sliding(image, window, flags.batch, repeats, flags.width)
-    print(markdown(rows)) if flags.print else save("inference", rows)
+    if "latency" in flags.parts:
+        for text in flags.sizes:
+            for dtype in flags.dtypes:
+                rows += measure_latency(sides(text), dtype, flags.repeats, flags.width)
+    if "sliding" in flags.parts:
+        repeats = max(2, flags.repeats // 10)
+        image, window = sides(flags.image), sides(flags.window)
+        rows += measure_sliding(image, window, flags.batch, repeats, flags.width)
+    if flags.print:
+        print(markdown(rows))
+    else:
+        save("inference", merged(stored("inference"), rows))
+
+
+def merged(before: list[dict], rows: list[dict]) -> list[dict]:
+    """Rows in the order in which they were first measured, the newer one of the same name."""
+    return list({(row["image"], row["network"]): row for row in [*before, *rows]}.values())
 
 
 def sides(text: str) -> tuple[int, int]:

@@ -3,8 +3,9 @@
     python -m segalias_jax.export --run RUN --format stablehlo|onnx|savedmodel --out DIR
 
 The program maps RGB bytes [batch, height, width, 3] to logits; `manifest.json` beside it tells the
-rest. Height and width are those of the recipe's windows, or of --size H,W, and fixed; the batch has
-any length, or that of --batch N.
+rest. Height and width are those of the recipe's windows, or of --size H,W, and fixed; with
+--size any, images have any sides of 32 to 8192 pixels (not in ONNX, whose programs have constant
+matrices). The batch has any length, or that of --batch N.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import NoReturn
 from absl import logging
 
 from segalias_jax.errors import InputError
-from segalias_jax.inference.exporting import WRITERS, export_model
+from segalias_jax.inference.exporting import ANY_SIZE, WRITERS, export_model
 from segalias_jax.inference.trained import load_trained
 from segalias_jax.recipes import load_recipe
 
@@ -54,7 +55,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--format", required=True, choices=list(WRITERS))
     add("--out", required=True, type=Path, metavar="DIR", help="new folder for the program")
     add("--config", metavar="FILE", help="recipe of converted weights")
-    add("--size", type=_size, metavar="H,W", help="of images, in pixels")
+    add("--size", type=_size, metavar="H,W|any", help="of images, in pixels")
     add("--batch", type=int, metavar="N", help="images at a time; without it, any number")
     return parser.parse_args(list(argv))
 
@@ -89,11 +90,15 @@ def main(argv: Sequence[str]) -> int:
         return 2
 
 
-def _size(text: str) -> tuple[int, int]:
+def _size(text: str) -> tuple[int, int] | str:
+    if text == ANY_SIZE:
+        return text
     try:
         height, width = map(int, text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not H,W such as 512,1024") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither H,W such as 512,1024 nor 'any'"
+        ) from None
     return height, width
 
 

@@ -1,18 +1,20 @@
 """Networks as programs for other runtimes: StableHLO, ONNX, TensorFlow's SavedModel.
 
 A program maps RGB bytes [batch, h, w, 3] to float32 logits [batch, h, w, c]; normalization is
-inside. The batch may have any length; height and width are fixed, because the matrices of the low
-pass, of pooling and of resizing depend on them. No program contains a Fourier transform.
+inside. The batch may have any length. Height and width are fixed, and the matrices of the low pass,
+of pooling and of resizing are constants; or they are symbolic, and the program computes these
+matrices (`ops.symbolic`). No program contains a Fourier transform.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +26,17 @@ from segalias_jax.evaluation import read_view_settings
 from segalias_jax.inference.onnx_graph import BATCH, require_onnx
 from segalias_jax.inference.onnx_rules import to_onnx
 from segalias_jax.inference.trained import TrainedModel
+from segalias_jax.ops import symbolic
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """Where a StableHLO program runs."""
+
+HEIGHT, WIDTH = "height", "width"
+"""Names of lengths that a program leaves open, as `BATCH`."""
+
+ANY_SIZE = "any"
+SIDES = (32, symbolic.LONGEST)
+"""Pixels along each side of an image, at least and at most, where a program takes any size."""
 
 MANIFEST = "manifest.json"
 INPUT, OUTPUT = "image", "logits"
@@ -37,7 +47,7 @@ def export_model(
     folder: Path,
     *,
     format: str,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | Literal["any"] | None = None,
     batch: int | None = None,
 ) -> Path:
     """Writes a network as a program, and `manifest.json` beside it.
@@ -46,7 +56,8 @@ def export_model(
       trained: the network.
       folder: a new or empty one.
       format: "stablehlo" (for `jax.export.deserialize`), "onnx" or "savedmodel".
-      size: (height, width) of the images; None for the window of the recipe.
+      size: (height, width) of the images; "any" for every size within `SIDES`; None for the window
+        of the recipe.
       batch: their number at a time; None for any.
 
     Returns:
@@ -65,21 +76,49 @@ def export_model(
         raise InputError(f"{folder} is there already; give another place")
     if format == "onnx":
         require_onnx()
-    own = {"window": size, "stride": ()} if size else {}
+        if size == ANY_SIZE:
+            raise InputError(
+                "an ONNX program takes images of one size, because ours are written with constant "
+                "matrices; give --size H,W"
+            )
+    own = {"window": size, "stride": ()} if isinstance(size, tuple) else {}
     settings = read_view_settings(trained.config.get("eval", {}), trained.config.data.crop, **own)
-    size = settings.window
     if batch is not None and batch < 1:
         raise InputError(f"batch is {batch}; it must be at least 1")
-    (rows,) = (batch,) if batch else jax.export.symbolic_shape(BATCH)
-    image = jax.ShapeDtypeStruct((rows, *size, 3), jnp.uint8)
+    image = _symbolic_image(batch, None if size == ANY_SIZE else settings.window)
     with ops.products_only():
-        _refuse_transforms(jax.make_jaxpr(trained.apply)(image).jaxpr)
+        _refuse_transforms(_traced(trained.apply, image))
         name, write = WRITERS[format]
         folder.mkdir(parents=True, exist_ok=True)
         write(trained.apply, image, folder / name)
     text = json.dumps(_manifest(trained, image, settings, format, name), indent=1)
     (folder / MANIFEST).write_text(text + "\n")
     return folder / name
+
+
+def _symbolic_image(batch: int | None, size: tuple[int, ...] | None) -> jax.ShapeDtypeStruct:
+    """What a program takes; None stands for symbolic lengths."""
+    axes = [batch or BATCH, *(size or (HEIGHT, WIDTH)), 3]
+    limits = () if size else _limits()
+    shape = jax.export.symbolic_shape(", ".join(map(str, axes)), constraints=limits)
+    return jax.ShapeDtypeStruct(shape, jnp.uint8)
+
+
+def _limits() -> list[str]:
+    least, most = SIDES
+    return [
+        f"{side} {limit}" for side in (HEIGHT, WIDTH) for limit in (f">= {least}", f"<= {most}")
+    ]
+
+
+def _traced(function: Callable, image: jax.ShapeDtypeStruct) -> Any:
+    try:
+        return jax.make_jaxpr(function)(image).jaxpr
+    except jax.errors.InconclusiveDimensionOperation:
+        raise InputError(
+            "this network depends on the size of the image in a way that no program for any size "
+            f"has, or needs more than {SIDES[0]} pixels; export it with --size H,W"
+        ) from None
 
 
 def _write_stablehlo(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
@@ -105,6 +144,7 @@ def _write_savedmodel(function: Callable, image: jax.ShapeDtypeStruct, path: Pat
     converted = jax2tf.convert(
         function,
         polymorphic_shapes=[str(image.shape)] if None in shape else None,
+        polymorphic_constraints=_limits() if None in shape[1:] else (),
         with_gradient=False,
         native_serialization_platforms=PLATFORMS,
     )
@@ -135,7 +175,10 @@ def _refuse_transforms(jaxpr: Any) -> None:
 def _manifest(
     trained: TrainedModel, image: jax.ShapeDtypeStruct, settings: Any, format: str, name: str
 ) -> dict[str, Any]:
-    shape = [side if isinstance(side, int) else BATCH for side in image.shape]
+    shape = [
+        side if isinstance(side, int) else axis
+        for side, axis in zip(image.shape, (BATCH, HEIGHT, WIDTH, "channels"), strict=True)
+    ]
     return {
         "format": format,
         "file": name,
@@ -146,6 +189,7 @@ def _manifest(
         "classes": trained.classes,
         "palette": trained.palette.tolist(),
         "align_corners": trained.config.model.align_corners,
+        "sides": SIDES if HEIGHT in shape else None,
         "protocol": dataclasses.asdict(settings),
         "jax": jax.__version__,
     }
@@ -166,13 +210,20 @@ class ExportedModel:
     def forward(self, image: np.ndarray) -> jax.Array:
         """Returns logits, or raises `InputError` for a size that the program does not take."""
         wanted = self.manifest["input"]["shape"]
-        for have, want in zip(image.shape, wanted, strict=True):
-            if isinstance(want, int) and have != want:
-                have, want = ("x".join(map(str, shape)) for shape in (image.shape, wanted))
-                raise InputError(
-                    f"the exported program takes images of shape {want}, not {have}; predict in "
-                    "windows of that size, or export another size"
-                )
+        shapes = zip(image.shape, wanted, strict=True)
+        if any(isinstance(want, int) and have != want for have, want in shapes):
+            have, want = ("x".join(map(str, shape)) for shape in (image.shape, wanted))
+            raise InputError(
+                f"the exported program takes images of shape {want}, not {have}; predict in "
+                "windows of that size, or export another size"
+            )
+        least, most = self.manifest.get("sides") or (1, math.inf)
+        if any(not least <= side <= most for side in image.shape[1:3]):
+            have = "x".join(map(str, image.shape[1:3]))
+            raise InputError(
+                f"the exported program takes images with sides of {least} to {most} pixels, not "
+                f"{have}; resize them, or predict in windows of such a size"
+            )
         return self.program(image)
 
 
@@ -202,10 +253,15 @@ directory)
                 f"{folder} holds a program of format {manifest['format']}; predict "
                 "with one of format stablehlo"
             )
+        for key in ("input", "classes", "palette", "align_corners", "protocol"):
+            manifest[key]
         data = (Path(folder) / manifest["file"]).read_bytes()
-        exported = jax.export.deserialize(bytearray(data))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} is damaged ({error}); export it again") from None
+    try:
+        exported = jax.export.deserialize(bytearray(data))
+    except Exception as error:  # whatever the bytes lead to: the format has no checksum
         raise InputError(f"{folder} is damaged ({error}); export it again") from None
     return ExportedModel(manifest, jax.jit(exported.call))

@@ -53,7 +53,7 @@ class Predictor:
 
     Args:
       run: folder of a run (its best checkpoint is taken), of converted weights, or of an exported
-        StableHLO program, which takes windows of its own size only.
+        StableHLO program, which takes windows of its own size only, or of any.
       config: the recipe of converted weights; a run has its own.
       **settings: keys of the recipe's section `eval` that shall be otherwise: mode, window,
         stride, resize, multiple, scales, flip, batch_size.
@@ -99,9 +99,9 @@ class Predictor:
         manifest = exported.manifest
         self.classes = tuple(manifest["classes"])
         self.palette = np.asarray(manifest["palette"], np.uint8)
-        rows, *size = manifest["input"]["shape"][:3]
+        protocol, rows = manifest["protocol"], manifest["input"]["shape"][0]
         fixed = {"batch_size": rows} if isinstance(rows, int) else {}
-        self.settings = read_view_settings(manifest["protocol"] | fixed, size, **settings)
+        self.settings = read_view_settings(protocol | fixed, protocol["window"], **settings)
         self._slider = SlidingPredictor(
             exported.forward, self.settings, align_corners=manifest["align_corners"]
         )
@@ -131,8 +131,11 @@ class Predictor:
             if isinstance(image, InputError):
                 result = Result(source, error=image)
             else:
-                prediction = self._slider.start(image, probabilities=probabilities)
-                result = Result(source, image, prediction)
+                try:
+                    prediction = self._slider.start(image, probabilities=probabilities)
+                    result = Result(source, image, prediction)
+                except InputError as error:  # a size that the network or program does not take
+                    result = Result(source, image, error=error)
             # One behind: the device has the next image already when this one is read.
             if last is not None:
                 yield last

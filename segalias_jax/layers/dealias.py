@@ -179,7 +179,7 @@ class AdaptiveBlur(nnx.Module):
         """Blurs every pixel with its own kernels."""
         height, width, channels = x.shape[1:]
         k, s, reach = self.kernel_size, self.stride, (self.kernel_size - 1) // 2
-        if min(height, width) <= reach:
+        if any(side <= reach for side in (height, width)):
             raise InputError(
                 f"an adaptive blur of {k} taps needs more than {reach} pixels along each image "
                 f"axis, but the input has {height}x{width}"

@@ -10,6 +10,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.errors import InputError
 from segalias_jax.layers.conv import Conv
+from segalias_jax.ops.symbolic import band_operators, is_fixed
 from segalias_jax.typing import Array, Float
 
 GATES = ("energy", "magnitude", "corner")
@@ -180,6 +181,10 @@ def _corner_values(x: Array, cutoff: float, band: str) -> tuple[tuple, tuple]:
     """
     rows = []
     for length in x.shape[1:3]:
+        if not is_fixed(length):
+            (matrix,), ((left, right),) = band_operators([length], cutoff, band)
+            rows.append(jnp.stack(jnp.broadcast_arrays(matrix[0], left[0] @ right)))
+            continue
         kernel = ops.band_kernel(length, *ops.band_bounds(length, cutoff, band=band))
         first_row = kernel[-np.arange(length) % length]
         rows.append(np.stack([first_row.real, first_row.imag]))

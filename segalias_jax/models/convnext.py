@@ -177,7 +177,7 @@ class ConvNeXt(nnx.Module):
     def __call__(self, x: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Returns the four stages' feature maps, each normalised, fine to coarse."""
         height, width = x.shape[1:3]
-        if min(height, width) < self.strides[-1]:
+        if any(side < self.strides[-1] for side in (height, width)):
             raise InputError(
                 f"a ConvNeXt needs {self.strides[-1]} pixels along each image axis, but the input "
                 f"has {height}x{width}"

@@ -7,7 +7,7 @@ from flax import nnx
 
 from segalias_jax import ops
 from segalias_jax.layers import Conv, ConvNormAct
-from segalias_jax.typing import Array, Float
+from segalias_jax.typing import Array, Float, Side
 
 
 class SemanticFPN(nnx.Module):
@@ -72,12 +72,14 @@ class SemanticFPN(nnx.Module):
                 for level, head, doublings in zip(levels, self.heads, self.doublings, strict=True)
             )
 
-    def _to_finest(self, x: Array, head: nnx.List, doublings: int, size: tuple[int, int]) -> Array:
+    def _to_finest(
+        self, x: Array, head: nnx.List, doublings: int, size: tuple[Side, Side]
+    ) -> Array:
         for conv in head:
             x = conv(x)
             if doublings:
                 x = self._resize(x, (2 * x.shape[1], 2 * x.shape[2]))
         return self._resize(x, size)
 
-    def _resize(self, x: Array, size: tuple[int, int]) -> Array:
+    def _resize(self, x: Array, size: tuple[Side, Side]) -> Array:
         return ops.resize_bilinear(x, size, align_corners=self.align_corners)

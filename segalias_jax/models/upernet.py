@@ -7,7 +7,7 @@ from flax import nnx
 
 from segalias_jax import ops
 from segalias_jax.layers import ConvNormAct, PyramidPooling
-from segalias_jax.typing import Array, Float
+from segalias_jax.typing import Array, Float, Side
 
 
 class UPerNet(nnx.Module):
@@ -71,5 +71,5 @@ class UPerNet(nnx.Module):
             )
             return jax.nn.relu(self.bottleneck.norm(y))
 
-    def _resize(self, x: Array, size: tuple[int, int]) -> Array:
+    def _resize(self, x: Array, size: tuple[Side, Side]) -> Array:
         return ops.resize_bilinear(x, size, align_corners=self.align_corners)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -126,14 +127,42 @@ def band_bounds(length: int, cutoff: float, *, band: str = "symmetric") -> tuple
       Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024 (DAF).
     """
     check_band(cutoff, band)
+    start, stop = _bounds(length, float(cutoff), band)
+    return int(start), int(stop)
+
+
+@functools.lru_cache(maxsize=64)
+def bounds_table(longest: int, cutoff: float, band: str) -> np.ndarray:
+    """`band_bounds` of all lengths up to the longest.
+
+    Args:
+      longest: largest number of samples.
+      cutoff: f, in cycles per pixel, in (0, 0.5].
+      band: "symmetric" or "reference".
+
+    Returns:
+      int32 `[2, longest + 1]`, the bounds of a length in its column.
+
+    Example:
+      >>> bounds_table(128, 0.35, "reference")[:, 128].tolist()
+      [-45, 45]
+    """
+    check_band(cutoff, band)
+    table = np.stack(_bounds(np.arange(longest + 1), float(cutoff), band)).astype(np.int32)
+    table.setflags(write=False)
+    return table
+
+
+def _bounds(length: Any, cutoff: float, band: str) -> tuple[Any, Any]:
+    """The rules, for one length or an array of them."""
     lowest, end = -(length // 2), length - length // 2
     if band == "reference":
         # Double precision and rounding half to even, both as published: float32 moves bounds.
-        middle, reach = length / 2, length * float(cutoff)
-        return round(middle - reach) + lowest, round(middle + reach) + lowest
+        middle, reach = length / 2, length * cutoff
+        return np.rint(middle - reach) + lowest, np.rint(middle + reach) + lowest
     # The small term keeps a product like 0.35 * 20 from falling just below its integer.
-    highest = math.floor(length * float(cutoff) + 1e-9)
-    return max(-highest, lowest), min(highest + 1, end)
+    highest = np.floor(length * cutoff + 1e-9)
+    return np.maximum(-highest, lowest), np.minimum(highest + 1, end)
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from segalias_jax.ops.resample import strided
 from segalias_jax.typing import Array, Float
 
 _FEW_OUTPUTS = 4
@@ -45,7 +46,8 @@ def conv2d(
     if groups == 1 and height == width == 1 and padding == 0:
         # XLA's CPU weight gradient of a 1x1 convolution is up to seven times slower than a
         # matrix product's.
-        return mix_channels(x[:, ::stride, ::stride], kernel[0, 0])
+        x = strided(x, (0, 0), x.shape[1:3], stride) if stride > 1 else x
+        return mix_channels(x, kernel[0, 0])
     if 1 < groups == x.shape[-1] == outputs and stride == 1 and jax.default_backend() == "cpu":
         return _depthwise(x, kernel, padding, dilation)
     if groups == stride == dilation == 1 and outputs <= _FEW_OUTPUTS:

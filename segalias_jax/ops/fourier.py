@@ -24,6 +24,7 @@ from segalias_jax.ops.bands import (
     odd_factors,
     resampling_matrix,
 )
+from segalias_jax.ops.symbolic import band_operators, is_fixed
 from segalias_jax.typing import Array, Float
 
 METHODS = ("auto", "matmul", "fft")
@@ -86,8 +87,11 @@ def low_pass(
       Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024 (DAF).
     """
     axes = _checked_axes(x, axes)
-    bounds = tuple(band_bounds(x.shape[axis], cutoff, band=band) for axis in axes)
-    if all(stop - start == x.shape[axis] for (start, stop), axis in zip(bounds, axes, strict=True)):
+    lengths = [x.shape[axis] for axis in axes]
+    if not is_fixed(*lengths) and choose_method(x, axes, method) == "matmul":
+        return _separable(x, *band_operators(lengths, cutoff, band), axes)
+    bounds = tuple(band_bounds(n, cutoff, band=band) for n in lengths)
+    if all(stop - start == n for (start, stop), n in zip(bounds, lengths, strict=True)):
         return x
     if choose_method(x, axes, method) == "fft":
         return _low_pass_fft(x, bounds, axes)
@@ -216,6 +220,8 @@ def frequency_low_cut(
     matrices, odd = [], []
     for axis in axes:
         n = x.shape[axis]
+        if not is_fixed(n):
+            raise InputError("frequency_low_cut needs a fixed size; export with --size H,W")
         if band == "reference":
             start, stop = band_bounds(n, 0.5 / stride, band=band)
             m = stop - start
@@ -305,7 +311,10 @@ def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
     # A 16-bit transform does not exist, and that of a sharded array gathers all of it.
     if _products_only.get() or x.dtype.itemsize < 4 or jax.device_count() > 1:
         return "matmul"
-    total = sum(x.shape[axis] for axis in axes)
+    lengths = [x.shape[axis] for axis in axes]
+    if not is_fixed(*lengths):
+        return "matmul"
+    total = sum(lengths)
     return "matmul" if total <= MATMUL_UP_TO.get(jax.default_backend(), 512) else "fft"
 
 

@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segalias_jax.ops import symbolic
 from segalias_jax.ops.conv import conv2d, mix_channels
 from segalias_jax.ops.resample import bilinear_matrix
-from segalias_jax.typing import Array, Float
+from segalias_jax.typing import Array, Float, Side
 
 
 def joined_conv2d(
     parts: Sequence[Float[Array, "b _ _ _"]],
     kernel: Float[Array, "k1 k2 d o"],
-    size: tuple[int, int],
+    size: tuple[Side, Side],
     *,
     align_corners: bool = False,
 ) -> Float[Array, "b h w o"]:
@@ -56,11 +57,14 @@ def joined_conv2d(
     return total
 
 
-def _conv_of_resized(x: Array, kernel: Array, size: tuple[int, int], align_corners: bool) -> Array:
+def _conv_of_resized(
+    x: Array, kernel: Array, size: tuple[Side, Side], align_corners: bool
+) -> Array:
     """Taps at the size of `x`, then a sum over taps and pixels along each axis."""
     taps, _, channels, outputs = kernel.shape
+    make = _shifted_matrices if symbolic.is_fixed(*x.shape[1:3], *size) else _symbolic_matrices
     rows, columns = (
-        jnp.asarray(_shifted_matrices(n, m, taps, align_corners), x.dtype)
+        jnp.asarray(make(n, m, taps, align_corners), x.dtype)
         for n, m in zip(x.shape[1:3], size, strict=True)
     )
     highest = jax.lax.Precision.HIGHEST
@@ -80,3 +84,10 @@ def _shifted_matrices(n: int, m: int, taps: int, align_corners: bool) -> np.ndar
     matrix, reach = bilinear_matrix(n, m, align_corners), taps // 2
     padded = np.pad(matrix, ((reach, reach), (0, 0)))
     return np.stack([padded[a : a + m] for a in range(taps)], 2).reshape(m, n * taps)
+
+
+def _symbolic_matrices(n: Side, m: Side, taps: int, align_corners: bool) -> Array:
+    """The same for lengths that are known only when a program runs."""
+    shifts = (tap - taps // 2 for tap in range(taps))
+    parts = [symbolic.bilinear_matrix(n, m, align_corners, shift=shift) for shift in shifts]
+    return jnp.stack(parts, 2).reshape(m, n * taps)

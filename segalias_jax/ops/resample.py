@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from segalias_jax.errors import InputError
+from segalias_jax.ops import symbolic
 from segalias_jax.ops.axis import apply_along_axis
-from segalias_jax.typing import Array, Float, Int
+from segalias_jax.ops.symbolic import is_fixed
+from segalias_jax.typing import Array, Float, Int, Side
 
 
 def resize_bilinear(
-    x: Float[Array, "*batch h w c"], size: tuple[int, int], *, align_corners: bool = False
+    x: Float[Array, "*batch h w c"], size: tuple[Side, Side], *, align_corners: bool = False
 ) -> Float[Array, "*batch h2 w2 c"]:
     """Bilinear interpolation to `size`, without anti-aliasing.
 
@@ -37,13 +39,14 @@ def resize_bilinear(
       >>> resize_bilinear(jnp.arange(2.0).reshape(1, 2, 1), (1, 4))[0, :, 0].tolist()
       [0.0, 0.25, 0.75, 1.0]
     """
-    if min(size) < 1:
+    if any(side < 1 for side in size):
         raise InputError(f"size is {size}, but must be positive")
     # Rows last: their product leaves the enlarged map in its own order, that of columns does not.
     for axis, length in ((-2, size[1]), (-3, size[0])):
-        if length != x.shape[axis]:
-            matrix = bilinear_matrix(x.shape[axis], length, align_corners)
-            x = apply_along_axis(x, matrix, axis)
+        n = x.shape[axis]
+        if length != n:
+            make = bilinear_matrix if is_fixed(n, length) else symbolic.bilinear_matrix
+            x = apply_along_axis(x, make(n, length, align_corners), axis)
     return x
 
 
@@ -99,7 +102,7 @@ def bilinear_matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
 
 
 def resize_nearest(
-    x: Float[Array, "*batch h w c"], size: tuple[int, int]
+    x: Float[Array, "*batch h w c"], size: tuple[Side, Side]
 ) -> Float[Array, "*batch h2 w2 c"]:
     """Copies pixels to `size`: output pixel i of m is input pixel floor(i n / m).
 
@@ -118,18 +121,23 @@ def resize_nearest(
       >>> resize_nearest(jnp.arange(2.0).reshape(1, 2, 1), (1, 3))[0, :, 0].tolist()
       [0.0, 0.0, 1.0]
     """
-    if min(size) < 1:
+    if any(side < 1 for side in size):
         raise InputError(f"size is {size}, but must be positive")
     for axis, length in ((-3, size[0]), (-2, size[1])):
         n = x.shape[axis]
         if length != n:
             # A product, not a gather: XLA's scatter, the gradient of a gather, is slow.
-            x = apply_along_axis(x, np.eye(n)[np.arange(length) * n // length], axis)
+            make = _nearest_matrix if is_fixed(n, length) else symbolic.nearest_matrix
+            x = apply_along_axis(x, make(n, length), axis)
     return x
 
 
+def _nearest_matrix(n: int, m: int) -> np.ndarray:
+    return np.eye(n)[np.arange(m) * n // m]
+
+
 def adaptive_avg_pool(
-    x: Float[Array, "*batch h w c"], size: tuple[int, int]
+    x: Float[Array, "*batch h w c"], size: tuple[Side, Side]
 ) -> Float[Array, "*batch h2 w2 c"]:
     """Averages an image over a grid of `size` cells, whatever its own size.
 
@@ -151,10 +159,11 @@ def adaptive_avg_pool(
       >>> adaptive_avg_pool(jnp.arange(4.0).reshape(1, 4, 1), (1, 2))[0, :, 0].tolist()
       [0.5, 2.5]
     """
-    if min(size) < 1:
+    if any(side < 1 for side in size):
         raise InputError(f"size is {size}, but must be positive")
     for axis, cells in ((-3, size[0]), (-2, size[1])):
-        x = apply_along_axis(x, _pooling_matrix(x.shape[axis], cells), axis)
+        make = _pooling_matrix if is_fixed(x.shape[axis]) else symbolic.pooling_matrix
+        x = apply_along_axis(x, make(x.shape[axis], cells), axis)
     return x
 
 
@@ -258,10 +267,40 @@ def average_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
       [0.5, 2.0]
     """
     height, width = x.shape[1:3]
-    # A copy of the last row leaves the mean of what is there.
-    x = crop_or_extend(x, (height + height % 2, width + width % 2))
-    parts = [x[:, a::2, b::2] for a in range(2) for b in range(2)]
+    # A copy of the last row leaves the mean of what is there; an even symbolic side ignores it.
+    more = [n % 2 if is_fixed(n) else 1 for n in (height, width)]
+    x = jnp.pad(x, ((0, 0), (0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+    parts = [
+        strided(x, (a, b), (height + a * more[0], width + b * more[1]), 2)
+        for a in range(2)
+        for b in range(2)
+    ]
     return sum(parts[1:], parts[0]) / 4
+
+
+def strided(
+    x: Float[Array, "b h w c"], start: tuple[int, int], stop: tuple[Side, Side], stride: int
+) -> Float[Array, "b h2 w2 c"]:
+    """Takes every `stride`-th pixel along height and width.
+
+    The same as indexing; but symbolic lengths of the result are written as those of a convolution
+    are, (n - 1) // stride + 1, and so known to be equal to them.
+
+    Args:
+      x: feature map, channels last.
+      start: first row and column.
+      stop: row and column behind the last.
+      stride: step, in pixels.
+
+    Returns:
+      The pixels.
+
+    Example:
+      >>> strided(jnp.arange(5.0).reshape(1, 1, 5, 1), (0, 1), (1, 5), 2).ravel().tolist()
+      [1.0, 3.0]
+    """
+    first, last = (0, *start, 0), (x.shape[0], *stop, x.shape[3])
+    return jax.lax.slice(x, first, last, (1, stride, stride, 1))
 
 
 def _max_of_shifts(x: Array, window: int, stride: int) -> Array:
