@@ -110,6 +110,15 @@ def test_pyramids_are_no_blocks():
     assert [o.kind for o in find_operators(function, jnp.ones((2, 4, 16, 16)))] == ["conv"] * 2
 
 
+def test_right_behind_another_operator():
+    def function(x):
+        y = pool(x)
+        return convolve(y, kernel(4, 4)) + y[:, :, ::2, ::2]
+
+    found = find_operators(function, jnp.ones((2, 4, 16, 16)))
+    assert [(o.kind, o.depth) for o in found][1:] == [("conv", 1), ("slice", 1), ("block", 1)]
+
+
 def test_two_images():
     """What is computed from the second one alone is found, too."""
 

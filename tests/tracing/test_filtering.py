@@ -26,8 +26,8 @@ IMAGES = RANDOM.standard_normal((8, 33, 32, 3)).astype(np.float32)
 
 def forward(downsample="none", **options):
     """A network in evaluation mode as a function, and its parameters."""
-    options |= {"width": 8, "downsample": downsample, "rngs": nnx.Rngs(0)}
-    net = nnx.eval_shape(lambda: models.ResNet("resnet18", **options))
+    options |= {"width": 8, "downsample": downsample}
+    net = nnx.eval_shape(lambda: models.ResNet("resnet18", **options, rngs=nnx.Rngs(0)))
     net.eval()
     graph, state = nnx.split(net)
     # Parameters of a size that leaves something of the input, all different, norms included.
