@@ -7,9 +7,19 @@ from flax import nnx
 from jax import lax
 
 from segalias_jax import models
+from segalias_jax.models.convnext import CONVNEXTS
+from segalias_jax.models.resnet import RESNETS
 from segalias_jax.tracing import filtered_by_default, find_operators
 
 IMAGE = jax.ShapeDtypeStruct((1, 65, 64, 3), jnp.float32)
+
+
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch):
+    """Networks with one or two blocks a stage."""
+    for name, (block, _) in RESNETS.items():
+        monkeypatch.setitem(RESNETS, name, (block, (2, 2, 1, 1)))
+    monkeypatch.setitem(CONVNEXTS, "convnext_tiny", (8, (1, 2, 1, 1)))
 
 
 def operators(encoder, **options):
