@@ -7,6 +7,7 @@ from segalias_jax.tracing.operations import Operation, Program, flops, read_prog
 from segalias_jax.tracing.operators import DownsamplingOperator
 from segalias_jax.tracing.profile_report import AliasingReport, OperatorAliasing
 from segalias_jax.tracing.profiling import profile_aliasing
+from segalias_jax.tracing.recognition import recognize
 
 __all__ = [
     "AliasingReport",
@@ -22,4 +23,5 @@ __all__ = [
     "flops",
     "profile_aliasing",
     "read_program",
+    "recognize",
 ]

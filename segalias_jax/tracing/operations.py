@@ -319,6 +319,6 @@ def called_programs(equation: Any) -> list[Jaxpr]:
     found = []
     for name in ("cond_jaxpr", "body_jaxpr", "branches", "jaxpr", "call_jaxpr"):
         value = equation.params.get(name, ())
-        for jaxpr in value if isinstance(value, Sequence) else (value,):
+        for jaxpr in value if isinstance(value, tuple | list) else (value,):
             found.append(jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr)
     return found

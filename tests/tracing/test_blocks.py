@@ -7,9 +7,19 @@ from flax import nnx
 from jax import lax
 
 from segalias_jax import models
+from segalias_jax.models.convnext import CONVNEXTS
+from segalias_jax.models.resnet import RESNETS
 from segalias_jax.tracing import filtered_by_default, find_operators
 
 IMAGE = jax.ShapeDtypeStruct((1, 65, 64, 3), jnp.float32)
+
+
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch):
+    """Networks with one or two blocks a stage."""
+    for name, (block, _) in RESNETS.items():
+        monkeypatch.setitem(RESNETS, name, (block, (2, 2, 1, 1)))
+    monkeypatch.setitem(CONVNEXTS, "convnext_tiny", (8, (1, 2, 1, 1)))
 
 
 def operators(encoder, **options):
@@ -108,6 +118,15 @@ def test_pyramids_are_no_blocks():
         return fine + jnp.repeat(jnp.repeat(coarse, 2, 2), 2, 3)
 
     assert [o.kind for o in find_operators(function, jnp.ones((2, 4, 16, 16)))] == ["conv"] * 2
+
+
+def test_right_behind_another_operator():
+    def function(x):
+        y = pool(x)
+        return convolve(y, kernel(4, 4)) + y[:, :, ::2, ::2]
+
+    found = find_operators(function, jnp.ones((2, 4, 16, 16)))
+    assert [(o.kind, o.depth) for o in found][1:] == [("conv", 1), ("slice", 1), ("block", 1)]
 
 
 def test_two_images():

@@ -45,7 +45,7 @@ def check(function, kinds, *arguments):
     assert [o.kind for o in found] == kinds
     cured = dealias(function)
     first, *_, last = profile_aliasing(cured, *arguments).operators
-    assert first.score > 50 and last.score == pytest.approx(0, abs=1e-3)
+    assert first.score > 20 and last.score == pytest.approx(0, abs=1e-3)
     gradient = jax.grad(lambda x: jnp.sum(cured(*arguments[:-1], x)))
     assert jax.eval_shape(gradient, IMAGES).shape == IMAGES.shape
     return found
@@ -58,15 +58,14 @@ def test_haiku():
     def network(x):
         x = jax.nn.relu(haiku.Conv2D(8, 3, stride=2)(x))
         x = haiku.MaxPool(3, 2, "SAME")(x)
-        return haiku.nets.ResNet.BlockGroup(
-            16, 1, 2, {"decay_rate": 0.9}, resnet_v2=False, bottleneck=False, use_projection=True
-        )(x, is_training=False, test_local_stats=False)
+        return haiku.Conv2D(16, 3, stride=2, name="branch")(x) + haiku.Conv2D(16, 1, stride=2)(x)
 
-    transformed = haiku.without_apply_rng(haiku.transform_with_state(network))
-    variables, state = transformed.init(jax.random.key(0), IMAGES)
-    function = lambda variables, x: transformed.apply(variables, state, x)[0]  # noqa: E731
-    found = check(function, ["conv", "max_pool", "conv", "conv", "block"], variables, IMAGES)
-    assert "conv2_d" in found[0].name and "block_group" in found[-1].name
+    transformed = haiku.without_apply_rng(haiku.transform(network))
+    variables = transformed.init(jax.random.key(0), IMAGES)
+    found = check(
+        transformed.apply, ["conv", "max_pool", "conv", "conv", "block"], variables, IMAGES
+    )
+    assert found[0].name == "conv2_d" and found[2].name == "branch"
 
 
 def test_keras():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from segalias_jax.tracing.operations import read_jaxpr
 from segalias_jax.tracing.replay import Replay, hoist
@@ -176,3 +177,15 @@ def test_names_and_lines_survive():
     before = [o for o in read_jaxpr(closed).operations if o.name == "slice"]
     after = [o for o in again.operations if o.name == "slice"]
     assert [o.scope for o in after] == [o.scope for o in before] == ["outer/inner"]
+
+
+def test_shardings_of_called_programs_are_kept():
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
+    rows = NamedSharding(mesh, PartitionSpec("rows"))
+    inner = jax.jit(lambda x, y: (x * y, down(x)), in_shardings=(rows, None), out_shardings=None)
+    closed = jax.make_jaxpr(lambda x: inner(x, x + 1))(X)
+    again = jax.make_jaxpr(functools.partial(run, closed, {((1, 1), 0): jnp.sin}))(x=X)
+    (call,) = [e for e in again.jaxpr.eqns if e.primitive.name == "jit"]
+    assert call.params["in_shardings"][0] == rows
+    outputs, _ = run(closed, {((1, 1), 0): jnp.sin})
+    np.testing.assert_allclose(outputs[1], down(np.sin(X)), rtol=1e-6)
