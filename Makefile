@@ -37,6 +37,7 @@ bench: $(DEV)  ## measure operators, networks and scores on this machine, beside
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[torch,fast]'
 	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/network.py
+	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/scores.py
 	$(BIN)/python benchmarks/data.py
 

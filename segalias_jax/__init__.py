@@ -2,12 +2,24 @@
 
 import importlib
 
-from segalias_jax import layers, losses, metrics, models, ops
+from segalias_jax import layers, losses, metrics, models, ops, tracing
+from segalias_jax.tracing import dealias, profile_aliasing
 
 # Imported on first use: they need OpenCV, Grain or orbax, which layers and scores do not.
 _ON_FIRST_USE = ("checkpoints", "data", "evaluation", "inference", "training")
 
-__all__ = ["Predictor", "layers", "losses", "metrics", "models", "ops", *_ON_FIRST_USE]
+__all__ = [
+    "Predictor",
+    "dealias",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "profile_aliasing",
+    "tracing",
+    *_ON_FIRST_USE,
+]
 __version__ = "0.1.0"
 
 

@@ -35,8 +35,8 @@ _NAMES = {
     "MErr": "merging mistakes",
     "DErr": "displacements",
 }
-# A hundredth of a point is finer than any screen; what follows is half of the file.
-_DIGITS = re.compile(r"(\.\d\d)\d+")
+# A hundredth of a point is finer than any screen; what follows, and indents, are half of the file.
+_DIGITS = re.compile(r"(\.\d\d)\d+|\n +")
 _MARKERS = dict(zip(ERRORS, "os^", strict=True))
 
 
@@ -236,7 +236,7 @@ def bins_figure(
     options |= {"font.sans-serif": ["DejaVu Sans", "sans-serif"]}
     with matplotlib.rc_context(options):
         figure.savefig(text, format="svg", metadata={"Date": None})
-    return _DIGITS.sub(r"\1", text.getvalue())
+    return _DIGITS.sub(lambda found: found[1] or "\n", text.getvalue())
 
 
 def _draw_panel(

@@ -11,7 +11,7 @@ from flax import nnx
 
 from segalias_jax import layers, ops
 from segalias_jax.models.scopes import ENCODER, part_of
-from segalias_jax.tracing import Operation, Program
+from segalias_jax.tracing import Operation, Program, recognize
 
 FILTERS = {
     layers.DeAliasingFilter: "daf",
@@ -70,8 +70,7 @@ class Downsampling:
 def find_downsampling(model: nnx.Module, program: Program) -> list[Downsampling]:
     """Lists a model's downsampling operators in the order in which they run.
 
-    These are strided convolutions (1x1 ones are a strided slice and a matrix product), strided
-    poolings, and filters that stride themselves.
+    These are what `tracing.recognize` finds, and filters that stride themselves.
 
     Args:
       model: the model; may be abstract.
@@ -124,12 +123,9 @@ class _Search:
         self.operations = program.operations
         self.filters = filters
         self.makers = {v: o for o in self.operations for v in o.outputs}
-        self.readers: dict[int, list[Operation]] = {}
-        for operation in self.operations:
-            for value in operation.inputs:
-                self.readers.setdefault(value, []).append(operation)
 
     def operators(self) -> Iterator[Downsampling]:
+        recognized = {found.operation.path: found.operator for found in recognize(self.operations)}
         done = set()
         for operation in self.operations:
             name = self.filter_around(operation)
@@ -138,23 +134,16 @@ class _Search:
                     done.add(name)
                     yield self.striding_filter(operation, name)
                 continue
-            strides = operation.parameters.get("window_strides") or ()
-            if operation.name == "conv_general_dilated" and max(strides) > 1:
-                numbers = operation.parameters["dimension_numbers"]
-                kernel = operation.input_types[1].shape
-                size, out = kernel[numbers.rhs_spec[2]], kernel[numbers.rhs_spec[0]]
-                yield self.operator(operation, "conv", size, max(strides), out)
-            elif operation.name.startswith("reduce_window") and max(strides) > 1:
-                size = max(operation.parameters["window_dimensions"])
-                yield self.operator(operation, "pool", size, max(strides))
-            elif _slice_stride(operation) > 1 and operation.inputs[0] not in done:
-                done.add(operation.inputs[0])
-                yield self.sliced(operation)
+            found = recognized.get(operation.path)
+            if found is not None:
+                kind = "conv" if found.kind in ("conv", "patches") else "pool"
+                size, stride = max(found.kernel_size), max(found.stride)
+                channels = found.in_channels, found.out_channels
+                yield self.operator(operation, kind, size, stride, *channels)
 
     def operator(
-        self, operation: Operation, kind: str, size: int, stride: int, out: int | None = None
+        self, operation: Operation, kind: str, size: int, stride: int, channels: int, out: int
     ) -> Downsampling:
-        channels = operation.input_types[0].shape[-1]
         return Downsampling(
             part_of(operation.scope),
             _module_of(operation.scope),
@@ -162,25 +151,9 @@ class _Search:
             size,
             stride,
             channels,
-            channels if out is None else out,
+            out,
             *self.filter_ahead(operation),
         )
-
-    def sliced(self, operation: Operation) -> Downsampling:
-        """Strided slices: of one offset ahead of a 1x1 convolution, of several in a pooling."""
-        slices = [o for o in self.readers[operation.inputs[0]] if _slice_stride(o) > 1]
-        size = 1 + max(max(o.parameters["start_indices"]) for o in slices)
-        stride = _slice_stride(operation)
-        value, reader = operation.outputs[0], None
-        while len(slices) == 1 and len(self.readers.get(value, ())) == 1:
-            reader = self.readers[value][0]
-            if reader.name != "reshape":
-                break
-            value = reader.outputs[0]
-        if reader is not None and reader.name == "dot_general":
-            out = reader.output_types[0].shape[-1]
-            return self.operator(operation, "conv", size, stride, out)
-        return self.operator(operation, "pool", size, stride)
 
     def striding_filter(self, operation: Operation, name: str) -> Downsampling:
         module = self.filters[name]
@@ -189,8 +162,8 @@ class _Search:
         entering = self.entering(o for o in self.operations if self.filter_around(o) == name)
         size = getattr(module, "kernel_size", max(entering.shape[1:3]))
         channels = entering.shape[-1]
-        found = self.operator(operation, kind, size, module.stride, channels)
-        return dataclasses.replace(found, in_channels=channels, filter=kind, cutoff=cutoff)
+        found = self.operator(operation, kind, size, module.stride, channels, channels)
+        return dataclasses.replace(found, filter=kind, cutoff=cutoff)
 
     def entering(self, inside: Iterable[Operation]) -> Any:
         """Type of the first feature map that some operations read of others."""
@@ -243,12 +216,6 @@ class _Search:
                 if pixels / 2 < math.prod(kind.shape[:-1]) < 2 * pixels:
                     waiting.append(value)
         return "none", None
-
-
-def _slice_stride(operation: Operation) -> int:
-    """Stride of a slice of an image along its rows and columns, else 1."""
-    strides: Any = operation.parameters.get("strides") or ()
-    return max(strides) if operation.name == "slice" and len(strides) == 4 else 1
 
 
 def _module_of(scope: str) -> str:

@@ -172,7 +172,8 @@ class _Flow:
 
     def _between(self, value: int, members: list[Found]) -> bool:
         return any(
-            self.leads(f, member) and any(self.ancestors[v] >> value & 1 for v in f.outputs)
+            self.leads(f, member)
+            and any(v != value and self.ancestors[v] >> value & 1 for v in f.outputs)
             for f in self.found
             for member in members
         )

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from segalias_jax.tracing.finding import Where, choose, trace
+from segalias_jax.tracing.finding import Traced, Where, choose, trace
 from segalias_jax.tracing.operators import DownsamplingOperator
 from segalias_jax.tracing.replay import Replay
 from segalias_jax.typing import Array, Num
@@ -55,7 +55,7 @@ def capture_inputs(
 
 
 def record_inputs(
-    traced: Any, measures: dict[int, Callable[[jax.Array, DownsamplingOperator], Any]]
+    traced: Traced, measures: dict[int, Callable[[jax.Array, DownsamplingOperator], Any]]
 ) -> tuple[Any, dict[int, Any]]:
     """Runs a traced function and measures what enters its operators.
 
@@ -80,7 +80,8 @@ def record_inputs(
         return {i: measures[i](x, traced.operators[i]) for i in indices}
 
     records = {site: functools.partial(measure, indices) for site, indices in by_site.items()}
-    outputs, recorded = Replay(traced.closed, {}, records)(traced.arguments)
+    replay = Replay(traced.closed.jaxpr, {}, records)
+    outputs, recorded = replay(traced.constants, traced.arguments)
     found = {i: value for values in recorded.values() for i, value in values.items()}
     return jax.tree.unflatten(traced.tree, outputs), found
 

@@ -31,6 +31,7 @@ class Traced:
       closed: its program.
       program: the same as a list of operations, with all branches.
       found: its operators.
+      constants: arrays that the function holds.
       arguments: those leaves of its arguments that are arrays.
       tree: of what it returns.
 
@@ -43,6 +44,7 @@ class Traced:
     closed: ClosedJaxpr
     program: Program
     found: tuple[Found, ...]
+    constants: tuple[Any, ...]
     arguments: tuple[Any, ...]
     tree: Any
 
@@ -74,14 +76,14 @@ def trace(
       >>> trace(lambda x: x, (np.ones(3),), {}).operators
       []
     """
-    leaves, tree = jax.tree.flatten((tuple(arguments), dict(options)))
+    leaves, structure = jax.tree.flatten((tuple(arguments), dict(options)))
     places = [i for i, leaf in enumerate(leaves) if _is_array(leaf)]
 
     def flat(*arrays: Any) -> Any:
         filled = list(leaves)
         for place, array in zip(places, arrays, strict=True):
             filled[place] = array
-        arguments, options = jax.tree.unflatten(tree, filled)
+        arguments, options = jax.tree.unflatten(structure, filled)
         return function(*arguments, **options)
 
     arrays = tuple(leaves[place] for place in places)
@@ -94,7 +96,8 @@ def trace(
     ]
     found = tuple(with_blocks(program.operations, found))
     arrays = tuple(a if isinstance(a, jax.ShapeDtypeStruct) else jnp.asarray(a) for a in arrays)
-    return Traced(closed, program, found, arrays, jax.tree.structure(shape))
+    tree = jax.tree.structure(shape)
+    return Traced(closed, program, found, tuple(closed.consts), arrays, tree)
 
 
 def find_operators(function: Callable[..., Any], *arguments: Any) -> list[DownsamplingOperator]:

@@ -32,25 +32,27 @@ class Replay:
     """A program with hooks.
 
     Attributes:
-      closed: the program, of `jax.make_jaxpr`.
+      jaxpr: the program, of `jax.make_jaxpr`.
       replacements: by site, what is computed from the value that is read there, and read instead.
       records: by site, what is computed from that value, and handed out.
 
     Example:
       >>> closed = jax.make_jaxpr(lambda x: jnp.sin(x) + x)(1.0)
-      >>> replay = Replay(closed, {((1,), 1): lambda x: 0 * x}, {((0,), 0): lambda x: 2 * x})
-      >>> outputs, recorded = replay([0.0])
+      >>> hooks = {((1,), 1): lambda x: 0 * x}, {((0,), 0): lambda x: 2 * x}
+      >>> outputs, recorded = Replay(closed.jaxpr, *hooks)(closed.consts, [0.0])
       >>> float(outputs[0]), float(recorded[((0,), 0)])
       (0.0, 0.0)
     """
 
-    closed: ClosedJaxpr
+    jaxpr: Jaxpr
     replacements: Mapping[Site, Callable[[jax.Array], jax.Array]]
     records: Mapping[Site, Callable[[jax.Array], Any]]
 
-    def __call__(self, arguments: Sequence[Any]) -> tuple[list[Any], Records]:
+    def __call__(
+        self, constants: Sequence[Any], arguments: Sequence[Any]
+    ) -> tuple[list[Any], Records]:
         """Runs the program; returns its outputs and what was recorded."""
-        return self._run(self.closed.jaxpr, self.closed.consts, arguments, ())
+        return self._run(self.jaxpr, constants, arguments, ())
 
     def _touches(self, path: tuple[int, ...]) -> bool:
         """Whether something is to be done inside of an equation."""
@@ -123,7 +125,16 @@ class Replay:
     def _under_jit(self, parameters: Mapping[str, Any], inputs: list[Any], path: tuple) -> Any:
         body = self._body(parameters["jaxpr"], path)
         body.__name__ = parameters["name"]
-        return jax.jit(body, inline=parameters["inline"])(*inputs)
+        read, written = (
+            [s if isinstance(s, jax.sharding.Sharding) else None for s in parameters[key]]
+            for key in ("in_shardings", "out_shardings")
+        )
+        return jax.jit(
+            body,
+            in_shardings=tuple(read),
+            out_shardings=(written, None),
+            inline=parameters["inline"],
+        )(*inputs)
 
     def _scan(self, parameters: Mapping[str, Any], inputs: list[Any], path: tuple) -> Any:
         count, carried = scan_counts(parameters)

@@ -7,7 +7,7 @@ from flax import nnx
 from jax import lax
 
 from segalias_jax import models
-from segalias_jax.tracing import find_operators
+from segalias_jax.tracing import filtered_by_default, find_operators
 
 IMAGE = jax.ShapeDtypeStruct((1, 65, 64, 3), jnp.float32)
 
@@ -23,10 +23,8 @@ def operators(encoder, **options):
     "options",
     [
         {"name": "resnet18"},
-        {"name": "resnet18", "remat": True},
-        {"name": "resnet18", "downsample": "daf"},
+        {"name": "resnet18", "downsample": "daf", "remat": True, "mixer": "freqmix"},
         {"name": "resnet50", "variant": "v1d"},
-        {"name": "resnet50", "variant": "v1b", "remat": True, "mixer": "freqmix"},
     ],
 )
 def test_stages_of_a_resnet(options):
@@ -45,7 +43,12 @@ def test_stages_of_a_resnet(options):
 
 
 def test_a_convnext_has_none():
+    """Filters of our own stand ahead of the same three convolutions, at the same frequency."""
     found = operators(models.ConvNeXt, name="convnext_tiny")
+    chosen = filtered_by_default(found)
+    assert [o.index for o in chosen] == [1, 2, 3]
+    frequency = models.stage_nyquist_frequency(8, 16, kernel_size=2)
+    assert {o.nyquist_frequency for o in chosen} == {frequency}
     assert [(o.kind, o.kernel_size, o.depth) for o in found] == [
         ("conv", (4, 4), 0),
         ("conv", (2, 2), 1),
@@ -105,6 +108,15 @@ def test_pyramids_are_no_blocks():
         return fine + jnp.repeat(jnp.repeat(coarse, 2, 2), 2, 3)
 
     assert [o.kind for o in find_operators(function, jnp.ones((2, 4, 16, 16)))] == ["conv"] * 2
+
+
+def test_right_behind_another_operator():
+    def function(x):
+        y = pool(x)
+        return convolve(y, kernel(4, 4)) + y[:, :, ::2, ::2]
+
+    found = find_operators(function, jnp.ones((2, 4, 16, 16)))
+    assert [(o.kind, o.depth) for o in found][1:] == [("conv", 1), ("slice", 1), ("block", 1)]
 
 
 def test_two_images():

@@ -1,10 +1,13 @@
 """Programs run again: the same results, and hooks in every kind of called program."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from segalias_jax.tracing.operations import read_jaxpr
 from segalias_jax.tracing.replay import Replay, hoist
@@ -52,6 +55,10 @@ X = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
 X[0, 0] = 1
 
 
+def run(closed, replacements=None, records=None, x=X):
+    return Replay(closed.jaxpr, replacements or {}, records or {})(closed.consts, [x])
+
+
 def slices(closed):
     """Sites of all strided slices that can be replayed."""
     operations = read_jaxpr(closed, every_branch=True).operations
@@ -62,7 +69,7 @@ def slices(closed):
 def test_replays_are_what_they_replay(name):
     function = FUNCTIONS[name]
     closed = jax.make_jaxpr(function)(X)
-    outputs, recorded = Replay(closed, {}, {})([X])
+    outputs, recorded = run(closed)
     assert recorded == {}
     for ours, expected in zip(outputs, jax.tree.leaves(function(X)), strict=True):
         np.testing.assert_array_equal(ours, expected)
@@ -75,8 +82,8 @@ def test_replacements_reach_every_program(name, transform):
     closed = jax.make_jaxpr(FUNCTIONS[name])(X)
     sites = slices(closed)
     assert sites
-    replay = Replay(closed, dict.fromkeys(sites, lambda x: 2 * x), {})
-    outputs, _ = transform(replay)([X])
+    replay = functools.partial(run, closed, dict.fromkeys(sites, lambda x: 2 * x))
+    outputs, _ = transform(replay)(x=X)
     expected = jax.tree.leaves(FUNCTIONS[name](X))
     for ours, value in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(ours, 2 * value, rtol=1e-6)
@@ -85,13 +92,13 @@ def test_replacements_reach_every_program(name, transform):
 def test_records_of_rounds_and_branches():
     closed = jax.make_jaxpr(scanned)(X)
     first, second = slices(closed)
-    _, recorded = Replay(closed, {}, {first: jnp.mean, second: lambda x: x})([X])
+    _, recorded = run(closed, {}, {first: jnp.mean, second: lambda x: x})
     np.testing.assert_allclose(recorded[first], X.mean() + np.arange(3), rtol=1e-5)
     np.testing.assert_array_equal(recorded[second][2], 2 - X)
 
     closed = jax.make_jaxpr(FUNCTIONS["switch"])(X)
     first, second = slices(closed)
-    _, recorded = Replay(closed, {}, {first: jnp.mean, second: jnp.mean})([X])
+    _, recorded = run(closed, {}, {first: jnp.mean, second: jnp.mean})
     assert np.isnan(recorded[first])
     np.testing.assert_allclose(recorded[second], X.mean() - 1, rtol=1e-6)
 
@@ -112,9 +119,9 @@ def _is_program(value):
 @pytest.mark.parametrize("name, kept", [("jit", "jit"), ("remat", "remat2"), ("scan", "scan")])
 def test_programs_stay_what_they_are(name, kept):
     closed = jax.make_jaxpr(FUNCTIONS[name])(X)
-    replay = Replay(closed, dict.fromkeys(slices(closed), lambda x: 2 * x), {})
+    replay = functools.partial(run, closed, dict.fromkeys(slices(closed), lambda x: 2 * x))
     before = list(primitives(closed.jaxpr))
-    after = list(primitives(jax.make_jaxpr(replay)([X]).jaxpr))
+    after = list(primitives(jax.make_jaxpr(replay)(x=X).jaxpr))
     assert after.count(kept) == before.count(kept) > 0
 
 
@@ -125,8 +132,8 @@ def test_derivatives_of_ones_own_are_kept():
         return down(doubled(x)).sum()
 
     closed = jax.make_jaxpr(function)(X)
-    replay = Replay(closed, dict.fromkeys(slices(closed), lambda x: 2 * x), {})
-    gradient = jax.grad(lambda x: replay([x])[0][0])(X)
+    replay = functools.partial(run, closed, dict.fromkeys(slices(closed), lambda x: 2 * x))
+    gradient = jax.grad(lambda x: replay(x=x)[0][0])(X)
     np.testing.assert_array_equal(gradient[::2, ::2], np.full((4, 4), 28.0))
 
 
@@ -149,8 +156,8 @@ def test_hoisting_goes_as_far_out_as_all_readers_do():
     closed = jax.make_jaxpr(lambda x: sliced(x + 1))(X)
     program = read_jaxpr(closed)
     sites = hoist(program, program.operations[0].outputs[0], [(program.operations[1].path, 0)])
-    replay = Replay(closed, dict.fromkeys(sites, lambda x: 2 * x), {})
-    gradient = jax.grad(lambda x: replay([x])[0][0].sum())(X)
+    replay = functools.partial(run, closed, dict.fromkeys(sites, lambda x: 2 * x))
+    gradient = jax.grad(lambda x: replay(x=x)[0][0].sum())(X)
     np.testing.assert_allclose(gradient, 28 * (X + 1), rtol=1e-6)
 
 
@@ -165,8 +172,20 @@ def test_names_and_lines_survive():
             return inner(x)
 
     closed = jax.make_jaxpr(function)(X)
-    replay = Replay(closed, dict.fromkeys(slices(closed), lambda x: 2 * x), {})
-    again = read_jaxpr(jax.make_jaxpr(replay)([X]))
+    replay = functools.partial(run, closed, dict.fromkeys(slices(closed), lambda x: 2 * x))
+    again = read_jaxpr(jax.make_jaxpr(replay)(x=X))
     before = [o for o in read_jaxpr(closed).operations if o.name == "slice"]
     after = [o for o in again.operations if o.name == "slice"]
     assert [o.scope for o in after] == [o.scope for o in before] == ["outer/inner"]
+
+
+def test_shardings_of_called_programs_are_kept():
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
+    rows = NamedSharding(mesh, PartitionSpec("rows"))
+    inner = jax.jit(lambda x, y: (x * y, down(x)), in_shardings=(rows, None), out_shardings=None)
+    closed = jax.make_jaxpr(lambda x: inner(x, x + 1))(X)
+    again = jax.make_jaxpr(functools.partial(run, closed, {((1, 1), 0): jnp.sin}))(x=X)
+    (call,) = [e for e in again.jaxpr.eqns if e.primitive.name == "jit"]
+    assert call.params["in_shardings"][0] == rows
+    outputs, _ = run(closed, {((1, 1), 0): jnp.sin})
+    np.testing.assert_allclose(outputs[1], down(np.sin(X)), rtol=1e-6)
