@@ -209,10 +209,14 @@ def bins_figure(
       The figure as SVG.
 
     Example:
-      >>> bins_figure([], [])[:5]
+      >>> from segalias_jax.evaluation.aliasing import Operator
+      >>> nine, stage = np.arange(9) / 9, Operator("stage 2", 0.7071, 0.3536, "daf")
+      >>> patches = np.zeros(9, int), nine[:, None], np.stack([nine] * 3, 1)
+      >>> analysis = AliasingAnalysis((stage,), ("a",), np.ones((1, 1, 2)), *patches)
+      >>> bins_figure(analysis.bins(), analysis.correlations())[:5]
       '<?xml'
     """
-    operators = list(dict.fromkeys(row["operator"] for row in bins)) or [""]
+    operators = list(dict.fromkeys(row["operator"] for row in bins))
     columns = len(operators) if len(operators) < 4 else -(-len(operators) // 2)
     rows = -(-len(operators) // columns)
     figure = Figure(figsize=(0.3 + 3.8 * columns, 3.4 * rows), layout="constrained")
