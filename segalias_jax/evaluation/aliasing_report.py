@@ -35,8 +35,8 @@ _NAMES = {
     "MErr": "merging mistakes",
     "DErr": "displacements",
 }
-# A hundredth of a point is finer than any screen; what follows is half of the file.
-_DIGITS = re.compile(r"(\.\d\d)\d+")
+# A hundredth of a point is finer than any screen; what follows, and indents, are half of the file.
+_DIGITS = re.compile(r"(\.\d\d)\d+|\n +")
 _MARKERS = dict(zip(ERRORS, "os^", strict=True))
 
 
@@ -209,10 +209,14 @@ def bins_figure(
       The figure as SVG.
 
     Example:
-      >>> bins_figure([], [])[:5]
+      >>> from segalias_jax.evaluation.aliasing import Operator
+      >>> nine, stage = np.arange(9) / 9, Operator("stage 2", 0.7071, 0.3536, "daf")
+      >>> patches = np.zeros(9, int), nine[:, None], np.stack([nine] * 3, 1)
+      >>> analysis = AliasingAnalysis((stage,), ("a",), np.ones((1, 1, 2)), *patches)
+      >>> bins_figure(analysis.bins(), analysis.correlations())[:5]
       '<?xml'
     """
-    operators = list(dict.fromkeys(row["operator"] for row in bins)) or [""]
+    operators = list(dict.fromkeys(row["operator"] for row in bins))
     columns = len(operators) if len(operators) < 4 else -(-len(operators) // 2)
     rows = -(-len(operators) // columns)
     figure = Figure(figsize=(0.3 + 3.8 * columns, 3.4 * rows), layout="constrained")
@@ -236,7 +240,7 @@ def bins_figure(
     options |= {"font.sans-serif": ["DejaVu Sans", "sans-serif"]}
     with matplotlib.rc_context(options):
         figure.savefig(text, format="svg", metadata={"Date": None})
-    return _DIGITS.sub(r"\1", text.getvalue())
+    return _DIGITS.sub(lambda found: found[1] or "\n", text.getvalue())
 
 
 def _draw_panel(

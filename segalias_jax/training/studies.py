@@ -241,8 +241,6 @@ def _inspector(
     """Where a network samples, and what predicts and measures the feature maps there."""
     stem, stages = (find(config, parts, state) for find in (_ahead_of_stages, _stages))
     operators = [*stem.values(), *stages.values()]
-    if not stages:
-        raise InputError("--aliasing and --robustness: the encoder has no stage that strides")
 
     def measure(
         image: Array, entering: Sequence[Array], seen: Sequence[tuple[Array, Array]]
