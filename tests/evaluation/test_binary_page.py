@@ -79,6 +79,17 @@ def test_pngs_and_classes_agree_at_one_half(folders):
     assert "best" not in ids.table() and "F1 = Dice, pixels of all images" in ids.table()
 
 
+def test_offsets_of_more_classes(folders, tmp_path):
+    report = evaluate_folders(folders / "ids", folders / "gt", num_classes=3, offsets=(2, 6))
+    report.save(tmp_path / "out", worst=1)
+    summary = json.loads((tmp_path / "out" / "report.json").read_text())["summary"]
+    assert summary["mIoU"] > summary["mIoU_shifted_2px"] > summary["mIoU_shifted_6px"]
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "Shifted predictions" in html and html.count("<polyline") == 1
+    assert "Foreground" not in html and "true positive" not in html
+    assert "shifted by 6 px" in report.table() and report.binary is None
+
+
 def test_mistakes_are_named(folders, tmp_path):
     with pytest.raises(InputError, match="of 2 classes, not 3; score maps of class ids"):
         evaluate_folders(folders / "npy", folders / "gt", num_classes=3, probabilities=True)
