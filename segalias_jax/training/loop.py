@@ -130,7 +130,9 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             options = {key: config.checkpoint[key] for key in ("keep_last", "keep_best")}
             store = stack.enter_context(CheckpointStore(workdir / CHECKPOINTS, **options))
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
-            state = store.restore_latest(state) if going_on else state
+            # Another process may have had the folder until the lock was ours.
+            if going_on or _has_checkpoint(workdir):
+                state = store.restore_latest(state)
             step = int(state.step)
             validated = step in store.scores
             first = processes.is_first()
@@ -175,7 +177,8 @@ def evaluate_run(
     if not trained and not config.model.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
     source = data.create_source(config.data, config.data.eval_split)
-    parts = setup.build_parts(config, len(source.classes), create_mesh(**config.mesh))
+    mesh = create_mesh(**config.mesh)
+    parts = setup.build_parts(config, len(source.classes), mesh, abstract=trained)
     setup.check_labels(config, [source], checked=read_checked(workdir))
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:

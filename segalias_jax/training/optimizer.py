@@ -129,11 +129,10 @@ def _scale_by_path(schedule: Schedule, multipliers: Multipliers) -> optax.Gradie
 
     def update(updates: Any, state: StepState, parameters: Any = None) -> tuple[Any, StepState]:
         leaves, tree = jax.tree.flatten(updates)
-        rates = [
-            schedule(state.step, factor=rate_multiplier(path, multipliers))
-            for path in parameter_paths(updates)
-        ]
-        scaled = [-rate * leaf for rate, leaf in zip(rates, leaves, strict=True)]
+        factors = [rate_multiplier(path, multipliers) for path in parameter_paths(updates)]
+        # One rate for each factor: a network has hundreds of parameters, and tracing takes time.
+        rates = {factor: schedule(state.step, factor=factor) for factor in dict.fromkeys(factors)}
+        scaled = [-rates[factor] * leaf for factor, leaf in zip(factors, leaves, strict=True)]
         return jax.tree.unflatten(tree, scaled), StepState(state.step + 1)
 
     return optax.GradientTransformation(init, update)
