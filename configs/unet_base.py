@@ -102,5 +102,5 @@ def shrink_lines(config: config_dict.ConfigDict) -> None:
     config.data.crop = (128, 128)
     config.model.width = 8
     config.model.channels = 8
-    config.train.steps = 400
-    config.train.eval_every = 200
+    config.train.steps = 300
+    config.train.eval_every = 150
