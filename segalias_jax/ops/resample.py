@@ -247,7 +247,7 @@ def max_pool_2x2(x: Float[Array, "b h w c"], *, stride: int = 2) -> Float[Array,
     if stride == 1 or jax.device_count() > 1:
         return _max_of_shifts(x, 2, stride)
     # XLA's gradient of windows takes five times as long on a CPU.
-    return x.reshape(len(x), height // 2, 2, width // 2, 2, -1).max((2, 4))
+    return x.reshape(x.shape[0], height // 2, 2, width // 2, 2, x.shape[3]).max((2, 4))
 
 
 def average_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:

@@ -63,6 +63,12 @@ def test_equals_jax(name):
         np.testing.assert_allclose(found, function(jnp.asarray(x)), rtol=1e-5, atol=2e-5)
 
 
+def test_pooling_on_one_device(monkeypatch):
+    """Which is another program, of reshaped windows."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    test_equals_jax("down")
+
+
 @pytest.mark.parametrize(
     "function, message",
     [
