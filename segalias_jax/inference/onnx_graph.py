@@ -11,6 +11,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from segalias_jax.errors import InputError
+from segalias_jax.typing import Side
 
 try:
     import onnx
@@ -171,7 +172,7 @@ class Graph:
         sides = [side if isinstance(side, int) else -1 for side in held or shape]
         return self.node("Reshape", [name, self.integers(*sides)], shape, held=held or shape)
 
-    def slice(self, name: str, spans: Sequence[tuple[int, int, int, int]], shape: Any) -> Tensor:
+    def slice(self, name: str, spans: Sequence[tuple[int, Side, Side, int]], shape: Any) -> Tensor:
         """Cuts (axis, start, stop, step) spans."""
         if not spans:
             return self.node("Identity", [name], shape)
