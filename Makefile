@@ -40,6 +40,7 @@ bench: $(DEV)  ## measure operators, networks and scores on this machine, beside
 	$(BIN)/python benchmarks/tracing.py
 	$(BIN)/python benchmarks/scores.py
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/inference.py
 
 clean:  ## remove what the targets made, but no run
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

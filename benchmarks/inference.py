@@ -5,8 +5,9 @@
 UPerNet-R50 with 128 decoder channels, without and with the filter and the mixer, one image at a
 time in float32 and bfloat16; where torch is installed, PyTorch's baseline with the same weights in
 the same run, in turn with ours. "first s" is compiling and the first call, which the latencies are
-without. Memory is what the compiled program holds at once: weights, image, results, temporaries;
-of PyTorch, what its allocator held, on a GPU only. The part "sliding" compares `SlidingPredictor`
+without; the 99th percentile of few calls is the slowest one. Memory is what the compiled program
+holds at once: weights, image, results, temporaries; of PyTorch, what its allocator held, on a GPU
+only. The part "sliding" compares `SlidingPredictor`
 on images of 1025x2049 with calls of the bare compiled network on as many windows. `--repeats` is
 for 512x512; larger images are measured less often. Parts may be measured one by one: rows of other
 parts that the result file has stay there. `--print` writes no result file.
@@ -140,7 +141,7 @@ def measure_latency(size: tuple[int, int], dtype: str, repeats: int, width: int)
         calls[name]()
         first[name] = time.perf_counter() - start
     rows = []
-    repeats = max(3, repeats * 512 * 512 // math.prod(size))
+    repeats = max(3, min(repeats, repeats * 512 * 512 // math.prod(size)))
     for name, times in in_turn(title, calls, repeats).items():
         rows.append(
             {

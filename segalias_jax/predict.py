@@ -134,7 +134,8 @@ def predict(flags: argparse.Namespace) -> int:
     folder.write_manifest(about | {"images": len(images) - len(failed), "left out": failed})
     print(f"{told}, written to {flags.out}")
     for path, error in failed.items():
-        print(f"left out {path}: {error}", file=sys.stderr)
+        told = error if error.startswith(path) else f"{path}: {error}"
+        print(f"left out {told}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -81,6 +81,8 @@ def export_model(
                 "an ONNX program takes images of one size, because ours are written with constant "
                 "matrices; give --size H,W"
             )
+    if isinstance(size, tuple) and min(size) < 1:
+        raise InputError(f"size is {size}; give height and width in pixels, from 1 on")
     own = {"window": size, "stride": ()} if isinstance(size, tuple) else {}
     settings = read_view_settings(trained.config.get("eval", {}), trained.config.data.crop, **own)
     if batch is not None and batch < 1:
@@ -89,11 +91,18 @@ def export_model(
     with ops.products_only():
         _refuse_transforms(_traced(trained.apply, image))
         name, write = WRITERS[format]
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         write(trained.apply, image, folder / name)
     text = json.dumps(_manifest(trained, image, settings, format, name), indent=1)
     (folder / MANIFEST).write_text(text + "\n")
     return folder / name
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
 
 
 def _symbolic_image(batch: int | None, size: tuple[int, ...] | None) -> jax.ShapeDtypeStruct:

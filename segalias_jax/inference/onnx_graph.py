@@ -11,6 +11,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from segalias_jax.errors import InputError
+from segalias_jax.typing import Side
 
 try:
     import onnx
@@ -96,7 +97,8 @@ class Graph:
             return self.convert(inner.jaxpr, inner.consts, arguments)
         shapes = [variable.aval.shape for variable in equation.outvars]
         fixed = all(isinstance(side, int) for shape in shapes for side in shape)
-        if fixed and all(isinstance(value, np.ndarray) for value in inputs):
+        known = fixed and all(isinstance(value, np.ndarray) for value in inputs)
+        if known and name != "dim_as_value":  # which is the length of the batch
             outputs = equation.primitive.bind(*inputs, **parameters)
             outputs = outputs if equation.primitive.multiple_results else [outputs]
             return [np.asarray(output) for output in outputs]
@@ -131,6 +133,8 @@ class Graph:
 
     def integers(self, *numbers: Any) -> str:
         """Adds a constant of whole numbers and returns its name."""
+        if not all(isinstance(number, int | np.integer) for number in numbers):
+            raise InputError("ONNX export has no rule for positions that depend on the batch")
         return self.constant(np.asarray(numbers, np.int64))
 
     def held(self, value: Value) -> tuple[str, tuple[Any, ...]]:
@@ -168,7 +172,7 @@ class Graph:
         sides = [side if isinstance(side, int) else -1 for side in held or shape]
         return self.node("Reshape", [name, self.integers(*sides)], shape, held=held or shape)
 
-    def slice(self, name: str, spans: Sequence[tuple[int, int, int, int]], shape: Any) -> Tensor:
+    def slice(self, name: str, spans: Sequence[tuple[int, Side, Side, int]], shape: Any) -> Tensor:
         """Cuts (axis, start, stop, step) spans."""
         if not spans:
             return self.node("Identity", [name], shape)

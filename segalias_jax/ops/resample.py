@@ -269,7 +269,11 @@ def average_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     height, width = x.shape[1:3]
     # A copy of the last row leaves the mean of what is there; an even symbolic side ignores it.
     more = [n % 2 if is_fixed(n) else 1 for n in (height, width)]
-    x = jnp.pad(x, ((0, 0), (0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+    for axis in (1, 2):
+        if more[axis - 1]:
+            n = x.shape[axis]
+            last = jax.lax.slice_in_dim(x, n - 1, n, axis=axis)
+            x = jnp.concatenate([x, last], axis)
     parts = [
         strided(x, (a, b), (height + a * more[0], width + b * more[1]), 2)
         for a in range(2)

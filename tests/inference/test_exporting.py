@@ -201,10 +201,13 @@ def test_mistakes(trained, make_run, tmp_path, monkeypatch):
     new = tmp_path / "new"
     with pytest.raises(InputError, match="choose one of stablehlo, onnx, savedmodel"):
         export_model(trained, new, format="tflite")
-    with pytest.raises(InputError, match="eval.window is"):
+    with pytest.raises(InputError, match=r"size is \(0, 8\); give height"):
         export_model(trained, new, format="stablehlo", size=(0, 8))
     with pytest.raises(InputError, match="batch is 0"):
         export_model(trained, new, format="stablehlo", batch=0)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/new: cannot be made \(Not a directory\)"):
+        export_model(trained, tmp_path / "file/new", format="stablehlo")
     with pytest.raises(InputError, match="is there already"):
         export_model(trained, tmp_path.parent, format="stablehlo")
     with monkeypatch.context() as patch:

@@ -36,6 +36,7 @@ FUNCTIONS = {
     "down": lambda x: ops.max_pool_2x2(x, stride=1)[:, ::2, ::2] - ops.max_pool_2x2(x),
     "transposed": lambda x: jax.lax.conv_transpose(x, WIDE, (2, 2), "SAME"),
     "transposed, tight": lambda x: jax.lax.conv_transpose(x, WIDE[1:, 1:], (2, 2), "VALID"),
+    "means": lambda x: ops.average_pool_2x2(x[:, :5, 1:]),
     "pool": lambda x: ops.max_pool(x, 3, stride=2, padding=1),
     "blur": lambda x: ops.binomial_blur(x, 3, stride=2),
     "low pass": lambda x: ops.low_pass(x, 0.3, band="reference", method="matmul"),
@@ -75,13 +76,12 @@ def test_pooling_on_one_device(monkeypatch):
         (jnp.cumsum, "no rule for the operation 'cumsum'"),
         (lambda x: x[:, jnp.argsort(x[0, :, 0, 0])], "no rule for|constant positions only"),
         (lambda x: jax.lax.conv(x, x[:1], (1, 1), "SAME"), "constant kernels only"),
+        (lambda x: x[-1:], "no rule for the operation 'dim_as_value'|depend on the batch"),
+        (lambda x: jax.lax.slice_in_dim(x, x.shape[0] - 1, x.shape[0]), "depend on the batch"),
     ],
 )
 def test_unknown_operations_are_refused(function, message):
+    rows = jax.export.symbolic_shape("b") if "batch" in message else (1,)
+    shape = jax.ShapeDtypeStruct((*rows, 6, 6, 4), jnp.float32)
     with pytest.raises(InputError, match=message):
-        to_onnx(
-            function,
-            jax.ShapeDtypeStruct((1, 6, 6, 4), jnp.float32),
-            input_name="x",
-            output_name="y",
-        )
+        to_onnx(function, shape, input_name="x", output_name="y")
