@@ -141,11 +141,12 @@ def optimal_frequency_ratio(
     network and sigma its `total_variation`. (Variances would not do: those of two disjoint bands
     add up to the image's, whatever r is.)
 
-    For each size of a batch one program is compiled. It transforms every image once, and takes any
-    ratios. Where images can be cut to at most `ratios` bands, as an axis of n pixels can to n / 2
-    square ones, the minimum is exact: all of them are computed. Else a grid of bands in even
-    distances is, and then those next to the lowest three valleys, until none is left in between,
-    for every image and for the mean of all; that misses a valley between two of the grid.
+    For each size of a batch one program is compiled, which later calls with the same model share,
+    whatever the weights. It transforms every image once, and takes any ratios. Where images can be
+    cut to at most `ratios` bands, as an axis of n pixels can to n / 2 square ones, the minimum is
+    exact: all of them are computed. Else a grid of bands in even distances is, and then those next
+    to the lowest three valleys, until none is left in between, for every image and for the mean of
+    all; that misses a valley between two of the grid.
 
     Args:
       model: trained network, in whatever mode, or a function of normalized images to logits.
@@ -260,7 +261,9 @@ class _Images:
             raise InputError("there is no image in batches; give at least one")
         self.sizes = [part.image.shape[1:3] for part in self.parts]
         self._slots = max(slots, REFINED)
-        self._program, self._state = _compile(model, band)
+        module = isinstance(model, nnx.Module)
+        self._network, self._state = nnx.split(model) if module else (model, None)
+        self._band = band
 
     def add(
         self,
@@ -274,33 +277,32 @@ class _Images:
         ratios = np.ones((self._slots, len(part.image)), np.float32)
         for row, indices in zip(part.rows, wanted, strict=True):
             ratios[: len(indices), row] = choices[indices]
-        terms = np.asarray(self._program(self._state, part.image, ratios, np.int32(count)))
+        arguments = self._state, part.image, ratios, np.int32(count)
+        terms = np.asarray(_compute(self._network, *arguments, self._band))
         for place, (row, indices) in enumerate(zip(part.rows, wanted, strict=True), part.first):
             found[place].update(zip(indices, terms[: len(indices), row], strict=True))
 
 
-def _compile(model: nnx.Module | Logits, band: str) -> tuple[Callable[..., Array], Any]:
-    graph, state = nnx.split(model) if isinstance(model, nnx.Module) else (None, None)
+@functools.partial(jax.jit, static_argnames=("network", "band"))
+def _compute(
+    network: nnx.GraphDef | Logits, state: Any, image: Array, ratios: Array, count: Array, band: str
+) -> Array:
+    """Terms of images at ratios of their own, [k, b, 4]; those behind the first `count` are 0."""
+    logits = network
+    if isinstance(network, nnx.GraphDef):
+        logits = nnx.merge(network, state)
+        logits.eval()
+    image = normalize_image(image)
+    size = image.shape[1:3]
+    spectrum = jnp.fft.rfft2(image, axes=(1, 2))
 
-    @jax.jit
-    def program(state: Any, image: Array, ratios: Array, count: Array) -> Array:
-        logits = model
-        if graph is not None:
-            logits = nnx.merge(graph, state)
-            logits.eval()
-        image = normalize_image(image)
-        size = image.shape[1:3]
-        spectrum = jnp.fft.rfft2(image, axes=(1, 2))
+    def add(i: Array, terms: Array) -> Array:
+        mask = jax.vmap(lambda ratio: ratio_mask(size, ratio, band=band))(ratios[i])
+        low = jnp.fft.irfft2(spectrum * mask[..., None], s=size, axes=(1, 2))
+        return terms.at[i].set(image_terms(logits, image, low))
 
-        def add(i: Array, terms: Array) -> Array:
-            mask = jax.vmap(lambda ratio: ratio_mask(size, ratio, band=band))(ratios[i])
-            low = jnp.fft.irfft2(spectrum * mask[..., None], s=size, axes=(1, 2))
-            return terms.at[i].set(image_terms(logits, image, low))
-
-        # As many turns as there are ratios: the grid and the refinements share the program.
-        return jax.lax.fori_loop(0, count, add, jnp.zeros((*ratios.shape, len(TERMS))))
-
-    return program, state
+    # As many turns as there are ratios: the grid and the refinements share the program.
+    return jax.lax.fori_loop(0, count, add, jnp.zeros((*ratios.shape, len(TERMS))))
 
 
 def _weighed(terms: Mapping[int, np.ndarray], *, alpha: float, beta: float) -> dict[int, float]:

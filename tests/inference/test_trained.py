@@ -6,14 +6,15 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from flax import nnx, traverse_util
 
 import segalias_jax as sa
 from segalias_jax import ops
+from segalias_jax.checkpoints import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.inference import predictor
 from segalias_jax.inference.exporting import export_model, load_exported
-from segalias_jax.inference.trained import TrainedModel, nested_recipe
+from segalias_jax.inference.trained import TrainedModel, load_trained, nested_recipe
 from segalias_jax.recipes import flat_items
 
 
@@ -86,3 +87,20 @@ def test_recipes_without_a_curriculum_see_everything():
     trained = TrainedModel(Doubling(), nested_recipe({"train.steps": 4}), ("a",), palette)
     image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3), np.uint8))
     np.testing.assert_array_equal(trained.network_input(image), ops.normalize_image(image))
+
+
+def test_an_adaptive_ratio_comes_with_the_checkpoint(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run[1], folder)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe |= {"curriculum.schedule": "adaptive", "curriculum.evaluate": "final"}
+    (folder / "recipe.json").write_text(json.dumps(recipe | {"curriculum.ratio": 0.2}))
+    with CheckpointStore(folder / "checkpoints") as store:
+        tree = traverse_util.unflatten_dict(store.read(), sep="/")
+        store.save(1, tree | {"ratio": np.float32(0.4)})
+        store.set_score(1, 0.5)
+    trained = load_trained(folder)
+    assert trained.ratio == np.float32(0.4)
+    image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 16, 12, 3), np.uint8))
+    expected = ops.ratio_low_pass(ops.normalize_image(image), 0.4)
+    np.testing.assert_allclose(trained.network_input(image), expected, atol=1e-5)
