@@ -117,8 +117,9 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
         )
         checked = setup.check_labels(config, sources, checked=read_checked(workdir))
         state = _first_state(config, parts, workdir, launch.resume)
+        first = processes.is_first()
         with contextlib.ExitStack() as stack:
-            if processes.is_first():
+            if first:
                 stack.enter_context(RunLock(workdir))
                 save_recipe(config, workdir)
                 save_classes(workdir, classes, sources[0].palette)
@@ -126,7 +127,7 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
                 keep_stream(config, workdir, sources[0])
                 save_checked(workdir, checked)
             processes.wait_for_all("lock")
-            trackers = _trackers(config, workdir, stack)
+            trackers = stack.enter_context(Trackers(config, workdir)) if first else None
             options = {key: config.checkpoint[key] for key in ("keep_last", "keep_best")}
             store = stack.enter_context(CheckpointStore(workdir / CHECKPOINTS, **options))
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
@@ -135,7 +136,6 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
                 state = store.restore_latest(state)
             step = int(state.step)
             validated = step in store.scores
-            first = processes.is_first()
             log = MetricsLog(workdir, step=step, validated=validated) if first else None
             account.resume(step)
             tools = (store, log, trackers, account, watchdog, interrupts)
@@ -191,12 +191,6 @@ def evaluate_run(
     shift = measure_shift(*scored) if studies.shift else None
     scoring.report(*scored, workdir / "eval", checkpoint=checkpoint, shift=shift)
     run_studies(studies, *scored, workdir / "eval", checkpoint=checkpoint)
-
-
-def _trackers(
-    config: config_dict.ConfigDict, workdir: Path, stack: contextlib.ExitStack
-) -> Trackers | None:
-    return stack.enter_context(Trackers(config, workdir)) if processes.is_first() else None
 
 
 def _has_checkpoint(workdir: Path) -> bool:
