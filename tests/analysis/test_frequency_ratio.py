@@ -91,7 +91,7 @@ def check_least(brute, ratio, value):
 
 @pytest.fixture(scope="module")
 def network():
-    model = Network(nnx.Rngs(0))
+    model = nnx.jit(lambda: Network(nnx.Rngs(0)))()
     model.train()
     return model
 
@@ -115,26 +115,27 @@ def test_equals_brute_force_on_twenty_images(network, real_data, which, band, ra
     assert not network.norm.use_running_average, "the model is left in its mode"
 
 
-def test_a_bracket_ends_in_the_valley_and_all_sizes_count():
+def test_a_bracket_ends_in_the_valley():
     """Variation alone has one valley, at the full spectrum or at none of it."""
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (2, 64, 64, 3), np.uint8)
-    smooth = np.broadcast_to(np.arange(0, 240, 5, np.uint8)[:, None, None], (1, 48, 48, 3))
-    batches = [{"image": noise, "name": ["a", "b"]}, {"image": smooth, "name": ["c"]}]
+    image = np.random.default_rng(0).integers(0, 256, (3, 40, 36, 3), np.uint8)
+    image[2] = np.arange(0, 240, 6, np.uint8)[:, None, None]
     options = {"alpha": 0.0, "progress": None}
-    exact = optimal_frequency_ratio(lambda x: x, batches, **options)
-    found = optimal_frequency_ratio(lambda x: x, batches, ratios=5, **options)
-    assert len(exact.ratios) == len(distinct_ratios([(64, 64), (48, 48)]))
+    batches = [{"image": image, "name": ["a", "b", "c"]}]
+    exact = optimal_frequency_ratio(jnp.tanh, batches, **options)
+    found = optimal_frequency_ratio(jnp.tanh, batches, ratios=5, **options)
+    assert len(exact.ratios) == len(distinct_ratios([(40, 36)])) and exact.names == ["a", "b", "c"]
     assert len(found.ratios) < len(exact.ratios)
-    assert found.ratio == exact.ratio and exact.names == ["a", "b", "c"]
+    assert found.ratio == exact.ratio
     np.testing.assert_array_equal(found.image_ratios, exact.image_ratios)
     np.testing.assert_allclose(found.image_objectives, exact.image_objectives, rtol=1e-6)
     assert set(found.ratios) <= set(exact.ratios)
 
 
 def test_what_is_reported(tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
-    result = sa.analysis.optimal_frequency_ratio(lambda x: x**2, [{"image": image}], 0.5, 2.0)
+    image = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3), np.uint8)
+    batches = [{"image": image[:1]}, {"image": image[1:, :6]}]
+    result = sa.analysis.optimal_frequency_ratio(jnp.tanh, batches, 0.5, 2.0)
+    assert result.names == ["0", "1"] and len(result.ratios) == len(distinct_ratios([(8, 6)]))
     content = json.loads(json.dumps(result.to_json()))
     assert content["ratio"] == result.ratio and len(content["images"]) == 2
     parts = [np.array(content[key]) for key in ("saliency_low", "saliency_high")]

@@ -84,11 +84,10 @@ def test_without_a_curriculum_programs_are_what_they_were():
     assert texts[0] == texts[1]
 
 
-@pytest.mark.parametrize("band", ["square", "round"])
-def test_a_step_is_that_of_filtered_images_and_compiles_once(band):
+def test_a_step_is_that_of_filtered_images_and_compiles_once():
     """Against steps without a curriculum on what NumPy's transform leaves of the images."""
     mesh = create_mesh(devices=jax.devices()[:1])
-    curriculum = Curriculum(0.4, schedule="linear", band=band, steps=2)
+    curriculum = Curriculum(0.4, schedule="linear", band="round", steps=2)
     _, state, step = build(curriculum, mesh)
     graph, plain, _ = build(None, mesh)
     batch = make_batch()
@@ -105,7 +104,7 @@ def test_a_step_is_that_of_filtered_images_and_compiles_once(band):
         state, numbers = step(state, shard_batch(batch, mesh))
         np.testing.assert_allclose(numbers["ratio"], ratio, atol=1e-7)
         spectrum = np.fft.rfft2(normalized, axes=(1, 2))
-        mask = np.asarray(ops.ratio_mask((16, 12), jnp.float32(ratio), band=band))
+        mask = np.asarray(ops.ratio_mask((16, 12), jnp.float32(ratio), band="round"))
         seen = np.fft.irfft2(spectrum * mask[..., None], s=(16, 12), axes=(1, 2))
         filtered = batch | {"image": seen.astype(np.float32)}
         plain, others = reference(plain, shard_batch(filtered, mesh))
@@ -114,25 +113,6 @@ def test_a_step_is_that_of_filtered_images_and_compiles_once(band):
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.parameters, plain.parameters
     )
     assert step._cache_size() == 1
-
-
-@pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
-def test_meshes_parts_and_short_floats_see_the_same():
-    curriculum = Curriculum(0.5, band="round")
-    results = []
-    for sizes, options in (
-        ((1, 1, 1), {}),
-        ((2, 1, 4), {"accumulate": 2}),
-        ((1, 1, 1), {"precision": "bfloat16"}),
-    ):
-        mesh = create_mesh(*sizes, devices=jax.devices()[: int(np.prod(sizes))])
-        _, state, step = build(curriculum, mesh, **options)
-        state, numbers = step(state, shard_batch(make_batch(), mesh))
-        assert float(numbers["ratio"]) == 0.5
-        results.append((float(numbers["loss"]), np.asarray(state.parameters["conv"]["kernel"])))
-    for (loss, kernel), tolerance in zip(results[1:], (1e-6, 1e-2), strict=True):
-        np.testing.assert_allclose(loss, results[0][0], rtol=tolerance)
-        np.testing.assert_allclose(kernel, results[0][1], atol=tolerance)
 
 
 def test_evaluation_sees_the_full_spectrum_or_that_of_the_end():
@@ -232,14 +212,25 @@ def test_adaptive_run_goes_on_from_any_step_to_the_same_bits(adaptive_run, tmp_p
             jax.tree.map(np.testing.assert_array_equal, state, last)
 
 
+# Compiled without LLVM's expensive passes: so small a program is run for milliseconds.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
 @pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
-def test_adaptive_ratio_on_a_mesh():
-    curriculum, batch, results = adaptive(every=1), make_batch(), []
-    for sizes, count in (((1, 1, 1), 1), ((2, 2, 2), 8)):
-        mesh = create_mesh(*sizes, devices=jax.devices()[:count])
-        _, state, step = build(curriculum, mesh)
+def test_meshes_parts_and_short_floats_see_the_same():
+    curriculum, results = adaptive(every=1, band="round"), []
+    for sizes, options in (
+        ((1, 1, 1), {}),
+        ((2, 1, 2), {}),
+        ((1, 1, 1), {"accumulate": 2, "precision": "bfloat16"}),
+    ):
+        mesh = create_mesh(*sizes, devices=jax.devices()[: int(np.prod(sizes))])
+        _, state, step = build(curriculum, mesh, **options)
+        batch = shard_batch(make_batch(), mesh)
+        step = step.lower(state, batch).compile(compiler_options=QUICK)
         for _ in range(2):
-            state, numbers = step(state, shard_batch(batch, mesh))
+            state, numbers = step(state, batch)
         results.append([float(numbers[key]) for key in ("ratio", "loss")])
-    assert results[0][0] < 0.9
+    assert results[0][0] == np.float32(0.2)
     np.testing.assert_allclose(results[1], results[0], rtol=1e-5)
+    np.testing.assert_allclose(results[2], results[0], rtol=1e-2)  # 8 bits
