@@ -139,8 +139,7 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             log = MetricsLog(workdir, step=step, validated=validated) if first else None
             account.resume(step)
             tools = (store, log, trackers, account, watchdog, interrupts)
-            profile = launch.profile and first
-            run = Run(config, parts, sources, workdir, *tools, profile)
+            run = Run(config, parts, sources, workdir, *tools, launch.profile and first)
             _train_and_report(run, state)
 
 
