@@ -16,6 +16,7 @@ The second form compares maps of class ids by file name; `--predictions --help` 
 Exit status: 0, 2 after a mistake in flags or files, 3 where `--keep-going` left files out.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -36,9 +37,15 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv))
+        status = main(sys.argv)
+        sys.stdout.flush()
+        sys.exit(status)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the table has seen enough; nothing must be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -154,8 +154,8 @@ def run(argv: Sequence[str]) -> int:
         if reports[-1].left_out:
             print(reports[-1].left_out_text(), file=sys.stderr)
     result = Comparison(tuple(reports), names) if flags.compare else reports[0]
-    print(result.table())
     result.save(flags.out)
+    print(result.table())
     print(f"report: {flags.out / 'report.html'}")
     return LEFT_OUT if any(report.left_out for report in reports) else 0
 

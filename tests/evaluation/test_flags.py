@@ -1,5 +1,6 @@
 """The command line for folders, as a person runs it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,17 @@ def test_command_scores_and_reports(folder):
     assert sorted(p.name for p in (folder / "o").iterdir()) == sorted(flags.FILES)
     again = _run(folder)
     assert again.returncode == 2 and "is there already" in again.stderr
+
+
+def test_reader_of_the_table_may_leave(folder):
+    read, write = os.pipe()
+    os.close(read)  # what `| head` does, at its earliest
+    result = subprocess.run(
+        [sys.executable, EVAL, *LINE.split()[1:]], cwd=folder, stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert result.returncode == 141 and b"Traceback" not in result.stderr, result.stderr
+    assert sorted(p.name for p in (folder / "o").iterdir()) == sorted(flags.FILES)
 
 
 def test_mistake_is_one_line_and_status_2(folder):
