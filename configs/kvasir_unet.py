@@ -4,6 +4,9 @@ Paper: https://arxiv.org/abs/1505.04597 (the network; the setting is that of the
 Command: python train.py --config configs/kvasir_unet.py --config.data.root=DIR --workdir RUN
 With a curriculum: --config configs/kvasir_unet.py:final_ratio=0.6
 On a laptop: --config configs/kvasir_unet.py:tiny
+
+Measured for `tiny`: Dice 77.9 as the mean over the 100 test images, 81.2 over all their pixels
+(benchmarks/results/kvasir_unet_tiny.json). The full size was not trained yet.
 """
 
 from configs import unet_base

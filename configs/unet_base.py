@@ -100,7 +100,10 @@ def shrink_lines(config: config_dict.ConfigDict) -> None:
     """
     shrink(config)
     config.data.crop = (128, 128)
+    config.data.photometric = False
     config.model.width = 8
     config.model.channels = 8
-    config.train.steps = 300
-    config.train.eval_every = 150
+    config.loss.class_weights = (1.0, 3.0)
+    config.optimizer.learning_rate = 5e-3
+    config.train.steps = 600
+    config.train.eval_every = 300

@@ -26,8 +26,8 @@ class DoubleConv(nnx.Module):
       rngs: random streams.
 
     Example:
-      >>> DoubleConv(3, 8, rngs=nnx.Rngs(0))(jnp.ones((1, 5, 5, 3))).shape
-      (1, 5, 5, 8)
+      >>> nnx.eval_shape(lambda: DoubleConv(3, 8, rngs=nnx.Rngs(0))).conv2.conv.kernel.shape
+      (3, 3, 8, 8)
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, rngs: nnx.Rngs):
@@ -62,7 +62,8 @@ class DoubleConvEncoder(nnx.Module):
       InputError: an unknown name, with the choices.
 
     Example:
-      >>> net = DoubleConvEncoder("double_conv", width=8, downsample="daf", rngs=nnx.Rngs(0))
+      >>> make = lambda: DoubleConvEncoder("double_conv", width=8, rngs=nnx.Rngs(0))
+      >>> net = nnx.eval_shape(make)
       >>> net.channels, net.strides
       ((8, 16, 32, 64, 128), (1, 2, 4, 8, 16))
 
@@ -131,8 +132,8 @@ class UNet(nnx.Module):
       InputError: an unknown way of upsampling.
 
     Example:
-      >>> decoder = UNet((8, 16), strides=(1, 2), channels=4, rngs=nnx.Rngs(0))
-      >>> decoder((jnp.ones((1, 7, 8, 8)), jnp.ones((1, 4, 4, 16)))).shape
+      >>> run = lambda *f: UNet((8, 16), strides=(1, 2), channels=4, rngs=nnx.Rngs(0))(f)
+      >>> jax.eval_shape(run, jnp.ones((1, 7, 8, 8)), jnp.ones((1, 4, 4, 16))).shape
       (1, 7, 8, 4)
 
     Reference:

@@ -16,8 +16,8 @@ def up(method, **options):
     return layer
 
 
-@pytest.mark.parametrize("size", [(10, 14), (9, 15)], ids=str)
-def test_every_method(size):
+def test_every_method():
+    size = 9, 15  # a row less and a column more than twice as many
     x = np.random.default_rng(0).normal(size=(2, 5, 7, 4)).astype(np.float32)
     for method in layers.UPSAMPLE:
         layer = up(method)
