@@ -38,14 +38,15 @@ LOCK = ".lock"
 
 
 def check_recipe(
-    config: config_dict.ConfigDict, workdir: Path, *, prefixes: Iterable[str] = ("",)
+    config: config_dict.ConfigDict, workdir: Path, *, prefixes: Iterable[str] = ()
 ) -> None:
     """Raises if a folder belongs to the run of another recipe.
 
     Args:
       config: the recipe.
       workdir: folder of the run; may be missing.
-      prefixes: beginnings of the keys that have to agree; all of them where not given.
+      prefixes: beginnings of the keys that have to agree; all of them where not given. Where they
+        are, keys that the run's recipe lacks, since an older version wrote it, are passed over.
 
     Raises:
       InputError: naming the first keys that differ.
@@ -61,12 +62,15 @@ def check_recipe(
             raise InputError(f"--workdir: {workdir} holds results but no {RECIPE}; take another")
         return
     there, here = read_recipe(path), json.loads(_to_json(config))
+    prefixes = tuple(prefixes)
+    if prefixes:
+        here = {key: value for key, value in here.items() if key in there}
     differing = [
         f"{key} is {json.dumps(there.get(key))} there and {json.dumps(here.get(key))} here"
         for key in sorted(there.keys() | here.keys())
         if there.get(key) != here.get(key)
         and key not in MACHINE_KEYS
-        and key.startswith(tuple(prefixes))
+        and key.startswith(prefixes or "")
     ]
     if differing:
         more = f" and {len(differing) - 3} more keys differ" if len(differing) > 3 else ""

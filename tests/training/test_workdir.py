@@ -41,6 +41,10 @@ def test_prefixes_limit_what_has_to_agree(tmp_path):
     check_recipe(make_config(seed=3), tmp_path, prefixes=("data.",))
     with pytest.raises(InputError, match="seed is 0 there and 3 here"):
         check_recipe(make_config(seed=3), tmp_path, prefixes=("data.", "seed"))
+    newer = make_config(extra=1)  # as a later version adds keys
+    check_recipe(newer, tmp_path, prefixes=("extra", "seed"))
+    with pytest.raises(InputError, match="extra is null there and 1 here"):
+        check_recipe(newer, tmp_path)
 
 
 def test_folders_that_are_no_run_are_refused(tmp_path):
