@@ -158,10 +158,10 @@ def create_recorded(
     network = _Network(graph, PRECISIONS[precision], curriculum or Curriculum())
 
     @jax.jit
-    def recorded(parameters: Any, statistics: Any, image: Array) -> tuple[Array, Any]:
+    def recorded(seen_by: tuple[Any, Any, Any], image: Array) -> tuple[Array, Any]:
         def forward(image: Array) -> tuple[Array, list[tuple[Array, Array]]]:
             with recording_filters() as seen:
-                return _logits(network, parameters, statistics, image), seen
+                return _logits(network, *seen_by, image), seen
 
         if where is None:
             (logits, seen), entering = forward(image), ()
@@ -169,7 +169,7 @@ def create_recorded(
             (logits, seen), entering = capture_inputs(forward, where)(image)
         return jnp.argmax(logits, axis=-1).astype(jnp.int32), measure(image, entering, seen)
 
-    return lambda state, image: recorded(state.average or state.parameters, state.statistics, image)
+    return lambda state, image: recorded(_seen_by(state), image)
 
 
 class _Network(NamedTuple):
