@@ -84,7 +84,8 @@ def read_view_settings(section: Any, crop: Sequence[int], **changes: Any) -> Vie
       **changes: values by key that go before those of the section.
 
     Returns:
-      The settings; the stride is two thirds of the window where none is given.
+      The settings; the stride is two thirds of the window where none is given. A whole image is
+      one window: the section's `batch_size`, of images whose sizes are equal, is none of it.
 
     Raises:
       InputError: a number out of range, or a value of another type.
@@ -103,7 +104,10 @@ def read_view_settings(section: Any, crop: Sequence[int], **changes: Any) -> Vie
             raise InputError(f"eval.{key}: {value!r} is of another type; see the recipe") from None
     window = given.get("window") or tuple(crop)
     stride = given.get("stride") or tuple(max(1, side * 2 // 3) for side in window)
-    return ViewSettings(**given | {"window": window, "stride": stride})
+    settings = ViewSettings(**given | {"window": window, "stride": stride})
+    if settings.mode == "whole" and changes.get("batch_size") is None:
+        return dataclasses.replace(settings, batch_size=1)
+    return settings
 
 
 def _sides(value: Any) -> tuple[int, ...]:

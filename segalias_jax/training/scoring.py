@@ -96,7 +96,9 @@ def predictor(
     mesh = processes.local_mesh(parts.mesh)
     local = processes.local_copy(state._replace(optimizer=()), mesh)
     rows = batch_rows(config, mesh)
-    settings = evaluation.read_view_settings(config.eval, config.data.crop, batch_size=rows)
+    # An image is one window where it is shown whole; every device needs one all the same.
+    windows = rows if config.eval.mode == "slide" else row_count(mesh)
+    settings = evaluation.read_view_settings(config.eval, config.data.crop, batch_size=windows)
 
     def on_devices(image: np.ndarray) -> Array:
         return shard_batch({"image": image}, mesh)["image"]

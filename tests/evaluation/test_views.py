@@ -52,6 +52,13 @@ def test_defaults_come_from_the_crop_and_changes_go_first():
     settings = read_view_settings({"mode": "slide", "flip": True}, (8, 8), mode="whole")
     assert settings.mode == "whole" and settings.flip and not settings.plain
     assert read_view_settings({}, (8, 8)).plain
+    batches = {mode: {"mode": mode, "batch_size": 4} for mode in ("whole", "slide")}
+    read = {mode: read_view_settings(given, (8, 8)) for mode, given in batches.items()}
+    assert {mode: settings.batch_size for mode, settings in read.items()} == {
+        "whole": 1,
+        "slide": 4,
+    }
+    assert read_view_settings(batches["whole"], (8, 8), batch_size=2).batch_size == 2
 
 
 @pytest.mark.parametrize(
