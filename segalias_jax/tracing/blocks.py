@@ -36,7 +36,9 @@ def with_blocks(operations: Sequence[Operation], found: Sequence[Found]) -> list
       >>> from segalias_jax.tracing.operations import read_program
       >>> from segalias_jax.tracing.recognition import recognize
       >>> from segalias_jax.ops import average_pool_2x2
-      >>> block = lambda x: average_pool_2x2(x) + jax.lax.slice(x, (0,) * 4, x.shape, (1, 2, 2, 1))
+      >>> def block(x):
+      ...     y = jax.numpy.tanh(x)
+      ...     return average_pool_2x2(x) + jax.lax.slice(y, (0,) * 4, y.shape, (1, 2, 2, 1))
       >>> operations = read_program(block, jax.numpy.ones((1, 8, 8, 3))).operations
       >>> [f.operator.kind for f in with_blocks(operations, recognize(operations))]
       ['avg_pool', 'slice', 'block']

@@ -43,7 +43,7 @@ def unfold(names):
             yield name, tuple(shape)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_names_and_shapes_of_every_decoder(name):
     config = {"name": name, "channels": SIZES[name]}
     model = nnx.eval_shape(lambda: models.create_model(config, num_classes=19, rngs=nnx.Rngs(0)))
@@ -53,7 +53,7 @@ def test_names_and_shapes_of_every_decoder(name):
     assert heads == dict(unfold(NAMES[name]))
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_list_is_that_of_the_networks_below(name):
     torch = pytest.importorskip("torch")
     import torch_networks
@@ -65,7 +65,7 @@ def test_the_list_is_that_of_the_networks_below(name):
     assert {key: shapes[key] for key in shapes.keys() - counters} == dict(unfold(NAMES[name]))
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_logits_of_random_weights_there_and_back(name, tmp_path):
     torch = pytest.importorskip("torch")
     import torch_networks

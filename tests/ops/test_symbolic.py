@@ -37,7 +37,7 @@ def test_bands(cutoff, band):
 def test_phases_of_the_longest_axis_are_exact():
     """They reach thousands of turns, of which float32 alone would know the fourth digit."""
     t, period = np.arange(symbolic.LONGEST, dtype=np.int32), 2 * symbolic.LONGEST
-    found = computed(lambda: symbolic._angle(5793, t, period))
+    found = computed(lambda: symbolic._angle(5793, jax.numpy.asarray(t), period))
     expected = 2 * np.pi * (5793 * t.astype(np.int64) % period) / period
     np.testing.assert_allclose(found, expected, rtol=2e-7)
 
