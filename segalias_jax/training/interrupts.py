@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -13,6 +14,9 @@ EXIT_STATUS = 75
 """What `train.py` ends with after a signal, EX_TEMPFAIL: the same command goes on."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SAME_SECONDS = 0.5
+"""Signals that follow the first one so soon are the same request: `timeout`, and terminals with a
+wrapper in between, send theirs both to the process and to its group."""
 
 
 class Interrupted(BaseException):
@@ -29,7 +33,8 @@ class Interrupts:
     """Listens to SIGTERM and SIGINT while it is entered.
 
     Outside of `deferred` the first signal raises `Interrupted` where the program is; within, it is
-    only noted. The second one ends the process, even where it waits for a device.
+    only noted. A later one, not the same again within half a second, ends the
+    process, even where it waits for a device.
 
     Example:
       >>> with Interrupts() as interrupts, interrupts.deferred:
@@ -94,9 +99,12 @@ class _Deferred:
 
 
 def _end_at_second(reading: socket.socket) -> None:
-    seen = 0
+    first = None
     with reading:
         while numbers := reading.recv(16):
-            seen += sum(number in SIGNALS for number in numbers)
-            if seen > 1:
+            if not any(number in SIGNALS for number in numbers):
+                continue
+            now = time.monotonic()
+            first = now if first is None else first
+            if now - first > SAME_SECONDS:
                 os._exit(128 + numbers[-1])
