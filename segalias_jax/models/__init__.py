@@ -157,7 +157,8 @@ def create_model(config: Any, *, num_classes: int, rngs: nnx.Rngs) -> Segmenter:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> model = create_model({"encoder": "resnet18", "width": 8}, num_classes=5, rngs=nnx.Rngs(0))
+      >>> config = {"encoder": "resnet18", "width": 8, "channels": 8, "auxiliary_channels": 8}
+      >>> model = create_model(config, num_classes=5, rngs=nnx.Rngs(0))
       >>> model(jnp.ones((2, 33, 64, 3))).shape
       (2, 33, 64, 5)
     """

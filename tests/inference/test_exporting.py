@@ -145,10 +145,10 @@ def test_predictor_of_the_program(stablehlo, run, images):
     found = sa.Predictor(stablehlo).probabilities(images[0])
     np.testing.assert_allclose(found, sa.Predictor(run[1]).probabilities(images[0]), atol=1e-5)
     whole = sa.Predictor(stablehlo, mode="whole")
-    with pytest.raises(InputError, match="takes images of shape batchx32x32x3, not 2x40x56x3"):
+    with pytest.raises(InputError, match="takes images of shape batchx32x32x3, not 1x40x56x3"):
         whole(images[0])
     other, fitting = whole.stream([images[0], images[0][:32, :32]])
-    assert "not 2x40x56x3" in str(other.error) and other.prediction is None
+    assert "not 1x40x56x3" in str(other.error) and other.prediction is None
     assert fitting.prediction.classes().shape == (32, 32)
     with pytest.raises(InputError, match="exported program; leave --config out"):
         sa.Predictor(stablehlo, config=run[0])
