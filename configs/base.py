@@ -152,7 +152,7 @@ def apply_ratio(config: config_dict.ConfigDict, arg: str) -> str:
     """Applies the frequency curriculum that a recipe argument such as "final_ratio=0.6" asks for.
 
     Args:
-      config: recipe to change; gets a curriculum, and a name that says so.
+      config: recipe to change; its name is left as it is.
       arg: words separated by commas, of which "fixed_ratio=R" keeps the ratio R of the spectrum
         in all of the training, and "final_ratio=R" goes from 1 down to R at its end.
 
@@ -180,7 +180,6 @@ def apply_ratio(config: config_dict.ConfigDict, arg: str) -> str:
             )
         config.curriculum.schedule = schedules[name]
         config.curriculum.ratio = ratio
-        config.name = f"{config.name}:{word}"
     return ",".join(word for word in words if word not in found)
 
 
@@ -274,7 +273,9 @@ def _model() -> config_dict.ConfigDict:
         frozen_stages=-1,  # stages that are not trained, after the stem (0); -1 for none
         frozen_norm=False,  # normalize by the running statistics, and keep them, in training too
         drop_path=0.0,  # share of a ConvNeXt's blocks that an image skips in training, at the end
-        remat=False,  # recompute the blocks' activations for the gradient; less memory, more time
+        # stages (1 is the finest) whose blocks compute their activations again for the gradient:
+        # less memory, more time; () for none
+        remat=(),
         # filter ahead of strides: "none", "daf", "flc", "blur3", "blur5", "blur7", "adaptive_blur"
         downsample="none",
         mixer="none",  # in the blocks of stages 2 to 4: "none" or "freqmix"

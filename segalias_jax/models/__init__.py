@@ -86,7 +86,7 @@ class ModelConfig:
     frozen_stages: int = -1
     frozen_norm: bool = False
     drop_path: float = 0.0
-    remat: bool = False
+    remat: tuple[int, ...] = ()
     downsample: str = "none"
     mixer: str = "none"
     cutoff: float | None = None

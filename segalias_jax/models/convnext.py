@@ -15,6 +15,7 @@ from segalias_jax.models.stages import (
     MakeMixer,
     apply_filter,
     check_choice,
+    check_stages,
     freeze_norms,
     make_filter,
     mixer_factory,
@@ -103,7 +104,8 @@ class ConvNeXt(nnx.Module):
         first block in equal steps. Frozen blocks drop nothing.
       frozen_stages: what training leaves as it is: -1 nothing, 0 the stem, k the stem and stages 1
         to k, with what goes ahead of them. No gradient enters it. Norms of the feature maps train.
-      remat: whether blocks are computed anew in the backward pass, which keeps less in memory.
+      remat: stages, from 1, whose blocks are computed anew in the backward pass, which keeps less
+        in memory.
       rngs: random streams "params" and "dropout".
 
     Raises:
@@ -134,12 +136,13 @@ class ConvNeXt(nnx.Module):
         reduction: int = 16,
         drop_path: float = 0.0,
         frozen_stages: int = -1,
-        remat: bool = False,
+        remat: tuple[int, ...] = (),
         rngs: nnx.Rngs,
     ):
         check_choice("encoder", name, CONVNEXTS)
         check_choice("downsample", downsample, [d for d in DOWNSAMPLE if d != "flc"])
         check_choice("mixer", mixer, MIXERS)
+        check_stages("remat", remat, 4)
         if not 0 <= drop_path < 1:
             raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
         own_width, depths = CONVNEXTS[name]
@@ -191,7 +194,7 @@ class ConvNeXt(nnx.Module):
                 if i > 0:
                     x = self._downsample(x, i - 1)
                 for block in stage:
-                    x = run_block(block, x, remat=self.remat)
+                    x = run_block(block, x, remat=i + 1 in self.remat)
             x = stop_at(x, i + 1, self.frozen_stages)
             features.append(self.output_norms[i](x))
         return tuple(features)

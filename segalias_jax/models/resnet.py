@@ -14,6 +14,7 @@ from segalias_jax.models.stages import (
     MIXERS,
     apply_filter,
     check_choice,
+    check_stages,
     freeze_norms,
     make_filter,
     mixer_factory,
@@ -75,7 +76,8 @@ class ResNet(nnx.Module):
       frozen_stages: what training leaves as it is, statistics too: -1 nothing, 0 the stem, k the
         stem and stages 1 to k, with the filters ahead of them. No gradient enters it.
       frozen_norm: whether training leaves all batch norms and their statistics as they are.
-      remat: whether blocks are computed anew in the backward pass, which keeps less in memory.
+      remat: stages, from 1, whose blocks are computed anew in the backward pass, which keeps less
+        in memory.
       rngs: random streams.
 
     Raises:
@@ -110,13 +112,14 @@ class ResNet(nnx.Module):
         reduction: int = 16,
         frozen_stages: int = -1,
         frozen_norm: bool = False,
-        remat: bool = False,
+        remat: tuple[int, ...] = (),
         rngs: nnx.Rngs,
     ):
         check_choice("encoder", name, RESNETS)
         check_choice("variant", variant, VARIANTS)
         check_choice("downsample", downsample, DOWNSAMPLE)
         check_choice("mixer", mixer, MIXERS)
+        check_stages("remat", remat, 4)
         block, depths = RESNETS[name]
         width = 64 if width is None else width
         strides, dilations = _layout(output_stride, depths, tuple(multi_grid), contract_dilation)
@@ -157,7 +160,7 @@ class ResNet(nnx.Module):
                 if i > 0:
                     x = apply_filter(self.filters[i - 1], x)
                 for block in stage:
-                    x = run_block(block, x, remat=self.remat)
+                    x = run_block(block, x, remat=i + 1 in self.remat)
             x = stop_at(x, i + 1, self.frozen_stages)
             features.append(x)
         return tuple(features)

@@ -90,6 +90,26 @@ def make_filter(
     return layers.DeAliasingFilter(cutoff, band=band)
 
 
+def check_stages(key: str, stages: Iterable[int], count: int) -> None:
+    """Raises unless all are numbers of stages.
+
+    Args:
+      key: name of the argument.
+      stages: its value.
+      count: number of stages that there are.
+
+    Raises:
+      InputError: one is no such number.
+
+    Example:
+      >>> check_stages("remat", (1, 5), 4)
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: remat is (1, 5); choose stages from 1 to 4
+    """
+    if not set(stages) <= set(range(1, count + 1)):
+        raise InputError(f"{key} is {stages}; choose stages from 1 to {count}")
+
+
 _recorded: contextvars.ContextVar[list | None] = contextvars.ContextVar("recorded", default=None)
 
 

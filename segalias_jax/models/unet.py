@@ -8,7 +8,13 @@ from flax import nnx
 
 from segalias_jax import ops
 from segalias_jax.layers import ConvNormAct, UpConv
-from segalias_jax.models.stages import DOWNSAMPLE, check_choice, make_filter, run_block
+from segalias_jax.models.stages import (
+    DOWNSAMPLE,
+    check_choice,
+    check_stages,
+    make_filter,
+    run_block,
+)
 from segalias_jax.typing import Array, Float
 
 DOUBLE_CONVS = {"double_conv": 5}
@@ -55,7 +61,7 @@ class DoubleConvEncoder(nnx.Module):
       cutoff: of "daf", in cycles per pixel; None for 1/4, the Nyquist frequency of a pooling,
         which leaves the number of channels as it is.
       band: "symmetric", or "reference" for bands (and adaptive kernels) as published for ResNet.
-      remat: whether stages are computed anew in the backward pass, which keeps less in memory.
+      remat: stages, from 1, that are computed anew in the backward pass, which saves memory.
       rngs: random streams.
 
     Raises:
@@ -81,7 +87,7 @@ class DoubleConvEncoder(nnx.Module):
         downsample: str = "none",
         cutoff: float | None = None,
         band: str = "symmetric",
-        remat: bool = False,
+        remat: tuple[int, ...] = (),
         rngs: nnx.Rngs,
     ):
         check_choice("encoder", name, DOUBLE_CONVS)
@@ -89,6 +95,7 @@ class DoubleConvEncoder(nnx.Module):
         width, depth = 64 if width is None else width, DOUBLE_CONVS[name]
         self.channels = tuple(width * 2**i for i in range(depth))
         self.strides = tuple(2**i for i in range(depth))
+        check_stages("remat", remat, depth)
         self.remat = remat
         filters, stages, before = [], [], 3
         for i, channels in enumerate(self.channels):
@@ -107,7 +114,7 @@ class DoubleConvEncoder(nnx.Module):
             with jax.named_scope(f"stage{i + 1}"):
                 if i > 0:
                     x = _halve(x, self.filters[i - 1])
-                x = run_block(stage, x, remat=self.remat)
+                x = run_block(stage, x, remat=i + 1 in self.remat)
             features.append(x)
         return tuple(features)
 

@@ -153,7 +153,8 @@ def build_parts(
       config: the recipe.
       num_classes: number of classes of the data.
       mesh: the devices.
-      class_weights: what the recipe's `loss.class_weights` stands for; read by updates only.
+      class_weights: what words in the recipe's `loss.class_weights` stand for, such as "balanced";
+        empty to take numbers from there.
       abstract: whether the state is only shapes and places, to be read from a checkpoint.
 
     Returns:
@@ -190,7 +191,7 @@ def build_parts(
         graph,
         optimizer,
         schedule,
-        config.loss.to_dict() | {"class_weights": tuple(class_weights)},
+        config.loss.to_dict() | ({"class_weights": tuple(class_weights)} if class_weights else {}),
         mesh,
         accumulate=train.accumulate,
         average=train.ema_decay,

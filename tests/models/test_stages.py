@@ -79,6 +79,28 @@ def test_recomputation_changes_memory_and_nothing_else():
     assert kept[1] < 0.5 * kept[0]
 
 
+@pytest.mark.parametrize(
+    "make, name, blocks",
+    [
+        (models.ResNet, "resnet18", (2, 2, 2, 2)),
+        (models.ConvNeXt, "convnext_tiny", (3, 3, 9, 3)),
+        (models.DoubleConvEncoder, "double_conv", (1, 1, 1, 1, 1)),
+    ],
+)
+def test_recomputation_by_stage(make, name, blocks):
+    """The blocks of the stages named, and no others, stand inside a recomputed part."""
+    for stages in ((), (2,), (1, 3)):
+        net = nnx.eval_shape(lambda s=stages: make(name, width=8, remat=s, rngs=nnx.Rngs(0)))
+        graph, state = nnx.split(net)
+        traced = jax.make_jaxpr(lambda s, x, g=graph: nnx.merge(g, s)(x))
+        found = traced(state, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)).jaxpr.eqns
+        recomputed = [e for e in found if e.primitive.name in ("remat2", "checkpoint")]
+        assert len(recomputed) == sum(blocks[stage - 1] for stage in stages)
+    wrong = len(blocks) + 1
+    with pytest.raises(InputError, match=rf"remat is \({wrong},\); choose stages from 1 to"):
+        make(name, width=8, remat=(wrong,), rngs=nnx.Rngs(0))
+
+
 def test_recomputation_draws_the_same_paths():
     outputs, counts, kept = [], [], []
     x = jax.random.normal(jax.random.key(1), (8, 3, 3, 4))
@@ -148,7 +170,7 @@ def test_all_norms_frozen():
 def test_recorded_filters(encoder, downsample):
     """All three stages that stride, in their order, with remat too; nothing outside."""
     make = models.ResNet if encoder == "resnet18" else models.ConvNeXt
-    options = {"width": 8, "downsample": downsample, "remat": True}
+    options = {"width": 8, "downsample": downsample, "remat": (1, 2, 3, 4)}
     net = nnx.eval_shape(lambda: make(encoder, **options, rngs=nnx.Rngs(0)))
     net.eval()
     seen = []

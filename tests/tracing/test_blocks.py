@@ -33,7 +33,7 @@ def operators(encoder, **options):
     "options",
     [
         {"name": "resnet18"},
-        {"name": "resnet18", "downsample": "daf", "remat": True, "mixer": "freqmix"},
+        {"name": "resnet18", "downsample": "daf", "remat": (2, 3), "mixer": "freqmix"},
         {"name": "resnet50", "variant": "v1d"},
     ],
 )

@@ -80,7 +80,10 @@ def steps(function, *arguments):
     [
         ({"downsample": "daf"}, {}),
         ({"downsample": "blur3"}, {"filter": "blur"}),
-        ({"downsample": "daf", "cutoff": 0.2, "remat": True, "variant": "v1d"}, {"cutoff": 0.2}),
+        (
+            {"downsample": "daf", "cutoff": 0.2, "remat": (1, 4), "variant": "v1d"},
+            {"cutoff": 0.2},
+        ),
     ],
     ids=["daf", "blur", "remat"],
 )

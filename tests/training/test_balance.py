@@ -10,6 +10,7 @@ import pytest
 from segalias_jax import data, models, recipes
 from segalias_jax.errors import InputError
 from segalias_jax.training import balance, loop, setup
+from segalias_jax.training.sharding import create_mesh
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +58,19 @@ def test_weights_are_counted_once_and_reach_the_step(config, tmp_path, monkeypat
     with pytest.raises(Stop):
         loop.train(config, tmp_path)
     assert given[1] == given[0] and not capsys.readouterr().out
+
+
+def test_numbers_of_a_recipe_reach_the_step_by_themselves(config, monkeypatch):
+    given = []
+
+    def create_train_step(graph, optimizer, schedule, loss, mesh, **options):
+        given.append(loss["class_weights"])
+        return lambda state, batch: (state, {})
+
+    monkeypatch.setattr(setup, "create_train_step", create_train_step)
+    config.loss.class_weights = tuple(range(8))
+    setup.build_parts(config, 8, create_mesh(), abstract=True)
+    assert given[0] == tuple(range(8))
 
 
 def test_numbers_are_not_counted(config, tmp_path):
