@@ -37,6 +37,7 @@ from segalias_jax.training.workdir import (
     MetricsLog,
     RunLock,
     check_recipe,
+    has_checkpoint,
     keep_stream,
     read_checked,
     save_checked,
@@ -109,14 +110,14 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
         setup.check_config(config, mesh)
         check_trackers(config)
         sources = setup.open_sources(config)
-        classes, going_on = sources[0].classes, _has_checkpoint(workdir)
+        classes, going_on = sources[0].classes, has_checkpoint(workdir)
         setup.check_loss_section(config, len(classes))
         weights = balance.find_class_weights(config, workdir, sources[0])
         parts = setup.build_parts(
             config, len(classes), mesh, class_weights=weights, abstract=going_on
         )
         checked = setup.check_labels(config, sources, checked=read_checked(workdir))
-        state = _first_state(config, parts, workdir, launch.resume)
+        state = setup.first_state(config, parts, workdir, launch.resume)
         first = processes.is_first()
         with contextlib.ExitStack() as stack:
             if first:
@@ -132,7 +133,7 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             store = stack.enter_context(CheckpointStore(workdir / CHECKPOINTS, **options))
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
             # Another process may have had the folder until the lock was ours.
-            if going_on or _has_checkpoint(workdir):
+            if going_on or has_checkpoint(workdir):
                 state = store.restore_latest(state)
             step = int(state.step)
             validated = step in store.scores
@@ -172,7 +173,7 @@ def evaluate_run(
     check_studies(studies)
     check_recipe(config, workdir, prefixes=("model.", "data.source", "train.ema_decay"))
     evaluation.read_view_settings(config.eval, config.data.crop)
-    trained = _has_checkpoint(workdir)
+    trained = has_checkpoint(workdir)
     if not trained and not config.model.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
     source = data.create_source(config.data, config.data.eval_split)
@@ -192,31 +193,8 @@ def evaluate_run(
     run_studies(studies, *scored, workdir / "eval", checkpoint=checkpoint)
 
 
-def _has_checkpoint(workdir: Path) -> bool:
-    return any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("*"))
-
-
 def _best(state: TrainState) -> str:
     return f"step {int(state.step)}, the best by mIoU"
-
-
-def _first_state(
-    config: config_dict.ConfigDict, parts: setup.Parts, workdir: Path, resume: str
-) -> TrainState:
-    """The state of a run that has no checkpoint of its own yet."""
-    if _has_checkpoint(workdir):
-        if resume == "never":
-            raise InputError(
-                f"--resume=never: {workdir} holds checkpoints; take another folder or --resume=auto"
-            )
-        return parts.state
-    if resume in ("auto", "never"):
-        return setup.load_pretrained(config, parts.state)
-    folder = Path(resume) / CHECKPOINTS
-    if not folder.is_dir():
-        raise InputError(f"--resume: {resume} is no folder of a run; give auto, never or such one")
-    with CheckpointStore(folder) as store:
-        return store.restore(parts.state)
 
 
 def _train_and_report(run: Run, state: TrainState) -> None:

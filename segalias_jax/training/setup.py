@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import config_dict
 
 from segalias_jax import data, evaluation, models
-from segalias_jax.checkpoints import fill_state
+from segalias_jax.checkpoints import CheckpointStore, fill_state
 from segalias_jax.errors import InputError
 from segalias_jax.losses import SUMS_OVER_PIXELS, check_loss
 from segalias_jax.models.stages import frozen_parameters
@@ -30,6 +30,7 @@ from segalias_jax.training.step import (
     create_predict,
     create_train_step,
 )
+from segalias_jax.training.workdir import CHECKPOINTS, has_checkpoint
 from segalias_jax.typing import Array
 
 NONFINITE = ("stop", "skip")
@@ -245,6 +246,44 @@ def load_pretrained(
     print(f"pretrained: {told}")
     if state.average:  # a copy, as a step consumes both
         state = state._replace(average=jax.tree.map(jnp.copy, state.parameters))
+    return state
+
+
+def first_state(
+    config: config_dict.ConfigDict, parts: Parts, workdir: Path, resume: str
+) -> TrainState:
+    """The state that a run begins with, or its shapes where its folder has a checkpoint.
+
+    Args:
+      config: the recipe.
+      parts: what the run computes with.
+      workdir: folder of the run; may be missing.
+      resume: see `Launch`.
+
+    Returns:
+      The state.
+
+    Raises:
+      InputError: checkpoints where there must be none, or none that the run could start from.
+    """
+    if has_checkpoint(workdir):
+        if resume == "never":
+            raise InputError(
+                f"--resume=never: {workdir} holds checkpoints; take another folder or --resume=auto"
+            )
+        return parts.state
+    if resume in ("auto", "never"):
+        return load_pretrained(config, parts.state)
+    folder = Path(resume) / CHECKPOINTS
+    if not folder.is_dir():
+        raise InputError(f"--resume: {resume} is no folder of a run; give auto, never or such one")
+    with CheckpointStore(folder) as store:
+        state = store.restore(parts.state)
+    if int(state.step) >= config.train.steps:
+        raise InputError(
+            f"--resume: {resume} is at step {int(state.step)} already, and train.steps is "
+            f"{config.train.steps}; raise train.steps"
+        )
     return state
 
 

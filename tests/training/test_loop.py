@@ -304,6 +304,8 @@ def test_resume_by_flag(tmp_path, capsys):
         loop.train(config, tmp_path / "never", Launch(resume="never"))
     with pytest.raises(InputError, match="--resume: .*missing is no folder of a run"):
         loop.train(config, tmp_path / "new", Launch(resume=str(tmp_path / "missing")))
+    with pytest.raises(InputError, match="auto is at step 4 already, and train.steps is 4; raise"):
+        loop.train(config, tmp_path / "new", Launch(resume=str(tmp_path / "auto")))
     assert not (tmp_path / "new").exists()
     capsys.readouterr()
     # From another run's latest checkpoint, with its optimizer and its place in the data.
