@@ -330,9 +330,11 @@ def _save(run: Run, state: TrainState, step: int) -> None:
     run.watchdog.beat(f"saving step {step}")
     versions = {name: metadata.version(name) for name in ("jax", "flax", "optax", "grain")}
     recipe = json.loads(json.dumps(flat_items(run.config)))
+    run.account.mark(step)
+    if run.log is not None:  # ahead of the checkpoint: whoever goes on from it looks for its mark
+        run.account.write()
     run.store.save(step, state, about={"recipe": recipe, "versions": versions})
     run.account.start("steps")
-    run.account.mark(step)
 
 
 def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:

@@ -324,6 +324,20 @@ def test_account_covers_the_run(tmp_path):
     assert 0 < account["seconds_to_first_step"] < sum(account["seconds"].values())
 
 
+def test_mark_of_a_checkpoint_is_on_the_disk_before_it(tmp_path, monkeypatch):
+    marked, save = [], CheckpointStore.save
+
+    def saving(store, step, *args, **options):
+        account = json.loads((tmp_path / "goodput.json").read_text())
+        marked.append(str(step) in account["marks"])
+        save(store, step, *args, **options)
+
+    monkeypatch.setattr(CheckpointStore, "save", saving)
+    changes = {"train.steps": 3, "train.eval_every": 3, "checkpoint.every": 1}
+    loop.train(make_config(**changes), tmp_path)
+    assert marked == [True] * 3
+
+
 def test_profile_by_flag(tmp_path, capsys):
     loop.train(make_config(**{"train.eval_every": 6}), tmp_path, Launch(profile=True))
     assert "profile: the steps from 4 on are traced in" in capsys.readouterr().out
