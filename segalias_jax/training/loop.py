@@ -206,7 +206,9 @@ def _train_and_report(run: Run, state: TrainState) -> None:
         run.account.start("evaluation")
         state = run.store.restore(state, step=run.store.best_step())
         scoring.report(
-            run.config, run.parts, state, run.sources[1], run.workdir, checkpoint=_best(state)
+            *(run.config, run.parts, state, run.sources[1], run.workdir),
+            checkpoint=_best(state),
+            before_batch=lambda: run.watchdog.beat("the evaluation of the best checkpoint"),
         )
     finally:
         if processes.is_first():

@@ -179,6 +179,7 @@ def report(
     *,
     checkpoint: str,
     shift: float | None = None,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> None:
     """Scores a state and writes `report.md`, `report.json` and `pictures/`.
 
@@ -192,8 +193,10 @@ def report(
       folder: where to write.
       checkpoint: which state it is, in words.
       shift: mean of `ops.shift_consistency`, where it was measured.
+      before_batch: as for `score`.
     """
-    result = score(config, parts, state, source, title="evaluation", keep=config.eval.images)
+    options = {"title": "evaluation", "keep": config.eval.images, "before_batch": before_batch}
+    result = score(config, parts, state, source, **options)
     if not processes.is_first():
         return
     pictures, two = _write_pictures(result, source, folder), {}

@@ -126,9 +126,11 @@ def test_signal_that_ends_the_readers_too_saves_the_state(tmp_path, monkeypatch)
     assert [r["step"] for r in read_metrics(tmp_path) if "loss" in r] == [1, 2, 3, 4, 5, 6]
 
 
-def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys):
-    config = make_config(**{"train.steps": 2})
+def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys, monkeypatch):
+    config, doing = make_config(**{"train.steps": 2}), []
+    monkeypatch.setattr(loop.Watchdog, "beat", lambda watchdog, text: doing.append(text))
     loop.train(config, tmp_path)
+    assert doing[-1] == "the evaluation of the best checkpoint"
     told = capsys.readouterr().out
     assert "step 2: loss" in told and "| mIoU" in told.replace("  ", " ")
     trained = (tmp_path / "report.md").read_text()
