@@ -45,6 +45,12 @@ from segalias_jax.training.workdir import (
     save_recipe,
 )
 
+WHAT_WAS_TRAINED = (
+    *("model.", "data.source", "train.ema_decay"),
+    *("curriculum.ratio", "curriculum.schedule", "curriculum.band"),
+)
+"""Beginnings of the keys that a run and its evaluation have to agree in."""
+
 Placed = tuple[data.Batch, dict[str, jax.Array]]
 
 
@@ -155,7 +161,7 @@ def evaluate_run(
     Where the folder has no checkpoint, the whole model that `model.pretrained` names is scored.
 
     Args:
-      config: the recipe of the run; sections other than `model` may differ.
+      config: the recipe of the run; keys other than `WHAT_WAS_TRAINED` may differ.
       workdir: folder of the run.
       launch: how the scoring is started.
       studies: what else is asked for.
@@ -171,7 +177,7 @@ def evaluate_run(
     setup.enable_compilation_cache()
     processes.initialize(launch)
     check_studies(studies)
-    check_recipe(config, workdir, prefixes=("model.", "data.source", "train.ema_decay"))
+    check_recipe(config, workdir, prefixes=WHAT_WAS_TRAINED)
     evaluation.read_view_settings(config.eval, config.data.crop)
     trained = has_checkpoint(workdir)
     if not trained and not config.model.pretrained:

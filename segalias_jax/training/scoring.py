@@ -242,9 +242,12 @@ def describe(
         f"sha256 of their names {data.split_hash(source.names)[:16]}",
         "parameters": f"{count_parameters(state):,}",
     }
-    ratio = read_curriculum(config).evaluation_ratio(state.ratio)
+    curriculum = read_curriculum(config)
+    ratio = curriculum.evaluation_ratio(state.ratio)
     if ratio is not None:
-        settings["images"] = f"low pass, {config.curriculum.band} band, ratio {float(ratio):g}"
+        settings["images"] = f"low pass, {curriculum.band} band, ratio {float(ratio):g}"
+    elif curriculum.active:
+        settings["images"] = "full spectrum"
     if text := data.describe_skipped(source):
         settings["skipped"] = text
     return settings

@@ -206,6 +206,8 @@ def test_workdir_of_another_recipe_is_left_alone(tmp_path):
         loop.train(make_config(**{"train.steps": 2}), tmp_path)
     with pytest.raises(InputError, match="model.width is 16 there and 8 here"):
         loop.evaluate_run(make_config(**{"model.width": 8}), tmp_path)
+    with pytest.raises(InputError, match="curriculum.ratio is 1.0 there and 0.5 here"):
+        loop.evaluate_run(make_config(**{"curriculum.ratio": 0.5}), tmp_path)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 

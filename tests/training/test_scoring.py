@@ -14,6 +14,7 @@ from segalias_jax import data, models, recipes
 from segalias_jax.metrics import BinaryScores
 from segalias_jax.training import processes, scoring, setup
 from segalias_jax.training.sharding import create_mesh
+from segalias_jax.training.state import TrainState
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +58,17 @@ def test_both_averages_and_all_thresholds_are_told(config, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "out" / "thresholds.csv").read_text().splitlines()))
     assert float(rows[127]["IoU_mean_over_images"]) == summary["IoU_mean_over_images"]
     assert (tmp_path / "out" / "thresholds.png").exists()
+
+
+@pytest.mark.parametrize(
+    "evaluate, told", [("final", "low pass, square band, ratio 0.5"), ("full", "full spectrum")]
+)
+def test_reports_of_a_curriculum_tell_what_was_seen(config, evaluate, told):
+    source = data.create_source(config.data, "test")
+    state = TrainState(0, {}, {}, ())
+    assert "images" not in scoring.describe(config, state, source, checkpoint="none")
+    config.curriculum.update({"ratio": 0.5, "evaluate": evaluate})
+    assert scoring.describe(config, state, source, checkpoint="none")["images"] == told
 
 
 def test_scores_of_processes_are_added_up(monkeypatch):
