@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import config_dict
 from tqdm import tqdm
 
-from segalias_jax import data, evaluation
+from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.recipes import flat_items
@@ -178,7 +178,7 @@ def evaluate_run(
     processes.initialize(launch)
     check_studies(studies)
     check_recipe(config, workdir, prefixes=WHAT_WAS_TRAINED)
-    evaluation.read_view_settings(config.eval, config.data.crop)
+    setup.check_evaluation(config)
     trained = has_checkpoint(workdir)
     if not trained and not config.model.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")

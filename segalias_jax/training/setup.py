@@ -17,7 +17,9 @@ from segalias_jax import data, evaluation, models
 from segalias_jax.checkpoints import CheckpointStore, fill_state
 from segalias_jax.errors import InputError
 from segalias_jax.losses import SUMS_OVER_PIXELS, check_loss
+from segalias_jax.metrics import IGNORE_RULES
 from segalias_jax.models.stages import frozen_parameters
+from segalias_jax.ops.morphology import BOUNDARY_RULES
 from segalias_jax.training.curriculum import read_curriculum
 from segalias_jax.training.optimizer import create_optimizer
 from segalias_jax.training.schedules import create_schedule
@@ -90,19 +92,30 @@ def check_config(config: config_dict.ConfigDict, mesh: Mesh) -> None:
         _require_least(f"train.{key}", train[key], 1)
     for key, least in (("every", 0), ("keep_last", 1), ("keep_best", 1)):
         _require_least(f"checkpoint.{key}", config.checkpoint[key], least)
-    evaluation.read_view_settings(config.eval, config.data.crop)
-    _require_least("eval.images", config.eval.images, 0)
+    check_evaluation(config)
     _require_least("train.stall_seconds", train.stall_seconds, 0)
     check_precision(train.precision)
     read_curriculum(config)
-    if train.nonfinite not in NONFINITE:
-        raise InputError(
-            f"train.nonfinite is {train.nonfinite!r}; choose one of {', '.join(NONFINITE)}"
-        )
+    _require_one("train.nonfinite", train.nonfinite, NONFINITE)
     if not 0 <= train.ema_decay < 1:
         raise InputError(f"train.ema_decay is {train.ema_decay}; it must be at least 0 and below 1")
     check_batch_size("train.batch_size", train.batch_size, mesh, accumulate=train.accumulate)
     _check_mesh(config, mesh)
+
+
+def check_evaluation(config: config_dict.ConfigDict) -> None:
+    """Raises where a value of a recipe's section `eval` cannot be.
+
+    Args:
+      config: the recipe.
+
+    Raises:
+      InputError: naming the key.
+    """
+    evaluation.read_view_settings(config.eval, config.data.crop)
+    _require_least("eval.images", config.eval.images, 0)
+    for key, choices in (("boundary", BOUNDARY_RULES), ("ignore", IGNORE_RULES)):
+        _require_one(f"eval.{key}", config.eval[key], choices)
 
 
 def _check_mesh(config: config_dict.ConfigDict, mesh: Mesh) -> None:
@@ -319,3 +332,8 @@ def check_labels(
 def _require_least(key: str, value: int | float, least: int) -> None:
     if value < least:
         raise InputError(f"{key} is {value}; it must be at least {least}")
+
+
+def _require_one(key: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{key} is {value!r}; choose one of {', '.join(choices)}")

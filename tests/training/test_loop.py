@@ -181,6 +181,7 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
         ({"mesh.spatial": 8, "data.crop": (36, 32)}, "data.crop: a height of 36 does not split"),
         ({"optimizer.clip_norm": -1.0}, "optimizer.clip_norm is -1.0; it must not be negative"),
         ({"eval.images": -1}, "eval.images is -1"),
+        ({"eval.boundary": "sobel"}, "eval.boundary is 'sobel'; choose one of laplacian, exact"),
         ({"optimizer.name": "sdg"}, "optimizer.name is 'sdg'; choose one of sgd, adamw"),
         ({"schedule.name": "cosin"}, "schedule.name is 'cosin'; choose"),
         ({"curriculum.ratio": 0.0}, "curriculum.ratio is 0.0, but must lie in"),
@@ -214,6 +215,8 @@ def test_workdir_of_another_recipe_is_left_alone(tmp_path):
 def test_evaluation_without_checkpoint_says_so(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint; train with it first"):
         loop.evaluate_run(make_config(), tmp_path)
+    with pytest.raises(InputError, match="eval.ignore is 'none'; choose one of"):
+        loop.evaluate_run(make_config(**{"eval.ignore": "none"}), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
