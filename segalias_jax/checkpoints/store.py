@@ -147,7 +147,7 @@ class CheckpointStore:
             try:
                 return self.restore(like, step=step)
             except DamagedError as error:
-                print(f"warning: {error}; going on from the one before", file=sys.stderr)
+                print(f"warning: {error.told}; going on from the one before", file=sys.stderr)
                 self._put_aside(step)
         raise InputError(f"{self.folder} holds no whole checkpoint; train in another --workdir")
 
@@ -263,12 +263,13 @@ class DamagedError(InputError):
       >>> raise DamagedError(Path("run/checkpoints/20"), ValueError("half a file"))
       Traceback (most recent call last):
       segalias_jax.checkpoints.store.DamagedError: the checkpoint run/checkpoints/20 is damaged \
-(half a file)
+(half a file); move it away, and another one is taken
     """
 
     def __init__(self, path: Path, error: Exception):
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        super().__init__(f"the checkpoint {path} is damaged ({reason[:80]})")
+        self.told = f"the checkpoint {path} is damaged ({reason[:80]})"
+        super().__init__(f"{self.told}; move it away, and another one is taken")
 
 
 class _Keep:
