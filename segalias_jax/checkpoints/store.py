@@ -94,10 +94,7 @@ class CheckpointStore:
           score: mIoU by which the best one is chosen; not a number counts as the worst.
         """
         self.scores[step] = -1.0 if math.isnan(score) else float(score)
-        if jax.process_index() == 0:
-            temporary = self.folder / f"{SCORES}.tmp"
-            temporary.write_text(json.dumps(self.scores))
-            os.replace(temporary, self.folder / SCORES)
+        self._write_scores()
 
     def about(self, step: int) -> dict[str, Any]:
         """Returns what was written down with a checkpoint, nothing where that is unreadable.
@@ -234,7 +231,16 @@ class CheckpointStore:
             raise DamagedError(path, ValueError("its checksum differs"))
         return tree
 
+    def _write_scores(self) -> None:
+        if jax.process_index() == 0:
+            temporary = self.folder / f"{SCORES}.tmp"
+            temporary.write_text(json.dumps(self.scores))
+            os.replace(temporary, self.folder / SCORES)
+
     def _put_aside(self, step: int) -> None:
+        # The run saves that step again, and has to score it again.
+        if self.scores.pop(step, None) is not None:
+            self._write_scores()
         path = self.folder / str(step)
         if jax.process_index() == 0:
             os.replace(path, _free_name(path.with_name(f"damaged-{step}")))
@@ -306,7 +312,12 @@ class _Writing:
 def _read_scores(path: Path) -> dict[int, float]:
     if not path.exists():
         return {}
-    return {int(step): score for step, score in json.loads(path.read_text()).items()}
+    try:
+        return {int(step): float(score) for step, score in json.loads(path.read_text()).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); delete it, and the best checkpoint is the latest"
+        ) from None
 
 
 def _free_name(path: Path) -> Path:

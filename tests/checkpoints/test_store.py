@@ -117,6 +117,13 @@ def test_empty_folder_says_what_to_do(tmp_path):
             store.restore(make_state())
 
 
+@pytest.mark.parametrize("text", ["", '{"10": 0.5', "[1]", '{"10": null}'])
+def test_damaged_scores_are_one_sentence(tmp_path, text):
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(InputError, match="scores.json is damaged .*; delete it, and the best"):
+        CheckpointStore(tmp_path)
+
+
 def test_number_of_kept_checkpoints(tmp_path):
     with CheckpointStore(tmp_path, keep_last=2, keep_best=2) as store:
         for step, score in zip(range(1, 8), (0.1, 0.9, 0.2, 0.8, 0.3, 0.4, 0.5), strict=True):
@@ -160,6 +167,7 @@ def test_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path, capfd, dam
     with CheckpointStore(tmp_path) as store:
         store.save(1, state)
         store.save(2, make_state(2.0, width=300))
+        store.set_score(2, 0.5)
     damage(tmp_path / "2")
     with CheckpointStore(tmp_path) as store:
         with pytest.raises(InputError, match="2 is damaged .*; move it away, and another"):
@@ -171,6 +179,7 @@ def test_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path, capfd, dam
         assert (tmp_path / "damaged-2").is_dir() and store.latest_step() == 1
         store.save(2, make_state(3.0, width=300))
     with CheckpointStore(tmp_path) as store:
+        assert 2 not in store.scores  # what is saved anew is scored anew
         assert int(store.restore(make_state(width=300)).step) == 3
         shutil.rmtree(tmp_path / "1" / "default")
         shutil.rmtree(tmp_path / "2" / "default")
