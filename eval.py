@@ -3,8 +3,9 @@
     python eval.py --config FILE[:VARIANT] --workdir DIR
     python eval.py --predictions DIR --labels DIR --num_classes N --out REPORT
 
-The first form takes the checkpoint with the best mIoU, prints the score table and writes
-DIR/eval/report.md and pictures; `--config.data.eval_split=test` scores another split. Its flags:
+The first form takes the checkpoint with the best mIoU (of two classes, the best Dice), prints the
+score table and writes DIR/eval/report.md and pictures; `--config.data.eval_split=test` scores
+another split. Its flags:
 
     --aliasing                 relates what strides fold to the errors: DIR/eval/aliasing.html
     --shift                    adds how many pixels keep their class when images move by a pixel

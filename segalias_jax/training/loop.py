@@ -20,6 +20,7 @@ from tqdm import tqdm
 from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
+from segalias_jax.evaluation.binary_report import score_title
 from segalias_jax.recipes import flat_items
 from segalias_jax.training import balance, processes, profiling, progress, scoring, setup
 from segalias_jax.training.account import Account
@@ -136,6 +137,7 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             processes.wait_for_all("lock")
             trackers = stack.enter_context(Trackers(config, workdir)) if first else None
             options = {key: config.checkpoint[key] for key in ("keep_last", "keep_best")}
+            options["score"] = scoring.headline(len(classes))
             store = stack.enter_context(CheckpointStore(workdir / CHECKPOINTS, **options))
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
             # Another process may have had the folder until the lock was ours.
@@ -189,7 +191,7 @@ def evaluate_run(
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:
             state = store.restore(parts.state, step=store.best_step())
-        checkpoint = _best(state)
+        checkpoint = _best(state, store)
     else:
         state = setup.load_pretrained(config, parts.state, whole=True)
         checkpoint = f"pretrained, {config.model.pretrained}"
@@ -199,8 +201,8 @@ def evaluate_run(
     run_studies(studies, *scored, workdir / "eval", checkpoint=checkpoint)
 
 
-def _best(state: TrainState) -> str:
-    return f"step {int(state.step)}, the best by mIoU"
+def _best(state: TrainState, store: CheckpointStore) -> str:
+    return f"step {int(state.step)}, the best by {score_title(store.score)}"
 
 
 def _train_and_report(run: Run, state: TrainState) -> None:
@@ -213,7 +215,7 @@ def _train_and_report(run: Run, state: TrainState) -> None:
         state = run.store.restore(state, step=run.store.best_step())
         scoring.report(
             *(run.config, run.parts, state, run.sources[1], run.workdir),
-            checkpoint=_best(state),
+            checkpoint=_best(state, run.store),
             before_batch=lambda: run.watchdog.beat("the evaluation of the best checkpoint"),
         )
     finally:
@@ -364,7 +366,7 @@ def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
     )
     scores = result.scores.compute() | (result.binary.compute() if result.binary else {})
     _write_line(run, {"step": step} | progress.plain_numbers(scores))
-    run.store.set_score(step, float(scores["mIoU"]))
+    run.store.set_score(step, float(scores[run.store.score]))
     if processes.is_first():
         told = progress.describe_scores(scores)
         tqdm.write(f"step {step}: loss {loss:.4f}, {told}")

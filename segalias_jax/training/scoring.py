@@ -12,7 +12,9 @@ from jax.sharding import Mesh
 from ml_collections import config_dict
 
 from segalias_jax import data, evaluation
+from segalias_jax.checkpoints.store import MIOU
 from segalias_jax.evaluation import binary_report
+from segalias_jax.metrics.binary import OVER_IMAGES
 from segalias_jax.training import processes, setup
 from segalias_jax.training.curriculum import read_curriculum
 from segalias_jax.training.sharding import row_count, shard_batch
@@ -25,6 +27,9 @@ SHIFT_RULE = (
     "both; its edge is repeated), mean over images"
 )
 """Name of that score in tables and reports, and what it is."""
+
+TWO_CLASSES = f"Dice_{OVER_IMAGES}"
+"""What is told first of two classes, in recipes and papers."""
 
 Predict = Callable[[np.ndarray], Array | evaluation.Prediction]
 
@@ -72,6 +77,16 @@ def score(
     )
     binary = result.binary and processes.merge_scores(result.binary)
     return evaluation.Evaluation(processes.merge_scores(result.scores), result.samples, binary)
+
+
+def headline(num_classes: int) -> str:
+    """Returns the name of the score by which a run's best checkpoint is kept.
+
+    Example:
+      >>> headline(19), headline(2)
+      ('mIoU', 'Dice_mean_over_images')
+    """
+    return TWO_CLASSES if num_classes == 2 else MIOU
 
 
 def predictor(

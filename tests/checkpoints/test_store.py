@@ -117,6 +117,18 @@ def test_empty_folder_says_what_to_do(tmp_path):
             store.restore(make_state())
 
 
+def test_name_of_the_score_stays_that_of_the_folder(tmp_path):
+    with CheckpointStore(tmp_path / "new", score="Dice") as store:
+        store.save(1, make_state(1))
+        store.set_score(1, 0.5)
+    with CheckpointStore(tmp_path / "new", score="IoU") as store:
+        assert store.score == "Dice"
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "scores.json").write_text('{"10": 0.5}')  # before there were names
+    with CheckpointStore(tmp_path / "old", score="Dice") as store:
+        assert (store.score, store.scores) == ("mIoU", {10: 0.5})
+
+
 @pytest.mark.parametrize("text", ["", '{"10": 0.5', "[1]", '{"10": null}'])
 def test_damaged_scores_are_one_sentence(tmp_path, text):
     (tmp_path / "scores.json").write_text(text)

@@ -12,7 +12,7 @@ import pytest
 
 from segalias_jax import data, models, recipes
 from segalias_jax.metrics import BinaryScores
-from segalias_jax.training import processes, scoring, setup
+from segalias_jax.training import loop, processes, scoring, setup
 from segalias_jax.training.sharding import create_mesh
 from segalias_jax.training.state import TrainState
 
@@ -58,6 +58,19 @@ def test_both_averages_and_all_thresholds_are_told(config, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "out" / "thresholds.csv").read_text().splitlines()))
     assert float(rows[127]["IoU_mean_over_images"]) == summary["IoU_mean_over_images"]
     assert (tmp_path / "out" / "thresholds.png").exists()
+
+
+def test_best_checkpoint_is_that_of_the_first_score(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup, "enable_compilation_cache", lambda: None)
+    config.data.train_split = "test"
+    config.train.update({"steps": 1, "eval_every": 1, "batch_size": 8})
+    config.schedule.warmup_steps = 0
+    loop.train(config, tmp_path / "run")
+    content = json.loads((tmp_path / "run" / "report.json").read_text())
+    scores = json.loads((tmp_path / "run" / "checkpoints" / "scores.json").read_text())
+    dice = content["summary"]["Dice_mean_over_images"]
+    assert scores == {"score": "Dice_mean_over_images", "1": dice}
+    assert content["settings"]["checkpoint"] == "step 1, the best by F1 = Dice, mean over images"
 
 
 @pytest.mark.parametrize(
