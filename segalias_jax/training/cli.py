@@ -63,7 +63,9 @@ def telling_mistakes() -> Iterator[None]:
         if error.errno not in DISK_ERRORS:
             raise
         reason = f"{error.filename or 'the disk'}: {error.strerror}"
-        print(f"error: {reason}; make room, then run the same command again", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "make room" if full else "make it readable and writable"
+        print(f"error: {reason}; {remedy}, then run the same command again", file=sys.stderr)
         sys.exit(2)
     except Interrupted as signal:
         print(f"{signal}; the same command goes on", file=sys.stderr)
