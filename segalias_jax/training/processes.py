@@ -68,8 +68,8 @@ def initialize(launch: Launch) -> None:
     if launch.coordinator == "auto":
         if any(given):
             raise InputError(
-                "--coordinator=auto learns --num_processes and --process_id from the cluster; leave "
-                "them out"
+                "--coordinator=auto learns --num_processes and --process_id from the cluster; "
+                "leave them out"
             )
         try:
             jax.distributed.initialize()
