@@ -129,6 +129,8 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
         with contextlib.ExitStack() as stack:
             if first:
                 stack.enter_context(RunLock(workdir))
+                # Another process may have had the folder until the lock was ours.
+                check_recipe(config, workdir)
                 save_recipe(config, workdir)
                 save_classes(workdir, classes, sources[0].palette)
                 balance.keep_class_weights(config, workdir, weights, classes)
@@ -140,7 +142,6 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             options["score"] = scoring.headline(len(classes))
             store = stack.enter_context(CheckpointStore(workdir / CHECKPOINTS, **options))
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
-            # Another process may have had the folder until the lock was ours.
             if going_on or has_checkpoint(workdir):
                 state = store.restore_latest(state)
             step = int(state.step)
