@@ -158,8 +158,8 @@ def folder_rule(settings: DataSettings) -> tuple[LabelRule, np.ndarray]:
     for value, label in pairs:
         if value in settings.ignored and label != IGNORE_LABEL:
             raise InputError(
-                f"data.ignored: {value} is stored for class {settings.classes[label]!r}; remove it, "
-                f"or say by data.id_map that it is {IGNORE_LABEL}"
+                f"data.ignored: {value} is stored for class {settings.classes[label]!r}; remove "
+                f"it, or say by data.id_map that it is {IGNORE_LABEL}"
             )
     return LabelRule(count, mapped_lookup(pairs, ignored=settings.ignored)), palette
 
