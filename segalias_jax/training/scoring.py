@@ -276,5 +276,6 @@ def _write_pictures(result: evaluation.Evaluation, source: data.Source, folder: 
             [sample], classes=source.classes, palette=source.palette, rules=result.scores.rules
         )
         paths.append(f"pictures/{sample.name.replace('/', '_')}.png")
-        cv2.imwrite(str(folder / paths[-1]), sheet[..., ::-1])
+        # Unlike imwrite, this raises where the disk is full.
+        (folder / paths[-1]).write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
     return paths

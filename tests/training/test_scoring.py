@@ -58,6 +58,12 @@ def test_both_averages_and_all_thresholds_are_told(config, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "out" / "thresholds.csv").read_text().splitlines()))
     assert float(rows[127]["IoU_mean_over_images"]) == summary["IoU_mean_over_images"]
     assert (tmp_path / "out" / "thresholds.png").exists()
+    (picture,) = (tmp_path / "out" / "pictures").iterdir()
+    assert cv2.imread(str(picture)) is not None
+    picture.unlink()
+    picture.mkdir()  # so that it cannot be written
+    with pytest.raises(IsADirectoryError):
+        scoring.report(config, parts, parts.state, source, tmp_path / "out", checkpoint="none")
 
 
 def test_best_checkpoint_is_that_of_the_first_score(config, tmp_path, monkeypatch):
