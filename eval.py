@@ -21,7 +21,7 @@ import os
 import sys
 from pathlib import Path
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import exiting_on_mistakes
 from segalias_jax.evaluation import flags
 
 
@@ -38,14 +38,10 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     try:
-        status = main(sys.argv)
-        sys.stdout.flush()
+        with exiting_on_mistakes():
+            status = main(sys.argv)
+            sys.stdout.flush()
         sys.exit(status)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         # Whoever read the table has seen enough; nothing must be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
