@@ -42,7 +42,7 @@ def test_gray_and_palette_png_give_what_is_stored(tmp_path, depth, palette):
 
 
 def test_label_that_claims_too_many_pixels_is_named(tmp_path):
-    path = _png(tmp_path / "a.png", IDS, size=(2**20, 2**20))
+    path = _png(tmp_path / "a.png", IDS, size=(2**16, 2**16))
     with pytest.raises(InputError, match="a.png: the file is damaged and cannot be decoded"):
         maps.decode_png_map(path.read_bytes(), path)
 

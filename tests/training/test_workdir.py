@@ -3,7 +3,6 @@
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from ml_collections import config_dict
@@ -108,7 +107,8 @@ def test_validation_that_was_not_finished_is_repeated(tmp_path):
 def test_recipe_of_a_run_that_had_the_folder_meanwhile_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
     monkeypatch.setattr(setup, "enable_compilation_cache", lambda: None)
-    monkeypatch.setattr(setup, "build_parts", lambda *_, **__: SimpleNamespace(state=None))
+    for name in ("build_parts", "first_state"):
+        monkeypatch.setattr(setup, name, lambda *_, **__: None)
     config = recipes.load_recipe(f"{ROOT}/configs/quickstart.py")
     other = recipes.load_recipe(f"{ROOT}/configs/quickstart.py:baseline")
 
