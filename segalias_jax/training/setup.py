@@ -93,6 +93,7 @@ def check_config(config: config_dict.ConfigDict, mesh: Mesh) -> None:
     for key, least in (("every", 0), ("keep_last", 1), ("keep_best", 1)):
         _require_least(f"checkpoint.{key}", config.checkpoint[key], least)
     check_evaluation(config)
+    _require_least("seed", config.seed, 0)
     _require_least("train.stall_seconds", train.stall_seconds, 0)
     check_precision(train.precision)
     read_curriculum(config)
