@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -237,7 +236,7 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
     bar = progress.progress_bar("training", start=start, total=last, shown=shown)
     with run.interrupts.deferred, bar, _naming_batches(run, recent):
         if unscored and _validates(config, start):
-            _validate(run, state, start, math.nan)
+            _validate(run, state, start)
         batches = _batches(run, start)
         for step in _steps(run, start + 1, last):
             run.watchdog.beat(f"step {step}")
@@ -261,7 +260,7 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
             if leaving:
                 _leave(run, step)
             if line is not None and _validates(config, step):
-                _validate(run, state, step, line["loss"])
+                _validate(run, state, step, loss=line["loss"])
                 meter.restart()
     return state
 
@@ -348,7 +347,7 @@ def _save(run: Run, state: TrainState, step: int) -> None:
     run.account.start("steps")
 
 
-def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
+def _validate(run: Run, state: TrainState, step: int, *, loss: float | None = None) -> None:
     run.account.start("evaluation")
 
     def before_batch() -> None:
@@ -369,8 +368,8 @@ def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
     _write_line(run, {"step": step} | progress.plain_numbers(scores))
     run.store.set_score(step, float(scores[run.store.score]))
     if processes.is_first():
-        told = progress.describe_scores(scores)
-        tqdm.write(f"step {step}: loss {loss:.4f}, {told}")
+        told = "" if loss is None else f"loss {loss:.4f}, "
+        tqdm.write(f"step {step}: {told}{progress.describe_scores(scores)}")
 
 
 def _write_line(run: Run, line: Mapping[str, Any]) -> None:
