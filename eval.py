@@ -3,8 +3,9 @@
     python eval.py --config FILE[:VARIANT] --workdir DIR
     python eval.py --predictions DIR --labels DIR --num_classes N --out REPORT
 
-The first form takes the checkpoint with the best mIoU, prints the score table and writes
-DIR/eval/report.md and pictures; `--config.data.eval_split=test` scores another split. Its flags:
+The first form takes the checkpoint with the best mIoU (of two classes, the best Dice), prints the
+score table and writes DIR/eval/report.md and pictures; `--config.data.eval_split=test` scores
+another split. Its flags:
 
     --aliasing                 relates what strides fold to the errors: DIR/eval/aliasing.html
     --shift                    adds how many pixels keep their class when images move by a pixel
@@ -20,7 +21,7 @@ import os
 import sys
 from pathlib import Path
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import exiting_on_mistakes
 from segalias_jax.evaluation import flags
 
 
@@ -37,14 +38,10 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     try:
-        status = main(sys.argv)
-        sys.stdout.flush()
+        with exiting_on_mistakes():
+            status = main(sys.argv)
+            sys.stdout.flush()
         sys.exit(status)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         # Whoever read the table has seen enough; nothing must be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

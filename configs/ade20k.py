@@ -7,9 +7,9 @@ On a laptop: --config configs/ade20k.py:daf,freqmix,tiny
 DIR is ADEChallengeData2016. Label 0 is ignored, label k + 1 is class k (`reduce_zero_label`).
 
 The paper's mIoU on the validation set (encoder pretrained on ImageNet, images resized to a short
-side of 512 and multiples of 32): baseline 38.87, daf,freqmix 40.35. This recipe scores images in
-their own size, and starts from random parameters unless model.pretrained names some; it was not
-trained here yet.
+side of 512 and multiples of 32): baseline 38.87, daf,freqmix 40.35. This recipe scores in the same
+way, but starts from random parameters unless model.pretrained names some; it was not trained here
+yet.
 """
 
 from configs import base

@@ -93,7 +93,7 @@ def get_config() -> config_dict.ConfigDict:
     config.checkpoint = _section(
         every=0,  # updates between checkpoints; 0 for those of validations only
         keep_last=2,  # latest checkpoints kept
-        keep_best=1,  # checkpoints kept beside them, by mIoU
+        keep_best=1,  # checkpoints kept beside them, by mIoU; of two classes by the images' Dice
     )
     config.track = _section(
         tensorboard=False,  # whether RUN/tensorboard is written; needs segalias_jax[tensorboard]

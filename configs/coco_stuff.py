@@ -31,7 +31,9 @@ def get_config(arg: str = ""):
     config.train.batch_size = 16
     config.train.eval_every = 8000
     config.eval.batch_size = 1
+    config.eval.resize = (2048, 512)
+    config.eval.multiple = 32
     base.apply_size(config, size)
     if size == "tiny":
-        config.data.resize = (1024, 256)
+        config.data.resize = config.eval.resize = (1024, 256)
     return config

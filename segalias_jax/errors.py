@@ -1,15 +1,41 @@
-"""The one exception type for mistakes in what a user gave."""
+"""The one exception type for mistakes in what a user gave, and how commands tell of them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
 
 
 class InputError(ValueError):
     """A mistake in a file, a recipe key or a value that the user gave.
 
     Its message is one sentence that names the file, key or value and says what to do.
-    `train.py` and `eval.py` print it without a traceback and exit with status 2; library
-    users can catch it as a `ValueError`.
+    Commands print it without a traceback and exit with status 2, see `exiting_on_mistakes`;
+    library users can catch it as a `ValueError`.
 
     Example:
       >>> raise InputError("data.root: no folder 'camvid'; pass --config.data.root=DIR")
       Traceback (most recent call last):
       segalias_jax.errors.InputError: data.root: no folder 'camvid'; pass --config.data.root=DIR
     """
+
+
+@contextlib.contextmanager
+def exiting_on_mistakes() -> Iterator[None]:
+    """Ends a command by status 2 and one line on stderr after a mistake, by 130 after Ctrl+C.
+
+    Example:
+      >>> with exiting_on_mistakes():
+      ...     raise InputError("--out is missing; pass --out=DIR")
+      Traceback (most recent call last):
+      SystemExit: 2
+    """
+    try:
+        yield
+    except InputError as error:
+        # What is raised in a reading thread comes with a note by the data library.
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from absl import logging
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, exiting_on_mistakes
 from segalias_jax.inference.exporting import ANY_SIZE, WRITERS, export_model
 from segalias_jax.inference.trained import load_trained
 from segalias_jax.recipes import load_recipe
@@ -60,20 +60,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(list(argv))
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+def main(argv: Sequence[str]) -> None:
+    """Runs the command; a mistake ends in one line on stderr and exit status 2.
 
     Args:
       argv: the command line, the program's name first.
-
-    Returns:
-      The exit status: 0, or 2 after a mistake, told in one line.
 
     Example:
       >>> main(["export", "--help"])  # doctest: +SKIP
     """
     logging.set_verbosity(logging.WARNING)  # the checkpoint library tells of every file
-    try:
+    with exiting_on_mistakes():
         flags = parse(argv[1:])
         config = load_recipe(flags.config) if flags.config else None
         path = export_model(
@@ -84,10 +81,6 @@ def main(argv: Sequence[str]) -> int:
             batch=flags.batch,
         )
         print(f"written to {path}")
-        return 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
 
 
 def _size(text: str) -> tuple[int, int] | str:
@@ -103,4 +96,4 @@ def _size(text: str) -> tuple[int, int] | str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    main(sys.argv)

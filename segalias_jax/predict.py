@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from absl import logging
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, exiting_on_mistakes
 from segalias_jax.evaluation.evaluator import progress_bar
 from segalias_jax.evaluation.views import MODES
 from segalias_jax.inference.outputs import PredictionFolder
@@ -79,25 +79,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
+    """Runs the command; a mistake ends in one line on stderr and exit status 2.
 
     Args:
       argv: the command line, the program's name first.
 
     Returns:
-      The exit status: 0, 1 where images were left out, 2 after a mistake, told in one line.
+      The exit status: 0, or 1 where images were left out.
 
     Example:
       >>> main(["predict", "--help"])  # doctest: +SKIP
     """
     logging.set_verbosity(logging.WARNING)  # the checkpoint library tells of every file
-    try:
+    with exiting_on_mistakes():
         return predict(parse(argv[1:]))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
 
 
 def predict(flags: argparse.Namespace) -> int:

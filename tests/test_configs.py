@@ -232,6 +232,13 @@ def test_other_published_recipes(name, steps):
             assert named or key in chosen or items[key] == value, key
 
 
+@pytest.mark.parametrize("name", (*SIZES, *UNETS))
+def test_objects_are_scored_at_the_size_they_were_trained_at(name):
+    for size in SIZES.get(name, ("", "tiny")):
+        config = load(name, size)
+        assert config.eval.resize == config.data.resize
+
+
 @pytest.mark.parametrize("name", [name for name in SIZES if "tiny" in SIZES[name]])
 def test_tiny_recipes_are_tiny(name):
     config = load(name, "tiny")

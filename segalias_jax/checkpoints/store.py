@@ -1,4 +1,4 @@
-"""Saved states of a run: the last ones and those with the best mIoU."""
+"""Saved states of a run: the last ones and those with the best score."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from segalias_jax.errors import InputError
 Tree = TypeVar("Tree")
 SCORES = "scores.json"
 CHECKSUM = "checksum"
+MIOU = "mIoU"
+_NAME = "score"  # key in `SCORES`, beside the steps
 
 
 class CheckpointStore:
@@ -33,6 +35,7 @@ class CheckpointStore:
       folder: where the checkpoints lie, one sub-folder per step; made when missing.
       keep_last: latest checkpoints that are kept.
       keep_best: checkpoints with the best scores that are kept beside them.
+      score: name of the score; a folder that has scores goes on with its own.
 
     Example:
       >>> import tempfile
@@ -46,10 +49,10 @@ class CheckpointStore:
       20 10 {'a': Array([20, 20], dtype=int32)}
     """
 
-    def __init__(self, folder: Path, *, keep_last: int = 2, keep_best: int = 1):
+    def __init__(self, folder: Path, *, keep_last: int = 2, keep_best: int = 1, score: str = MIOU):
         self.folder = Path(folder).absolute()
         self.keep_last, self.keep_best = keep_last, keep_best
-        self.scores = _read_scores(self.folder / SCORES)
+        self.score, self.scores = _read_scores(self.folder / SCORES, score)
         options = ocp.CheckpointManagerOptions(preservation_policy=_Keep(self))
         self._manager = ocp.CheckpointManager(
             self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
@@ -91,13 +94,10 @@ class CheckpointStore:
 
         Args:
           step: number of the checkpoint.
-          score: mIoU by which the best one is chosen; not a number counts as the worst.
+          score: by which the best one is chosen; not a number counts as the worst.
         """
         self.scores[step] = -1.0 if math.isnan(score) else float(score)
-        if jax.process_index() == 0:
-            temporary = self.folder / f"{SCORES}.tmp"
-            temporary.write_text(json.dumps(self.scores))
-            os.replace(temporary, self.folder / SCORES)
+        self._write_scores()
 
     def about(self, step: int) -> dict[str, Any]:
         """Returns what was written down with a checkpoint, nothing where that is unreadable.
@@ -147,7 +147,7 @@ class CheckpointStore:
             try:
                 return self.restore(like, step=step)
             except DamagedError as error:
-                print(f"warning: {error}; going on from the one before", file=sys.stderr)
+                print(f"warning: {error.told}; going on from the one before", file=sys.stderr)
                 self._put_aside(step)
         raise InputError(f"{self.folder} holds no whole checkpoint; train in another --workdir")
 
@@ -234,7 +234,16 @@ class CheckpointStore:
             raise DamagedError(path, ValueError("its checksum differs"))
         return tree
 
+    def _write_scores(self) -> None:
+        if jax.process_index() == 0:
+            temporary = self.folder / f"{SCORES}.tmp"
+            temporary.write_text(json.dumps({_NAME: self.score} | self.scores))
+            os.replace(temporary, self.folder / SCORES)
+
     def _put_aside(self, step: int) -> None:
+        # The run saves that step again, and has to score it again.
+        if self.scores.pop(step, None) is not None:
+            self._write_scores()
         path = self.folder / str(step)
         if jax.process_index() == 0:
             os.replace(path, _free_name(path.with_name(f"damaged-{step}")))
@@ -263,12 +272,13 @@ class DamagedError(InputError):
       >>> raise DamagedError(Path("run/checkpoints/20"), ValueError("half a file"))
       Traceback (most recent call last):
       segalias_jax.checkpoints.store.DamagedError: the checkpoint run/checkpoints/20 is damaged \
-(half a file)
+(half a file); move it away, and another one is taken
     """
 
     def __init__(self, path: Path, error: Exception):
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        super().__init__(f"the checkpoint {path} is damaged ({reason[:80]})")
+        self.told = f"the checkpoint {path} is damaged ({reason[:80]})"
+        super().__init__(f"{self.told}; move it away, and another one is taken")
 
 
 class _Keep:
@@ -302,10 +312,17 @@ class _Writing:
             ) from error
 
 
-def _read_scores(path: Path) -> dict[int, float]:
+def _read_scores(path: Path, name: str) -> tuple[str, dict[int, float]]:
     if not path.exists():
-        return {}
-    return {int(step): score for step, score in json.loads(path.read_text()).items()}
+        return name, {}
+    try:
+        content = json.loads(path.read_text())
+        name = content.pop(_NAME, MIOU)  # which older versions did not write
+        return name, {int(step): float(score) for step, score in content.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); delete it, and the best checkpoint is the latest"
+        ) from None
 
 
 def _free_name(path: Path) -> Path:

@@ -23,7 +23,7 @@ from segalias_jax import models
 from segalias_jax.checkpoints import pretrained, torch_files
 from segalias_jax.checkpoints.torch_load import Source, fit_torch, torch_arrays
 from segalias_jax.checkpoints.torch_names import leaves, table_name
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, exiting_on_mistakes
 from segalias_jax.recipes import parse_recipe
 
 
@@ -106,11 +106,8 @@ def main(argv: Sequence[str]) -> None:
       >>> main(["torch_convert", "--help"])  # doctest: +SKIP
     """
     logging.set_verbosity(logging.WARNING)  # the checkpoint library tells of every file
-    try:
+    with exiting_on_mistakes():
         _run(argv)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def _run(argv: Sequence[str]) -> None:

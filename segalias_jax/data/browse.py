@@ -26,7 +26,7 @@ from segalias_jax.data.sources import Source, open_split
 from segalias_jax.data.splits import same_content
 from segalias_jax.data.statistics import Statistics, collect_statistics
 from segalias_jax.data.transforms import Sample, apply_transforms, training_transforms
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, exiting_on_mistakes
 from segalias_jax.recipes import parse_recipe
 from segalias_jax.typing import IGNORE_LABEL, UInt8
 
@@ -277,10 +277,5 @@ def _write(path: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with exiting_on_mistakes():
         main(sys.argv)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -195,8 +195,8 @@ def image_size(path: Path, *, exif: bool = True) -> tuple[int, int]:
                 size = _jpeg_size(file, may_turn=exif)
     except OSError as error:
         raise _unreadable(path, error) from None
-    except struct.error:
-        raise InputError(f"{path}: the file is truncated; copy it again") from None
+    except struct.error:  # cut off, or segments that only the decoder makes sense of
+        size = None
     if size is None:
         return decode_image(read_bytes(path), path, exif=exif).shape[:2]
     _check_complete(path, start, tail)

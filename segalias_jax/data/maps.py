@@ -136,7 +136,10 @@ def decode_png_map(data: bytes, path: Path) -> UInt8[np.ndarray, "h w"]:
         return ids
     if header.color == _PALETTE:
         data = _indices_as_gray(data)
-    ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # more pixels than OpenCV decodes
+        ids = None
     if ids is None or ids.shape != (header.height, header.width):
         raise InputError(f"{path}: the file is damaged and cannot be decoded; copy it again")
     # The decoder spreads fewer than 8 bits over 0..255; this takes it back.

@@ -36,7 +36,7 @@ from segalias_jax.data.prepared import (
 )
 from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.data.sources import Source, check_source, open_split
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, exiting_on_mistakes
 from segalias_jax.recipes import parse_recipe
 
 # As TFDS names the files of a set: split, then shard of how many.
@@ -124,14 +124,12 @@ def main(argv: Sequence[str]) -> None:
     Example:
       >>> main(["prepare", "--help"])  # doctest: +SKIP
     """
-    try:
-        _run(argv)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on with the next file", file=sys.stderr)
-        sys.exit(130)
+    with exiting_on_mistakes():
+        try:
+            _run(argv)
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on with the next file", file=sys.stderr)
+            raise
 
 
 def _run(argv: Sequence[str]) -> None:

@@ -121,7 +121,7 @@ def _size(value: Any) -> tuple[int, int]:
 
 def _ratio_range(value: Any) -> tuple[float, float]:
     low, high = (float(ratio) for ratio in value)
-    if not 0 < low <= high:
+    if not 0 < low <= high < math.inf:
         raise ValueError
     return low, high
 

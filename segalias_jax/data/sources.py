@@ -135,6 +135,8 @@ def folder_rule(settings: DataSettings) -> tuple[LabelRule, np.ndarray]:
     ]
     if len(keys) > 1:
         raise InputError(f"data.{keys[0]}: contradicts data.{keys[1]}; set one of them")
+    if settings.ignored and (settings.colors or settings.threshold is not None):
+        raise InputError(f"data.ignored: contradicts data.{keys[0]}; set one of them")
     for key in ("colors", "id_map"):
         for row in getattr(settings, key):
             if row[-1] >= count and row[-1] != IGNORE_LABEL:
@@ -153,6 +155,12 @@ def folder_rule(settings: DataSettings) -> tuple[LabelRule, np.ndarray]:
             raise InputError(f"data.threshold: makes two classes, data.classes names {count}")
         return LabelRule(2, threshold_lookup(settings.threshold), "gray"), palette
     pairs = settings.id_map or [(k, k) for k in range(count)]
+    for value, label in pairs:
+        if value in settings.ignored and label != IGNORE_LABEL:
+            raise InputError(
+                f"data.ignored: {value} is stored for class {settings.classes[label]!r}; remove "
+                f"it, or say by data.id_map that it is {IGNORE_LABEL}"
+            )
     return LabelRule(count, mapped_lookup(pairs, ignored=settings.ignored)), palette
 
 

@@ -21,7 +21,7 @@ from absl import flags
 from flax import nnx
 
 from segalias_jax import models
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, exiting_on_mistakes
 from segalias_jax.models.complexity import summarize
 from segalias_jax.recipes import parse_recipe
 
@@ -42,11 +42,8 @@ def main(argv: Sequence[str]) -> None:
     Example:
       >>> main(["summary", "--help"])  # doctest: +SKIP
     """
-    try:
+    with exiting_on_mistakes():
         _run(argv)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def _run(argv: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, exiting_on_mistakes
 from segalias_jax.recipes import parse_recipe
 from segalias_jax.training.account import process_start
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
@@ -54,22 +54,19 @@ def telling_mistakes() -> Iterator[None]:
       ...     pass
     """
     try:
-        yield
-    except InputError as error:
-        # What is raised in a reading thread comes with a note by the data library.
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        sys.exit(2)
+        with exiting_on_mistakes():
+            yield
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
         reason = f"{error.filename or 'the disk'}: {error.strerror}"
-        print(f"error: {reason}; make room, then run the same command again", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "make room" if full else "make it readable and writable"
+        print(f"error: {reason}; {remedy}, then run the same command again", file=sys.stderr)
         sys.exit(2)
     except Interrupted as signal:
         print(f"{signal}; the same command goes on", file=sys.stderr)
         sys.exit(EXIT_STATUS)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def parse(

@@ -160,8 +160,8 @@ class Curriculum:
           present: that of the state where the curriculum is adaptive; else unused.
 
         Example:
-          >>> Curriculum(0.6).evaluation_ratio(), Curriculum(0.6, evaluate="final").ratio
-          (None, 0.6)
+          >>> [Curriculum(0.6, evaluate=e).evaluation_ratio() for e in ("full", "final")]
+          [None, 0.6]
         """
         if self.evaluate == "full":
             return None
@@ -231,7 +231,8 @@ def read_curriculum(config: config_dict.ConfigDict | Mapping[str, Any]) -> Curri
       100
     """
     section = dict(config.get("curriculum", {}))
-    known = {field.name for field in dataclasses.fields(Curriculum)} - {"steps"}
-    for key in section.keys() - known:
-        raise InputError(f"curriculum.{key} does not exist; choose one of {', '.join(known)}")
+    known = [field.name for field in dataclasses.fields(Curriculum) if field.name != "steps"]
+    for key in section:
+        if key not in known:
+            raise InputError(f"curriculum.{key} does not exist; choose one of {', '.join(known)}")
     return Curriculum(**section, steps=config["train"]["steps"])

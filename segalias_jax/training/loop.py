@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -17,9 +16,10 @@ import numpy as np
 from ml_collections import config_dict
 from tqdm import tqdm
 
-from segalias_jax import data, evaluation
+from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
+from segalias_jax.evaluation.binary_report import score_title
 from segalias_jax.recipes import flat_items
 from segalias_jax.training import balance, processes, profiling, progress, scoring, setup
 from segalias_jax.training.account import Account
@@ -37,12 +37,19 @@ from segalias_jax.training.workdir import (
     MetricsLog,
     RunLock,
     check_recipe,
+    has_checkpoint,
     keep_stream,
     read_checked,
     save_checked,
     save_classes,
     save_recipe,
 )
+
+WHAT_WAS_TRAINED = (
+    *("model.", "data.source", "train.ema_decay"),
+    *("curriculum.ratio", "curriculum.schedule", "curriculum.band"),
+)
+"""Beginnings of the keys that a run and its evaluation have to agree in."""
 
 Placed = tuple[data.Batch, dict[str, jax.Array]]
 
@@ -109,18 +116,20 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
         setup.check_config(config, mesh)
         check_trackers(config)
         sources = setup.open_sources(config)
-        classes, going_on = sources[0].classes, _has_checkpoint(workdir)
+        classes, going_on = sources[0].classes, has_checkpoint(workdir)
         setup.check_loss_section(config, len(classes))
         weights = balance.find_class_weights(config, workdir, sources[0])
         parts = setup.build_parts(
             config, len(classes), mesh, class_weights=weights, abstract=going_on
         )
         checked = setup.check_labels(config, sources, checked=read_checked(workdir))
-        state = _first_state(config, parts, workdir, launch.resume)
+        state = setup.first_state(config, parts, workdir, launch.resume)
         first = processes.is_first()
         with contextlib.ExitStack() as stack:
             if first:
                 stack.enter_context(RunLock(workdir))
+                # Another process may have had the folder until the lock was ours.
+                check_recipe(config, workdir)
                 save_recipe(config, workdir)
                 save_classes(workdir, classes, sources[0].palette)
                 balance.keep_class_weights(config, workdir, weights, classes)
@@ -129,10 +138,10 @@ def train(config: config_dict.ConfigDict, workdir: Path, launch: Launch | None =
             processes.wait_for_all("lock")
             trackers = stack.enter_context(Trackers(config, workdir)) if first else None
             options = {key: config.checkpoint[key] for key in ("keep_last", "keep_best")}
+            options["score"] = scoring.headline(len(classes))
             store = stack.enter_context(CheckpointStore(workdir / CHECKPOINTS, **options))
             watchdog = stack.enter_context(Watchdog(config.train.stall_seconds))
-            # Another process may have had the folder until the lock was ours.
-            if going_on or _has_checkpoint(workdir):
+            if going_on or has_checkpoint(workdir):
                 state = store.restore_latest(state)
             step = int(state.step)
             validated = step in store.scores
@@ -154,7 +163,7 @@ def evaluate_run(
     Where the folder has no checkpoint, the whole model that `model.pretrained` names is scored.
 
     Args:
-      config: the recipe of the run; sections other than `model` may differ.
+      config: the recipe of the run; keys other than `WHAT_WAS_TRAINED` may differ.
       workdir: folder of the run.
       launch: how the scoring is started.
       studies: what else is asked for.
@@ -170,9 +179,9 @@ def evaluate_run(
     setup.enable_compilation_cache()
     processes.initialize(launch)
     check_studies(studies)
-    check_recipe(config, workdir, prefixes=("model.", "data.source", "train.ema_decay"))
-    evaluation.read_view_settings(config.eval, config.data.crop)
-    trained = _has_checkpoint(workdir)
+    check_recipe(config, workdir, prefixes=WHAT_WAS_TRAINED)
+    setup.check_evaluation(config)
+    trained = has_checkpoint(workdir)
     if not trained and not config.model.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
     source = data.create_source(config.data, config.data.eval_split)
@@ -182,7 +191,7 @@ def evaluate_run(
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:
             state = store.restore(parts.state, step=store.best_step())
-        checkpoint = _best(state)
+        checkpoint = _best(state, store)
     else:
         state = setup.load_pretrained(config, parts.state, whole=True)
         checkpoint = f"pretrained, {config.model.pretrained}"
@@ -192,31 +201,8 @@ def evaluate_run(
     run_studies(studies, *scored, workdir / "eval", checkpoint=checkpoint)
 
 
-def _has_checkpoint(workdir: Path) -> bool:
-    return any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("*"))
-
-
-def _best(state: TrainState) -> str:
-    return f"step {int(state.step)}, the best by mIoU"
-
-
-def _first_state(
-    config: config_dict.ConfigDict, parts: setup.Parts, workdir: Path, resume: str
-) -> TrainState:
-    """The state of a run that has no checkpoint of its own yet."""
-    if _has_checkpoint(workdir):
-        if resume == "never":
-            raise InputError(
-                f"--resume=never: {workdir} holds checkpoints; take another folder or --resume=auto"
-            )
-        return parts.state
-    if resume in ("auto", "never"):
-        return setup.load_pretrained(config, parts.state)
-    folder = Path(resume) / CHECKPOINTS
-    if not folder.is_dir():
-        raise InputError(f"--resume: {resume} is no folder of a run; give auto, never or such one")
-    with CheckpointStore(folder) as store:
-        return store.restore(parts.state)
+def _best(state: TrainState, store: CheckpointStore) -> str:
+    return f"step {int(state.step)}, the best by {score_title(store.score)}"
 
 
 def _train_and_report(run: Run, state: TrainState) -> None:
@@ -228,7 +214,9 @@ def _train_and_report(run: Run, state: TrainState) -> None:
         run.account.start("evaluation")
         state = run.store.restore(state, step=run.store.best_step())
         scoring.report(
-            run.config, run.parts, state, run.sources[1], run.workdir, checkpoint=_best(state)
+            *(run.config, run.parts, state, run.sources[1], run.workdir),
+            checkpoint=_best(state, run.store),
+            before_batch=lambda: run.watchdog.beat("the evaluation of the best checkpoint"),
         )
     finally:
         if processes.is_first():
@@ -248,7 +236,7 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
     bar = progress.progress_bar("training", start=start, total=last, shown=shown)
     with run.interrupts.deferred, bar, _naming_batches(run, recent):
         if unscored and _validates(config, start):
-            _validate(run, state, start, math.nan)
+            _validate(run, state, start)
         batches = _batches(run, start)
         for step in _steps(run, start + 1, last):
             run.watchdog.beat(f"step {step}")
@@ -272,7 +260,7 @@ def _run_steps(run: Run, state: TrainState) -> TrainState:
             if leaving:
                 _leave(run, step)
             if line is not None and _validates(config, step):
-                _validate(run, state, step, line["loss"])
+                _validate(run, state, step, loss=line["loss"])
                 meter.restart()
     return state
 
@@ -352,12 +340,14 @@ def _save(run: Run, state: TrainState, step: int) -> None:
     run.watchdog.beat(f"saving step {step}")
     versions = {name: metadata.version(name) for name in ("jax", "flax", "optax", "grain")}
     recipe = json.loads(json.dumps(flat_items(run.config)))
+    run.account.mark(step)
+    if run.log is not None:  # ahead of the checkpoint: whoever goes on from it looks for its mark
+        run.account.write()
     run.store.save(step, state, about={"recipe": recipe, "versions": versions})
     run.account.start("steps")
-    run.account.mark(step)
 
 
-def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
+def _validate(run: Run, state: TrainState, step: int, *, loss: float | None = None) -> None:
     run.account.start("evaluation")
 
     def before_batch() -> None:
@@ -376,10 +366,10 @@ def _validate(run: Run, state: TrainState, step: int, loss: float) -> None:
     )
     scores = result.scores.compute() | (result.binary.compute() if result.binary else {})
     _write_line(run, {"step": step} | progress.plain_numbers(scores))
-    run.store.set_score(step, float(scores["mIoU"]))
+    run.store.set_score(step, float(scores[run.store.score]))
     if processes.is_first():
-        told = progress.describe_scores(scores)
-        tqdm.write(f"step {step}: loss {loss:.4f}, {told}")
+        told = "" if loss is None else f"loss {loss:.4f}, "
+        tqdm.write(f"step {step}: {told}{progress.describe_scores(scores)}")
 
 
 def _write_line(run: Run, line: Mapping[str, Any]) -> None:

@@ -28,8 +28,8 @@ class Launch:
         checkpoints; the folder of another run starts from its latest checkpoint.
       coordinator: HOST:PORT of the first of many processes; "auto" where the cluster (TPU, Slurm)
         tells it; "" for one process.
-      num_processes: number of processes; -1 where the cluster tells it.
-      process_id: of this one, from 0; -1 where the cluster tells it.
+      num_processes: number of processes; -1 where the cluster tells it, or there is one.
+      process_id: of this one, from 0; -1 likewise.
       profile: whether a few steps are traced.
       started: when the process began, in seconds of `time.time`; None for now.
 
@@ -66,6 +66,11 @@ def initialize(launch: Launch) -> None:
             )
         return
     if launch.coordinator == "auto":
+        if any(given):
+            raise InputError(
+                "--coordinator=auto learns --num_processes and --process_id from the cluster; "
+                "leave them out"
+            )
         try:
             jax.distributed.initialize()
         except (ValueError, RuntimeError) as error:

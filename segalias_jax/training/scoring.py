@@ -12,7 +12,9 @@ from jax.sharding import Mesh
 from ml_collections import config_dict
 
 from segalias_jax import data, evaluation
+from segalias_jax.checkpoints.store import MIOU
 from segalias_jax.evaluation import binary_report
+from segalias_jax.metrics.binary import OVER_IMAGES
 from segalias_jax.training import processes, setup
 from segalias_jax.training.curriculum import read_curriculum
 from segalias_jax.training.sharding import row_count, shard_batch
@@ -25,6 +27,9 @@ SHIFT_RULE = (
     "both; its edge is repeated), mean over images"
 )
 """Name of that score in tables and reports, and what it is."""
+
+TWO_CLASSES = f"Dice_{OVER_IMAGES}"
+"""What is told first of two classes, in recipes and papers."""
 
 Predict = Callable[[np.ndarray], Array | evaluation.Prediction]
 
@@ -72,6 +77,16 @@ def score(
     )
     binary = result.binary and processes.merge_scores(result.binary)
     return evaluation.Evaluation(processes.merge_scores(result.scores), result.samples, binary)
+
+
+def headline(num_classes: int) -> str:
+    """Returns the name of the score by which a run's best checkpoint is kept.
+
+    Example:
+      >>> headline(19), headline(2)
+      ('mIoU', 'Dice_mean_over_images')
+    """
+    return TWO_CLASSES if num_classes == 2 else MIOU
 
 
 def predictor(
@@ -179,6 +194,7 @@ def report(
     *,
     checkpoint: str,
     shift: float | None = None,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> None:
     """Scores a state and writes `report.md`, `report.json` and `pictures/`.
 
@@ -192,8 +208,10 @@ def report(
       folder: where to write.
       checkpoint: which state it is, in words.
       shift: mean of `ops.shift_consistency`, where it was measured.
+      before_batch: as for `score`.
     """
-    result = score(config, parts, state, source, title="evaluation", keep=config.eval.images)
+    options = {"title": "evaluation", "keep": config.eval.images, "before_batch": before_batch}
+    result = score(config, parts, state, source, **options)
     if not processes.is_first():
         return
     pictures, two = _write_pictures(result, source, folder), {}
@@ -239,9 +257,12 @@ def describe(
         f"sha256 of their names {data.split_hash(source.names)[:16]}",
         "parameters": f"{count_parameters(state):,}",
     }
-    ratio = read_curriculum(config).evaluation_ratio(state.ratio)
+    curriculum = read_curriculum(config)
+    ratio = curriculum.evaluation_ratio(state.ratio)
     if ratio is not None:
-        settings["images"] = f"low pass, {config.curriculum.band} band, ratio {float(ratio):g}"
+        settings["images"] = f"low pass, {curriculum.band} band, ratio {float(ratio):g}"
+    elif curriculum.active:
+        settings["images"] = "full spectrum"
     if text := data.describe_skipped(source):
         settings["skipped"] = text
     return settings
@@ -255,5 +276,6 @@ def _write_pictures(result: evaluation.Evaluation, source: data.Source, folder: 
             [sample], classes=source.classes, palette=source.palette, rules=result.scores.rules
         )
         paths.append(f"pictures/{sample.name.replace('/', '_')}.png")
-        cv2.imwrite(str(folder / paths[-1]), sheet[..., ::-1])
+        # Unlike imwrite, this raises where the disk is full.
+        (folder / paths[-1]).write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
     return paths

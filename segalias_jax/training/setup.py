@@ -14,10 +14,12 @@ from jax.sharding import Mesh
 from ml_collections import config_dict
 
 from segalias_jax import data, evaluation, models
-from segalias_jax.checkpoints import fill_state
+from segalias_jax.checkpoints import CheckpointStore, fill_state
 from segalias_jax.errors import InputError
 from segalias_jax.losses import SUMS_OVER_PIXELS, check_loss
+from segalias_jax.metrics import IGNORE_RULES
 from segalias_jax.models.stages import frozen_parameters
+from segalias_jax.ops.morphology import BOUNDARY_RULES
 from segalias_jax.training.curriculum import read_curriculum
 from segalias_jax.training.optimizer import create_optimizer
 from segalias_jax.training.schedules import create_schedule
@@ -30,6 +32,7 @@ from segalias_jax.training.step import (
     create_predict,
     create_train_step,
 )
+from segalias_jax.training.workdir import CHECKPOINTS, has_checkpoint
 from segalias_jax.typing import Array
 
 NONFINITE = ("stop", "skip")
@@ -89,19 +92,31 @@ def check_config(config: config_dict.ConfigDict, mesh: Mesh) -> None:
         _require_least(f"train.{key}", train[key], 1)
     for key, least in (("every", 0), ("keep_last", 1), ("keep_best", 1)):
         _require_least(f"checkpoint.{key}", config.checkpoint[key], least)
-    evaluation.read_view_settings(config.eval, config.data.crop)
-    _require_least("eval.images", config.eval.images, 0)
+    check_evaluation(config)
+    _require_least("seed", config.seed, 0)
     _require_least("train.stall_seconds", train.stall_seconds, 0)
     check_precision(train.precision)
     read_curriculum(config)
-    if train.nonfinite not in NONFINITE:
-        raise InputError(
-            f"train.nonfinite is {train.nonfinite!r}; choose one of {', '.join(NONFINITE)}"
-        )
+    _require_one("train.nonfinite", train.nonfinite, NONFINITE)
     if not 0 <= train.ema_decay < 1:
         raise InputError(f"train.ema_decay is {train.ema_decay}; it must be at least 0 and below 1")
     check_batch_size("train.batch_size", train.batch_size, mesh, accumulate=train.accumulate)
     _check_mesh(config, mesh)
+
+
+def check_evaluation(config: config_dict.ConfigDict) -> None:
+    """Raises where a value of a recipe's section `eval` cannot be.
+
+    Args:
+      config: the recipe.
+
+    Raises:
+      InputError: naming the key.
+    """
+    evaluation.read_view_settings(config.eval, config.data.crop)
+    _require_least("eval.images", config.eval.images, 0)
+    for key, choices in (("boundary", BOUNDARY_RULES), ("ignore", IGNORE_RULES)):
+        _require_one(f"eval.{key}", config.eval[key], choices)
 
 
 def _check_mesh(config: config_dict.ConfigDict, mesh: Mesh) -> None:
@@ -249,6 +264,44 @@ def load_pretrained(
     return state
 
 
+def first_state(
+    config: config_dict.ConfigDict, parts: Parts, workdir: Path, resume: str
+) -> TrainState:
+    """The state that a run begins with, or its shapes where its folder has a checkpoint.
+
+    Args:
+      config: the recipe.
+      parts: what the run computes with.
+      workdir: folder of the run; may be missing.
+      resume: see `Launch`.
+
+    Returns:
+      The state.
+
+    Raises:
+      InputError: checkpoints where there must be none, or none that the run could start from.
+    """
+    if has_checkpoint(workdir):
+        if resume == "never":
+            raise InputError(
+                f"--resume=never: {workdir} holds checkpoints; take another folder or --resume=auto"
+            )
+        return parts.state
+    if resume in ("auto", "never"):
+        return load_pretrained(config, parts.state)
+    folder = Path(resume) / CHECKPOINTS
+    if not folder.is_dir():
+        raise InputError(f"--resume: {resume} is no folder of a run; give auto, never or such one")
+    with CheckpointStore(folder) as store:
+        state = store.restore(parts.state)
+    if int(state.step) >= config.train.steps:
+        raise InputError(
+            f"--resume: {resume} is at step {int(state.step)} already, and train.steps is "
+            f"{config.train.steps}; raise train.steps"
+        )
+    return state
+
+
 def check_labels(
     config: config_dict.ConfigDict, sources: Sequence[data.Source], *, checked: Collection[str] = ()
 ) -> list[str]:
@@ -281,3 +334,8 @@ def check_labels(
 def _require_least(key: str, value: int | float, least: int) -> None:
     if value < least:
         raise InputError(f"{key} is {value}; it must be at least {least}")
+
+
+def _require_one(key: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{key} is {value!r}; choose one of {', '.join(choices)}")

@@ -81,10 +81,10 @@ def check_recipe(
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Reads the recipe of a run.
+    """Reads the recipe of a run, or another JSON file with values by key.
 
     Args:
-      path: what `save_recipe` wrote.
+      path: what `save_recipe` wrote, say.
 
     Returns:
       Values by dotted key.
@@ -103,6 +103,19 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path} is damaged ({error}); take another --workdir") from None
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Returns whether a run has saved a whole state.
+
+    Args:
+      workdir: folder of the run; may be missing.
+
+    Example:
+      >>> has_checkpoint(Path("missing"))
+      False
+    """
+    return any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("*"))
 
 
 def save_recipe(config: config_dict.ConfigDict, workdir: Path) -> None:
@@ -150,7 +163,7 @@ def keep_stream(config: config_dict.ConfigDict, workdir: Path, source: data.Sour
     options = {"batch_size": config.train.batch_size, "seed": config.seed}
     if path.exists():
         try:
-            data.resume_step(_read_recipe(path), source, **options)
+            data.resume_step(read_recipe(path), source, **options)
         except InputError as error:
             raise InputError(f"--workdir: {workdir}: {error}") from None
     else:
@@ -299,13 +312,6 @@ def _finite_or_none(value: Any) -> Any:
 
 def _to_json(config: config_dict.ConfigDict) -> str:
     return json.dumps(flat_items(config), indent=1)
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is damaged ({error}); take another --workdir") from None
 
 
 def replace_text(path: Path, text: str) -> None:

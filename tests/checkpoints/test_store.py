@@ -117,6 +117,25 @@ def test_empty_folder_says_what_to_do(tmp_path):
             store.restore(make_state())
 
 
+def test_name_of_the_score_stays_that_of_the_folder(tmp_path):
+    with CheckpointStore(tmp_path / "new", score="Dice") as store:
+        store.save(1, make_state(1))
+        store.set_score(1, 0.5)
+    with CheckpointStore(tmp_path / "new", score="IoU") as store:
+        assert store.score == "Dice"
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "scores.json").write_text('{"10": 0.5}')  # before there were names
+    with CheckpointStore(tmp_path / "old", score="Dice") as store:
+        assert (store.score, store.scores) == ("mIoU", {10: 0.5})
+
+
+@pytest.mark.parametrize("text", ["", '{"10": 0.5', "[1]", '{"10": null}'])
+def test_damaged_scores_are_one_sentence(tmp_path, text):
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(InputError, match="scores.json is damaged .*; delete it, and the best"):
+        CheckpointStore(tmp_path)
+
+
 def test_number_of_kept_checkpoints(tmp_path):
     with CheckpointStore(tmp_path, keep_last=2, keep_best=2) as store:
         for step, score in zip(range(1, 8), (0.1, 0.9, 0.2, 0.8, 0.3, 0.4, 0.5), strict=True):
@@ -160,9 +179,10 @@ def test_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path, capfd, dam
     with CheckpointStore(tmp_path) as store:
         store.save(1, state)
         store.save(2, make_state(2.0, width=300))
+        store.set_score(2, 0.5)
     damage(tmp_path / "2")
     with CheckpointStore(tmp_path) as store:
-        with pytest.raises(InputError, match="checkpoints? .*2 is damaged"):
+        with pytest.raises(InputError, match="2 is damaged .*; move it away, and another"):
             store.restore(make_state(width=300))
         restored = store.restore_latest(make_state(width=300))
         told = capfd.readouterr().err
@@ -171,6 +191,7 @@ def test_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path, capfd, dam
         assert (tmp_path / "damaged-2").is_dir() and store.latest_step() == 1
         store.save(2, make_state(3.0, width=300))
     with CheckpointStore(tmp_path) as store:
+        assert 2 not in store.scores  # what is saved anew is scored anew
         assert int(store.restore(make_state(width=300)).step) == 3
         shutil.rmtree(tmp_path / "1" / "default")
         shutil.rmtree(tmp_path / "2" / "default")

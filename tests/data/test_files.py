@@ -96,6 +96,15 @@ def test_exif_turns_images_or_is_left_out(tmp_path, pixels, orientation):
     assert image_size(path, exif=False) == plain.shape[:2]
 
 
+def test_jpeg_with_bytes_of_filling_between_its_segments(tmp_path, pixels):
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), pixels)
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xff" + data[2:])  # as the format allows ahead of any marker
+    assert read_image(path).shape == (20, 30, 3)
+    assert image_size(path) == (20, 30)
+
+
 def read_stored(data):
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 

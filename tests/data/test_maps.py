@@ -41,6 +41,12 @@ def test_gray_and_palette_png_give_what_is_stored(tmp_path, depth, palette):
     np.testing.assert_array_equal(read_map(path), ids)
 
 
+def test_label_that_claims_too_many_pixels_is_named(tmp_path):
+    path = _png(tmp_path / "a.png", IDS, size=(2**16, 2**16))
+    with pytest.raises(InputError, match="a.png: the file is damaged and cannot be decoded"):
+        maps.decode_png_map(path.read_bytes(), path)
+
+
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.int64, np.uint16])
 def test_npy_gives_what_is_stored(tmp_path, dtype):
     np.save(tmp_path / "a.npy", IDS.astype(dtype))

@@ -30,6 +30,7 @@ def test_settings_pass_through():
         ("resize", (10,)),
         ("ratio_range", (2.0, 0.5)),
         ("ratio_range", (0.0, 0.5)),
+        ("ratio_range", (0.5, float("inf"))),
         ("ratio_range", ("a", "b")),
         ("cat_max_ratio", 0.0),
         ("flip", 1.5),

@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 
@@ -50,16 +48,3 @@ def test_small_and_flat_scenes_can_be_drawn():
     assert all(
         sample["image"].shape == (32, 80, 3) for sample in SyntheticScenes(settings, "train")
     )
-
-
-def test_scenes_are_cheap():
-    scenes = SyntheticScenes(SETTINGS, "train")
-    start = time.perf_counter()
-    best = min(_seconds(scenes, index) for index in range(20))
-    assert best < 0.02 and time.perf_counter() - start < 5
-
-
-def _seconds(scenes, index):
-    start = time.perf_counter()
-    scenes[index]
-    return time.perf_counter() - start

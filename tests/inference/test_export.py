@@ -9,7 +9,11 @@ from segalias_jax.export import main
 
 
 def export(*words):
-    return main(["export", *map(str, words)])
+    try:
+        main(["export", *map(str, words)])
+    except SystemExit as end:
+        return end.code
+    return 0
 
 
 def test_writes_a_program(run, tmp_path, capsys):

@@ -21,7 +21,10 @@ def keep_the_cache(monkeypatch):
 
 
 def predict(*words):
-    return main(["predict", *map(str, words)])
+    try:
+        return main(["predict", *map(str, words)])
+    except SystemExit as end:
+        return end.code
 
 
 def test_folder_with_a_bad_file(run, images, tmp_path, capsys):

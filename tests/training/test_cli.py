@@ -60,6 +60,11 @@ def test_flags_of_the_start():
             2,
             "error: /a/b: No space left; make room",
         ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/a/b"),
+            2,
+            "error: /a/b: Permission denied; make it readable and writable, then run",
+        ),
         (Interrupted("SIGTERM: saved step 3"), 75, "SIGTERM: saved step 3; the same command goes"),
     ],
 )

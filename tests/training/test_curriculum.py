@@ -145,7 +145,7 @@ def test_evaluation_sees_the_full_spectrum_or_that_of_the_end():
         ({"choices": 1}, "curriculum.choices is 1; it must be at least 2"),
         ({"beta": float("nan")}, "curriculum.beta is nan; it must be at least 0"),
         ({"schedule": "adaptive"}, "curriculum.ratio is 1.0, but the smallest ratio .* below 1"),
-        ({"ration": 1}, "curriculum.ration does not exist; choose"),
+        ({"ration": 1}, "curriculum.ration does not exist; choose one of ratio, sch"),
     ],
 )
 def test_wrong_values_are_told_by_their_key(section, message):

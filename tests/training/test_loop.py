@@ -126,9 +126,11 @@ def test_signal_that_ends_the_readers_too_saves_the_state(tmp_path, monkeypatch)
     assert [r["step"] for r in read_metrics(tmp_path) if "loss" in r] == [1, 2, 3, 4, 5, 6]
 
 
-def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys):
-    config = make_config(**{"train.steps": 2})
+def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys, monkeypatch):
+    config, doing = make_config(**{"train.steps": 2}), []
+    monkeypatch.setattr(loop.Watchdog, "beat", lambda watchdog, text: doing.append(text))
     loop.train(config, tmp_path)
+    assert doing[-1] == "the evaluation of the best checkpoint"
     told = capsys.readouterr().out
     assert "step 2: loss" in told and "| mIoU" in told.replace("  ", " ")
     trained = (tmp_path / "report.md").read_text()
@@ -170,6 +172,7 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
     [
         ({"train.batch_size": 0}, "train.batch_size is 0"),
         ({"train.steps": 0}, "train.steps is 0; it must be at least 1"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"train.accumulate": 3}, "train.batch_size is 8, .* in 3 parts .*multiple of"),
         ({"train.precision": "float16"}, "train.precision is 'float16'; choose one of float32, bf"),
         ({"train.nonfinite": "go"}, "train.nonfinite is 'go'; choose one of stop, skip"),
@@ -179,6 +182,7 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
         ({"mesh.spatial": 8, "data.crop": (36, 32)}, "data.crop: a height of 36 does not split"),
         ({"optimizer.clip_norm": -1.0}, "optimizer.clip_norm is -1.0; it must not be negative"),
         ({"eval.images": -1}, "eval.images is -1"),
+        ({"eval.boundary": "sobel"}, "eval.boundary is 'sobel'; choose one of laplacian, exact"),
         ({"optimizer.name": "sdg"}, "optimizer.name is 'sdg'; choose one of sgd, adamw"),
         ({"schedule.name": "cosin"}, "schedule.name is 'cosin'; choose"),
         ({"curriculum.ratio": 0.0}, "curriculum.ratio is 0.0, but must lie in"),
@@ -204,12 +208,16 @@ def test_workdir_of_another_recipe_is_left_alone(tmp_path):
         loop.train(make_config(**{"train.steps": 2}), tmp_path)
     with pytest.raises(InputError, match="model.width is 16 there and 8 here"):
         loop.evaluate_run(make_config(**{"model.width": 8}), tmp_path)
+    with pytest.raises(InputError, match="curriculum.ratio is 1.0 there and 0.5 here"):
+        loop.evaluate_run(make_config(**{"curriculum.ratio": 0.5}), tmp_path)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
 def test_evaluation_without_checkpoint_says_so(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint; train with it first"):
         loop.evaluate_run(make_config(), tmp_path)
+    with pytest.raises(InputError, match="eval.ignore is 'none'; choose one of"):
+        loop.evaluate_run(make_config(**{"eval.ignore": "none"}), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -304,6 +312,8 @@ def test_resume_by_flag(tmp_path, capsys):
         loop.train(config, tmp_path / "never", Launch(resume="never"))
     with pytest.raises(InputError, match="--resume: .*missing is no folder of a run"):
         loop.train(config, tmp_path / "new", Launch(resume=str(tmp_path / "missing")))
+    with pytest.raises(InputError, match="auto is at step 4 already, and train.steps is 4; raise"):
+        loop.train(config, tmp_path / "new", Launch(resume=str(tmp_path / "auto")))
     assert not (tmp_path / "new").exists()
     capsys.readouterr()
     # From another run's latest checkpoint, with its optimizer and its place in the data.
@@ -314,8 +324,16 @@ def test_resume_by_flag(tmp_path, capsys):
     assert [line["step"] for line in read_metrics(tmp_path / "new") if "loss" in line] == [5, 6]
 
 
-def test_account_covers_the_run(tmp_path):
-    loop.train(make_config(**{"train.steps": 2}), tmp_path)
+def test_account_covers_the_run_and_is_ahead_of_its_checkpoints(tmp_path, monkeypatch):
+    marked, save = [], CheckpointStore.save
+
+    def saving(store, step, *args, **options):
+        marked.append(str(step) in json.loads((tmp_path / "goodput.json").read_text())["marks"])
+        save(store, step, *args, **options)
+
+    monkeypatch.setattr(CheckpointStore, "save", saving)
+    loop.train(make_config(**{"train.steps": 2, "checkpoint.every": 1}), tmp_path)
+    assert marked == [True, True]
     account = json.loads((tmp_path / "goodput.json").read_text())
     assert all(seconds > 0 for seconds in account["seconds"].values()), account
     assert 0 < account["useful"] < 1 and account["lost_to_restarts"] == 0

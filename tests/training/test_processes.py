@@ -113,6 +113,7 @@ def test_four_processes_and_their_checkpoint_on_two_and_one(folder):
     "options, message",
     [
         ({"process_id": 0}, "--num_processes and --process_id need --coordinator"),
+        ({"coordinator": "auto", "num_processes": 2}, "--coordinator=auto learns .*; leave them"),
         ({"coordinator": "h:1"}, "--coordinator=h:1 needs --num_processes and a --process_id"),
         ({"coordinator": "h:1", "num_processes": 2, "process_id": 2}, "--process_id below it"),
     ],

@@ -12,8 +12,9 @@ import pytest
 
 from segalias_jax import data, models, recipes
 from segalias_jax.metrics import BinaryScores
-from segalias_jax.training import processes, scoring, setup
+from segalias_jax.training import loop, processes, scoring, setup
 from segalias_jax.training.sharding import create_mesh
+from segalias_jax.training.state import TrainState
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +58,45 @@ def test_both_averages_and_all_thresholds_are_told(config, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "out" / "thresholds.csv").read_text().splitlines()))
     assert float(rows[127]["IoU_mean_over_images"]) == summary["IoU_mean_over_images"]
     assert (tmp_path / "out" / "thresholds.png").exists()
+    (picture,) = (tmp_path / "out" / "pictures").iterdir()
+    assert cv2.imread(str(picture)) is not None
+    picture.unlink()
+    picture.mkdir()  # so that it cannot be written
+    with pytest.raises(IsADirectoryError):
+        scoring.report(config, parts, parts.state, source, tmp_path / "out", checkpoint="none")
+
+
+def test_best_checkpoint_is_that_of_the_first_score(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(setup, "enable_compilation_cache", lambda: None)
+    config.data.train_split = "test"
+    config.train.update({"steps": 1, "eval_every": 1, "batch_size": 8})
+    config.schedule.warmup_steps = 0
+
+    def cut_off(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(scoring, "score", cut_off)
+        loop.train(config, tmp_path / "run")
+    loop.train(config, tmp_path / "run")
+    # The validation that was cut off is made up for; the loss of its steps is not known here.
+    assert "step 1: mIoU" in capsys.readouterr().out
+    content = json.loads((tmp_path / "run" / "report.json").read_text())
+    scores = json.loads((tmp_path / "run" / "checkpoints" / "scores.json").read_text())
+    dice = content["summary"]["Dice_mean_over_images"]
+    assert scores == {"score": "Dice_mean_over_images", "1": dice}
+    assert content["settings"]["checkpoint"] == "step 1, the best by F1 = Dice, mean over images"
+
+
+@pytest.mark.parametrize(
+    "evaluate, told", [("final", "low pass, square band, ratio 0.5"), ("full", "full spectrum")]
+)
+def test_reports_of_a_curriculum_tell_what_was_seen(config, evaluate, told):
+    source = data.create_source(config.data, "test")
+    state = TrainState(0, {}, {}, ())
+    assert "images" not in scoring.describe(config, state, source, checkpoint="none")
+    config.curriculum.update({"ratio": 0.5, "evaluate": evaluate})
+    assert scoring.describe(config, state, source, checkpoint="none")["images"] == told
 
 
 def test_scores_of_processes_are_added_up(monkeypatch):

@@ -1,19 +1,25 @@
 """What a folder of a run accepts, and its record of numbers."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from ml_collections import config_dict
 
-from segalias_jax import data
+from segalias_jax import data, recipes
 from segalias_jax.errors import InputError
+from segalias_jax.training import loop, setup
 from segalias_jax.training.workdir import (
     MetricsLog,
     RunLock,
     check_recipe,
     keep_stream,
+    read_recipe,
     save_recipe,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 def make_config(**changes):
@@ -96,6 +102,25 @@ def test_validation_that_was_not_finished_is_repeated(tmp_path):
     assert len(MetricsLog(tmp_path, step=2).lines()) == 3
     kept = MetricsLog(tmp_path, step=2, validated=False).lines()
     assert kept == [{"step": 1, "mIoU": 0.5}, {"step": 2, "loss": 1.0}]
+
+
+def test_recipe_of_a_run_that_had_the_folder_meanwhile_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    monkeypatch.setattr(setup, "enable_compilation_cache", lambda: None)
+    for name in ("build_parts", "first_state"):
+        monkeypatch.setattr(setup, name, lambda *_, **__: None)
+    config = recipes.load_recipe(f"{ROOT}/configs/quickstart.py")
+    other = recipes.load_recipe(f"{ROOT}/configs/quickstart.py:baseline")
+
+    class LateLock(RunLock):
+        def __init__(self, workdir):
+            super().__init__(workdir)
+            save_recipe(other, workdir)
+
+    monkeypatch.setattr(loop, "RunLock", LateLock)
+    with pytest.raises(InputError, match='downsample is "none" there and "daf" here'):
+        loop.train(config, tmp_path)
+    assert read_recipe(tmp_path / "recipe.json")["name"] == "quickstart:baseline"
 
 
 def test_second_owner_is_refused_until_the_first_ends(tmp_path):
