@@ -6,7 +6,7 @@
 Scores a run by `eval.py`, by `predict` and `eval.py --predictions`, and by the same with the
 exported StableHLO program of any image size in place of the run. DIR gets the images and labels of
 the split, the maps, the program and the reports. Exit status 1 where the six scores differ by more
-than a thousandth of a percent point.
+than a thousandth of a percent point. The table goes to `results/` and `README.md`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import cv2
-from common import markdown
+from common import save
 
 from segalias_jax import data
 from segalias_jax.recipes import load_recipe
@@ -80,12 +80,12 @@ def main() -> int:
     export = ("--format", "stablehlo", "--size", "any", "--out", program)
     command("-m", "segalias_jax.export", "--run", flags.run, *export)
     reports["exported program"] = score(program, flags.out, num_classes)
-    rows = []
+    rows, run = [], f"{config.name}, {flags.split}"
     for name, path in reports.items():
         content = json.loads(path.read_text())
         scores = content.get("summary", content)
-        rows.append({"scored by": name} | {key: scores[key] for key in SIX})
-    print(markdown(rows))
+        rows.append({"run": run, "scored by": name} | {key: scores[key] for key in SIX})
+    save("agreement", rows)
     same = all(abs(row[key] - rows[0][key]) <= TOLERANCE for row in rows for key in SIX)
     print("all the same" if same else "they differ")
     return 0 if same else 1
