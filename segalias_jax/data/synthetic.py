@@ -23,6 +23,9 @@ from segalias_jax.typing import IGNORE_LABEL
 CLASSES, PALETTE = SYNTHETIC
 DISC, BOX, STAR, POLE, FINE, WIDE, CHECKER = range(1, len(CLASSES))
 
+SMALLEST = 16
+"""Least side of a scene in pixels; on smaller ones, objects fall between the pixels."""
+
 _SPLITS = ("train", "val", "test")
 _SHIFT = 4  # OpenCV draws polygons at sixteenths of a pixel
 
@@ -35,7 +38,7 @@ class SyntheticScenes:
       split: "train", "val" or "test", which have no scene in common.
 
     Raises:
-      InputError: another split.
+      InputError: another split, or an image size below `SMALLEST`.
 
     Example:
       >>> scenes = SyntheticScenes(DataSettings("synthetic", num_train=10), "train")
@@ -46,6 +49,11 @@ class SyntheticScenes:
     def __init__(self, settings: DataSettings, split: str):
         if split not in _SPLITS:
             raise InputError(f"split {split!r}: unknown; choose from {', '.join(_SPLITS)}")
+        if min(settings.image_size) < SMALLEST:
+            raise InputError(
+                f"data.image_size: {settings.image_size} is too small for a scene; give at least "
+                f"{SMALLEST} pixels each"
+            )
         count = settings.num_train if split == "train" else settings.num_eval
         self.names = [f"{split}_{index:05d}" for index in range(count)]
         self.classes = CLASSES
@@ -74,7 +82,7 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Sample:
 
     Args:
       rng: where all randomness comes from.
-      size: (height, width) in pixels, 32 or more each.
+      size: (height, width) in pixels, `SMALLEST` or more each.
 
     Returns:
       `{"image": uint8[h, w, 3], "label": uint8[h, w]}`; pixels in glare are ignored (255).

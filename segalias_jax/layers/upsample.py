@@ -8,7 +8,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.errors import InputError
 from segalias_jax.layers.conv import kaiming_normal
-from segalias_jax.typing import Array, Float
+from segalias_jax.typing import Array, Float, Side
 
 UPSAMPLE = ("zeros", "nearest", "bilinear", "transpose")
 
@@ -58,7 +58,7 @@ class UpConv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32))
 
     def __call__(
-        self, x: Float[Array, "b h w c"], size: tuple[int, int]
+        self, x: Float[Array, "b h w c"], size: tuple[Side, Side]
     ) -> Float[Array, "b h2 w2 o"]:
         """Returns the map at `size`, which is about twice that of `x`."""
         y = ops.conv2d_transpose(x, self.kernel[...]) + self.bias[...].astype(x.dtype)

@@ -183,4 +183,4 @@ def _halve(x: Array, low_pass: nnx.Module | None) -> Array:
     if low_pass is None:
         return ops.max_pool_2x2(x)
     y = low_pass(ops.max_pool_2x2(x, stride=1))
-    return y if low_pass.stride > 1 else y[:, ::2, ::2]
+    return y if low_pass.stride > 1 else ops.strided(y, (0, 0), y.shape[1:3], 2)

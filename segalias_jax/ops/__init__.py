@@ -33,6 +33,7 @@ from segalias_jax.ops.resample import (
     max_pool_2x2,
     resize_bilinear,
     resize_nearest,
+    strided,
 )
 from segalias_jax.ops.shift import shift_consistency
 from segalias_jax.ops.upsample import (
@@ -82,4 +83,5 @@ __all__ = [
     "shift_consistency",
     "soft_low_pass",
     "split_bands",
+    "strided",
 ]

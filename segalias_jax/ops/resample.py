@@ -203,7 +203,9 @@ def max_pool(
     return jax.lax.reduce_window(x, lowest, jax.lax.max, shape, strides, pads)
 
 
-def crop_or_extend(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b h2 w2 c"]:
+def crop_or_extend(
+    x: Float[Array, "b h w c"], size: tuple[Side, Side]
+) -> Float[Array, "b h2 w2 c"]:
     """Cuts rows and columns off the end, or repeats the last ones, until the map has a size.
 
     Args:
@@ -222,7 +224,7 @@ def crop_or_extend(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[A
         if length > n:
             last = jax.lax.slice_in_dim(x, n - 1, n, axis=axis)
             x = jnp.concatenate([x] + [last] * (length - n), axis)
-    return x[:, : size[0], : size[1]]
+    return x if x.shape[1:3] == tuple(size) else strided(x, (0, 0), size, 1)
 
 
 def max_pool_2x2(x: Float[Array, "b h w c"], *, stride: int = 2) -> Float[Array, "b h2 w2 c"]:
@@ -242,9 +244,11 @@ def max_pool_2x2(x: Float[Array, "b h w c"], *, stride: int = 2) -> Float[Array,
       >>> [max_pool_2x2(x, stride=s)[0, 0, :, 0].tolist() for s in (1, 2)]
       [[3.0, 3.0, 2.0], [3.0, 2.0]]
     """
-    height, width = (n + (1 if stride == 1 else n % 2) for n in x.shape[1:3])
+    fixed = is_fixed(*x.shape[1:3])
+    # No window reaches a copy behind an even side, so that a symbolic side has one in any case.
+    height, width = (n + (n % 2 if fixed and stride > 1 else 1) for n in x.shape[1:3])
     x = crop_or_extend(x, (height, width))  # copies of the last row change no maximum
-    if stride == 1 or jax.device_count() > 1:
+    if stride == 1 or not fixed or jax.device_count() > 1:
         return _max_of_shifts(x, 2, stride)
     # XLA's gradient of windows takes five times as long on a CPU.
     return x.reshape(x.shape[0], height // 2, 2, width // 2, 2, x.shape[3]).max((2, 4))

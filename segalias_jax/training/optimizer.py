@@ -5,6 +5,7 @@ Parameters are nested dictionaries of arrays; the path of one is its keys joined
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ def create_optimizer(
       A transformation whose `update` needs the parameters.
 
     Raises:
-      InputError: unknown name, or a negative `clip_norm`.
+      InputError: unknown name, a number out of range, or a multiplier that is none.
 
     Example:
       >>> config = dict(name="sgd", momentum=0.9, weight_decay=0.0, rate_multipliers=(("b", 2.0),))
@@ -58,8 +59,8 @@ def create_optimizer(
     if name not in directions:
         raise InputError(f"optimizer.name is {name!r}; choose one of {', '.join(directions)}")
     limit = config.get("clip_norm", 0.0)
-    if limit < 0:
-        raise InputError(f"optimizer.clip_norm is {limit}; it must not be negative")
+    _check_numbers({**config, "clip_norm": limit})
+    check_pairs("optimizer.rate_multipliers", config["rate_multipliers"])
     clip = (optax.clip_by_global_norm(limit),) if limit else ()
     rates = _scale_by_path(schedule, config["rate_multipliers"])
     rated = optax.chain(*clip, *directions[name], rates)
@@ -73,6 +74,34 @@ def create_optimizer(
         return jax.tree.unflatten(jax.tree.structure(parameters), of_path)
 
     return optax.partition({"trained": rated, "frozen": optax.set_to_zero()}, labels)
+
+
+def _check_numbers(config: Mapping[str, Any]) -> None:
+    for key, most in (("momentum", 1), ("weight_decay", math.inf), ("clip_norm", math.inf)):
+        if not 0 <= config[key] < most:
+            below = f" and below {most}" * (most < math.inf)
+            raise InputError(f"optimizer.{key} is {config[key]}; it must be at least 0{below}")
+
+
+def check_pairs(key: str, rows: Sequence[Any]) -> None:
+    """Raises unless all rows are pairs of a text and a number.
+
+    Args:
+      key: of the recipe.
+      rows: its value.
+
+    Raises:
+      InputError: naming the key and the row.
+
+    Example:
+      >>> check_pairs("loss.terms", ("dice", 1.0))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: loss.terms: 'dice' is no pair such as ('name', 1.0)
+    """
+    for row in rows:
+        texts = isinstance(row, list | tuple) and [isinstance(item, str) for item in row]
+        if texts != [True, False]:
+            raise InputError(f"{key}: {row!r} is no pair such as ('name', 1.0)")
 
 
 def rate_multiplier(path: str, multipliers: Multipliers) -> float:

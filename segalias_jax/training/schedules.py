@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -143,7 +144,7 @@ def create_schedule(config: Mapping[str, Any], *, learning_rate: float, steps: i
       `schedule(step, factor=1.0) -> rate`.
 
     Raises:
-      InputError: unknown name, or a warm-up longer than the run.
+      InputError: unknown name, a number out of range, or a warm-up longer than the run.
 
     Example:
       >>> config = dict(name="poly", power=1.0, end_value=0.0, warmup_steps=0, warmup_ratio=0.1)
@@ -161,5 +162,9 @@ def create_schedule(config: Mapping[str, Any], *, learning_rate: float, steps: i
         )
     rate, keys = SCHEDULES[name]
     options = {key: config[key] for key in (*keys, "warmup_steps", "warmup_ratio")}
+    numbers = {"optimizer.learning_rate": learning_rate}
+    for key, value in (numbers | {f"schedule.{k}": v for k, v in options.items()}).items():
+        if not 0 <= value < math.inf:
+            raise InputError(f"{key} is {value}; it must be at least 0")
     options |= {} if name == "constant" else {"steps": steps}
     return lambda step, factor=1.0: rate(step, base=learning_rate * factor, **options)

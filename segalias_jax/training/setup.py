@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from segalias_jax.metrics import IGNORE_RULES
 from segalias_jax.models.stages import frozen_parameters
 from segalias_jax.ops.morphology import BOUNDARY_RULES
 from segalias_jax.training.curriculum import read_curriculum
-from segalias_jax.training.optimizer import create_optimizer
+from segalias_jax.training.optimizer import check_pairs, create_optimizer
 from segalias_jax.training.schedules import create_schedule
 from segalias_jax.training.sharding import check_batch_size, row_count
 from segalias_jax.training.state import TrainState, create_state
@@ -226,6 +227,7 @@ def check_loss_section(config: config_dict.ConfigDict, num_classes: int) -> None
     Raises:
       InputError: naming the key.
     """
+    check_pairs("loss.terms", config.loss.terms)
     loss = {key: value for key, value in config.loss.items() if key != "auxiliary_weight"}
     check_loss(**loss, num_classes=num_classes)
     whole = [name for name, _ in config.loss.terms if name not in SUMS_OVER_PIXELS]
@@ -332,7 +334,7 @@ def check_labels(
 
 
 def _require_least(key: str, value: int | float, least: int) -> None:
-    if value < least:
+    if not least <= value < math.inf:  # which nan is not
         raise InputError(f"{key} is {value}; it must be at least {least}")
 
 

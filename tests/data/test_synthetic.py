@@ -43,6 +43,12 @@ def test_unknown_split():
         SyntheticScenes(SETTINGS, "trainval")
 
 
+def test_size_on_which_objects_vanish_is_refused():
+    settings = DataSettings("synthetic", image_size=(2, 200))
+    with pytest.raises(InputError, match=r"^data\.image_size: \(2, 200\) is too small for a scene"):
+        SyntheticScenes(settings, "train")
+
+
 def test_small_and_flat_scenes_can_be_drawn():
     settings = DataSettings("synthetic", num_train=30, image_size=(32, 80))
     assert all(

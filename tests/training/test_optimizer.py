@@ -110,6 +110,23 @@ def test_unknown_name_lists_the_choices():
         create_optimizer(config, rate)
 
 
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("momentum", 1.0, "momentum is 1.0; it must be at least 0 and below 1"),
+        ("weight_decay", -0.1, "weight_decay is -0.1; it must be at least 0"),
+        ("clip_norm", float("nan"), "clip_norm is nan; it must be at least 0"),
+        ("rate_multipliers", ("decoder", 2.0), "rate_multipliers: 'decoder' is no pair such as"),
+        ("rate_multipliers", (("decoder",),), r"rate_multipliers: \('decoder',\) is no pair"),
+        ("rate_multipliers", (("a", "2"),), r"rate_multipliers: \('a', '2'\) is no pair"),
+    ],
+)
+def test_values_that_cannot_be_name_their_key(key, value, message):
+    config = {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0, "rate_multipliers": ()}
+    with pytest.raises(InputError, match=f"^optimizer.{message}"):
+        create_optimizer(config | {key: value}, rate)
+
+
 def test_clipping_scales_all_gradients_by_one_factor():
     config = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "rate_multipliers": ()}
     norm = float(optax.tree.norm(gradients(0)))

@@ -34,6 +34,10 @@ def test_mistakes_name_the_key():
         create_schedule(config | {"name": "cosin"}, learning_rate=0.1, steps=1000)
     with pytest.raises(InputError, match="schedule.warmup_steps is 200, more than the 100 steps"):
         create_schedule(config, learning_rate=0.1, steps=100)
+    with pytest.raises(InputError, match="optimizer.learning_rate is nan; it must be at least 0"):
+        create_schedule(config, learning_rate=math.nan, steps=1000)
+    with pytest.raises(InputError, match="schedule.warmup_steps is -1; it must be at least 0"):
+        create_schedule(config | {"warmup_steps": -1}, learning_rate=0.1, steps=1000)
 
 
 @pytest.mark.parametrize("name", ["cosine", "constant"])
