@@ -124,6 +124,8 @@ def evaluate_folders(
     rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
     settings = CountSettings(num_classes, rules, boundary_iou, tuple(tolerances))
     check_offsets(offsets)
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: {threads} must be at least 1")
     if probabilities and num_classes != 2:
         raise InputError(
             f"probabilities: maps of one probability are of 2 classes, not {num_classes}; score "

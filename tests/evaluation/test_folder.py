@@ -188,3 +188,8 @@ def test_real_ade_predictions(real_data):
     folder = real_data("pred_gt_pairs") / "ade20k_csail"
     report = evaluate_folders(folder / "pred", folder / "gt", num_classes=151, ignore_label=0)
     np.testing.assert_allclose(report.per_image["aAcc"], [0.8670, 0.8242], atol=5e-5)
+
+
+def test_threads_must_be_some(folders):
+    with pytest.raises(InputError, match="^threads: -1 must be at least 1$"):
+        evaluate_folders(*folders, num_classes=4, threads=-1)
