@@ -124,8 +124,6 @@ def evaluate_folders(
     rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
     settings = CountSettings(num_classes, rules, boundary_iou, tuple(tolerances))
     check_offsets(offsets)
-    if threads is not None and threads < 1:
-        raise InputError(f"threads: {threads} must be at least 1")
     if probabilities and num_classes != 2:
         raise InputError(
             f"probabilities: maps of one probability are of 2 classes, not {num_classes}; score "
@@ -142,7 +140,7 @@ def evaluate_folders(
     results = _Results(settings, list(matches.lonely))
     names = _class_names(classes, maps, num_classes)
     work = functools.partial(_attempt, maps, settings, tuple(offsets))
-    outcomes = _in_threads(work, matches.pairs, threads or os.cpu_count() or 1)
+    outcomes = _in_threads(work, matches.pairs, threads)
     with (
         contextlib.closing(outcomes),
         evaluator.progress_bar(progress, len(matches.pairs)) as bar,
@@ -274,9 +272,12 @@ def _attempt(
 
 
 def _in_threads(
-    work: Callable[[Any], Any], items: Iterable[Any], threads: int
+    work: Callable[[Any], Any], items: Iterable[Any], threads: int | None
 ) -> Iterator[tuple[Any, Any]]:
     """(item, work(item)) in order, a few ahead of who asks, whatever the number of items."""
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: {threads} must be at least 1")
+    threads = threads or os.cpu_count() or 1
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one thread a picture wastes nothing on handing parts of it around
     items = iter(items)

@@ -190,6 +190,7 @@ def test_real_ade_predictions(real_data):
     np.testing.assert_allclose(report.per_image["aAcc"], [0.8670, 0.8242], atol=5e-5)
 
 
-def test_threads_must_be_some(folders):
-    with pytest.raises(InputError, match="^threads: -1 must be at least 1$"):
-        evaluate_folders(*folders, num_classes=4, threads=-1)
+@pytest.mark.parametrize("threads", [-1, 0])
+def test_threads_must_be_some(folders, threads):
+    with pytest.raises(InputError, match=f"^threads: {threads} must be at least 1$"):
+        evaluate_folders(*folders, num_classes=4, threads=threads)
