@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import functools
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -158,7 +157,7 @@ class AliasingReport:
             "correlations": self.correlations,
             "bins": self.bins,
         }
-        return json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n"
+        return report.json_text(content)
 
     def _csv(self) -> str:
         text = io.StringIO()
@@ -266,11 +265,3 @@ def _told(row: Mapping[str, Any], key: str, *, sign: str = "", factor: float = 1
         return "-"
     middle, *ends = (f"{number:{sign}.2f}" for number in numbers)
     return f"{middle} [{', '.join(ends)}]"
-
-
-def _without_nan(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and np.isnan(content) else content

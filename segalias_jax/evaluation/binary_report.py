@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from segalias_jax.evaluation.report import markdown_table, percent, write_whole
 from segalias_jax.metrics import BinaryScores
 from segalias_jax.metrics.binary import OVER_IMAGES, OVER_PIXELS, SCORES, image_scores
+from segalias_jax.metrics.confusion import share
 
 CURVES = ("thresholds.csv", "thresholds.png")
 """What `write_curves` writes."""
@@ -24,6 +25,9 @@ _BLANK = "_without_foreground"
 _AT_ONCE = 256  # images
 _ORDER = ("Dice", "IoU", "precision", "recall", "accuracy")
 _AVERAGES = {OVER_IMAGES: "mean over images", OVER_PIXELS: "pixels of all images"}
+
+DRAWN = tuple(f"{score}_{average}" for score in _ORDER for average in _AVERAGES)
+"""Names of what `drawn_scores` returns."""
 
 
 def score_title(name: str) -> str:
@@ -173,10 +177,46 @@ def foreground_scores(
       >>> foreground_scores(np.asarray([[[2, 0], [0, 1]]]))["foreground_Dice"].tolist()
       [1.0]
     """
-    middle = bins.shape[-1] // 2  # what is above threshold 0.5 begins here
-    pair = np.stack([bins[..., :middle].sum(-1), bins[..., middle:].sum(-1)], -1)
-    scores = np.where(bins.any((1, 2))[:, None], image_scores(pair)[..., 0], np.nan)
+    scores = np.where(bins.any((1, 2))[:, None], image_scores(_halves(bins))[..., 0], np.nan)
     return {f"foreground_{name}": scores[:, SCORES.index(name)] for name in _ORDER}
+
+
+def drawn_scores(
+    bins: Int[np.ndarray, "images 2 bins"], weights: Float[np.ndarray, "draws images"]
+) -> dict[str, Float[np.ndarray, " draws"]]:
+    """Scores at threshold 0.5 of draws of images.
+
+    Args:
+      bins: what `probabilities.count_probabilities` gives of each.
+      weights: how often each image counts, of `bootstrap.image_weights`.
+
+    Returns:
+      Both averages of each score, by the rules of `BinaryScores`; nan where no image of a draw has
+      a labeled pixel.
+
+    Example:
+      >>> bins, weights = np.asarray([[[2, 0], [0, 1]], [[1, 1], [0, 2]]]), np.asarray([[1.0, 3.0]])
+      >>> scores = drawn_scores(bins, weights)
+      >>> [round(float(scores[f"precision_{a}"][0]), 3) for a in (OVER_IMAGES, OVER_PIXELS)]
+      [0.75, 0.7]
+    """
+    pairs = _halves(bins)
+    labeled = pairs.any((1, 2))
+    pooled = (weights @ pairs.reshape(len(pairs), -1)).reshape(-1, 2, 2).astype(np.int64)
+    images = weights @ labeled
+    over = {
+        OVER_IMAGES: share(
+            weights @ (image_scores(pairs)[..., 0] * labeled[:, None]), images[:, None]
+        ),
+        OVER_PIXELS: np.where(images[:, None] > 0, image_scores(pooled)[..., 0], np.nan),
+    }
+    return {f"{s}_{a}": over[a][:, SCORES.index(s)] for s in _ORDER for a in _AVERAGES}
+
+
+def _halves(bins: np.ndarray) -> np.ndarray:
+    """The bins up to threshold 0.5 added up, and those above it."""
+    middle = bins.shape[-1] // 2
+    return np.stack([bins[..., :middle].sum(-1), bins[..., middle:].sum(-1)], -1)
 
 
 def report_parts(binary: BinaryScores, foreground: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from segalias_jax.evaluation.page import SERIES_COLORS
 
 _WIDTH, _HEIGHT = 520, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 40
-_DASHES = ("", "7 4", "2 4")
+_DASHES = "7 4"
 
 Curve = tuple[str, Num[np.ndarray, " n"], Num[np.ndarray, " n"]]
 
@@ -45,7 +45,7 @@ def lines(curves: Sequence[Curve], *, x_title: str, y_title: str, x_end: float |
         # Neighbors in the list share a color only when there are more than two.
         color = SERIES_COLORS[i // 2 if len(curves) > 2 else i]
         style = f'fill="none" stroke="{color}" stroke-width="2.2"'
-        style += f' stroke-dasharray="{_DASHES[i % 2]}"' if len(curves) > 2 and i % 2 else ""
+        style += f' stroke-dasharray="{_DASHES}"' if len(curves) > 2 and i % 2 else ""
         parts.append(f'<polyline points="{points}" {style}/>')
         swatch = f'<svg width="34" height="10"><line x1="0" y1="5" x2="34" y2="5" {style}/></svg>'
         keys.append(f"<li>{swatch} {escape(name)}</li>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import bootstrap, page, pair_scores, report
+from segalias_jax.evaluation import binary_report, bootstrap, page, pair_scores, report
 from segalias_jax.evaluation.folder_report import FolderReport, heading
 
 FILES = ("report.md", "report.json", "report.html")
@@ -67,15 +67,19 @@ class Comparison:
         result = []
         for one in self.reports:
             place = {pair.name: i for i, pair in enumerate(one.pairs)}
-            sums = one.sums[[place[name] for name in self.images]].astype(np.float64)
+            chosen = [place[name] for name in self.images]
+            sums = one.sums[chosen].astype(np.float64)
             drawn = (weights @ sums.reshape(count, -1)).reshape(-1, *sums.shape[1:])
             means = pair_scores.mean_scores(drawn, tolerances)
+            if one.bins is not None:
+                means |= binary_report.drawn_scores(one.bins[chosen], weights)
             result.append({name: means[name] for name in self._names()})
         return result
 
     def _names(self) -> list[str]:
         first = self.reports[0]
-        return [*report.SUMMARY, *(k for k, v in first.extra.items() if np.ndim(v) == 0)]
+        two = binary_report.DRAWN if first.bins is not None else ()
+        return [*report.SUMMARY, *(k for k, v in first.extra.items() if np.ndim(v) == 0), *two]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each score and model.
@@ -106,7 +110,9 @@ class Comparison:
         cells = [header]
         for row in self.rows():
             if row["model"] == first:
-                cells.append([heading(row["score"])])
+                name = row["score"]
+                two = name in binary_report.DRAWN
+                cells.append([binary_report.score_title(name) if two else heading(name)])
             cells[-1].append(_told(row, "value", "low", "high"))
             if row["model"] != first:
                 mark = " *" if row["clear"] else ""
@@ -130,8 +136,8 @@ class Comparison:
         rules = self.rules()
         text = [f"# {self.title}", self.table(), "\n".join(f"- **{k}**: {v}" for k, v in rules)]
         report.write_whole(folder / "report.md", "\n\n".join(text) + "\n")
-        content = {"title": self.title, "rows": _without_nan(self.rows()), "scoring": dict(rules)}
-        report.write_whole(folder / "report.json", json.dumps(content, indent=1) + "\n")
+        content = {"title": self.title, "rows": self.rows(), "scoring": dict(rules)}
+        report.write_whole(folder / "report.json", report.json_text(content))
         report.write_whole(folder / "report.html", self._page(rules))
 
     @property
@@ -202,9 +208,7 @@ def _interval(prefix: str, values: np.ndarray) -> dict[str, float]:
 
 
 def _told(row: dict[str, Any], value: str, low: str, high: str, sign: str = "") -> str:
+    if math.isnan(row[value]):
+        return "-"
     middle, *ends = (f"{100 * row[key]:{sign}.2f}" for key in (value, low, high))
     return f"{middle} [{', '.join(ends)}]"
-
-
-def _without_nan(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: None if v != v else v for k, v in row.items()} for row in rows]

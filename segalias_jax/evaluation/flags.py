@@ -191,4 +191,7 @@ def read_names(path: Path, count: int) -> tuple[str, ...]:
 
 
 def _pixels(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(",") if word)
+    try:
+        return tuple(int(word) for word in text.split(",") if word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of pixels such as 1,3,5") from None

@@ -39,18 +39,24 @@ class _Maps:
     probabilities: bool
 
     def read(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray]:
-        """Prediction and label; sizes are compared before anything is decoded."""
-        if self.probabilities:
-            probability, label = self.read_probability(pair)
-            return (probability > 0.5).astype(np.uint8), label
-        _check_sizes(pair, map_size(pair.prediction), "nearest neighbor")
-        return _mapped(pair.prediction, self.prediction_ids), _mapped(pair.label, self.label_ids)
+        """Prediction and label."""
+        prediction, _, label = self.decode(pair)
+        return prediction, label
 
-    def read_probability(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray]:
-        """Probability of class 1, and label."""
-        probability = read_probability(pair.prediction)
-        _check_sizes(pair, probability.shape, "bilinear interpolation")
-        return probability, _mapped(pair.label, self.label_ids)
+    def decode(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Prediction, probability of class 1 or whether it is predicted, and label.
+
+        Sizes of maps are compared before anything is decoded.
+        """
+        if self.probabilities:
+            foreground = read_probability(pair.prediction)
+            _check_sizes(pair, foreground.shape, "bilinear interpolation")
+            prediction = (foreground > 0.5).astype(np.uint8)
+        else:
+            _check_sizes(pair, map_size(pair.prediction), "nearest neighbor")
+            prediction = _mapped(pair.prediction, self.prediction_ids)
+            foreground = prediction == 1
+        return prediction, foreground, _mapped(pair.label, self.label_ids)
 
 
 class _Counts(NamedTuple):
@@ -140,7 +146,7 @@ def evaluate_folders(
     results = _Results(settings, list(matches.lonely))
     names = _class_names(classes, maps, num_classes)
     work = functools.partial(_attempt, maps, settings, tuple(offsets))
-    outcomes = _in_threads(work, matches.pairs, threads or os.cpu_count() or 1)
+    outcomes = _in_threads(work, matches.pairs, threads)
     with (
         contextlib.closing(outcomes),
         evaluator.progress_bar(progress, len(matches.pairs)) as bar,
@@ -253,8 +259,7 @@ def _attempt(
     maps: _Maps, settings: CountSettings, offsets: tuple[int, ...], pair: matching.Pair
 ) -> _Counts | InputError:
     try:
-        prediction, label = maps.read(pair)
-        foreground = maps.read_probability(pair)[0] if maps.probabilities else prediction == 1
+        prediction, foreground, label = maps.decode(pair)
     except InputError as error:
         return error
     try:
@@ -272,9 +277,12 @@ def _attempt(
 
 
 def _in_threads(
-    work: Callable[[Any], Any], items: Iterable[Any], threads: int
+    work: Callable[[Any], Any], items: Iterable[Any], threads: int | None
 ) -> Iterator[tuple[Any, Any]]:
     """(item, work(item)) in order, a few ahead of who asks, whatever the number of items."""
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: {threads} must be at least 1")
+    threads = threads or os.cpu_count() or 1
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)  # one thread a picture wastes nothing on handing parts of it around
     items = iter(items)

@@ -114,7 +114,8 @@ def offset_scores(sums: Int[np.ndarray, "images offsets 3 classes"]) -> dict[str
             over = np.where(labeled, np.where(np.isnan(over), 1.0, over), 0)
             result[f"{name}_{OVER_IMAGES}"] = share(over.sum(0), labeled.sum(0))
             pixels = hits.sum(0), true.sum(0), predicted.sum(0)
-            result[f"{name}_{OVER_PIXELS}"] = share(times * pixels[0], whole(*pixels))
+            over = share(times * pixels[0], whole(*pixels))
+            result[f"{name}_{OVER_PIXELS}"] = np.where(np.isnan(over) & labeled.any(0), 1.0, over)
     return result
 
 

@@ -174,7 +174,7 @@ def panels(
       4
     """
     label = np.asarray(rules.class_label(sample.label))
-    colors = np.zeros((256 + label.max(), 3), np.uint8)
+    colors = np.zeros((max(256 + label.max(), len(palette)), 3), np.uint8)
     colors[: len(palette)] = palette
     truth = _hatched(colors[label], label == rules.ignore_label)
     prediction = colors[np.clip(sample.prediction, 0, len(colors) - 1)]

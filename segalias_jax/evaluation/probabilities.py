@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -104,9 +105,11 @@ def _read_array(path: Path) -> np.ndarray:
     try:
         content = np.load(path, allow_pickle=False)
         array = content if isinstance(content, np.ndarray) else content[content.files[0]]
-    except (OSError, ValueError, EOFError, IndexError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, IndexError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read ({reason}); save it again") from None
+    if not isinstance(array, np.ndarray):  # bytes: a zip of other files
+        raise InputError(f"{path}: holds no array; {_FORMS}")
     if array.dtype.kind != "f":
         raise InputError(f"{path}: holds {array.dtype}, not probabilities; {_FORMS}")
     return array

@@ -236,6 +236,24 @@ def _plain(value: np.generic) -> int | float | None:
     return None if isinstance(number, float) and math.isnan(number) else number
 
 
+def json_text(content: Any) -> str:
+    r"""Writes what JSON can hold, and null for nan, which JSON does not have.
+
+    Example:
+      >>> json_text({"score": float("nan")})
+      '{\n "score": null\n}\n'
+    """
+    return json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n"
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
+
+
 def check_unused(folder: Path, files: Sequence[str]) -> None:
     """Raises where a report cannot be written, or would replace one that is there.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,7 @@ class RobustnessReport:
             "operators": [dataclasses.asdict(operator) for operator in self.operators],
             "rows": [dict(row) for row in self.rows],
         }
-        report.write_whole(folder / FILES[1], json.dumps(content, indent=1) + "\n")
+        report.write_whole(folder / FILES[1], report.json_text(content))
         told = [(key, str(value)) for key, value in self.settings.items()]
         sections = [
             page.paragraph(note),

@@ -154,7 +154,7 @@ def load_image(image: np.ndarray | Path | str) -> UInt8[np.ndarray, "h w 3"]:
       RGB bytes.
 
     Raises:
-      InputError: an unreadable file, or an array of other axes, channels or type.
+      InputError: an unreadable file, or an array of other axes, channels or type, or of no pixel.
 
     Example:
       >>> load_image(np.zeros((4, 4, 1), np.uint8))
@@ -170,6 +170,8 @@ convert it to RGB
         )
     if image.dtype != np.uint8:
         raise InputError(f"an image consists of bytes 0 to 255 (uint8), not {image.dtype}")
+    if not image.size:
+        raise InputError(f"an image of shape {image.shape} has no pixel; leave it out")
     return image
 
 
@@ -215,7 +217,7 @@ def find_images(paths: Iterable[Path | str]) -> dict[str, Path]:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", str(path))
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _read_ahead(

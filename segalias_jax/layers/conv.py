@@ -23,7 +23,7 @@ class Conv(nnx.Module):
       out_channels: channels written.
       kernel_size: side length, in pixels.
       stride: step, in pixels.
-      padding: zeros on every side; None keeps the size at stride 1.
+      padding: zeros on every side; None keeps the size at stride 1, of odd kernels.
       dilation: distance of neighbouring taps, in pixels.
       groups: number of groups into which channels are split.
       use_bias: whether a bias is added.

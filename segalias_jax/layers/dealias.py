@@ -53,6 +53,7 @@ class DeAliasingFilter(nnx.Module):
         width: float = 2.0,
     ):
         ops.check_band(cutoff, band)
+        ops.check_method(method)
         if learnable and (band, method) != ("symmetric", "auto"):
             raise InputError(
                 f"a learnable filter has band 'symmetric' and method 'auto', not {band!r} and "

@@ -72,8 +72,8 @@ class FreqMix(nnx.Module):
       rngs: random streams.
 
     Raises:
-      InputError: an unknown name, `cutoff` outside (0, 0.5], or groups that do not divide
-        `channels`.
+      InputError: an unknown name, `cutoff` outside (0, 0.5], `reduction` below 1, or groups that do
+        not divide `channels`.
 
     Example:
       >>> FreqMix(32, rngs=nnx.Rngs(0))(jnp.ones((1, 9, 9, 32))).shape
@@ -103,6 +103,8 @@ class FreqMix(nnx.Module):
             raise InputError(
                 f"activation is {activation!r}; choose one of {', '.join(ACTIVATIONS)}"
             )
+        if reduction < 1:
+            raise InputError(f"reduction is {reduction}, but must be at least 1")
         if channels % spatial_groups:
             raise InputError(
                 f"spatial_groups is {spatial_groups}, which does not divide {channels}"

@@ -190,7 +190,7 @@ def boundary_cross_entropy(
       The loss.
 
     Raises:
-      InputError: as for `cross_entropy`, or a weight that is not positive.
+      InputError: as for `cross_entropy`, or a weight or width that is not positive.
 
     Example:
       >>> logits, label = jnp.zeros((1, 1, 3, 2)), jnp.array([[[0, 0, 1]]])
@@ -200,6 +200,8 @@ def boundary_cross_entropy(
     """
     if boundary_weight <= 0:
         raise InputError(f"loss.boundary_weight is {boundary_weight}, but must be positive")
+    if width < 1:
+        raise InputError(f"loss.boundary_width is {width}, but must be at least 1")
     loss, labeled, rows = _pixel_losses(logits, label, class_weights, valid)
     band = boundary_band(label, width=width, rule="exact", ignore=IGNORE_LABEL)
     return _mean(jnp.where(band, boundary_weight * loss, loss), labeled, rows, average)

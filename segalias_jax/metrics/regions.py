@@ -64,6 +64,12 @@ class ScoreRules:
                 raise InputError(
                     f"{kind} rule {name!r} does not exist; choose {', '.join(choices)}"
                 )
+        if self.reduce_zero_label and 0 <= self.ignore_label < IGNORE_LABEL:
+            # A class has that number once labels are those of predictions.
+            raise InputError(
+                f"ignore_label: {self.ignore_label} does not go with reduce_zero_label, by which 0 "
+                f"is ignored already; leave it at {IGNORE_LABEL}"
+            )
         if self.width < 1:
             raise InputError(f"width: a band of {self.width} pixels must be at least 1 wide")
 

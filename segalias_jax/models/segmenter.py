@@ -73,7 +73,7 @@ class Segmenter(nnx.Module):
       rngs: random streams "params" and "dropout".
 
     Raises:
-      InputError: the encoder has no such stage.
+      InputError: the encoder has no such stage, or `dropout` outside [0, 1).
     """
 
     def __init__(
@@ -88,6 +88,8 @@ class Segmenter(nnx.Module):
         align_corners: bool,
         rngs: nnx.Rngs,
     ):
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout is {dropout}, but must lie in [0, 1)")
         self.encoder, self.decoder = encoder, decoder
         self.align_corners = align_corners
         self.classifier = Classifier(decoder.channels, num_classes, dropout=dropout, rngs=rngs)

@@ -12,6 +12,7 @@ from segalias_jax.ops.blur import binomial_blur, binomial_taps
 from segalias_jax.ops.conv import conv2d
 from segalias_jax.ops.fourier import (
     aliasing_score,
+    check_method,
     choose_method,
     frequency_low_cut,
     low_pass,
@@ -56,6 +57,7 @@ __all__ = [
     "binomial_taps",
     "boundary_band",
     "check_band",
+    "check_method",
     "check_ratio",
     "checkerboard_score",
     "choose_method",

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segalias_jax.errors import InputError
 from segalias_jax.typing import Array
 
 
@@ -20,7 +21,7 @@ def apply_along_axis(x: Array, matrix: Array | np.ndarray, axis: int) -> Array:
     y[..., i, ...] = sum_j matrix[i, j] x[..., j, ...]
 
     Args:
-      x: float array.
+      x: float array; of whole numbers the matrix must hold whole numbers, too.
       matrix: `[m, n]`, n being the length of `axis`; rounded to the type of `x`.
       axis: the axis to map.
 
@@ -39,6 +40,18 @@ def apply_along_axis(x: Array, matrix: Array | np.ndarray, axis: int) -> Array:
     return jnp.einsum(
         equation, x, jnp.asarray(matrix, x.dtype), precision=jax.lax.Precision.HIGHEST
     )
+
+
+def check_floating(x: Array | np.ndarray) -> None:
+    """Raises `InputError` unless an array holds floating-point numbers.
+
+    In a type of whole numbers the weights of a filter would be rounded to 0 and 1.
+
+    Example:
+      >>> check_floating(jnp.ones(3))
+    """
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise InputError(f"x holds {x.dtype}; convert it to floating-point numbers first")
 
 
 def sharded_like(x: Array, y: Array, axis: int) -> Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segalias_jax.errors import InputError
-from segalias_jax.ops.axis import apply_along_axis, sharded_like
+from segalias_jax.ops.axis import apply_along_axis, check_floating, sharded_like
 from segalias_jax.ops.bands import (
     band_bounds,
     band_matrix,
@@ -76,7 +76,8 @@ def low_pass(
       Array of the shape and type of `x`.
 
     Raises:
-      InputError: `cutoff` outside (0, 0.5], an unknown name, or not one or two axes.
+      InputError: `cutoff` outside (0, 0.5], an unknown name, not one or two axes, or whole numbers
+        in `x`.
 
     Example:
       >>> checkerboard = jnp.indices((4, 4)).sum(0)[..., None] % 2 * 2.0
@@ -87,6 +88,8 @@ def low_pass(
       Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024 (DAF).
     """
     axes = _checked_axes(x, axes)
+    check_floating(x)
+    check_method(method)
     lengths = [x.shape[axis] for axis in axes]
     if not is_fixed(*lengths) and choose_method(x, axes, method) == "matmul":
         return _separable(x, *band_operators(lengths, cutoff, band), axes)
@@ -158,11 +161,15 @@ def soft_low_pass(
     Returns:
       Array of the shape and type of `x`.
 
+    Raises:
+      InputError: `x` holds whole numbers.
+
     Example:
       >>> slope = jax.grad(lambda f: soft_low_pass(jnp.eye(8)[..., None], f, width=2.0)[0, 0, 0])
       >>> bool(slope(0.3) > 0)
       True
     """
+    check_floating(x)
     for axis in reversed(axes):
         n = x.shape[axis]
         bins = np.abs(np.fft.fftfreq(n, 1 / n))
@@ -204,7 +211,7 @@ def frequency_low_cut(
       Array like `x`, shorter along `axes`.
 
     Raises:
-      InputError: `stride` below 1, an unknown band, or not one or two axes.
+      InputError: `stride` below 1, an unknown band, not one or two axes, or whole numbers in `x`.
 
     Example:
       >>> frequency_low_cut(jnp.ones((9, 8, 1)))[..., 0].shape
@@ -216,6 +223,7 @@ def frequency_low_cut(
     if stride < 1:
         raise InputError(f"stride is {stride}, but must be at least 1")
     axes = _checked_axes(x, axes)
+    check_floating(x)
     check_band(0.5 / stride, band)
     matrices, odd = [], []
     for axis in axes:
@@ -286,6 +294,16 @@ def _power(x: Array, axes: tuple[int, ...]) -> Array:
     return jnp.sum(jnp.square(x.astype(accumulator)), axes)
 
 
+def check_method(method: str) -> None:
+    """Raises `InputError` unless a method of this name exists.
+
+    Example:
+      >>> check_method("fft")
+    """
+    if method not in METHODS:
+        raise InputError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
+
+
 def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
     """Resolves "auto" to "matmul" or "fft" for an array, by its type, size and device.
 
@@ -304,8 +322,7 @@ def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
       >>> choose_method(jnp.zeros((64, 64, 8)), (0, 1), "auto")
       'matmul'
     """
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
+    check_method(method)
     if method != "auto":
         return method
     # A 16-bit transform does not exist, and that of a sharded array gathers all of it.

@@ -70,9 +70,9 @@ def dilate(
 ) -> Shaped[Array, "*batch h w"]:
     """Dilates a mask with a `size` x `size` square.
 
-    y(i, j) = OR of x(i + a, j + b) over -size//2 <= a, b < size - size//2, where pixels outside
-    the picture are not set. Works on booleans, and on unsigned integers bit by bit, so one call
-    dilates eight masks packed into bytes. Costs about 2 log2(size) shifted ORs.
+    y(i, j) = OR of x(i + a, j + b) over -(size // 2) <= a, b < size - size // 2, where pixels
+    outside the picture are not set. Works on booleans, and on unsigned integers bit by bit, so
+    one call dilates eight masks packed into bytes. Costs about 2 log2(size) shifted ORs.
 
     Args:
       mask: booleans or unsigned integers.

@@ -57,10 +57,10 @@ def median_filter(
       >>> float(median_filter(x, 3).max())
       0.0
     """
-    planes = jnp.moveaxis(jnp.asarray(x), axes, (0, 1))
+    padded = _pad(jnp.moveaxis(jnp.asarray(x), axes, (0, 1)), size, border)
     if size == 1:
         return x
-    return jnp.moveaxis(_median(_pad(planes, size, border), size), (0, 1), axes)
+    return jnp.moveaxis(_median(padded, size), (0, 1), axes)
 
 
 def majority_filter(

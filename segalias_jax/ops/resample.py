@@ -10,7 +10,7 @@ import numpy as np
 
 from segalias_jax.errors import InputError
 from segalias_jax.ops import symbolic
-from segalias_jax.ops.axis import apply_along_axis
+from segalias_jax.ops.axis import apply_along_axis, check_floating
 from segalias_jax.ops.symbolic import is_fixed
 from segalias_jax.typing import Array, Float, Int, Side
 
@@ -32,7 +32,7 @@ def resize_bilinear(
       The resized map, in the type of `x`.
 
     Raises:
-      InputError: `size` is not positive.
+      InputError: `size` is not positive, or `x` holds whole numbers.
 
     Example:
       >>> import jax.numpy as jnp
@@ -41,6 +41,7 @@ def resize_bilinear(
     """
     if any(side < 1 for side in size):
         raise InputError(f"size is {size}, but must be positive")
+    check_floating(x)
     # Rows last: their product leaves the enlarged map in its own order, that of columns does not.
     for axis, length in ((-2, size[1]), (-3, size[0])):
         n = x.shape[axis]
@@ -152,7 +153,7 @@ def adaptive_avg_pool(
       The cell means, in the type of `x`.
 
     Raises:
-      InputError: `size` is not positive.
+      InputError: `size` is not positive, or `x` holds whole numbers.
 
     Example:
       >>> import jax.numpy as jnp
@@ -161,6 +162,7 @@ def adaptive_avg_pool(
     """
     if any(side < 1 for side in size):
         raise InputError(f"size is {size}, but must be positive")
+    check_floating(x)
     for axis, cells in ((-3, size[0]), (-2, size[1])):
         make = _pooling_matrix if is_fixed(x.shape[axis]) else symbolic.pooling_matrix
         x = apply_along_axis(x, make(x.shape[axis], cells), axis)

@@ -64,6 +64,7 @@ def recognize(operations: Sequence[Operation]) -> list[Found]:
 
 _POOLS = {"reduce_window_max": "max_pool", "reduce_window_sum": "avg_pool"}
 _POOLS |= {"reduce_window_min": "min_pool", "reduce_window": "pool"}
+_PRODUCTS = {"dot_general", "conv_general_dilated"}
 _SUMS = {"add", "add_any", "mul", "div", "convert_element_type"}
 _LAYOUT = {"reshape", "transpose", "convert_element_type", "squeeze", "copy", "copy_p"}
 _LAYOUT |= {"sharding_constraint", "concatenate", "optimization_barrier"}
@@ -91,9 +92,10 @@ class _Search:
             elif operation.name in _POOLS:
                 found = self.pooling(operation)
             elif operation.name == "slice" and _strides_of(operation):
-                family = self.family(operation)
-                found = None if operation.path in done else self.slices(family)
-                done |= {o.path for o in family}
+                if operation.path not in done:
+                    family = self.family(operation)
+                    found = self.slices(family)
+                    done |= {o.path for o in family}
             elif operation.name == "reshape":
                 found = self.split(operation)
             if found is not None:
@@ -137,14 +139,33 @@ class _Search:
         )
 
     def family(self, operation: Operation) -> list[Operation]:
-        """Slices of the same value and stride, in the same branch of the program."""
-        return [
+        """Slices of the same value and stride, in one branch of the program, that meet.
+
+        What meets only behind a matrix product or convolution are operators of their own, such as
+        two 1x1 convolutions of one map.
+        """
+        alike = [
             o
             for o in self.readers[operation.inputs[0]]
             if o.name == "slice"
             and o.parameters["strides"] == operation.parameters["strides"]
             and o.path[:-1] == operation.path[:-1]
         ]
+        reached = {o.path: self.ahead_of_products(o.outputs[0]) for o in alike}
+        family, values = [], reached[operation.path]
+        while len(joined := [o for o in alike if reached[o.path] & values]) > len(family):
+            family, values = joined, set().union(*(reached[o.path] for o in joined))
+        return family
+
+    def ahead_of_products(self, value: int) -> set[int]:
+        """All that is computed from a value without a matrix product or convolution."""
+        found, waiting = {value}, [value]
+        while waiting:
+            for reader in self.readers.get(waiting.pop(), ()):
+                new = set() if reader.name in _PRODUCTS else set(reader.outputs) - found
+                found |= new
+                waiting += new
+        return found
 
     def slices(self, family: list[Operation]) -> Found:
         """Of one offset ahead of a 1x1 convolution, of several in a pooling."""

@@ -11,16 +11,16 @@ from segalias_jax.evaluation import Comparison, evaluate_folders
 from segalias_jax.evaluation.compare import model_names
 
 
-def _scored(root, shift, *, count=12, **options):
+def _scored(root, shift, *, count=12, num_classes=3, **options):
     folder = root / f"shift{shift}"
     for name in (folder, root / "gt"):
         name.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     for index in range(count):
-        label = rng.integers(0, 3, (5, 6)).repeat(9, 0).repeat(9, 1).astype(np.uint8)
+        label = rng.integers(0, num_classes, (5, 6)).repeat(9, 0).repeat(9, 1).astype(np.uint8)
         cv2.imwrite(str(root / "gt" / f"{index}.png"), label)
         cv2.imwrite(str(folder / f"{index}.png"), np.roll(label, shift, 0))
-    return evaluate_folders(folder, root / "gt", num_classes=3, **options)
+    return evaluate_folders(folder, root / "gt", num_classes=num_classes, **options)
 
 
 @pytest.fixture
@@ -60,6 +60,40 @@ def test_intervals_are_those_of_drawn_images(comparison):
         values.append(np.mean(right / (true + predicted - right)))
     row = _row(comparison, "mIoU", "near")
     np.testing.assert_allclose([row["low"], row["high"]], np.percentile(values, [2.5, 97.5]))
+
+
+def test_two_classes_have_both_averages_with_intervals(tmp_path):
+    """Against the report, and against a plain loop over the same draws."""
+    reports = tuple(_scored(tmp_path, shift, num_classes=2) for shift in (3, 1))
+    comparison = Comparison(reports, ("far", "near"))
+    for name, one in zip(("far", "near"), reports, strict=True):
+        for score, value in one.binary.compute().items():
+            if not score.startswith("images"):
+                # Means over images are kept to 2^-25 there.
+                assert _row(comparison, score, name)["value"] == pytest.approx(value, abs=1e-7)
+    own, (right, true, predicted) = (
+        reports[1].per_image,
+        np.moveaxis(reports[1].sums[:, :3, 1], 1, 0),
+    )
+    rng, count = np.random.default_rng(0), len(true)
+    means, pooled = [], []
+    for weights in rng.multinomial(count, [1 / count] * count, 1000):
+        means.append(weights @ own["foreground_Dice"] / count)
+        pooled.append(2 * weights @ right / (weights @ (true + predicted)))
+    for average, values in (("mean_over_images", means), ("pixels_of_all_images", pooled)):
+        row = _row(comparison, f"Dice_{average}", "near")
+        np.testing.assert_allclose([row["low"], row["high"]], np.percentile(values, [2.5, 97.5]))
+    assert "| F1 = Dice, mean over images " in comparison.table()
+
+
+def test_scores_without_a_value_are_dashes(tmp_path):
+    """Maps of one class each have no boundary."""
+    (tmp_path / "gt").mkdir()
+    np.save(tmp_path / "gt" / "a.npy", np.zeros((4, 5), np.uint8))
+    one = evaluate_folders(tmp_path / "gt", tmp_path / "gt", num_classes=3)
+    table = Comparison((one, one), ("a", "b")).table()
+    (line,) = (line for line in table.splitlines() if line.startswith("| DErr"))
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["-", "-", "-"]
 
 
 def test_only_shared_images_are_compared(tmp_path):

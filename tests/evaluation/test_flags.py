@@ -82,7 +82,7 @@ def test_both_forms_at_once_are_an_error(line, message):
         ("--boundary sobel", "invalid choice: 'sobel'"),
         ("--num_classes x", "invalid int value"),
         ("--speed 3", "unrecognized arguments: --speed"),
-        ("--tolerances 1,x", "tolerances"),
+        ("--tolerances 1,x", "--tolerances: '1,x' is no list of pixels such as 1,3,5"),
     ],
 )
 def test_wrong_flags_are_told(more, message):
@@ -97,10 +97,10 @@ def test_help_lists_the_flags(capsys):
 
 
 def test_every_flag_has_its_value():
-    line = f"{LINE} --tolerances 2,4 --boundary_iou 5 --width 3 --reduce_zero_label --ignore 0"
+    line = f"{LINE} --tolerances 2,4 --boundary_iou 5 --width 3 --reduce_zero_label --ignore 300"
     parsed = flags.parse(line.split())
     assert (parsed.tolerances, parsed.boundary_iou, parsed.width) == ((2, 4), 5, 3)
-    assert parsed.reduce_zero_label and parsed.ignore == 0
+    assert parsed.reduce_zero_label and parsed.ignore == 300
     assert flags.parse([*LINE.split(), "--tolerances", ""]).tolerances == ()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation import evaluate_folders
+from segalias_jax.evaluation import folder as folder_module
 from segalias_jax.metrics import SegmentationScores
 
 RECORDED = ("c19_64x96", "c19_129x257_sparse", "c19_multi", "c19_absent", "c19_noignore",
@@ -188,3 +189,22 @@ def test_real_ade_predictions(real_data):
     folder = real_data("pred_gt_pairs") / "ade20k_csail"
     report = evaluate_folders(folder / "pred", folder / "gt", num_classes=151, ignore_label=0)
     np.testing.assert_allclose(report.per_image["aAcc"], [0.8670, 0.8242], atol=5e-5)
+
+
+def test_probabilities_are_read_once(tmp_path, monkeypatch):
+    read, seen = folder_module.read_probability, []
+    monkeypatch.setattr(
+        folder_module, "read_probability", lambda path: (seen.append(path), read(path))[1]
+    )
+    for kind, ids in (("p", np.asarray([[0.2, 0.7]])), ("l", np.asarray([[0, 1]]))):
+        (tmp_path / kind).mkdir()
+        np.save(tmp_path / kind / "a.npy", ids)
+    options = {"num_classes": 2, "probabilities": True}
+    report = evaluate_folders(tmp_path / "p", tmp_path / "l", **options)
+    assert report.scores["mIoU"] == 1 and report.binary.swept and len(seen) == 1
+
+
+@pytest.mark.parametrize("threads", [-1, 0])
+def test_threads_must_be_some(folders, threads):
+    with pytest.raises(InputError, match=f"^threads: {threads} must be at least 1$"):
+        evaluate_folders(*folders, num_classes=4, threads=threads)

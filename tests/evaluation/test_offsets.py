@@ -43,9 +43,11 @@ def test_equals_pixels_counted_by_hand(reduce_zero_label):
     assert np.isnan(scores["mIoU"][4])
 
 
-def test_two_classes_at_offset_0_are_those_of_the_binary_scores():
+@pytest.mark.parametrize("share", [0, 0.4])
+def test_two_classes_at_offset_0_are_those_of_the_binary_scores(share):
+    """Also where no image has any foreground."""
     rng = np.random.default_rng(1)
-    prediction, label = (rng.random((2, 4, 6, 8)) < 0.4).astype(np.uint8)
+    prediction, label = (rng.random((2, 4, 6, 8)) < share).astype(np.uint8)
     prediction[2] = label[2] = 0  # nothing to find
     label[3] = 255  # in no mean
     sums = [

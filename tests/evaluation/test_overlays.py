@@ -52,6 +52,15 @@ def test_sheet_of_small_and_large_pictures(size):
         np.testing.assert_array_equal(sheet[80 : 80 + 360, 16 : 16 + 480], sample.image)
 
 
+def test_more_classes_than_bytes_tell_apart():
+    label = np.full((4, 4), 2, np.int32)
+    sample = Sample(np.zeros((4, 4, 3), np.uint8), label, label + 350, "one")
+    _, truth, prediction, _ = overlays.panels(
+        sample, colors := overlays.spread_palette(400), ScoreRules()
+    )
+    assert (truth == colors[2]).all() and (prediction == colors[352]).all()
+
+
 def test_sheet_copes_with_odd_labels():
     """Predictions that are no class, labels ignored throughout, unequal sizes, 0 = ignored."""
     odd = Sample(

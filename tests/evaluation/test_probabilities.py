@@ -1,5 +1,7 @@
 """Probabilities counted on the host, like on a device, and read from files."""
 
+import zipfile
+
 import cv2
 import numpy as np
 import pytest
@@ -57,5 +59,13 @@ def test_unusable_files_are_named(tmp_path):
     check("empty.png", "not a whole PNG image")
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
     check("cut.npy", "cannot be read")
+    np.savez_compressed(tmp_path / "damaged.npz", np.linspace(0, 1, 999))
+    data = bytearray((tmp_path / "damaged.npz").read_bytes())
+    data[100:200] = bytes(100)
+    (tmp_path / "damaged.npz").write_bytes(data)
+    check("damaged.npz", "cannot be read .*; save it again")
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("notes.txt", "none")
+    check("text.npz", "holds no array; save numbers in 0..1")
     check("missing.png", "cannot be read")
     check("missing.npz", "cannot be read")

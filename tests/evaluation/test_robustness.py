@@ -1,6 +1,7 @@
 """Worse images, and what they do to scores and aliasing scores."""
 
 import json
+import math
 
 import cv2
 import jax
@@ -10,7 +11,14 @@ import pytest
 
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation.aliasing import Operator, operator_powers
-from segalias_jax.evaluation.robustness import FILES, Corruption, corrupted, measure_robustness
+from segalias_jax.evaluation.robustness import (
+    FILES,
+    SCORES,
+    Corruption,
+    RobustnessReport,
+    corrupted,
+    measure_robustness,
+)
 
 OPERATORS = (Operator("image", 0.5, 0.25, "none"),)
 
@@ -99,6 +107,14 @@ def test_files(report, tmp_path):
     assert report.table() in (tmp_path / "robustness.md").read_text()
     page = (tmp_path / "robustness.html").read_text()
     assert "<td>noise 30</td>" in page and "aliasing image" in page
+
+
+def test_scores_without_a_value_are_null(tmp_path):
+    """A map of one class has no predicted boundary, and JSON has no NaN."""
+    row = {"input": "noise 20", "before": [], "after": []} | dict.fromkeys(SCORES, math.nan)
+    RobustnessReport((row,), (), "Robustness", {}).save(tmp_path)
+    text = (tmp_path / "robustness.json").read_text()
+    assert "NaN" not in text and json.loads(text)["rows"][0]["DErr"] is None
 
 
 @pytest.mark.parametrize(

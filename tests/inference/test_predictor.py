@@ -54,9 +54,11 @@ def test_find_images_sorts_frames_and_names_results(tmp_path):
     for name in ("video/frame_10.png", "video/frame_2.png", "video/sub/x.JPG", "video/notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "y.webp").touch()
+    for name in ("y.webp", "2\u00b22.png"):  # a superscript is a digit, but no number
+        (tmp_path / name).touch()
     found = find_images([tmp_path / "video", tmp_path / "y.webp"])
     assert list(found) == ["frame_2", "frame_10", "sub/x", "y"]
+    assert "2\u00b22" in find_images([tmp_path])
     (tmp_path / "frame_2.jpg").touch()
     with pytest.raises(InputError, match="both be written as frame_2; predict them into two"):
         find_images([tmp_path / "video", tmp_path / "frame_2.jpg"])
@@ -71,6 +73,7 @@ def test_find_images_sorts_frames_and_names_results(tmp_path):
         ((4, 4), np.uint8, r"\(height, width, 3\), not \(4, 4\)"),
         ((4, 4, 4), np.uint8, r"not \(4, 4, 4\); convert it to RGB"),
         ((4, 4, 3), np.float32, "bytes 0 to 255 .uint8., not float32"),
+        ((0, 4, 3), np.uint8, r"\(0, 4, 3\) has no pixel"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(shape, dtype, message):

@@ -164,6 +164,7 @@ def test_cutoff_learns_what_a_task_needs():
     "make,message",
     [
         (lambda r: layers.DeAliasingFilter(0.3, band="round"), "band is 'round'"),
+        (lambda r: layers.DeAliasingFilter(0.3, method="dct"), "method is 'dct'; choose one of"),
         (lambda r: layers.DeAliasingFilter(0.3, learnable=True, method="fft"), "a learnable"),
         (lambda r: layers.DeAliasingFilter(0.3, learnable=True, width=-1.0), "width is -1.0"),
         (lambda r: layers.FrequencyLowCut(0), "stride is 0"),

@@ -178,6 +178,7 @@ def test_parameter_count_of_the_paper():
         ({"gate": "mean"}, "gate is 'mean'; choose one of energy, magnitude, corner"),
         ({"activation": "tanh"}, "activation is 'tanh'"),
         ({"cutoff": 0.7}, "cutoff is 0.7"),
+        ({"reduction": 0}, "reduction is 0, but must be at least 1"),
         ({"spatial_groups": 3}, "spatial_groups is 3, which does not divide 8"),
     ],
 )

@@ -247,3 +247,5 @@ def test_mistakes_name_the_key():
         ohem_cross_entropy(logits, label, min_kept=0)
     with pytest.raises(InputError, match="boundary_weight is 0.0"):
         boundary_cross_entropy(logits, label, boundary_weight=0.0)
+    with pytest.raises(InputError, match="loss.boundary_width is 0"):
+        boundary_cross_entropy(logits, label, width=0)

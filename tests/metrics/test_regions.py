@@ -56,6 +56,13 @@ def test_labels_are_renumbered_only_where_zero_is_reduced():
     assert ScoreRules().class_label(raw).tolist() == raw.tolist()
 
 
+@pytest.mark.parametrize("ignored", [0, 7])
+def test_an_ignored_label_that_is_a_class_once_zero_is_reduced(ignored):
+    """Label 1 is class 0, and label 8 class 7: they would be ignored, too."""
+    with pytest.raises(InputError, match=f"ignore_label: {ignored} does not go with reduce_zero"):
+        ScoreRules(reduce_zero_label=True, ignore_label=ignored)
+
+
 def test_unequal_shapes_are_told():
     """Both shapes stand in the message."""
     with pytest.raises(InputError, match=r"\(10, 40\).*\(10, 41\)"):

@@ -142,6 +142,7 @@ def test_dropout_only_in_training():
         ({"downsample": "daf", "cutoff": 0.6}, "cutoff is 0.6"),
         ({"pretrained": "r50"}, "model.pretrained: create_model makes random parameters"),
         ({"auxiliary_stage": 5}, "auxiliary_stage is 5; choose 1 to 4"),
+        ({"dropout": 1.5}, r"dropout is 1.5, but must lie in \[0, 1\)"),
         ({"name": "fcn", "num_convs": 0}, "num_convs is 0, but must be at least 1"),
         (
             {"num_convs": 1},

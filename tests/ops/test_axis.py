@@ -1,10 +1,13 @@
 """A matrix along an axis against numpy."""
 
+import inspect
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from segalias_jax import ops
+from segalias_jax.errors import InputError
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
@@ -15,6 +18,23 @@ def test_any_axis(axis):
     expected = np.moveaxis(np.tensordot(matrix, x, (1, axis)), 0, axis)
     y = ops.apply_along_axis(jnp.asarray(x), matrix, axis)
     np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "function, arguments",
+    [
+        (ops.low_pass, {"cutoff": 0.25, "method": "matmul"}),
+        (ops.low_pass, {"cutoff": 0.25, "method": "fft"}),
+        (ops.soft_low_pass, {"cutoff": 0.25, "width": 2.0}),
+        (ops.frequency_low_cut, {}),
+        (ops.resize_bilinear, {"size": (4, 4)}),
+        (ops.adaptive_avg_pool, {"size": (4, 4)}),
+    ],
+)
+def test_images_of_bytes_are_refused(function, arguments):
+    """Weights would be rounded to 0 and 1; types are checked before only where tests run."""
+    with pytest.raises(InputError, match="x holds uint8; convert it to floating-point"):
+        inspect.unwrap(function)(jnp.ones((1, 8, 8, 3), jnp.uint8), **arguments)
 
 
 def test_type_is_kept():

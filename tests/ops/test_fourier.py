@@ -166,6 +166,7 @@ def test_cutoff_outside_its_range(cutoff):
     [
         (lambda x: ops.low_pass(x, 0.3, band="round"), "band is 'round'; choose one of"),
         (lambda x: ops.low_pass(x, 0.3, method="dct"), "method is 'dct'; choose one of"),
+        (lambda x: ops.low_pass(x, 0.5, method="dct"), "method is 'dct'; choose one of"),
         (lambda x: ops.low_pass(x, 0.3, axes=(0, 1, 2)), "one or two axes"),
         (lambda x: ops.aliasing_score(x, 0.3, reduce="max"), "reduce is 'max'; choose one of"),
         (lambda x: ops.equivalent_sampling_rate(3, 0, 1, 1), "stride is 0"),

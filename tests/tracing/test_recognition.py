@@ -98,6 +98,21 @@ def test_a_1x1_convolution_as_a_matrix_product():
     assert found == [("conv", (1, 1), (2, 2), (4, 6), (1, 2))]
 
 
+def test_slices_of_one_value_that_go_separate_ways():
+    """Two matrix products of every second pixel and a pooling beside them are three operators."""
+
+    def function(x, a, b):
+        joined = x[:, ::2, ::2] @ a + jax.nn.relu(x[:, ::2, ::2] @ b)
+        return joined, ops.average_pool_2x2(x) @ a
+
+    *_, pool = found = described(function, (1, 8, 8, 4), (4, 6), (4, 6))
+    assert [kind for kind, *_ in found] == ["conv", "conv", "block", "avg_pool"]
+    assert {rest for _, *rest in map(tuple, found[:3]) for rest in [tuple(rest)]} == {
+        ((1, 1), (2, 2), (4, 6), (1, 2))
+    }
+    assert pool == ("avg_pool", (2, 2), (2, 2), (4, 4), (1, 2))
+
+
 def embed_by_reshape(x, matrix):
     b, h, w, c = x.shape
     x = x.reshape(b, h // 4, 4, w // 4, 4, c).transpose(0, 1, 3, 2, 4, 5)
