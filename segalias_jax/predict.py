@@ -60,7 +60,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add, switch = parser.add_argument, argparse.BooleanOptionalAction
     add("images", nargs="+", metavar="IMAGE", help="files and folders")
-    add("--run", required=True, type=Path, help="folder of a run, or of converted weights")
+    told = "folder of a run, of converted weights or of an exported StableHLO program"
+    add("--run", required=True, type=Path, help=told)
     add("--out", required=True, type=Path, metavar="DIR", help="folder for the predictions")
     add("--config", metavar="FILE", help="recipe of converted weights")
     add("--overlays", action=switch, default=True, help="write images with classes' colors over")
@@ -107,7 +108,12 @@ def predict(flags: argparse.Namespace) -> int:
     Raises:
       InputError: a mistake that stops everything.
     """
-    images = find_images(flags.images)
+    out = Path(flags.out).resolve()
+    found = find_images(flags.images)
+    # Overlays of an earlier call are no images of the folder that they were put into.
+    images = {name: path for name, path in found.items() if out not in path.resolve().parents}
+    if not images:
+        raise InputError(f"--out: {flags.out} holds all images that were given; name another one")
     enable_compilation_cache()
     keys = ("mode", "window", "stride", "resize", "scales", "flip", "batch_size")
     predictor = Predictor(

@@ -45,6 +45,15 @@ def test_folder_with_a_bad_file(run, images, tmp_path, capsys):
     assert manifest["settings"]["window"] == [32, 32] and len(manifest["classes"]) == 8
 
 
+def test_results_are_no_images_of_a_second_call(run, images, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "f0.png"), images[0][..., ::-1])
+    for _ in range(2):
+        assert predict("--run", run[1], tmp_path, "--out", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out/overlays").iterdir()) == ["f0.png"]
+    assert predict("--run", run[1], tmp_path / "out/overlays", "--out", tmp_path / "out") == 2
+    assert "holds all images that were given" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
