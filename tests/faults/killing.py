@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 HERE = Path(__file__).parent
 # Phases, and up to how many seconds after the beginning of one a signal is sent. Checkpoints are
@@ -92,7 +93,8 @@ def run_killed(nursery, name, *, kills, seed=0, number=signal.SIGKILL, expected=
     """Kills a run so many times, in all phases alike, then lets it end."""
     chance = random.Random(seed)
     moments = list(MOMENTS) * -(-kills // len(MOMENTS))
-    for moment in chance.sample(moments, kills):
+    # A bar on terminals only.
+    for moment in tqdm(chance.sample(moments, kills), unit="kill", disable=None):
         pid = nursery.start(name, **changes)
         kill_at_random(nursery, name, pid, moment, chance, number)
         status = nursery.finish()
