@@ -67,16 +67,21 @@ class Graph:
     Args:
       elementwise: ONNX operator by the name of a JAX one that works on single elements.
       rules: for other operations, `rule(graph, inputs, equation)` adds nodes and returns values.
+      shared: whether what is added again stands in the graph once. A program that computes the
+        matrices of its lengths does so many times over; one that holds them has little to share.
     """
 
-    def __init__(self, elementwise: Mapping[str, str], rules: Mapping[str, Callable]):
-        self._elementwise, self._rules = elementwise, rules
+    def __init__(
+        self, elementwise: Mapping[str, str], rules: Mapping[str, Callable], *, shared: bool = False
+    ):
+        self._elementwise, self._rules, self._shared = elementwise, rules, shared
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.dimensions = Dimensions(
             lambda operator, inputs, **p: self.node(operator, inputs, (1,), **p).name, self.constant
         )
         self._count = 0
+        self._results: dict[tuple, str] = {}
 
     def convert(self, jaxpr: Any, constants: Sequence[Any], values: dict) -> list[Value]:
         """Adds all operations of a jaxpr and returns its results."""
@@ -129,14 +134,20 @@ class Graph:
         **attributes: Any,
     ) -> Tensor:
         """Adds an operation and returns its result."""
-        name = name or self._new_name()
-        self.nodes.append(onnx.helper.make_node(operator, list(inputs), [name], **attributes))
-        return Tensor(name, tuple(shape), tuple(shape if held is None else held))
+        key = (operator, *inputs, repr(attributes))
+        known = None if name else self._results.get(key)
+        if known is None:
+            known = name or self._new_name(key)
+            self.nodes.append(onnx.helper.make_node(operator, list(inputs), [known], **attributes))
+        return Tensor(known, tuple(shape), tuple(shape if held is None else held))
 
     def constant(self, array: np.ndarray) -> str:
         """Adds a constant and returns its name."""
-        name = self._new_name()
-        self.constants.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        key = (array.dtype, array.shape, array.tobytes() if self._shared else None)
+        name = self._results.get(key)
+        if name is None:
+            name = self._new_name(key)
+            self.constants.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def integers(self, *numbers: Any) -> str:
@@ -197,9 +208,12 @@ class Graph:
         axes, starts, stops, steps = (self.integers(*column) for column in zip(*spans, strict=True))
         return self.node("Slice", [name, starts, stops, axes, steps], shape)
 
-    def _new_name(self) -> str:
+    def _new_name(self, key: tuple) -> str:
         self._count += 1
-        return f"v{self._count}"
+        name = f"v{self._count}"
+        if self._shared:
+            self._results[key] = name
+        return name
 
 
 def _inner_jaxpr(name: str, parameters: dict) -> Any:

@@ -44,7 +44,8 @@ def to_onnx(function: Callable, image: jax.ShapeDtypeStruct, *, input_name: str,
       >>> to_onnx(jax.nn.relu, shape, input_name="x", output_name="y")  # doctest: +SKIP
     """
     closed = jax.make_jaxpr(function)(image)
-    graph = Graph(ELEMENTWISE, RULES)
+    fixed = all(isinstance(side, int) for side in image.shape[1:])
+    graph = Graph(ELEMENTWISE, RULES, shared=not fixed)
     (argument,), (result,) = closed.jaxpr.invars, closed.jaxpr.outvars
     values = {argument: Tensor(input_name, image.shape, image.shape)}
     graph.dimensions.read_from(input_name, image.shape)
