@@ -4,8 +4,8 @@
 
 The program maps RGB bytes [batch, height, width, 3] to logits; `manifest.json` beside it tells the
 rest. Height and width are those of the recipe's windows, or of --size H,W, and fixed; with
---size any, images have any sides of 32 to 8192 pixels (not in ONNX, whose programs have constant
-matrices). The batch has any length, or that of --batch N.
+--size any, images have any sides of 32 to 8192 pixels. The batch has any length, or that of
+--batch N.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ import numpy as np
 from segalias_jax import ops
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation import read_view_settings
-from segalias_jax.inference.onnx_graph import BATCH, require_onnx
+from segalias_jax.inference.onnx_graph import require_onnx
 from segalias_jax.inference.onnx_rules import to_onnx
 from segalias_jax.inference.trained import TrainedModel
 from segalias_jax.ops import symbolic
@@ -31,8 +31,8 @@ from segalias_jax.ops import symbolic
 PLATFORMS = ("cpu", "cuda", "tpu")
 """Where a StableHLO program runs."""
 
-HEIGHT, WIDTH = "height", "width"
-"""Names of lengths that a program leaves open, as `BATCH`."""
+BATCH, HEIGHT, WIDTH = "batch", "height", "width"
+"""Names of lengths that a program leaves open."""
 
 ANY_SIZE = "any"
 SIDES = (32, symbolic.LONGEST)
@@ -76,11 +76,6 @@ def export_model(
         raise InputError(f"{folder} is there already; give another place")
     if format == "onnx":
         require_onnx()
-        if size == ANY_SIZE:
-            raise InputError(
-                "an ONNX program takes images of one size, because ours are written with constant "
-                "matrices; give --size H,W"
-            )
     if isinstance(size, tuple) and min(size) < 1:
         raise InputError(f"size is {size}; give height and width in pixels, from 1 on")
     own = {"window": size, "stride": ()} if isinstance(size, tuple) else {}

@@ -11,15 +11,13 @@ import numpy as np
 from jax.extend.core import Literal
 
 from segalias_jax.errors import InputError
+from segalias_jax.inference.onnx_dimensions import Dimensions
 from segalias_jax.typing import Side
 
 try:
     import onnx
 except ImportError:
     onnx = None
-
-BATCH = "batch"
-"""Name of a batch axis of any length."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,31 +51,46 @@ def require_onnx() -> None:
         raise InputError("ONNX files need the package onnx; pip install 'segalias_jax[onnx]'")
 
 
+def onnx_type(dtype: Any) -> int:
+    """Returns ONNX's number of a type of numbers.
+
+    Example:
+      >>> onnx_type("float32")  # doctest: +SKIP
+      1
+    """
+    return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+
 class Graph:
     """Nodes and constants of an ONNX graph, filled from a jaxpr.
 
     Args:
       elementwise: ONNX operator by the name of a JAX one that works on single elements.
       rules: for other operations, `rule(graph, inputs, equation)` adds nodes and returns values.
+      shared: whether what is added again stands in the graph once. A program that computes the
+        matrices of its lengths does so many times over; one that holds them has little to share.
     """
 
-    def __init__(self, elementwise: Mapping[str, str], rules: Mapping[str, Callable]):
-        self._elementwise, self._rules = elementwise, rules
+    def __init__(
+        self, elementwise: Mapping[str, str], rules: Mapping[str, Callable], *, shared: bool = False
+    ):
+        self._elementwise, self._rules, self._shared = elementwise, rules, shared
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self.dimensions = Dimensions(
+            lambda operator, inputs, **p: self.node(operator, inputs, (1,), **p).name, self.constant
+        )
         self._count = 0
-
-    def dimensions(self, shape: Sequence[Any]) -> list[int | str]:
-        """Returns a shape as ONNX writes it."""
-        return [side if isinstance(side, int) else BATCH for side in shape]
+        self._results: dict[tuple, str] = {}
 
     def convert(self, jaxpr: Any, constants: Sequence[Any], values: dict) -> list[Value]:
         """Adds all operations of a jaxpr and returns its results."""
         values |= {v: np.asarray(c) for v, c in zip(jaxpr.constvars, constants, strict=True)}
 
         def read(variable: Any) -> Value:
-            literal = isinstance(variable, Literal)
-            return np.asarray(variable.val) if literal else values[variable]
+            if isinstance(variable, Literal):  # whose type a plain number does not tell
+                return np.asarray(variable.val, variable.aval.dtype)
+            return values[variable]
 
         for equation in jaxpr.eqns:
             inputs = [read(variable) for variable in equation.invars]
@@ -98,7 +111,7 @@ class Graph:
         shapes = [variable.aval.shape for variable in equation.outvars]
         fixed = all(isinstance(side, int) for shape in shapes for side in shape)
         known = fixed and all(isinstance(value, np.ndarray) for value in inputs)
-        if known and name != "dim_as_value":  # which is the length of the batch
+        if known and name != "dim_as_value":  # whose value is that of a symbolic length
             outputs = equation.primitive.bind(*inputs, **parameters)
             outputs = outputs if equation.primitive.multiple_results else [outputs]
             return [np.asarray(output) for output in outputs]
@@ -121,21 +134,34 @@ class Graph:
         **attributes: Any,
     ) -> Tensor:
         """Adds an operation and returns its result."""
-        name = name or self._new_name()
-        self.nodes.append(onnx.helper.make_node(operator, list(inputs), [name], **attributes))
-        return Tensor(name, tuple(shape), tuple(shape if held is None else held))
+        key = (operator, *inputs, repr(attributes))
+        known = None if name else self._results.get(key)
+        if known is None:
+            known = name or self._new_name(key)
+            self.nodes.append(onnx.helper.make_node(operator, list(inputs), [known], **attributes))
+        return Tensor(known, tuple(shape), tuple(shape if held is None else held))
 
     def constant(self, array: np.ndarray) -> str:
         """Adds a constant and returns its name."""
-        name = self._new_name()
-        self.constants.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        key = (array.dtype, array.shape, array.tobytes() if self._shared else None)
+        name = self._results.get(key)
+        if name is None:
+            name = self._new_name(key)
+            self.constants.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def integers(self, *numbers: Any) -> str:
-        """Adds a constant of whole numbers and returns its name."""
-        if not all(isinstance(number, int | np.integer) for number in numbers):
-            raise InputError("ONNX export has no rule for positions that depend on the batch")
-        return self.constant(np.asarray(numbers, np.int64))
+        """Adds whole numbers, of which some may be symbolic lengths, and returns their name."""
+        if all(isinstance(number, int | np.integer) for number in numbers):
+            return self.constant(np.asarray(numbers, np.int64))
+        names = [self.dimensions.name(number) for number in numbers]
+        return self.node("Concat", names, (len(names),), axis=0).name
+
+    def scalar(self, number: Side) -> str:
+        """Adds a whole number, maybe a symbolic length, without axes, and returns its name."""
+        if isinstance(number, int):
+            return self.node("Constant", [], (), value_int=number).name
+        return self.node("Squeeze", [self.dimensions.name(number)], ()).name
 
     def held(self, value: Value) -> tuple[str, tuple[Any, ...]]:
         """Name and shape of a value that broadcasts where it has to."""
@@ -150,26 +176,29 @@ class Graph:
             return name
         # Axes that have their length already are asked for as 1, which keeps it.
         sides = [1 if a == b else b for a, b in zip(held, value.shape, strict=True)]
-        if not all(isinstance(side, int) for side in sides):
-            raise InputError("ONNX export cannot broadcast a constant along the batch")
         return self.node("Expand", [name, self.integers(*sides)], value.shape).name
 
-    def elementwise(self, operator: str, inputs: list[Value], shape: tuple[Any, ...]) -> Tensor:
+    def elementwise(
+        self, operator: str, inputs: list[Value], shape: tuple[Any, ...], **attributes: Any
+    ) -> Tensor:
         """Adds an operation on elements, which broadcasts by itself."""
         names, helds = zip(*(self.held(value) for value in inputs), strict=True)
         held = tuple(
             next((side for side in sides if side != 1), 1)
             for sides in zip(*(h for h in helds if h), strict=True)
         )
-        return self.node(operator, names, shape, held=held)
+        return self.node(operator, names, shape, held=held, **attributes)
 
     def transpose(self, name: str, order: Sequence[int], shape: Sequence[Any] = ()) -> Tensor:
         """Adds a transposition."""
         return self.node("Transpose", [name], shape, perm=list(map(int, order)))
 
     def reshape(self, name: str, shape: Sequence[Any], held: Sequence[Any] = ()) -> Tensor:
-        """Adds a reshaping; the batch axis is left to the runtime."""
-        sides = [side if isinstance(side, int) else -1 for side in held or shape]
+        """Adds a reshaping; the first symbolic length is left to the runtime."""
+        sides = list(held or shape)
+        symbolic = [axis for axis, side in enumerate(sides) if not isinstance(side, int)]
+        for axis in symbolic[:1]:
+            sides[axis] = -1
         return self.node("Reshape", [name, self.integers(*sides)], shape, held=held or shape)
 
     def slice(self, name: str, spans: Sequence[tuple[int, Side, Side, int]], shape: Any) -> Tensor:
@@ -179,9 +208,12 @@ class Graph:
         axes, starts, stops, steps = (self.integers(*column) for column in zip(*spans, strict=True))
         return self.node("Slice", [name, starts, stops, axes, steps], shape)
 
-    def _new_name(self) -> str:
+    def _new_name(self, key: tuple) -> str:
         self._count += 1
-        return f"v{self._count}"
+        name = f"v{self._count}"
+        if self._shared:
+            self._results[key] = name
+        return name
 
 
 def _inner_jaxpr(name: str, parameters: dict) -> Any:

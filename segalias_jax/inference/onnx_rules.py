@@ -1,7 +1,8 @@
 """ONNX models of traced JAX functions: one rule for each operation.
 
 Our networks are made of few operations, so each is written down here, with the package onnx alone;
-what a rule does not cover is refused by its name. Operations on constants are computed at once.
+what a rule does not cover is refused by its name. Operations on constants are computed at once, and
+symbolic lengths when the program runs (`onnx_dimensions`).
 ONNX convolutions put channels first; the transpositions around them cancel in optimizing runtimes.
 """
 
@@ -17,7 +18,8 @@ import jax
 import numpy as np
 
 from segalias_jax.errors import InputError
-from segalias_jax.inference.onnx_graph import Graph, Tensor, Value, onnx
+from segalias_jax.inference.onnx_graph import Graph, Tensor, Value, onnx, onnx_type
+from segalias_jax.inference.onnx_indexing import INDEXING
 
 OPSET = 18
 
@@ -27,7 +29,7 @@ def to_onnx(function: Callable, image: jax.ShapeDtypeStruct, *, input_name: str,
 
     Args:
       function: traceable; what it closes over become constants.
-      image: shape and type of its argument; the first axis may be symbolic.
+      image: shape and type of its argument, whose axes may be symbolic.
       input_name: of the argument.
       output_name: of the result.
 
@@ -42,28 +44,19 @@ def to_onnx(function: Callable, image: jax.ShapeDtypeStruct, *, input_name: str,
       >>> to_onnx(jax.nn.relu, shape, input_name="x", output_name="y")  # doctest: +SKIP
     """
     closed = jax.make_jaxpr(function)(image)
-    graph = Graph(ELEMENTWISE, RULES)
+    fixed = all(isinstance(side, int) for side in image.shape[1:])
+    graph = Graph(ELEMENTWISE, RULES, shared=not fixed)
     (argument,), (result,) = closed.jaxpr.invars, closed.jaxpr.outvars
     values = {argument: Tensor(input_name, image.shape, image.shape)}
+    graph.dimensions.read_from(input_name, image.shape)
     (value,) = graph.convert(closed.jaxpr, closed.consts, values)
     graph.node("Identity", [graph.full(value)], result.aval.shape, name=output_name)
-    types = onnx.helper.np_dtype_to_tensor_dtype
     model = onnx.helper.make_model(
         onnx.helper.make_graph(
             graph.nodes,
             "segalias_jax",
-            [
-                onnx.helper.make_tensor_value_info(
-                    input_name, types(np.dtype(image.dtype)), graph.dimensions(image.shape)
-                )
-            ],
-            [
-                onnx.helper.make_tensor_value_info(
-                    output_name,
-                    types(np.dtype(result.aval.dtype)),
-                    graph.dimensions(result.aval.shape),
-                )
-            ],
+            [_value_info(input_name, image)],
+            [_value_info(output_name, result.aval)],
             graph.constants,
         ),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
@@ -73,9 +66,15 @@ def to_onnx(function: Callable, image: jax.ShapeDtypeStruct, *, input_name: str,
     return model
 
 
+def _value_info(name: str, array: Any) -> Any:
+    """Name, type and shape of an input or output; symbolic lengths are told by their text."""
+    shape = [side if isinstance(side, int) else str(side) for side in array.shape]
+    return onnx.helper.make_tensor_value_info(name, onnx_type(array.dtype), shape)
+
+
 def _convert_type(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
     name, held = graph.held(inputs[0])
-    to = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(equation.params["new_dtype"]))
+    to = onnx_type(equation.params["new_dtype"])
     return graph.node("Cast", [name], inputs[0].shape, held=held, to=to)
 
 
@@ -102,6 +101,38 @@ def _erfc(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
 def _select(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
     where, no, yes = inputs
     return graph.elementwise("Where", [where, yes, no], equation.outvars[0].aval.shape)
+
+
+def _clamp(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
+    least, value, most = inputs
+    above = graph.elementwise("Max", [value, least], equation.outvars[0].aval.shape)
+    return graph.elementwise("Min", [above, most], above.shape)
+
+
+def _remainder(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
+    """With the sign of the dividend, as in JAX."""
+    return graph.elementwise("Mod", inputs, equation.outvars[0].aval.shape, fmod=1)
+
+
+def _not_equal(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
+    equal = graph.elementwise("Equal", inputs, equation.outvars[0].aval.shape)
+    return graph.elementwise("Not", [equal], equal.shape)
+
+
+def _logical(operator: str) -> Callable:
+    def rule(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
+        result = equation.outvars[0].aval
+        if result.dtype != bool:
+            raise InputError("ONNX export has no rule for operations on bits")
+        return graph.elementwise(operator, inputs, result.shape)
+
+    return rule
+
+
+def _dimension(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
+    """A symbolic length as a value."""
+    number, to = graph.scalar(equation.params["dim"]), equation.outvars[0].aval.dtype
+    return graph.node("Cast", [number], (), to=onnx_type(to))
 
 
 def _identity(graph: Graph, inputs: list[Value], equation: Any) -> Value:
@@ -142,67 +173,6 @@ def _stack(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
     single = [*shape[:axis], 1, *shape[axis + 1 :]]
     parts = [graph.reshape(graph.full(value), single).name for value in inputs]
     return graph.node("Concat", parts, shape, axis=axis)
-
-
-def _split(graph: Graph, inputs: list[Value], equation: Any) -> list[Value]:
-    axis, name = equation.params["axis"], graph.full(inputs[0])
-    stops = np.cumsum(equation.params["sizes"]).tolist()
-    starts = [0, *stops[:-1]]
-    return [
-        graph.slice(name, [(axis, start, stop, 1)], variable.aval.shape)
-        for start, stop, variable in zip(starts, stops, equation.outvars, strict=True)
-    ]
-
-
-def _slice(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
-    p, shape = equation.params, inputs[0].shape
-    steps = p["strides"] or [1] * len(shape)
-    spans = [
-        (axis, start, stop, step)
-        for axis, (start, stop, step) in enumerate(
-            zip(p["start_indices"], p["limit_indices"], steps, strict=True)
-        )
-        if (start, stop, step) != (0, shape[axis], 1)
-    ]
-    return graph.slice(graph.full(inputs[0]), spans, equation.outvars[0].aval.shape)
-
-
-def _rev(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
-    spans = [(axis, -1, -(2**31), -1) for axis in equation.params["dimensions"]]
-    return graph.slice(graph.full(inputs[0]), spans, inputs[0].shape)
-
-
-def _pad(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
-    value, filler = inputs
-    lows, highs, between = zip(*equation.params["padding_config"], strict=True)
-    if any(between) or min(*lows, *highs) < 0 or not isinstance(filler, np.ndarray):
-        raise InputError("ONNX export pads by constants at the borders only")
-    names = [graph.full(value), graph.integers(*lows, *highs), graph.constant(filler)]
-    return graph.node("Pad", names, equation.outvars[0].aval.shape)
-
-
-def _gather(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
-    """Windows at a constant position, or constant positions along some axes and all of others."""
-    value, places = inputs
-    p, numbers = equation.params, equation.params["dimension_numbers"]
-    shape, taken = equation.outvars[0].aval.shape, numbers.collapsed_slice_dims
-    if isinstance(places, np.ndarray) and places.ndim == 1:
-        starts = zip(numbers.start_index_map, places.tolist(), strict=True)
-        spans = [(d, at, at + p["slice_sizes"][d], 1) for d, at in starts]
-        cut = graph.slice(graph.full(value), spans, p["slice_sizes"])
-        return graph.reshape(cut.name, shape)
-    rest = [d for d in range(len(value.shape)) if d not in taken]
-    whole = all(p["slice_sizes"][d] == value.shape[d] for d in rest)
-    if not isinstance(places, np.ndarray) or not whole or numbers.operand_batching_dims:
-        raise InputError("ONNX export gathers at constant positions only")
-    columns = [numbers.start_index_map.index(d) for d in taken]
-    name = graph.transpose(graph.full(value), [*taken, *rest]).name
-    positions = graph.constant(places[..., columns].astype(np.int64))
-    found = graph.node("GatherND", [name, positions], ())
-    # Now the positions' axes come first; `offset_dims` says where the others belong.
-    first = [axis for axis in range(len(shape)) if axis not in numbers.offset_dims]
-    order = np.argsort([*first, *numbers.offset_dims]).tolist()
-    return graph.transpose(found.name, order, shape)
 
 
 def _reduce(operator: str) -> Callable:
@@ -305,6 +275,10 @@ ELEMENTWISE = {
     "max": "Max",
     "min": "Min",
     "pow": "Pow",
+    "sign": "Sign",
+    "floor": "Floor",
+    "cos": "Cos",
+    "sin": "Sin",
     "neg": "Neg",
     "abs": "Abs",
     "exp": "Exp",
@@ -320,27 +294,29 @@ ELEMENTWISE = {
     "eq": "Equal",
 }
 
-RULES = {
+RULES = INDEXING | {
+    "and": _logical("And"),
     "broadcast_in_dim": _broadcast,
+    "clamp": _clamp,
     "concatenate": _concatenate,
     "conv_general_dilated": _convolution,
     "convert_element_type": _convert_type,
     "copy": _identity,
+    "dim_as_value": _dimension,
     "dot_general": _dot,
     "erfc": _erfc,
     "expand_dims": _reshape,
-    "gather": _gather,
     "integer_pow": _integer_pow,
-    "pad": _pad,
+    "ne": _not_equal,
+    "not": _logical("Not"),
+    "or": _logical("Or"),
     "reduce_max": _reduce("ReduceMax"),
     "reduce_sum": _reduce("ReduceSum"),
     "reduce_window_max": _max_pool,
+    "rem": _remainder,
     "reshape": _reshape,
-    "rev": _rev,
     "rsqrt": _rsqrt,
     "select_n": _select,
-    "slice": _slice,
-    "split": _split,
     "square": _square,
     "squeeze": _reshape,
     "stack": _stack,

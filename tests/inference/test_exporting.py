@@ -95,14 +95,28 @@ class SmallNetwork(nnx.Module):
         return sa.ops.resize_bilinear(logits, x.shape[1:3])
 
 
-def test_stablehlo_of_any_size(trained, images, tmp_path):
-    """Even, odd and the smallest sides; filter and gates as published."""
-    small = dataclasses.replace(trained, model=SmallNetwork(nnx.Rngs(0)))
+@pytest.fixture(scope="module")
+def small(trained):
+    return dataclasses.replace(trained, model=SmallNetwork(nnx.Rngs(0)))
+
+
+@pytest.fixture(scope="module")
+def shown(images):
+    """Even, odd and the smallest sides."""
+    return {f"{h}x{w}": np.stack(images)[:n, :h, :w] for n, h, w in SIZES}
+
+
+@pytest.fixture(scope="module")
+def small_logits(small, shown):
+    apply = jax.jit(small.apply, compiler_options=UNOPTIMIZED)
+    return {name: np.asarray(apply(windows)) for name, windows in shown.items()}
+
+
+def test_stablehlo_of_any_size(small, shown, small_logits, images, tmp_path):
+    """Filter and gates as published."""
     export_model(small, tmp_path / "new", format="stablehlo", size="any")
-    shown = {f"{h}x{w}": np.stack(images)[:n, :h, :w] for n, h, w in SIZES}
     found = run_reloaded(tmp_path / "new", **shown)
-    for name, windows in shown.items():
-        expected = jax.jit(small.apply, compiler_options=UNOPTIMIZED)(windows)
+    for name, expected in small_logits.items():
         np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-5)
     manifest = json.loads((tmp_path / "new/manifest.json").read_text())
     assert manifest["input"]["shape"] == ["batch", "height", "width", 3]
@@ -189,6 +203,23 @@ def test_onnx(trained, windows, logits, tmp_path):
         load_exported(tmp_path)
 
 
+def test_onnx_of_any_size(small, shown, small_logits, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    path = export_model(small, tmp_path, format="onnx", size="any")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for name, expected in small_logits.items():
+        (found,) = session.run(["logits"], {"image": shown[name]})
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    operators = {node.op_type for node in onnx.load(path).graph.node}
+    assert {"Sin", "Shape"} < operators and not operators & {"DFT", "STFT"}
+    (image,), (logits,) = session.get_inputs(), session.get_outputs()
+    assert image.shape == ["batch", "height", "width", 3]
+    assert logits.shape == ["batch", "height", "width", 8]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["input"]["shape"] == image.shape and manifest["sides"] == [32, 8192]
+
+
 def test_savedmodel(trained, windows, logits, tmp_path):
     tf = pytest.importorskip("tensorflow")
     path = export_model(trained, tmp_path, format="savedmodel")
@@ -217,8 +248,6 @@ def test_mistakes(trained, make_run, tmp_path, monkeypatch):
         patch.setitem(sys.modules, "tensorflow", None)
         with pytest.raises(InputError, match=r"pip install 'segalias_jax\[savedmodel\]'"):
             export_model(trained, tmp_path / "other", format="savedmodel")
-    with pytest.raises(InputError, match="ONNX program takes images of one size"):
-        export_model(trained, new, format="onnx", size="any")
     with pytest.raises(InputError, match="frequency_low_cut needs a fixed size; export with --si"):
         flc = dataclasses.replace(trained, model=layers.FrequencyLowCut(2))
         export_model(flc, new, format="stablehlo", size="any")
