@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import Any, NoReturn
 
 
 class InputError(ValueError):
@@ -19,6 +21,28 @@ class InputError(ValueError):
       Traceback (most recent call last):
       segalias_jax.errors.InputError: data.root: no folder 'camvid'; pass --config.data.root=DIR
     """
+
+
+class FlagParser(argparse.ArgumentParser):
+    """Reads the flags of a command; a mistake in them is an `InputError`.
+
+    Args:
+      listed_by: what lists the flags, where `PROG --help` does not.
+      options: of `argparse.ArgumentParser`.
+
+    Example:
+      >>> FlagParser(prog="look").parse_args(["--close"])
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: unrecognized arguments: --close; look --help lists the flags
+    """
+
+    def __init__(self, *, listed_by: str = "", **options: Any):
+        super().__init__(**options)
+        self._listed_by = listed_by or f"{self.prog} --help"
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the `InputError` of a mistake."""
+        raise InputError(f"{message}; {self._listed_by} lists the flags")
 
 
 @contextlib.contextmanager

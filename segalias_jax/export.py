@@ -14,19 +14,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from absl import logging
 
-from segalias_jax.errors import InputError, exiting_on_mistakes
+from segalias_jax.errors import FlagParser, exiting_on_mistakes
 from segalias_jax.inference.exporting import ANY_SIZE, WRITERS, export_model
 from segalias_jax.inference.trained import load_trained
 from segalias_jax.recipes import load_recipe
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; python -m segalias_jax.export --help lists the flags")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -45,7 +39,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
       >>> parse("--run r --format onnx --out d --size 512,1024".split()).size
       (512, 1024)
     """
-    parser = _Parser(
+    parser = FlagParser(
         prog="python -m segalias_jax.export",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -17,11 +17,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from absl import logging
 
-from segalias_jax.errors import InputError, exiting_on_mistakes
+from segalias_jax.errors import FlagParser, InputError, exiting_on_mistakes
 from segalias_jax.evaluation.evaluator import progress_bar
 from segalias_jax.evaluation.views import MODES
 from segalias_jax.inference.outputs import PredictionFolder
@@ -30,11 +30,6 @@ from segalias_jax.recipes import load_recipe
 from segalias_jax.training.setup import enable_compilation_cache
 
 WRITING_THREADS = 2
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; python -m segalias_jax.predict --help lists the flags")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -53,7 +48,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
       >>> parse(["--run", "r", "frames", "--out", "d", "--scales", "0.75,1"]).scales
       (0.75, 1.0)
     """
-    parser = _Parser(
+    parser = FlagParser(
         prog="python -m segalias_jax.predict",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

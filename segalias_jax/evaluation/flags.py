@@ -6,9 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import FlagParser, InputError
 from segalias_jax.evaluation.compare import FILES as COMPARISON_FILES
 from segalias_jax.evaluation.compare import Comparison, model_names
 from segalias_jax.evaluation.folder import evaluate_folders, matched
@@ -20,11 +19,6 @@ from segalias_jax.typing import IGNORE_LABEL
 
 LEFT_OUT = 3
 """Exit status of a report that some files are missing from."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; eval.py --predictions --help lists the flags")
 
 
 def names_folders(argv: Sequence[str]) -> bool:
@@ -70,7 +64,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
       >>> parse(line.split()).num_classes
       19
     """
-    parser = _Parser(prog="eval.py", description="Scores predicted maps against true ones.")
+    parser = FlagParser(
+        prog="eval.py",
+        description="Scores predicted maps against true ones.",
+        listed_by="eval.py --predictions --help",
+    )
     add = parser.add_argument
     folder = {"type": Path, "metavar": "DIR"}
     add("--predictions", **folder, required=True, help="predicted maps: PNG or npy of class ids")

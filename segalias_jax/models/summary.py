@@ -15,22 +15,16 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from absl import flags
 from flax import nnx
 
 from segalias_jax import models
-from segalias_jax.errors import InputError, exiting_on_mistakes
+from segalias_jax.errors import FlagParser, InputError, exiting_on_mistakes
 from segalias_jax.models.complexity import summarize
 from segalias_jax.recipes import parse_recipe
 
 _TELL_AFTER = 2.0  # seconds
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help lists the flags")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -50,7 +44,9 @@ def _run(argv: Sequence[str]) -> None:
     if {"--help", "-h"} & set(argv):
         print(__doc__)
         return
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = FlagParser(
+        prog="python -m segalias_jax.models.summary", add_help=False, allow_abbrev=False
+    )
     parser.add_argument("--size", type=_positive, nargs=2, metavar=("H", "W"))
     parser.add_argument("--batch", type=_positive, default=1)
     parser.add_argument("--num_classes", type=_positive, default=19)
