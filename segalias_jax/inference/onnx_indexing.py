@@ -43,7 +43,8 @@ def _rev(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
 def _pad(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
     value, filler = inputs
     lows, highs, between = zip(*equation.params["padding_config"], strict=True)
-    if any(between) or min(*lows, *highs) < 0 or not isinstance(filler, np.ndarray):
+    fixed = all(isinstance(side, int | np.integer) for side in (*lows, *highs))
+    if any(between) or not fixed or min(*lows, *highs) < 0 or not isinstance(filler, np.ndarray):
         raise InputError("ONNX export pads by constants at the borders only")
     names = [graph.full(value), graph.integers(*lows, *highs), graph.constant(filler)]
     return graph.node("Pad", names, equation.outvars[0].aval.shape)

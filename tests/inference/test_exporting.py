@@ -69,7 +69,8 @@ def run_reloaded(folder, **images):
     env = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, env=env)
     assert result.returncode == 0, result.stderr
-    return np.load(folder / "logits.npz")
+    with np.load(folder / "logits.npz") as logits:
+        return dict(logits)
 
 
 def test_stablehlo_in_a_fresh_process_without_this_package(stablehlo, windows, logits):

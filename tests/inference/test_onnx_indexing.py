@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from segalias_jax import ops
+from segalias_jax.errors import InputError
 from segalias_jax.ops.resample import strided
 
 pytest.importorskip("onnx")
@@ -13,6 +14,7 @@ runtime = pytest.importorskip("onnxruntime")
 
 from segalias_jax.inference.onnx_rules import to_onnx  # noqa: E402
 
+SHAPE = jax.export.symbolic_shape("b, h, w, 3", constraints=["h >= 6", "w >= 6"])
 TABLE = np.arange(40, dtype=np.float32) ** 2
 
 
@@ -35,7 +37,7 @@ FUNCTIONS = {
     "table": lambda x: x * jax.lax.dynamic_index_in_dim(jnp.asarray(TABLE), x.shape[1]),
     "inside": lambda x: at(x, x.shape[1] // 3),
     "moved inside": lambda x: at(x, x.shape[2]) + at(x, jnp.asarray(x.shape[2]) * -5),
-    "whole": lambda x: jax.lax.dynamic_slice(x, jnp.asarray(x.shape[:4]), x.shape),
+    "whole": lambda x: jax.lax.dynamic_slice(x, [jnp.asarray(n) for n in x.shape], x.shape),
     "places": lambda x: x[:, :, :, jnp.array([2, 0, 2])],
     "halves": lambda x: jnp.stack(jnp.split(x, 3, axis=-1), axis=1) + x.shape[2],
 }
@@ -44,8 +46,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_equals_jax(name):
     function = FUNCTIONS[name]
-    shape = jax.export.symbolic_shape("b, h, w, 3", constraints=["h >= 6", "w >= 6"])
-    image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    image = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
     model = to_onnx(function, image, input_name="x", output_name="y")
     options = {"providers": ["CPUExecutionProvider"]}
     session = runtime.InferenceSession(model.SerializeToString(), **options)
@@ -56,3 +57,16 @@ def test_equals_jax(name):
         assert found.shape == expected.shape
         # Sums of 25 products, of size 1.
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (lambda x: jnp.pad(x, ((0, 0), (0, x.shape[2]), (0, 0), (0, 0))), "at the borders only"),
+        (lambda x: x[:, ::2, 1:-3], "whole lines only"),
+    ],
+)
+def test_what_has_no_rule_is_refused(function, message):
+    image = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
+    with pytest.raises(InputError, match=message):
+        to_onnx(function, image, input_name="x", output_name="y")
