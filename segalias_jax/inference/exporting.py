@@ -249,23 +249,24 @@ def load_exported(folder: Path | str) -> ExportedModel:
       segalias_jax.errors.InputError: nowhere/manifest.json: cannot be read (No such file or \
 directory)
     """
-    path = Path(folder) / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
-        if manifest["format"] != "stablehlo":
-            raise InputError(
-                f"{folder} holds a program of format {manifest['format']}; predict "
-                "with one of format stablehlo"
-            )
-        for key in ("input", "classes", "palette", "align_corners", "protocol"):
+        manifest = json.loads((Path(folder) / MANIFEST).read_text())
+        for key in ("format", "file", "input", "classes", "palette", "align_corners", "protocol"):
             manifest[key]
-        data = (Path(folder) / manifest["file"]).read_bytes()
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is damaged ({error}); export it again") from None
+    if manifest["format"] != "stablehlo":
+        raise InputError(
+            f"{folder} holds a program of format {manifest['format']}; predict with one of format "
+            "stablehlo"
+        )
     try:
+        data = (Path(folder) / manifest["file"]).read_bytes()
         exported = jax.export.deserialize(bytearray(data))
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     except Exception as error:  # whatever the bytes lead to: the format has no checksum
         raise InputError(f"{folder} is damaged ({error}); export it again") from None
     return ExportedModel(manifest, jax.jit(exported.call))

@@ -86,7 +86,8 @@ def load_trained(folder: Path | str, config: config_dict.ConfigDict | None = Non
     names, palette = _classes(folder, config, num_classes)
     model = nnx.eval_shape(
         lambda: models.create_model(
-            config.model.to_dict() | {"pretrained": ""},
+            # There is no gradient to recompute anything for.
+            config.model.to_dict() | {"pretrained": "", "remat": ()},
             num_classes=num_classes,
             rngs=nnx.Rngs(0),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import jax
 from flax import nnx
@@ -90,7 +90,7 @@ def make_filter(
     return layers.DeAliasingFilter(cutoff, band=band)
 
 
-def check_stages(key: str, stages: Iterable[int], count: int) -> None:
+def check_stages(key: str, stages: object, count: int) -> None:
     """Raises unless all are numbers of stages.
 
     Args:
@@ -99,14 +99,14 @@ def check_stages(key: str, stages: Iterable[int], count: int) -> None:
       count: number of stages that there are.
 
     Raises:
-      InputError: one is no such number.
+      InputError: they are no collection, or one is no such number.
 
     Example:
-      >>> check_stages("remat", (1, 5), 4)
+      >>> check_stages("remat", True, 4)
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: remat is (1, 5); choose stages from 1 to 4
+      segalias_jax.errors.InputError: remat is True; choose stages from 1 to 4
     """
-    if not set(stages) <= set(range(1, count + 1)):
+    if not isinstance(stages, Collection) or not set(stages) <= set(range(1, count + 1)):
         raise InputError(f"{key} is {stages}; choose stages from 1 to {count}")
 
 

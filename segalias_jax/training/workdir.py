@@ -23,7 +23,7 @@ MACHINE_KEYS = (
     *("data.on_error", "data.max_skipped"),
     *("checkpoint.every", "checkpoint.keep_last", "checkpoint.keep_best"),
     *("track.tensorboard", "track.wandb", "mesh.data", "mesh.fsdp", "mesh.spatial"),
-    *("train.nonfinite", "train.nonfinite_limit", "train.stall_seconds"),
+    *("train.nonfinite", "train.nonfinite_limit", "train.stall_seconds", "model.remat"),
 )
 """Keys that say where and how fast a run is, where it began or what happens to faults, not what it
 computes from here on; they may change on the way."""

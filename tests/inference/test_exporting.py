@@ -200,7 +200,8 @@ def test_onnx(trained, windows, logits, tmp_path):
     for rows in (1, 3):
         (found,) = session.run(["logits"], {"image": windows[:rows]})
         assert_close(found, logits[:rows])
-    with pytest.raises(InputError, match="of format onnx; predict with one of format stablehlo"):
+    told = r"^\S+ holds a program of format onnx; predict with one of format stablehlo$"
+    with pytest.raises(InputError, match=told):
         load_exported(tmp_path)
 
 

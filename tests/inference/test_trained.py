@@ -23,6 +23,16 @@ def test_recipes_survive_the_run_folder(run):
     assert flat_items(nested_recipe(there)) == flat_items(run[0])
 
 
+def test_what_was_recomputed_in_training_plays_no_part(run, tmp_path):
+    """The recipe's numbers of stages; False, which an older version wrote, too."""
+    copy = tmp_path / "run"
+    shutil.copytree(run[1], copy)
+    recipe = json.loads((copy / "recipe.json").read_text())
+    for stages in ([1, 2], False):
+        (copy / "recipe.json").write_text(json.dumps(recipe | {"model.remat": stages}))
+        assert load_trained(copy).model.encoder.remat == ()
+
+
 def test_mistakes_in_the_run(run, tmp_path):
     config, folder = run
     with pytest.raises(InputError, match="has a recipe of its own; leave --config out"):

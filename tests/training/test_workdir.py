@@ -31,6 +31,7 @@ def test_same_recipe_is_accepted_and_machine_keys_may_change(tmp_path):
     save_recipe(make_config(), tmp_path / "run")
     check_recipe(make_config(data={"root": "/b", "threads": 1}), tmp_path / "run")
     check_recipe(make_config(data={"on_error": "skip", "max_skipped": 3}), tmp_path / "run")
+    check_recipe(make_config(model={"remat": (1, 2)}), tmp_path / "run")
 
 
 def test_another_recipe_is_refused_by_its_keys(tmp_path):
