@@ -15,7 +15,7 @@ from segalias_jax.models.stages import (
     MakeMixer,
     apply_filter,
     check_choice,
-    check_stages,
+    check_remat,
     freeze_norms,
     make_filter,
     mixer_factory,
@@ -142,7 +142,7 @@ class ConvNeXt(nnx.Module):
         check_choice("encoder", name, CONVNEXTS)
         check_choice("downsample", downsample, [d for d in DOWNSAMPLE if d != "flc"])
         check_choice("mixer", mixer, MIXERS)
-        check_stages("remat", remat, 4)
+        check_remat(remat, 4)
         if not 0 <= drop_path < 1:
             raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
         own_width, depths = CONVNEXTS[name]

@@ -14,7 +14,7 @@ from segalias_jax.models.stages import (
     MIXERS,
     apply_filter,
     check_choice,
-    check_stages,
+    check_remat,
     freeze_norms,
     make_filter,
     mixer_factory,
@@ -119,7 +119,7 @@ class ResNet(nnx.Module):
         check_choice("variant", variant, VARIANTS)
         check_choice("downsample", downsample, DOWNSAMPLE)
         check_choice("mixer", mixer, MIXERS)
-        check_stages("remat", remat, 4)
+        check_remat(remat, 4)
         block, depths = RESNETS[name]
         width = 64 if width is None else width
         strides, dilations = _layout(output_stride, depths, tuple(multi_grid), contract_dilation)

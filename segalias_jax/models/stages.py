@@ -90,24 +90,19 @@ def make_filter(
     return layers.DeAliasingFilter(cutoff, band=band)
 
 
-def check_stages(key: str, stages: object, count: int) -> None:
-    """Raises unless all are numbers of stages.
-
-    Args:
-      key: name of the argument.
-      stages: its value.
-      count: number of stages that there are.
+def check_remat(stages: object, count: int) -> None:
+    """Raises unless what is to be recomputed are numbers of stages, from 1 to `count`.
 
     Raises:
       InputError: they are no collection, or one is no such number.
 
     Example:
-      >>> check_stages("remat", True, 4)
+      >>> check_remat(True, 4)
       Traceback (most recent call last):
       segalias_jax.errors.InputError: remat is True; choose stages from 1 to 4
     """
     if not isinstance(stages, Collection) or not set(stages) <= set(range(1, count + 1)):
-        raise InputError(f"{key} is {stages}; choose stages from 1 to {count}")
+        raise InputError(f"remat is {stages}; choose stages from 1 to {count}")
 
 
 _recorded: contextvars.ContextVar[list | None] = contextvars.ContextVar("recorded", default=None)

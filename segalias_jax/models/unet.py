@@ -11,7 +11,7 @@ from segalias_jax.layers import ConvNormAct, UpConv
 from segalias_jax.models.stages import (
     DOWNSAMPLE,
     check_choice,
-    check_stages,
+    check_remat,
     make_filter,
     run_block,
 )
@@ -95,7 +95,7 @@ class DoubleConvEncoder(nnx.Module):
         width, depth = 64 if width is None else width, DOUBLE_CONVS[name]
         self.channels = tuple(width * 2**i for i in range(depth))
         self.strides = tuple(2**i for i in range(depth))
-        check_stages("remat", remat, depth)
+        check_remat(remat, depth)
         self.remat = remat
         filters, stages, before = [], [], 3
         for i, channels in enumerate(self.channels):

@@ -93,9 +93,11 @@ def test_recomputation_by_stage(make, name, blocks):
         net = nnx.eval_shape(lambda s=stages: make(name, width=8, remat=s, rngs=nnx.Rngs(0)))
         graph, state = nnx.split(net)
         traced = jax.make_jaxpr(lambda s, x, g=graph: nnx.merge(g, s)(x))
-        found = traced(state, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)).jaxpr.eqns
-        recomputed = [e for e in found if e.primitive.name in ("remat2", "checkpoint")]
-        assert len(recomputed) == sum(blocks[stage - 1] for stage in stages)
+        equations = traced(state, jax.ShapeDtypeStruct((5, 32, 32, 3), jnp.float32)).jaxpr.eqns
+        recomputed = [e for e in equations if e.primitive.name in ("remat2", "checkpoint")]
+        outputs = [v.aval.shape for e in recomputed for v in e.outvars if v.aval.shape[:1] == (5,)]
+        widths = [8 * 2 ** (stage - 1) for stage in stages for _ in range(blocks[stage - 1])]
+        assert [shape[-1] for shape in outputs] == widths
     wrong = len(blocks) + 1
     with pytest.raises(InputError, match=rf"remat is \({wrong},\); choose stages from 1 to"):
         make(name, width=8, remat=(wrong,), rngs=nnx.Rngs(0))
