@@ -22,14 +22,15 @@ import sys
 from pathlib import Path
 
 from segalias_jax.errors import exiting_on_mistakes
-from segalias_jax.evaluation import flags
+from segalias_jax.scoring import command as flags
 
 
 def main(argv: list[str]) -> int:
     """Dispatches to the form that the flags are of; returns the exit status."""
     if flags.names_folders(argv):
         return flags.run(argv)
-    from segalias_jax.training import cli, loop
+    from segalias_jax.runs import command as cli
+    from segalias_jax.runs import loop
 
     default = Path(__file__).parent / "configs" / "quickstart.py"
     cli.run(loop.evaluate_run, default_recipe=default, studies=True)

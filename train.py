@@ -11,7 +11,8 @@ with status 75. DIR gets checkpoints, metrics.jsonl, goodput.json, report.md, pi
 
 from pathlib import Path
 
-from segalias_jax.training import cli, loop
+from segalias_jax.runs import command as cli
+from segalias_jax.runs import loop
 
 if __name__ == "__main__":
     cli.run(loop.train, default_recipe=Path(__file__).parent / "configs" / "quickstart.py")

@@ -21,7 +21,7 @@ import cv2
 from common import save
 
 from segalias_jax import data
-from segalias_jax.recipes import load_recipe
+from segalias_jax.runs.recipes import load_recipe
 
 SIX = ("mIoU", "BIoU", "BAcc", "FErr", "MErr", "DErr")
 # A program sums in another order, so a pixel in a million may fall to the class that was next.
@@ -53,7 +53,7 @@ def score(run: Path, folder: Path, num_classes: int) -> Path:
     """Predicts the images with a run or a program and scores the maps; returns the report."""
     maps, report = folder / f"predicted by {run.name}", folder / f"report of {run.name}"
     words = ("--run", run, folder / "images", "--out", maps, "--no-overlays")
-    command("-m", "segalias_jax.predict", *words)
+    command("-m", "segalias_jax.inference.command", *words)
     folders = ("--predictions", maps / "maps", "--labels", folder / "labels")
     command(EVAL, *folders, "--num_classes", num_classes, "--out", report)
     return report / "report.json"
@@ -78,7 +78,7 @@ def main() -> int:
     reports["predict"] = score(flags.run, flags.out, num_classes)
     program = flags.out / "program"
     export = ("--format", "stablehlo", "--size", "any", "--out", program)
-    command("-m", "segalias_jax.export", "--run", flags.run, *export)
+    command("-m", "segalias_jax.export.command", "--run", flags.run, *export)
     reports["exported program"] = score(program, flags.out, num_classes)
     rows, run = [], f"{config.name}, {flags.split}"
     for name, path in reports.items():

@@ -32,11 +32,11 @@ from common import latencies, markdown, save, stored, torch
 from flax import nnx
 
 from segalias_jax import models
-from segalias_jax.checkpoints.torch_load import torch_arrays
-from segalias_jax.checkpoints.torch_names import leaves
 from segalias_jax.evaluation import SlidingPredictor, ViewSettings
 from segalias_jax.evaluation.views import window_starts
 from segalias_jax.ops import normalize_image
+from segalias_jax.torch_weights.load import torch_arrays
+from segalias_jax.torch_weights.names import leaves
 
 try:
     import pytorch_models

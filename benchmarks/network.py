@@ -30,8 +30,8 @@ from segalias_jax.losses import segmentation_loss
 if torch:
     import pytorch_models
 
-    from segalias_jax.checkpoints.torch_load import torch_arrays
-    from segalias_jax.checkpoints.torch_names import leaves
+    from segalias_jax.torch_weights.load import torch_arrays
+    from segalias_jax.torch_weights.names import leaves
 
 CLASSES = 19
 RATE, MOMENTUM = 0.01, 0.9

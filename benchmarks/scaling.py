@@ -29,8 +29,7 @@ from common import RESULTS, markdown  # noqa: E402
 from jax.sharding import Mesh  # noqa: E402
 from ml_collections import config_dict  # noqa: E402
 
-from segalias_jax import recipes  # noqa: E402
-from segalias_jax.training import setup  # noqa: E402
+from segalias_jax.runs import recipes, setup  # noqa: E402
 from segalias_jax.training.sharding import batch_sharding, create_mesh, row_count  # noqa: E402
 
 RECIPE = ROOT / "configs" / "cityscapes.py"

@@ -28,7 +28,7 @@ from PIL import Image
 
 from segalias_jax.data import maps
 from segalias_jax.evaluation import evaluate_folders
-from segalias_jax.evaluation.counting import CountSettings, count_pair
+from segalias_jax.scoring.counting import CountSettings, count_pair
 
 SIZE, CLASSES, THREADS, IGNORED = (1024, 2048), 19, 2, 255
 KINDS, SCENES = ("OpenCV", "Pillow, palette", "Pillow, gray"), 40

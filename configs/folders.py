@@ -3,7 +3,7 @@
 Paper: https://arxiv.org/abs/2403.09065 (the network; the settings follow its recipes).
 Command: python train.py --config configs/folders.py --config.data.root=DIR --workdir RUN
 On a laptop: --config configs/folders.py:daf,freqmix,tiny
-Look first: python -m segalias_jax.data.browse --config configs/folders.py \
+Look first: python -m segalias_jax.data.tools.browse --config configs/folders.py \
 --config.data.root=DIR --out sheet.png
 
 As it stands: images/SPLIT/NAME.*, labels/SPLIT/NAME.* of the values 0, 1 and 255 (ignored), and the

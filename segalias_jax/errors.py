@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 
@@ -63,3 +64,28 @@ def exiting_on_mistakes() -> Iterator[None]:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raises unless a value is one of some names.
+
+    Args:
+      name: of the argument, key or flag.
+      value: what was given.
+      choices: the names that there are.
+
+    Raises:
+      InputError: with the closest name, where one is close, and all of them.
+
+    Example:
+      >>> check_choice("band", "simmetric", ("symmetric", "reference"))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: band is 'simmetric'; did you mean 'symmetric'? choose one of \
+symmetric, reference
+    """
+    names = [str(choice) for choice in choices]
+    if value in names:
+        return
+    close = difflib.get_close_matches(str(value), names, 1, 0.7)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise InputError(f"{name} is {value!r}; {hint}choose one of {', '.join(names)}")

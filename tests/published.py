@@ -6,8 +6,8 @@ import numpy as np
 from flax import nnx
 
 from segalias_jax import models
-from segalias_jax.checkpoints.torch_names import encoder_rules, from_torch, key_table, to_torch
-from segalias_jax.checkpoints.torch_names import torch_name as rename
+from segalias_jax.torch_weights.names import encoder_rules, from_torch, key_table, to_torch
+from segalias_jax.torch_weights.names import torch_name as rename
 
 __all__ = ["create_published", "load_published", "published_names", "to_torch"]
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from segalias_jax import models
 from segalias_jax.errors import InputError
-from segalias_jax.recipes import flat_items, load_recipe
+from segalias_jax.runs.recipes import flat_items, load_recipe
 from segalias_jax.training.optimizer import parameter_paths, rate_multiplier
 from segalias_jax.training.state import split_model
 

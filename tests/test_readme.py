@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from segalias_jax.evaluation import flags as folder_flags
-from segalias_jax.training import cli
+from segalias_jax.runs import command as cli
+from segalias_jax.scoring import command as folder_flags
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()

@@ -13,7 +13,7 @@ import pytest
 from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
-from segalias_jax.training import cli
+from segalias_jax.runs import command as cli
 from segalias_jax.training.sharding import create_mesh
 
 REPOSITORY = Path(__file__).parents[1]

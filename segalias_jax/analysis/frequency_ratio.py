@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 from segalias_jax.analysis.objective import TERMS, Logits, image_terms, objective
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation.evaluator import progress_bar
 from segalias_jax.ops import check_ratio, normalize_image, ratio_mask
+from segalias_jax.progress import progress_bar
 from segalias_jax.typing import Array, Float
 
 VALLEYS = 3

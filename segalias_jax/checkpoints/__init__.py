@@ -2,6 +2,6 @@
 
 from segalias_jax.checkpoints.pretrained import fill_state, read_weights
 from segalias_jax.checkpoints.store import CheckpointStore
-from segalias_jax.checkpoints.torch_load import Source, load_torch
+from segalias_jax.torch_weights.load import Source, load_torch
 
 __all__ = ["CheckpointStore", "Source", "fill_state", "load_torch", "read_weights"]

@@ -16,8 +16,8 @@ import numpy as np
 
 from segalias_jax.checkpoints.parts import in_parts
 from segalias_jax.checkpoints.store import CheckpointStore
-from segalias_jax.checkpoints.torch_load import Source
 from segalias_jax.errors import InputError
+from segalias_jax.torch_weights.load import Source
 
 Tree = TypeVar("Tree")
 SOURCE = "source.json"
@@ -109,7 +109,7 @@ def read_weights(folder: Path | str) -> tuple[dict[str, np.ndarray], Source | No
     if folder.is_file():
         raise InputError(
             f"{folder} is a file; make a checkpoint of it by "
-            "python -m segalias_jax.checkpoints.torch_convert"
+            "python -m segalias_jax.torch_weights.convert"
         )
     folder = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
     if not any(path.name.isdigit() for path in folder.iterdir()):

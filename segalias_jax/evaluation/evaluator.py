@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -13,34 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Integer, UInt8
-from tqdm import tqdm
+from jaxtyping import UInt8
 
-from segalias_jax.evaluation.counting import CountSettings, count_pair
-from segalias_jax.evaluation.probabilities import count_probabilities
 from segalias_jax.evaluation.sliding import Prediction
 from segalias_jax.metrics import BinaryScores, SegmentationScores
+from segalias_jax.progress import progress_bar
+from segalias_jax.scoring.counting import CountSettings, count_pair
+from segalias_jax.scoring.probabilities import count_probabilities
+from segalias_jax.scoring.reports.overlays import Sample
 from segalias_jax.typing import IGNORE_LABEL, Array
-
-QUIET_SECONDS = 2.0
-"""A pass that is over sooner shows no progress bar."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """One picture kept for people to look at.
-
-    Attributes:
-      image: RGB, uint8 [h, w, 3].
-      label: true labels, [h, w].
-      prediction: predicted class ids, [h, w].
-      name: of the image.
-    """
-
-    image: UInt8[np.ndarray, "h w 3"]
-    label: Integer[np.ndarray, "h w"]
-    prediction: Integer[np.ndarray, "h w"]
-    name: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,23 +213,3 @@ def _kept(
         for n, row in enumerate(rows)
         if first + n in wanted
     ]
-
-
-def progress_bar(title: str | None, total: int | None) -> tqdm:
-    """Opens a bar on stderr with images/s, which appears after `QUIET_SECONDS`.
-
-    Args:
-      title: what is going on; None: no bar.
-      total: number of images, where it is known.
-
-    Returns:
-      The bar.
-
-    Example:
-      >>> with progress_bar(None, 2) as bar:
-      ...     bar.total
-      2
-    """
-    seconds = 0.2 if sys.stderr.isatty() else 30.0  # a log file gets two lines a minute
-    options = {"unit": " images", "dynamic_ncols": True, "leave": False, "mininterval": seconds}
-    return tqdm(desc=title, total=total, disable=title is None, delay=QUIET_SECONDS, **options)

@@ -19,9 +19,9 @@ from ml_collections import config_dict
 from segalias_jax.data.files import read_image
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation import Prediction, SlidingPredictor, read_view_settings
-from segalias_jax.evaluation.matching import IMAGE_SUFFIXES
-from segalias_jax.inference.exporting import MANIFEST, load_exported
+from segalias_jax.inference.exported import MANIFEST, load_exported
 from segalias_jax.inference.trained import load_trained
+from segalias_jax.scoring.matching import IMAGE_SUFFIXES
 from segalias_jax.typing import Float, UInt8
 
 READING_THREADS = 4

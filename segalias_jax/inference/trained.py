@@ -20,9 +20,9 @@ from segalias_jax.checkpoints.pretrained import fitting
 from segalias_jax.data.classes import SYNTHETIC
 from segalias_jax.data.layouts import LAYOUTS
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation.overlays import spread_palette
+from segalias_jax.runs.workdir import CLASSES, RECIPE, read_recipe
+from segalias_jax.scoring.reports.overlays import spread_palette
 from segalias_jax.training.curriculum import read_curriculum
-from segalias_jax.training.workdir import CLASSES, RECIPE, read_recipe
 from segalias_jax.typing import Array, Float, UInt8
 
 _KNOWN = {name: layout.classes for name, layout in LAYOUTS.items()} | {"synthetic": SYNTHETIC}

@@ -11,8 +11,8 @@ from typing import Any
 from flax import nnx
 
 from segalias_jax.errors import InputError
-from segalias_jax.models.complexity import Summary, summarize
 from segalias_jax.models.convnext import CONVNEXTS, ConvNeXt
+from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import config_dict
 
 from segalias_jax.errors import InputError
-from segalias_jax.recipes import flat_items
+from segalias_jax.runs.recipes import flat_items
 
 
 class Trackers:

@@ -13,7 +13,7 @@ from segalias_jax.data import check_source, create_source, train_batches
 from segalias_jax.data.classes import COCO_STUFF, COCO_STUFF_IDS
 from segalias_jax.data.layouts import LAYOUTS, describe_layouts
 from segalias_jax.errors import InputError
-from segalias_jax.recipes import load_recipe
+from segalias_jax.runs.recipes import load_recipe
 
 DOCS = Path(__file__).parents[2] / "docs"
 

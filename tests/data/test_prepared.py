@@ -15,7 +15,7 @@ from segalias_jax.errors import InputError
 def prepared(camvid, tmp_path):
     """Configurations of the same set, in a folder and prepared."""
     pytest.importorskip("tensorflow_datasets")
-    from segalias_jax.data.prepare import prepare
+    from segalias_jax.data.tools.prepare import prepare
 
     config = {"source": "camvid", "root": str(camvid), "crop": (24, 24), "threads": 2}
     prepare("camvid", config, tmp_path / "out", shard_bytes=5000)

@@ -16,11 +16,11 @@ from unittest import mock
 import jax
 from flax import nnx
 
-from segalias_jax import data, layers, models, recipes
+from segalias_jax import data, layers, models
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
-from segalias_jax.training import loop, setup
-from segalias_jax.training.account import Account
+from segalias_jax.runs import loop, recipes, setup
+from segalias_jax.training.goodput import Account
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
 from segalias_jax.training.sharding import create_mesh
 

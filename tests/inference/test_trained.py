@@ -12,10 +12,10 @@ import segalias_jax as sa
 from segalias_jax import ops
 from segalias_jax.checkpoints import CheckpointStore
 from segalias_jax.errors import InputError
+from segalias_jax.export.programs import export_model, load_exported
 from segalias_jax.inference import predictor
-from segalias_jax.inference.exporting import export_model, load_exported
 from segalias_jax.inference.trained import TrainedModel, load_trained, nested_recipe
-from segalias_jax.recipes import flat_items
+from segalias_jax.runs.recipes import flat_items
 
 
 def test_recipes_survive_the_run_folder(run):

@@ -7,12 +7,12 @@ import pytest
 from flax import nnx
 
 from segalias_jax import layers, models, ops
-from segalias_jax.checkpoints.torch_names import key_table
 from segalias_jax.errors import InputError
-from segalias_jax.models.downsampling import find_downsampling
-from segalias_jax.models.scopes import read_model
+from segalias_jax.models.cost.downsampling import find_downsampling
+from segalias_jax.models.cost.scopes import read_model
 from segalias_jax.models.stages import DOWNSAMPLE
 from segalias_jax.models.unet import DoubleConvEncoder, UNet, _halve
+from segalias_jax.torch_weights.names import key_table
 
 
 def encoder(**options):

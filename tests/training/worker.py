@@ -12,7 +12,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from faults.nursery import Network, make_config  # noqa: E402
 
 from segalias_jax import layers, models  # noqa: E402
-from segalias_jax.training import loop, setup  # noqa: E402
+from segalias_jax.runs import loop, setup  # noqa: E402
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted  # noqa: E402
 from segalias_jax.training.processes import Launch  # noqa: E402
 

@@ -1,0 +1,1 @@
+"""Commands on data sets: browse, prepare, and their statistics."""

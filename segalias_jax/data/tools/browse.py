@@ -1,0 +1,281 @@
+"""Shows what a recipe trains on: a sheet of augmented samples, class shares and statistics.
+
+    python -m segalias_jax.data.tools.browse --config FILE[:VARIANT] --out sheet.png [--split SPLIT]
+        [--count 16] [--limit N] [--json FILE] [--noaugment] [--duplicates]
+
+The statistics are of the files as they are; the sheet shows what training sees.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from absl import flags
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from segalias_jax.data.pairs import PairSource
+from segalias_jax.data.settings import DataSettings, read_settings
+from segalias_jax.data.sources import Source, open_split
+from segalias_jax.data.splits import same_content
+from segalias_jax.data.tools.statistics import Statistics, collect_statistics
+from segalias_jax.data.transforms import Sample, apply_transforms, training_transforms
+from segalias_jax.errors import InputError, exiting_on_mistakes
+from segalias_jax.runs.recipes import parse_recipe
+from segalias_jax.typing import IGNORE_LABEL, UInt8
+
+_CELL = 220  # longest side of a picture in pixels
+_COLUMNS = 4  # pairs of pictures beside each other
+_MARGIN, _CAPTION, _LEGEND = 14, 24, 26
+_FONT = 10.0  # points at 100 dots an inch
+
+
+def contact_sheet(
+    samples: Sequence[tuple[str, Sample]],
+    *,
+    classes: Sequence[str],
+    palette: UInt8[np.ndarray, "classes 3"],
+    shares: Sequence[float],
+    ignored: float = 0.0,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Puts samples and their labels into one picture, with a legend of class shares.
+
+    Args:
+      samples: names and samples; sizes may differ.
+      classes: names of the classes.
+      palette: RGB color of each class.
+      shares: of each class in all pixels of a class; classes without any are not in the legend.
+      ignored: share of all pixels that are ignored.
+
+    Returns:
+      RGB picture.
+
+    Example:
+      >>> sample = {"image": np.zeros((9, 9, 3), np.uint8), "label": np.zeros((9, 9), np.uint8)}
+      >>> palette = np.zeros((1, 3), np.uint8)
+      >>> contact_sheet([("a", sample)], classes=["sky"], palette=palette, shares=[1.0]).shape
+      (312, 1858, 3)
+    """
+    pair = 2 * _CELL + _MARGIN // 2
+    width = _MARGIN + _COLUMNS * (pair + _MARGIN)
+    parts, texts, top = [], [], _MARGIN
+    for start in range(0, len(samples), _COLUMNS):
+        row = [(name, *_pictures(s, palette)) for name, s in samples[start : start + _COLUMNS]]
+        for column, (name, *pictures) in enumerate(row):
+            left = _MARGIN + column * (pair + _MARGIN)
+            texts.append((left, top + _CAPTION // 2, _shortened(name)))
+            for picture in pictures:
+                parts.append((left, top + _CAPTION, picture))
+                left += _CELL + _MARGIN // 2
+        top += _CAPTION + max(row[2].shape[0] for row in row) + _MARGIN
+    order = sorted((k for k in range(len(classes)) if shares[k]), key=lambda k: -shares[k])
+    entries = [(classes[k], shares[k], _swatch(palette[k])) for k in order]
+    striped = _striped(_swatch(palette[0]), np.ones((16, 16), bool))
+    legend, top = _legend([*entries, ("ignored", ignored, striped)], width, top)
+    canvas = np.full((top + _MARGIN, width, 3), 255, np.uint8)
+    for left, above, picture in parts + [part for part, _ in legend]:
+        height, across = picture.shape[:2]
+        canvas[above : above + height, left : left + across] = picture
+    return _with_texts(canvas, texts + [text for _, text in legend])
+
+
+def browse(
+    settings: DataSettings,
+    split: str,
+    *,
+    count: int = 16,
+    limit: int | None = None,
+    augment: bool = True,
+    seed: int = 0,
+) -> tuple[np.ndarray, Statistics, Source]:
+    """Draws the sheet of a split and collects its statistics.
+
+    Args:
+      settings: the recipe's `data` section.
+      split: name of the split.
+      count: samples on the sheet, spread evenly over the split.
+      limit: images that the statistics read, spread evenly too; None reads all.
+      augment: apply the recipe's training transforms to what the sheet shows.
+      seed: of the augmentation.
+
+    Returns:
+      RGB picture, statistics, and the split.
+
+    Raises:
+      InputError: a mistake in the settings, or no sample can be used.
+
+    Example:
+      >>> settings = DataSettings("synthetic", num_eval=3)
+      >>> browse(settings, "val", count=2)[1].images
+      3
+    """
+    # What is missing is to be counted and listed, not to end the command.
+    source = open_split(dataclasses.replace(settings, on_error="skip"), split)
+    indices = _spread(len(source), len(source) if limit is None else limit)
+    statistics = collect_statistics(source, indices, threads=settings.threads)
+    transforms = training_transforms(settings) if augment else ()
+    samples = []
+    for index in _spread(len(source), count):
+        try:
+            sample = source[index]
+        except InputError:
+            continue  # the statistics say so, if they have read it
+        rng = np.random.default_rng([seed, index])
+        samples.append((source.names[index], apply_transforms(transforms, sample, rng)))
+    if not samples:
+        raise InputError(f"split {split!r}: {_first(statistics.unusable)}")
+    sheet = contact_sheet(
+        samples,
+        classes=source.classes,
+        palette=source.palette,
+        shares=statistics.class_shares().tolist(),
+        ignored=statistics.ignored_share,
+    )
+    return sheet, statistics, source
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads the command line, writes the sheet and prints the statistics.
+
+    Args:
+      argv: the command line, the program's name first.
+
+    Raises:
+      InputError: a mistake in the flags, the recipe or the data.
+    """
+    values = _define_flags()
+    config, rest = parse_recipe(argv, values=values)
+    if rest:
+        raise InputError(f"argument {rest[0]!r} is not expected; flags start with --")
+    if not values.out or Path(values.out).suffix.lower() not in (".png", ".jpg"):
+        raise InputError("--out is missing; pass --out=FILE.png, where the sheet goes")
+    settings = read_settings(config.data.to_dict())
+    split = values.split or settings.train_split
+    sheet, statistics, source = browse(
+        settings,
+        split,
+        count=values.count,
+        limit=values.limit,
+        augment=values.augment,
+        seed=config.seed,
+    )
+    print(f"{settings.source}, split {split}, {len(source)} images")
+    print(statistics.table(source.classes))
+    if values.duplicates:
+        print(_duplicates(settings, config.data.train_split, config.data.eval_split))
+    _write(Path(values.out), cv2.imencode(Path(values.out).suffix, sheet[..., ::-1])[1].tobytes())
+    print(f"sheet: {values.out}")
+    if values.json:
+        text = json.dumps(statistics.as_dict(source.classes), indent=1, allow_nan=False)
+        _write(Path(values.json), (text + "\n").encode())
+        print(f"statistics: {values.json}")
+
+
+def _define_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("out", "", "PNG file of the sheet.", flag_values=values)
+    flags.DEFINE_string("split", "", "Split to show; the one trained on.", flag_values=values)
+    flags.DEFINE_string("json", "", "File for the statistics.", flag_values=values)
+    flags.DEFINE_integer("count", 16, "Samples on the sheet.", 1, flag_values=values)
+    flags.DEFINE_integer("limit", None, "Images for the statistics.", 1, flag_values=values)
+    flags.DEFINE_boolean("augment", True, "Apply the training transforms.", flag_values=values)
+    flags.DEFINE_boolean(
+        "duplicates", False, "Compare the images of both splits by content.", flag_values=values
+    )
+    return values
+
+
+def _duplicates(settings: DataSettings, first: str, second: str) -> str:
+    sources = [open_split(settings, split) for split in (first, second)]
+    if not all(isinstance(source, PairSource) for source in sources):
+        raise InputError(f"--duplicates: compares image files, {settings.source!r} has none")
+    same = [f"{a} = {b}" for a, b in same_content(*sources)]
+    return f"images of equal content in {first} and {second}: {', '.join(same) or 'none'}"
+
+
+def _spread(total: int, count: int) -> list[int]:
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+
+
+def _first(reasons: Sequence[str]) -> str:
+    return reasons[0] if reasons else "no sample can be used"
+
+
+def _pictures(sample: Sample, palette: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The image, and its labels over its gray values; ignored pixels are dark with stripes."""
+    image, label = sample["image"], sample["label"]
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(palette)] = palette
+    height, width = label.shape
+    scale = _CELL / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    # Colors are averaged, not ids: a crack of one pixel stays visible on a small picture.
+    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    painted = cv2.resize(colors[label], size, interpolation=shrink)
+    ignored = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST) == IGNORE_LABEL
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    overlay = (0.4 * gray + 0.6 * painted).astype(np.uint8)
+    return image, _striped(overlay, ignored)
+
+
+def _striped(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    i, j = np.indices(mask.shape)
+    picture[mask] = np.where((i + j) % 8 < 2, 130, 40)[mask, None]
+    return picture
+
+
+def _swatch(color: np.ndarray) -> np.ndarray:
+    return np.full((16, 16, 3), color, np.uint8)
+
+
+def _shortened(name: str) -> str:
+    most = 2 * _CELL // 8  # characters are about 8 pixels wide
+    return name if len(name) <= most else f"...{name[3 - most :]}"
+
+
+def _legend(
+    entries: Sequence[tuple[str, float, np.ndarray]], width: int, top: int
+) -> tuple[list[tuple[tuple[int, int, np.ndarray], tuple[int, int, str]]], int]:
+    """Places swatches and (name, share), a new line where one is full; and where they end."""
+    placed, left = [], _MARGIN
+    for name, share, swatch in entries:
+        text = f"{name} {100 * share:.2g} %"
+        need = 24 + 8 * len(text) + _MARGIN
+        if left + need > width:
+            left, top = _MARGIN, top + _LEGEND
+        placed.append(((left, top + 5, swatch), (left + 22, top + 13, text)))
+        left += need
+    return placed, top + _LEGEND
+
+
+def _with_texts(canvas: np.ndarray, texts: Sequence[tuple[int, int, str]]) -> np.ndarray:
+    height, width = canvas.shape[:2]
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    figure.figimage(canvas)
+    for x, y, text in texts:
+        # parse_math would take a $ in a file's name for a formula.
+        place = {"ha": "left", "va": "center", "fontsize": _FONT, "parse_math": False}
+        figure.text(x / width, 1 - y / height, text, **place)
+    painter = FigureCanvasAgg(figure)
+    painter.draw()
+    return np.asarray(painter.buffer_rgba())[..., :3].copy()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+if __name__ == "__main__":
+    with exiting_on_mistakes():
+        main(sys.argv)

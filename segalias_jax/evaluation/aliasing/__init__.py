@@ -1,0 +1,1 @@
+"""What a network folds, and how its errors go with it."""

@@ -1,0 +1,297 @@
+"""What a network's strides fold, image by image, and which errors stand where they fold much."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, Integer, UInt8
+
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation.aliasing.patches import ERRORS, patch_errors, patch_powers
+from segalias_jax.evaluation.evaluator import Evaluation, evaluate
+from segalias_jax.metrics import ScoreRules
+from segalias_jax.metrics.confusion import share
+from segalias_jax.scoring.reports import bootstrap
+from segalias_jax.typing import Array
+
+PATCH = 64
+"""Side of a patch in pixels, about."""
+
+BINS = 10
+"""Bins of the patches by their aliasing score, with about as many patches in each."""
+
+Inspect = Callable[[UInt8[np.ndarray, "b h w 3"]], tuple[Array, Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """A place where a network keeps fewer pixels than it has.
+
+    Attributes:
+      name: of the place, such as "stage 2".
+      sampling_rate: equivalent sampling rate, in samples per pixel.
+      nyquist_frequency: what that rate can carry, in cycles per pixel.
+      filter: what stands ahead of it, "none" for nothing.
+
+    Example:
+      >>> Operator("stage 2", 0.7071, 0.3536, "daf").filter
+      'daf'
+    """
+
+    name: str
+    sampling_rate: float
+    nyquist_frequency: float
+    filter: str
+
+
+def operator_powers(
+    before: Float[Array, "b h w c"],
+    after: Float[Array, "b h2 w2 c"],
+    cutoff: float,
+    grid: tuple[int, int],
+) -> Float[Array, "2 2 b rows columns"]:
+    """Powers of the patches of what enters an operator's filter, and of what leaves it.
+
+    Args:
+      before: what enters the filter.
+      after: what leaves it and is sampled; `before` itself where there is none. A filter that
+        samples itself has taken off what would fold.
+      cutoff: the operator's Nyquist frequency, in cycles per pixel.
+      grid: numbers of patches, of `patches.patch_grid`.
+
+    Returns:
+      Before and after: `patches.patch_powers`.
+
+    Example:
+      >>> operator_powers(jnp.ones((1, 8, 8, 2)), jnp.ones((1, 4, 4, 2)), 0.25, (2, 2)).shape
+      (2, 2, 1, 2, 2)
+    """
+    entering = patch_powers(before, cutoff, grid)
+    if before.shape != after.shape:
+        return jnp.stack([entering, entering.at[0].set(0)])
+    return jnp.stack([entering, patch_powers(after, cutoff, grid)])
+
+
+@dataclasses.dataclass(frozen=True)
+class AliasingAnalysis:
+    """Aliasing scores of images and of their patches, and the patches' boundary errors.
+
+    Scores are in per cent, errors are shares. Only patches with a pixel near a boundary are kept.
+
+    Attributes:
+      operators: where the network samples.
+      names: of the images.
+      scores: of each image at each operator, before and after its filter.
+      image: which image each patch is of.
+      patch_scores: of each patch at each operator, before the filter.
+      patch_errors: FErr, MErr and DErr of each patch, nan where it has none of the band.
+
+    Example:
+      >>> nothing = np.zeros((0, 0))
+      >>> AliasingAnalysis((), (), nothing[..., None].repeat(2, 2), np.arange(0), nothing, nothing)
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: aliasing: no image has a pixel near a boundary
+    """
+
+    operators: tuple[Operator, ...]
+    names: tuple[str, ...]
+    scores: Float[np.ndarray, "images operators 2"]
+    image: Int[np.ndarray, " patches"]
+    patch_scores: Float[np.ndarray, "patches operators"]
+    patch_errors: Float[np.ndarray, "patches errors"]
+
+    def __post_init__(self):
+        """Raises `InputError` where there is nothing to relate."""
+        if not len(self.image):
+            raise InputError("aliasing: no image has a pixel near a boundary")
+
+    def score_rows(self) -> list[dict[str, Any]]:
+        """One row for each operator.
+
+        Returns:
+          The operator's numbers, and for "before" and "after" mean, interval of the mean (low,
+          high), and the 5 % and 95 % quantiles of the images.
+        """
+        weights = bootstrap.image_weights(len(self.names))
+        rows = []
+        for i, operator in enumerate(self.operators):
+            row: dict[str, Any] = dataclasses.asdict(operator)
+            for j, moment in enumerate(("before", "after")):
+                values = self.scores[:, i, j]
+                low, high = bootstrap.interval(weights @ values / len(values))
+                numbers = (values.mean(), low, high, *np.percentile(values, (5, 95)))
+                keys = ("mean", "low", "high", "5%", "95%")
+                row[moment] = {k: float(v) for k, v in zip(keys, numbers, strict=True)}
+            rows.append(row)
+        return rows
+
+    def correlations(self) -> list[dict[str, Any]]:
+        """Spearman's correlation of a patch's score with each error, over all patches.
+
+        Returns:
+          For each operator and error: value and interval (low, high), and the patches that have
+          the band of that error.
+        """
+        weights = bootstrap.image_weights(len(self.names))
+        rows = []
+        for i, operator in enumerate(self.operators):
+            for j, error in enumerate(ERRORS):
+                known = ~np.isnan(self.patch_errors[:, j])
+                pair = self.patch_scores[known, i], self.patch_errors[known, j]
+                drawn = bootstrap.rank_correlation(*pair, self.image[known], weights)
+                numbers = (drawn[0], *bootstrap.interval(drawn))
+                row = {"operator": operator.name, "error": error, "patches": int(known.sum())}
+                rows.append(row | _named(numbers))
+        return rows
+
+    def bins(self, count: int = BINS) -> list[dict[str, Any]]:
+        """Mean errors of the patches in bins by their score, as many patches in each.
+
+        Args:
+          count: number of bins.
+
+        Returns:
+          For each operator and bin: smallest, mean and largest score, patches, and of each error
+          the mean over the patches that have its band, with its interval.
+        """
+        weights = bootstrap.image_weights(len(self.names))
+        rows = []
+        for i, operator in enumerate(self.operators):
+            scores = self.patch_scores[:, i]
+            # By order and not by value, so that no bin is empty where many scores are equal.
+            place = np.empty(len(scores), int)
+            place[np.argsort(scores, kind="stable")] = np.arange(len(scores)) * count // len(scores)
+            drawn = self._bin_errors(place, count, weights)
+            low, high = bootstrap.interval(drawn)
+            for b in np.unique(place):
+                inside = scores[place == b]
+                row = {"operator": operator.name, "bin": int(b) + 1, "patches": len(inside)}
+                ends = {"from": inside.min(), "score": inside.mean(), "to": inside.max()}
+                row |= {key: float(value) for key, value in ends.items()}
+                for j, error in enumerate(ERRORS):
+                    numbers = drawn[0, b, j], low[b, j], high[b, j]
+                    row[error] = _named(numbers)
+                rows.append(row)
+        return rows
+
+    def _bin_errors(
+        self, place: np.ndarray, count: int, weights: np.ndarray
+    ) -> Float[np.ndarray, "draws bins errors"]:
+        cell = self.image * count + place
+        shape, means = (len(self.names), count), []
+        for values in self.patch_errors.T:
+            known = ~np.isnan(values)
+            sums, patches = (
+                weights @ np.bincount(cell[known], w, np.prod(shape)).reshape(shape)
+                for w in (values[known], np.ones(known.sum()))
+            )
+            means.append(share(sums, patches))
+        return np.stack(means, -1)
+
+
+def study(
+    inspect: Inspect,
+    batches: Iterable[Mapping[str, Any]],
+    operators: Sequence[Operator],
+    *,
+    num_classes: int,
+    reduce_zero_label: bool = False,
+    boundary: str = "laplacian",
+    ignore: str = "reference",
+    total: int | None = None,
+    progress: str | None = None,
+) -> tuple[Evaluation, AliasingAnalysis]:
+    """Scores a network in one pass over batches, and what its strides fold in each image.
+
+    Of every image a few numbers per patch are kept, and nothing else.
+
+    Args:
+      inspect: images as bytes to class ids [b, h, w], and of all operators the `operator_powers`,
+        [operators, 2, 2, b, rows, columns].
+      batches: as for `evaluate`.
+      operators: where the network samples.
+      num_classes: number of classes C.
+      reduce_zero_label: as for `evaluate`, and so all that follow.
+      boundary: "laplacian" or "exact".
+      ignore: "reference" or "exclude".
+      total: number of images.
+      progress: title of the progress bar; None: no bar.
+
+    Returns:
+      The scores and the analysis.
+
+    Raises:
+      InputError: unknown rule, or no pixel near a boundary in any image.
+    """
+    options = {"reduce_zero_label": reduce_zero_label, "boundary": boundary, "ignore": ignore}
+    found = _Found(num_classes, ScoreRules(**options))
+
+    def predict(image: np.ndarray) -> Array:
+        classes, powers = inspect(image)
+        found.add(classes, np.asarray(powers, np.float64))
+        return classes
+
+    result = evaluate(
+        predict,
+        found.watch(batches),
+        num_classes=num_classes,
+        total=total,
+        progress=progress,
+        **options,
+    )
+    return result, found.analysis(operators)
+
+
+class _Found:
+    """Numbers of the images so far; what the evaluation reads passes through it."""
+
+    def __init__(self, num_classes: int, rules: ScoreRules):
+        self._options = {"num_classes": num_classes, "rules": rules}
+        self._batch: Mapping[str, Any] = {}
+        self._names: list[str] = []
+        self._scores: list[np.ndarray] = []
+        self._patches: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def watch(self, batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        for batch in batches:
+            self._batch = batch
+            yield batch
+
+    def add(self, classes: Integer[Array | np.ndarray, "b h w"], powers: np.ndarray) -> None:
+        grid = powers.shape[-2:]
+        classes = np.asarray(classes)
+        for n, row in enumerate(np.flatnonzero(self._batch["valid"])):
+            above, whole = powers[:, :, 0, row], powers[:, :, 1, row]
+            self._scores.append(_percent(above.sum((-2, -1)), whole.sum((-2, -1))))
+            errors = patch_errors(
+                classes[row], np.asarray(self._batch["label"][row]), grid, **self._options
+            ).reshape(-1, len(ERRORS))
+            near = ~np.isnan(errors).all(1)
+            scores = _percent(above[:, 0], whole[:, 0]).reshape(len(powers), -1).T
+            self._patches.append((scores[near], errors[near]))
+            names = self._batch.get("name")
+            self._names.append(names[n] if names else str(len(self._names)))
+
+    def analysis(self, operators: Sequence[Operator]) -> AliasingAnalysis:
+        counts = [len(errors) for _, errors in self._patches]
+        scores, errors = zip(*self._patches, strict=True)
+        return AliasingAnalysis(
+            tuple(operators),
+            tuple(self._names),
+            np.stack(self._scores),
+            np.repeat(np.arange(len(counts)), counts),
+            np.concatenate(scores),
+            np.concatenate(errors),
+        )
+
+
+def _named(numbers: Sequence[Any]) -> dict[str, float]:
+    return dict(zip(("value", "low", "high"), map(float, numbers), strict=True))
+
+
+def _percent(above: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return 100 * np.nan_to_num(share(above, whole))

@@ -1,0 +1,107 @@
+"""Writing files whole or not at all, and doing work ahead in a bounded number of threads."""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Writes a file that a reader finds old or new, never half, whatever ends the process.
+
+    The content goes to the disk under another name in the same folder first, which then replaces
+    the file.
+
+    Args:
+      path: the file; its folder exists.
+      content: all of it.
+
+    Raises:
+      OSError: the disk is full or cannot be written; the old file is as it was.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp()) / "a.bin"
+      >>> write_bytes(path, b"new")
+      >>> path.read_bytes()
+      b'new'
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Writes a UTF-8 text file as `write_bytes` does.
+
+    Args:
+      path: the file; its folder exists.
+      text: all of it.
+
+    Raises:
+      OSError: as for `write_bytes`.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+      >>> write_text(path, "new")
+      >>> path.read_text()
+      'new'
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def map_ahead(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int,
+    ahead: int | None = None,
+) -> Iterator[tuple[Item, Result]]:
+    """Applies a function in threads and yields its results in order, a bounded number ahead.
+
+    `items` is read in the calling thread, no further ahead than results are kept, so that a stream
+    of any length needs a fixed amount of memory.
+
+    Args:
+      function: called once for each item; what it raises is raised here, at its turn.
+      items: what it is called with.
+      threads: calls at a time.
+      ahead: results and running calls kept at most; None for twice `threads`.
+
+    Yields:
+      Each item with its result. Closing the generator cancels what has not begun.
+
+    Example:
+      >>> list(map_ahead(abs, [-1, 2], threads=2))
+      [(-1, 1), (2, 2)]
+    """
+    most = 2 * threads if ahead is None else ahead
+    waiting: collections.deque = collections.deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            if len(waiting) >= most:
+                first, running = waiting.popleft()
+                yield first, running.result()
+        while waiting:
+            first, running = waiting.popleft()
+            yield first, running.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,1 @@
+"""Maps of class ids of any origin, scored on the host: folders, reports, comparisons."""

@@ -1,0 +1,217 @@
+"""Several models on the same labels: differences, and how sure they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from segalias_jax.errors import InputError
+from segalias_jax.scoring import pair_scores
+from segalias_jax.scoring.reports import binary as binary_report
+from segalias_jax.scoring.reports import bootstrap, page
+from segalias_jax.scoring.reports import tables as report
+from segalias_jax.scoring.reports.folder import FolderReport, heading
+
+FILES = ("report.md", "report.json", "report.html")
+"""What `Comparison.save` writes beside a folder for each model."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Models side by side on the images that all of them were scored on.
+
+    With s(w) the score of the pooled counts when image i counts w_i times, an interval holds the
+    middle 95 % of s(w) over 1000 draws of as many images as there are, with replacement. All
+    models share the draws, so that the interval of a difference is that of paired images.
+
+    Attributes:
+      reports: one for each model, made with equal rules; the first is what others differ from.
+      names: of the models.
+
+    Example:
+      >>> Comparison((), ())
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: compare: give the predictions of two models or more
+    """
+
+    reports: tuple[FolderReport, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self):
+        """Raises `InputError` where there is nothing to compare."""
+        if len(self.reports) < 2:
+            raise InputError("compare: give the predictions of two models or more")
+        if len({(r.count_settings, r.classes) for r in self.reports}) > 1:
+            raise InputError("compare: the models were scored by different rules")
+        if len(set(self.names)) < len(self.reports):
+            raise InputError(f"compare: two models have one name among {', '.join(self.names)}")
+        if not self.images:
+            raise InputError("compare: no image was scored for all models")
+
+    @functools.cached_property
+    def images(self) -> list[str]:
+        """Names of the images that all models were scored on."""
+        named = [{pair.name for pair in r.pairs} for r in self.reports]
+        return sorted(set.intersection(*named)) if named else []
+
+    @functools.cached_property
+    def scores(self) -> list[dict[str, Float[np.ndarray, " draws"]]]:
+        """Of each model the scores by name: of all images first, then of each draw."""
+        count = len(self.images)
+        weights = bootstrap.image_weights(count)
+        tolerances = self.reports[0].count_settings.tolerances
+        result = []
+        for one in self.reports:
+            place = {pair.name: i for i, pair in enumerate(one.pairs)}
+            chosen = [place[name] for name in self.images]
+            sums = one.sums[chosen].astype(np.float64)
+            drawn = (weights @ sums.reshape(count, -1)).reshape(-1, *sums.shape[1:])
+            means = pair_scores.mean_scores(drawn, tolerances)
+            if one.bins is not None:
+                means |= binary_report.drawn_scores(one.bins[chosen], weights)
+            result.append({name: means[name] for name in self._names()})
+        return result
+
+    def _names(self) -> list[str]:
+        first = self.reports[0]
+        two = binary_report.DRAWN if first.bins is not None else ()
+        return [*report.SUMMARY, *(k for k, v in first.extra.items() if np.ndim(v) == 0), *two]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each score and model.
+
+        Returns:
+          score, model, value and its interval (low, high); but for the first model also the
+          difference from it, its interval, and whether that leaves out 0.
+        """
+        rows = []
+        for name in self._names():
+            first = self.scores[0][name]
+            for model, scores in zip(self.names, self.scores, strict=True):
+                row = {"score": name, "model": model} | _interval("", scores[name])
+                if scores is not self.scores[0]:
+                    row |= _interval("difference", scores[name] - first)
+                    low, high = row["difference_low"], row["difference_high"]
+                    row["clear"] = bool(low > 0 or high < 0)
+                rows.append(row)
+        return rows
+
+    def table(self) -> str:
+        """The comparison in Markdown."""
+        return report.markdown_table(self._cells(), names=True)
+
+    def _cells(self) -> list[list[str]]:
+        first, *others = self.names
+        header = ["score", first, *(x for n in others for x in (n, f"{n} - {first}"))]
+        cells = [header]
+        for row in self.rows():
+            if row["model"] == first:
+                name = row["score"]
+                two = name in binary_report.DRAWN
+                cells.append([binary_report.score_title(name) if two else heading(name)])
+            cells[-1].append(_told(row, "value", "low", "high"))
+            if row["model"] != first:
+                mark = " *" if row["clear"] else ""
+                keys = ("difference", "difference_low", "difference_high")
+                cells[-1].append(_told(row, *keys, sign="+") + mark)
+        return cells
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the comparison, and the report of each model into a folder of its name.
+
+        Args:
+          folder: where to; made when missing.
+
+        Raises:
+          InputError: one of these files or folders is there already.
+        """
+        folder = Path(folder)
+        report.check_unused(folder, (*FILES, *self.names))
+        for name, one in zip(self.names, self.reports, strict=True):
+            one.save(folder / name)
+        rules = self.rules()
+        text = [f"# {self.title}", self.table(), "\n".join(f"- **{k}**: {v}" for k, v in rules)]
+        report.write_whole(folder / "report.md", "\n\n".join(text) + "\n")
+        content = {"title": self.title, "rows": self.rows(), "scoring": dict(rules)}
+        report.write_whole(folder / "report.json", report.json_text(content))
+        report.write_whole(folder / "report.html", self._page(rules))
+
+    @property
+    def title(self) -> str:
+        """Headline of the comparison."""
+        return f"{', '.join(self.names[1:])} against {self.names[0]}"
+
+    def rules(self) -> list[tuple[str, str]]:
+        """What the numbers follow, by topic."""
+        first = self.reports[0]
+        told = report.scoring_rules(first.state) | first.rules()
+        return [
+            ("images", f"the {len(self.images)} that all models were scored on"),
+            (
+                "intervals",
+                f"in brackets, {bootstrap.describe()}, the same draws for all models; * marks "
+                "differences whose interval leaves out 0",
+            ),
+            *told.items(),
+        ]
+
+    def _page(self, rules: Sequence[tuple[str, str]]) -> str:
+        first = self.reports[0]
+        links = [(name, f"{name}/report.html") for name in self.names]
+        parts = [
+            page.paragraph("All numbers in per cent; of FErr, MErr and DErr, less is better."),
+            page.section("Scores with intervals", page.table(self._cells())),
+        ]
+        for key, title in (("IoU", "IoU of each class"), ("boundary_IoU", "BIoU of each class")):
+            series = [
+                (name, one.scores[key].tolist())
+                for name, one in zip(self.names, self.reports, strict=True)
+            ]
+            parts.append(page.section(title, page.bars(first.classes, series)))
+        parts.append(page.section("Report of each model", page.links(links)))
+        parts.append(page.section("How it was scored", page.definitions(rules)))
+        return page.whole_page(self.title, parts)
+
+
+def model_names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Names models by their folders, with as much of the path as tells them apart.
+
+    Args:
+      folders: of their predictions.
+
+    Returns:
+      Names that may be names of folders.
+
+    Raises:
+      InputError: a folder is given twice.
+
+    Example:
+      >>> model_names([Path("runs/a/pred"), Path("runs/b/pred")])
+      ('a_pred', 'b_pred')
+    """
+    paths = [folder.resolve().parts for folder in folders]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = tuple("_".join(parts[-length:]).strip("/_") for parts in paths)
+        if len(set(names)) == len(names):
+            return names
+    raise InputError(f"--compare: a folder is given twice among {', '.join(map(str, folders))}")
+
+
+def _interval(prefix: str, values: np.ndarray) -> dict[str, float]:
+    low, high = bootstrap.interval(values)
+    names = (prefix or "value", f"{prefix}_low".strip("_"), f"{prefix}_high".strip("_"))
+    return dict(zip(names, (float(values[0]), float(low), float(high)), strict=True))
+
+
+def _told(row: dict[str, Any], value: str, low: str, high: str, sign: str = "") -> str:
+    if math.isnan(row[value]):
+        return "-"
+    middle, *ends = (f"{100 * row[key]:{sign}.2f}" for key in (value, low, high))
+    return f"{middle} [{', '.join(ends)}]"

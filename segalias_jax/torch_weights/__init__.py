@@ -1,0 +1,1 @@
+"""PyTorch weights: key tables both ways, files, loading and conversion."""

@@ -1,0 +1,262 @@
+"""Fits PyTorch weights to a model, checked both ways, and takes them out again."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path as FilePath
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from segalias_jax import models
+from segalias_jax.checkpoints.parts import check_parts, in_parts
+from segalias_jax.errors import InputError
+from segalias_jax.torch_weights import files as torch_files
+from segalias_jax.torch_weights.names import (
+    Path,
+    fixed_arrays,
+    from_torch,
+    key_table,
+    leaves,
+    table_name,
+    to_torch,
+)
+
+# Counters of PyTorch's norms, and the classifier of image networks.
+_WITHOUT_MEANING = re.compile(r"num_batches_tracked$|^(head\.)?fc\.(weight|bias)$|^head\.norm\.")
+_BACKBONE_ONLY = ("decoder", "head", "auxiliary")
+_PREFIX = "backbone."
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where weights came from.
+
+    Attributes:
+      file: name of the file.
+      sha256: of its bytes.
+      table: names that it used: "mmsegmentation", "published" (mmsegmentation with corner gates),
+        or for a backbone alone "torchvision", "open-mmlab" or "timm".
+      missing: parts of the model that it need not fill, see `checkpoints.parts`.
+
+    Example:
+      >>> Source("r50.pth", "e3b0", "open-mmlab", ("decoder", "head", "auxiliary")).table
+      'open-mmlab'
+    """
+
+    file: str
+    sha256: str
+    table: str
+    missing: tuple[str, ...]
+
+
+def load_torch(
+    path: FilePath | str, model: nnx.Module, *, allow_missing: Iterable[str] = ()
+) -> Source:
+    """Fills a model with the weights of a PyTorch file.
+
+    Reads mmsegmentation segmenters, the published checkpoints of this method (into models with
+    `gate="corner"`, `band="reference"` and `cutoff=0.35`), and backbones alone, which fill the
+    encoder: ResNets of torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts of timm, whose norms
+    of the feature maps stay as they are where the file has none. Every name and shape is compared
+    before anything is changed.
+
+    Args:
+      path: a `.pth`, `.pt` or `.safetensors` file.
+      model: a model of `create_model`, or an encoder; changed in place.
+      allow_missing: parts that keep what they have where the file lacks them or has them in
+        another shape: "head" (the classifiers), "auxiliary", "decoder", "mixer", "filter",
+        "output_norm".
+
+    Returns:
+      Where the weights came from.
+
+    Raises:
+      InputError: the file cannot be used, or unknown names, unfilled leaves or other shapes, all
+        of them in one message.
+
+    Example:
+      >>> load_torch("r50.pth", nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: r50.pth is not there; give the path of a weights file
+    """
+    arrays = torch_files.read_arrays(FilePath(path))
+    arrays, source = fit_torch(arrays, model, path, allow_missing)
+    state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
+    for at, variable in nnx.to_flat_state(state):
+        if at in arrays:
+            variable.set_value(jnp.asarray(arrays[at], variable.dtype))
+    nnx.update(model, state)
+    return source
+
+
+def fit_torch(
+    arrays: Mapping[str, np.ndarray],
+    model: nnx.Module,
+    path: FilePath | str,
+    allow_missing: Iterable[str] = (),
+) -> tuple[dict[Path, np.ndarray], Source]:
+    """Finds the leaf of every array of a PyTorch file.
+
+    Args:
+      arrays: by PyTorch name.
+      model: as for `load_torch`, or an abstract one; not changed.
+      path: of the file.
+      allow_missing: as for `load_torch`.
+
+    Returns:
+      Arrays by the path of their leaf, in our layout, and where they came from.
+
+    Raises:
+      InputError: as for `load_torch`.
+
+    Example:
+      >>> fit_torch({"x": np.zeros(2)}, nnx.List([]), "/dev/null")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: /dev/null does not fit the model; names that the model does not have: x
+    """  # noqa: E501
+    path, parts = FilePath(path), tuple(dict.fromkeys(allow_missing))
+    check_parts(parts)
+    alone = is_backbone(arrays)
+    if alone and isinstance(model, models.Segmenter):
+        # A backbone fills an encoder; what it leaves out is no mistake.
+        encoder, fixed = model.encoder, fixed_arrays(model.encoder)
+        table = {name: ("encoder", *at) for name, at in key_table(encoder).items()}
+        parts = tuple(dict.fromkeys(parts + _BACKBONE_ONLY))
+    else:
+        table, fixed = key_table(model), fixed_arrays(model)
+    norms = [name for name in table if in_parts(name, ("output_norm",))]
+    if alone and norms and not arrays.keys() & set(norms):
+        parts = tuple(dict.fromkeys((*parts, "output_norm")))
+    filled = _match(arrays, table, fixed, leaves(model), parts, path)
+    source = Source(path.name, torch_files.sha256(path), table_name(model, alone=alone), parts)
+    return filled, source
+
+
+def is_backbone(names: Iterable[str]) -> bool:
+    """Returns whether names are those of an image network, not of a segmenter.
+
+    Args:
+      names: PyTorch names.
+
+    Returns:
+      True if so.
+
+    Example:
+      >>> is_backbone(["stem.0.weight", "fc.bias"]), is_backbone(["backbone.stem.0.weight"])
+      (True, False)
+    """
+    return not any(name.startswith((_PREFIX, "decode_head.")) for name in names)
+
+
+def torch_arrays(model: nnx.Module, values: Mapping[Path, np.ndarray]) -> dict[str, np.ndarray]:
+    """Brings weights of ours into PyTorch names and layout.
+
+    Args:
+      model: what the weights belong to; may be abstract.
+      values: arrays by the path of their leaf.
+
+    Returns:
+      Arrays by PyTorch name, fixed blurs included.
+
+    Example:
+      >>> net = nnx.eval_shape(lambda: models.ResNet("resnet18", rngs=nnx.Rngs(0)))
+      >>> values = {path: np.zeros(leaf.shape) for path, leaf in leaves(net).items()}
+      >>> torch_arrays(net, values)["stem.0.weight"].shape
+      (32, 3, 3, 3)
+    """
+    table = key_table(model)
+    arrays = {name: to_torch(name, values[at]) for name, at in table.items() if at in values}
+    return arrays | fixed_arrays(model)
+
+
+def _match(arrays, table, fixed, wanted, parts, file) -> dict[Path, np.ndarray]:
+    """Arrays of ours by path, or one error that names everything that does not fit."""
+    unknown = [
+        name
+        for name in arrays
+        if name not in table
+        and name not in fixed
+        and not _WITHOUT_MEANING.search(name)
+        and not in_parts(name, parts)
+    ]
+    filled, wrong = {}, _wrong_constants(arrays, fixed)
+    for name, path in table.items():
+        if name not in arrays:
+            continue
+        problem = _problem(arrays[name], to_torch(name, np.empty(wanted[path].shape, bool)).shape)
+        if problem is None:
+            filled[path] = from_torch(name, arrays[name]).astype(wanted[path].dtype)
+        elif not in_parts(_joined(path), parts):
+            wrong.append(f"{name} {problem}")
+    unfilled = [
+        f"{_joined(path)} (from {name})"
+        for name, path in table.items()
+        if name not in arrays and not in_parts(_joined(path), parts)
+    ]
+    hint = _hint(arrays, table) if unknown or unfilled else ""
+    _complain(file, unknown, unfilled, wrong, hint)
+    return filled
+
+
+def _wrong_constants(arrays, fixed) -> list[str]:
+    return [
+        f"{name} is another filter than this model's"
+        for name, array in fixed.items()
+        if name in arrays
+        and (arrays[name].shape != array.shape or not np.allclose(arrays[name], array, atol=1e-6))
+    ]
+
+
+def _problem(array: np.ndarray, shape: tuple[int, ...]) -> str | None:
+    if array.shape != shape:
+        return f"is {array.shape} in the file and {shape} here"
+    return None if array.dtype.kind == "f" else f"holds {array.dtype} numbers, not floats"
+
+
+def _hint(arrays, table) -> str:
+    """What to change in the recipe, where names tell."""
+    if any(".att.channel_att_" in name for name in arrays if name not in table):
+        return "; published gates need model.gate='corner'"
+    there = _variant({name: array.ndim for name, array in arrays.items()})
+    here = _variant({name: 4 if path[-1] == "kernel" else 1 for name, path in table.items()})
+    if not (there and here) or there == here:
+        return ""
+    return f"; its names are those of model.variant={there!r}"
+
+
+def _variant(axes: Mapping[str, int]) -> str:
+    """Which variant of ResNet has arrays of such names and numbers of axes, if any."""
+    axes = {name.removeprefix(_PREFIX): count for name, count in axes.items()}
+    if not any(name.startswith("layer1.") for name in axes):
+        return ""
+    if "conv1.weight" in axes:
+        return "v1b"
+    pooled = any(
+        re.search(r"^layer\d\.0\.downsample\.1\.weight$", name) and count == 4
+        for name, count in axes.items()
+    )
+    return "v1d" if pooled else "v1c"
+
+
+def _complain(
+    file: FilePath, unknown: list[str], unfilled: list[str], wrong: list[str], hint: str
+) -> None:
+    told = [
+        f"{title}: {', '.join(sorted(names))}"
+        for title, names in (
+            ("names that the model does not have", unknown),
+            ("leaves that nothing fills", unfilled),
+            ("shapes or values that differ", wrong),
+        )
+        if names
+    ]
+    if told:
+        raise InputError(f"{file} does not fit the model; {'; '.join(told)}{hint}")
+
+
+def _joined(path: Path) -> str:
+    return "/".join(str(part) for part in path)

@@ -1,0 +1,77 @@
+"""Files of an aliasing report: complete, the same numbers in each, and valid."""
+
+import csv
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from segalias_jax.evaluation.aliasing.analysis import AliasingAnalysis, Operator
+from segalias_jax.evaluation.aliasing.report import FILES, AliasingReport
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    errors = rng.random((200, 3))
+    errors[:, 1] = np.nan  # no correlation, no bin has a value
+    analysis = AliasingAnalysis(
+        (Operator("stage 2", 0.7071, 0.3536, "daf"), Operator("stage <3>", 0.5, 0.25, "none")),
+        tuple(f"a,{i}" for i in range(10)),
+        rng.random((10, 2, 2)),
+        np.repeat(np.arange(10), 20),
+        rng.random((200, 2)),
+        errors,
+    )
+    report = AliasingReport(analysis, "Aliasing of <a>", {"data": "made & up"})
+    folder = tmp_path_factory.mktemp("aliasing") / "eval"
+    report.save(folder)
+    return report, folder
+
+
+def test_files(saved):
+    assert {path.name for path in saved[1].iterdir()} == set(FILES)
+
+
+def test_table(saved):
+    table = saved[0].table()
+    scores = saved[0].analysis.scores
+    assert f"{scores[:, 0, 0].mean():.2f} [" in table and f"{scores[:, 1, 1].mean():.2f} [" in table
+    row = next(line for line in table.splitlines() if line.startswith("| score, stage 2"))
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[3] == "-" and cells[4].endswith("]")
+
+
+def test_json_has_all_numbers(saved):
+    content = json.loads((saved[1] / "aliasing.json").read_text())
+    assert [o["filter"] for o in content["operators"]] == ["daf", "none"]
+    assert len(content["correlations"]) == 6 and len(content["bins"]) == 20
+    assert content["correlations"][1]["value"] is None
+    assert content["bins"][0]["FErr"]["value"] == saved[0].bins[0]["FErr"]["value"]
+    assert content["settings"] == {"data": "made & up"}
+
+
+def test_csv_has_every_image(saved):
+    with (saved[1] / "aliasing_per_image.csv").open() as file:
+        header, *rows = csv.reader(file)
+    assert header[:3] == ["name", "stage 2 before", "stage 2 after"]
+    numbers = np.asarray([row[1:] for row in rows], float).reshape(10, 2, 2)
+    np.testing.assert_allclose(numbers, saved[0].analysis.scores, rtol=1e-5)
+    assert [row[0] for row in rows] == list(saved[0].analysis.names)
+
+
+def test_figure_and_page(saved):
+    figure = (saved[1] / "aliasing.svg").read_text()
+    texts = [e.text or "" for e in ElementTree.fromstring(figure).iter() if e.tag.endswith("text")]
+    assert "stage 2" in texts and "stage <3>" in texts
+    assert any(text.startswith("displacements, \N{GREEK SMALL LETTER RHO} ") for text in texts)
+    page = (saved[1] / "aliasing.html").read_text()
+    assert page.count("data:image/svg+xml") == 2
+    assert "Aliasing of &lt;a&gt;" in page and "stage &lt;3&gt;" in page and "http" not in page
+
+
+def test_the_same_numbers_make_the_same_files(saved, tmp_path):
+    saved[0].save(tmp_path)
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (saved[1] / name).read_bytes()

@@ -1,0 +1,3 @@
+"""A run folder, made without training."""
+
+from run_folders import *  # noqa: F403

@@ -1,0 +1,128 @@
+"""Models side by side: paired images, intervals, files."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from segalias_jax.errors import InputError
+from segalias_jax.evaluation import Comparison, evaluate_folders
+from segalias_jax.scoring.reports.comparison import model_names
+
+
+def _scored(root, shift, *, count=12, num_classes=3, **options):
+    folder = root / f"shift{shift}"
+    for name in (folder, root / "gt"):
+        name.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        label = rng.integers(0, num_classes, (5, 6)).repeat(9, 0).repeat(9, 1).astype(np.uint8)
+        cv2.imwrite(str(root / "gt" / f"{index}.png"), label)
+        cv2.imwrite(str(folder / f"{index}.png"), np.roll(label, shift, 0))
+    return evaluate_folders(folder, root / "gt", num_classes=num_classes, **options)
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    reports = tuple(_scored(tmp_path, shift) for shift in (3, 1))
+    return Comparison(reports, ("far", "near"))
+
+
+def _row(comparison, score, model):
+    return next(r for r in comparison.rows() if (r["score"], r["model"]) == (score, model))
+
+
+def test_values_are_those_of_the_reports(comparison):
+    for name, one in zip(("far", "near"), comparison.reports, strict=True):
+        for score in ("mIoU", "BIoU", "DErr", "mBoundaryIoU_Cheng", "mBoundaryF_3px"):
+            row = _row(comparison, score, name)
+            assert row["value"] == pytest.approx(one.scores[score], abs=1e-14)
+            assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_a_better_model_is_clearly_better_and_itself_is_not(comparison):
+    row = _row(comparison, "mIoU", "near")
+    assert row["difference_low"] > 0 and row["clear"]
+    same = Comparison((comparison.reports[0],) * 2, ("a", "b"))
+    row = _row(same, "mIoU", "b")
+    assert row["difference"] == row["difference_low"] == row["difference_high"] == 0
+    assert not row["clear"]
+
+
+def test_intervals_are_those_of_drawn_images(comparison):
+    """Against a plain loop over the same draws."""
+    sums = comparison.reports[1].sums
+    rng, count = np.random.default_rng(0), len(sums)
+    values = []
+    for weights in rng.multinomial(count, [1 / count] * count, 1000):
+        right, true, predicted = np.tensordot(weights, sums[:, :3].astype(float), 1)
+        values.append(np.mean(right / (true + predicted - right)))
+    row = _row(comparison, "mIoU", "near")
+    np.testing.assert_allclose([row["low"], row["high"]], np.percentile(values, [2.5, 97.5]))
+
+
+def test_two_classes_have_both_averages_with_intervals(tmp_path):
+    """Against the report, and against a plain loop over the same draws."""
+    reports = tuple(_scored(tmp_path, shift, num_classes=2) for shift in (3, 1))
+    comparison = Comparison(reports, ("far", "near"))
+    for name, one in zip(("far", "near"), reports, strict=True):
+        for score, value in one.binary.compute().items():
+            if not score.startswith("images"):
+                # Means over images are kept to 2^-25 there.
+                assert _row(comparison, score, name)["value"] == pytest.approx(value, abs=1e-7)
+    own, (right, true, predicted) = (
+        reports[1].per_image,
+        np.moveaxis(reports[1].sums[:, :3, 1], 1, 0),
+    )
+    rng, count = np.random.default_rng(0), len(true)
+    means, pooled = [], []
+    for weights in rng.multinomial(count, [1 / count] * count, 1000):
+        means.append(weights @ own["foreground_Dice"] / count)
+        pooled.append(2 * weights @ right / (weights @ (true + predicted)))
+    for average, values in (("mean_over_images", means), ("pixels_of_all_images", pooled)):
+        row = _row(comparison, f"Dice_{average}", "near")
+        np.testing.assert_allclose([row["low"], row["high"]], np.percentile(values, [2.5, 97.5]))
+    assert "| F1 = Dice, mean over images " in comparison.table()
+
+
+def test_scores_without_a_value_are_dashes(tmp_path):
+    """Maps of one class each have no boundary."""
+    (tmp_path / "gt").mkdir()
+    np.save(tmp_path / "gt" / "a.npy", np.zeros((4, 5), np.uint8))
+    one = evaluate_folders(tmp_path / "gt", tmp_path / "gt", num_classes=3)
+    table = Comparison((one, one), ("a", "b")).table()
+    (line,) = (line for line in table.splitlines() if line.startswith("| DErr"))
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["-", "-", "-"]
+
+
+def test_only_shared_images_are_compared(tmp_path):
+    first, second = (_scored(tmp_path, shift) for shift in (0, 2))
+    (tmp_path / "shift2" / "3.png").unlink()
+    second = evaluate_folders(tmp_path / "shift2", tmp_path / "gt", num_classes=3, keep_going=True)
+    comparison = Comparison((first, second), ("a", "b"))
+    assert len(comparison.images) == 11 and "3" not in comparison.images
+    assert ("images", "the 11 that all models were scored on") in comparison.rules()
+
+
+def test_files(comparison, tmp_path):
+    comparison.save(tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "far", "near", "report.html", "report.json", "report.md"]  # fmt: skip
+    rows = json.loads((tmp_path / "out" / "report.json").read_text())["rows"]
+    assert rows[0]["score"] == "mIoU" and rows[1]["clear"]
+    assert "| mIoU" in (tmp_path / "out" / "report.md").read_text()
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert 'href="far/report.html"' in html and "BIoU of each class" in html
+    with pytest.raises(InputError, match="is there already"):
+        comparison.save(tmp_path / "out")
+
+
+def test_models_must_have_rules_and_names_of_their_own(comparison, tmp_path):
+    other = _scored(tmp_path, 1, boundary="exact")
+    with pytest.raises(InputError, match="different rules"):
+        Comparison((comparison.reports[0], other), ("a", "b"))
+    with pytest.raises(InputError, match="one name"):
+        Comparison(comparison.reports, ("a", "a"))
+    with pytest.raises(InputError, match="given twice"):
+        model_names([tmp_path, tmp_path])

@@ -1,0 +1,3 @@
+"""Random state dicts of small networks."""
+
+from random_weights import *  # noqa: F403
