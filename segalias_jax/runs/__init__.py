@@ -1,0 +1,1 @@
+"""A recipe at work: from its keys to a trained, scored and reported network."""
