@@ -272,7 +272,8 @@ def _legend(
 
 def _with_texts(canvas: np.ndarray, texts: Sequence[tuple[int, int, str]]) -> np.ndarray:
     height, width = canvas.shape[:2]
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    # A hundredth of a pixel more, since older versions of matplotlib round sizes down.
+    figure = Figure(figsize=((width + 0.01) / 100, (height + 0.01) / 100), dpi=100)
     figure.figimage(canvas)
     for x, y, text in texts:
         figure.text(
