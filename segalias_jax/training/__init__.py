@@ -1,1 +1,22 @@
-"""Training: schedules, optimizers, the compiled step, and the loop around it."""
+"""The engine of training: any model, any task, any optimizer, on one device or many."""
+
+from segalias_jax.training.evaluators import Evaluator, Validation
+from segalias_jax.training.interrupts import Interrupted
+from segalias_jax.training.loop import Fitted, Tracker, Trainer, fit
+from segalias_jax.training.sharding import create_mesh
+from segalias_jax.training.streams import Stream
+from segalias_jax.training.task import Scorer, Task
+
+__all__ = [
+    "Evaluator",
+    "Fitted",
+    "Interrupted",
+    "Scorer",
+    "Stream",
+    "Task",
+    "Tracker",
+    "Trainer",
+    "Validation",
+    "create_mesh",
+    "fit",
+]

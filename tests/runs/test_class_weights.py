@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segalias_jax import (data, models)
-from segalias_jax.runs import recipes
+from segalias_jax import data, models
 from segalias_jax.errors import InputError
-from segalias_jax.runs import (class_weights as balance, loop, setup)
+from segalias_jax.runs import class_weights as balance
+from segalias_jax.runs import loop, recipes, setup
 from segalias_jax.training.sharding import create_mesh
 
 ROOT = Path(__file__).parents[2]

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from segalias_jax import (data, models)
-from segalias_jax.runs import recipes
+from segalias_jax import data, models
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
-from segalias_jax.runs import (loop, setup)
+from segalias_jax.runs import loop, recipes, setup
 from segalias_jax.training.interrupts import Interrupted
 from segalias_jax.training.processes import Launch
 from segalias_jax.training.sharding import create_mesh

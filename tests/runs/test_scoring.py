@@ -10,10 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from segalias_jax import (data, models)
-from segalias_jax.runs import recipes
+from segalias_jax import data, models
 from segalias_jax.metrics import BinaryScores
-from segalias_jax.runs import (loop, scoring, setup)
+from segalias_jax.runs import loop, recipes, scoring, setup
 from segalias_jax.training import processes
 from segalias_jax.training.sharding import create_mesh
 from segalias_jax.training.state import TrainState

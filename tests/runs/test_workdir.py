@@ -8,10 +8,16 @@ import pytest
 from ml_collections import config_dict
 
 from segalias_jax import data
-from segalias_jax.runs import recipes
 from segalias_jax.errors import InputError
-from segalias_jax.runs import (loop, setup)
-from segalias_jax.runs.workdir import (MetricsLog, RunLock, check_recipe, keep_stream, read_recipe, save_recipe)
+from segalias_jax.runs import loop, recipes, setup
+from segalias_jax.runs.workdir import (
+    MetricsLog,
+    RunLock,
+    check_recipe,
+    keep_stream,
+    read_recipe,
+    save_recipe,
+)
 
 ROOT = Path(__file__).parents[2]
 
