@@ -1,4 +1,10 @@
-"""Saved states of a run: the last ones and those with the best score."""
+"""Saved states of a run: the last ones and those with the best score.
+
+Every checkpoint carries a checksum of its arrays (`checksum.py`): the library notices files that
+are cut or missing, but not a changed byte in one. A checkpoint is saved before its validation, so
+that a run killed while it scores loses no training and resumes with the scoring; so scores lie in
+`scores.json`, beside what they are scores of.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +17,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from segalias_jax import files
 from segalias_jax.checkpoints.checksum import checksum
 from segalias_jax.errors import InputError
 
@@ -29,13 +37,13 @@ class CheckpointStore:
     """Saves trees of arrays under a folder, keeping the last ones and the best.
 
     Saving happens in the background; a checkpoint is whole or absent. Every one carries a checksum
-    of its arrays, so that one that was damaged later is noticed when it is read.
+    of its arrays, so that one that was damaged later is detected when it is read.
 
     Args:
       folder: where the checkpoints lie, one sub-folder per step; made when missing.
       keep_last: latest checkpoints that are kept.
       keep_best: checkpoints with the best scores that are kept beside them.
-      score: name of the score; a folder that has scores goes on with its own.
+      score: name of the score; a folder that has scores keeps its own.
 
     Example:
       >>> import tempfile
@@ -79,7 +87,7 @@ class CheckpointStore:
         Args:
           step: number of the checkpoint, larger than all before.
           state: named tuple or dictionary of trees of arrays.
-          about: what else to write down, as JSON can hold it, such as recipe and versions.
+          about: what else is saved with it, as JSON can hold it, such as recipe and versions.
 
         Raises:
           InputError: the checkpoint before could not be written.
@@ -90,17 +98,17 @@ class CheckpointStore:
             self._manager.save(step, args=ocp.args.StandardSave(tree), custom_metadata=about)
 
     def set_score(self, step: int, score: float) -> None:
-        """Says how good a checkpoint is.
+        """Records the score of a checkpoint.
 
         Args:
           step: number of the checkpoint.
-          score: by which the best one is chosen; not a number counts as the worst.
+          score: by which the best one is chosen; NaN counts as the worst.
         """
         self.scores[step] = -1.0 if math.isnan(score) else float(score)
         self._write_scores()
 
     def about(self, step: int) -> dict[str, Any]:
-        """Returns what was written down with a checkpoint, nothing where that is unreadable.
+        """Returns what was saved with a checkpoint, an empty dictionary where it is unreadable.
 
         Args:
           step: number of the checkpoint.
@@ -111,7 +119,7 @@ class CheckpointStore:
         """Reads a checkpoint.
 
         Args:
-          like: arrays of the expected shapes, on the devices where the result shall be.
+          like: arrays of the expected shapes, on the devices where the result belongs.
           step: which checkpoint; None for the latest.
 
         Returns:
@@ -130,7 +138,7 @@ class CheckpointStore:
         return type(like)(**tree) if hasattr(like, "_asdict") else tree
 
     def restore_latest(self, like: Tree) -> Tree:
-        """Reads the latest checkpoint that is whole; damaged ones are put aside with a warning.
+        """Reads the latest checkpoint that is whole; damaged ones are set aside with a warning.
 
         They are renamed, so that the run can save that step again.
 
@@ -147,12 +155,12 @@ class CheckpointStore:
             try:
                 return self.restore(like, step=step)
             except DamagedError as error:
-                print(f"warning: {error.told}; going on from the one before", file=sys.stderr)
-                self._put_aside(step)
+                print(f"warning: {error.summary}; resuming from the one before", file=sys.stderr)
+                self._set_aside(step)
         raise InputError(f"{self.folder} holds no whole checkpoint; train in another --workdir")
 
     def read(self, step: int | None = None) -> dict[str, np.ndarray]:
-        """Reads the parameters and statistics of a checkpoint, whatever model it is of.
+        """Reads the parameters and statistics of a checkpoint of any model.
 
         Where averages of the parameters were kept, those are the parameters that are read. A
         curriculum's ratio that is part of the state comes with them, as "ratio".
@@ -180,7 +188,7 @@ class CheckpointStore:
         return {
             jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
             for path, leaf in jax.tree_util.tree_leaves_with_path(kept)
-            if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         }
 
     def wait(self) -> None:
@@ -212,6 +220,8 @@ class CheckpointStore:
         # What a truncated or missing file makes the library raise is of no particular type.
         try:
             metadata = self._manager.metadata(step)
+            if metadata.item_metadata is None:
+                raise ValueError("it does not say which arrays it has")
             saved = metadata.item_metadata.tree
         except Exception as error:
             raise DamagedError(path, error) from None
@@ -236,11 +246,9 @@ class CheckpointStore:
 
     def _write_scores(self) -> None:
         if jax.process_index() == 0:
-            temporary = self.folder / f"{SCORES}.tmp"
-            temporary.write_text(json.dumps({_NAME: self.score} | self.scores))
-            os.replace(temporary, self.folder / SCORES)
+            files.write_text(self.folder / SCORES, json.dumps({_NAME: self.score} | self.scores))
 
-    def _put_aside(self, step: int) -> None:
+    def _set_aside(self, step: int) -> None:
         # The run saves that step again, and has to score it again.
         if self.scores.pop(step, None) is not None:
             self._write_scores()
@@ -248,7 +256,7 @@ class CheckpointStore:
         if jax.process_index() == 0:
             os.replace(path, _free_name(path.with_name(f"damaged-{step}")))
         if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"put aside {step}")
+            multihost_utils.sync_global_devices(f"set aside {step}")
         self._manager.reload()
 
     def _check(self, path: Path, saved: Any, like: Any) -> None:
@@ -277,8 +285,8 @@ class DamagedError(InputError):
 
     def __init__(self, path: Path, error: Exception):
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        self.told = f"the checkpoint {path} is damaged ({reason[:80]})"
-        super().__init__(f"{self.told}; move it away, and another one is taken")
+        self.summary = f"the checkpoint {path} is damaged ({reason[:80]})"
+        super().__init__(f"{self.summary}; move it away, and another one is taken")
 
 
 class _Keep:
@@ -295,7 +303,7 @@ class _Keep:
 
 
 class _Writing:
-    """Says in one sentence that something could not be written."""
+    """Turns what the library raises while it writes into one sentence."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -345,7 +353,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 def _stored_shape(leaf: Any) -> tuple[int, ...]:
     # Random keys are stored as the numbers that they consist of.
     dtype = getattr(leaf, "dtype", None)
-    if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return tuple(leaf.shape)
 
