@@ -1,4 +1,10 @@
-"""Saved states of a run: the last ones and those with the best score."""
+"""Saved states of a run: the last ones and those with the best score.
+
+Every checkpoint carries a checksum of its arrays (`checksum.py`): the library notices files that
+are cut or missing, but not a changed byte in one. A checkpoint is saved before its validation, so
+that a run killed while it scores loses no training and resumes with the scoring; so scores lie in
+`scores.json`, beside what they are scores of.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +17,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from segalias_jax import files
 from segalias_jax.checkpoints.checksum import checksum
 from segalias_jax.errors import InputError
-from segalias_jax.files import write_text
 
 Tree = TypeVar("Tree")
 SCORES = "scores.json"
@@ -30,7 +37,7 @@ class CheckpointStore:
     """Saves trees of arrays under a folder, keeping the last ones and the best.
 
     Saving happens in the background; a checkpoint is whole or absent. Every one carries a checksum
-    of its arrays, so that one that was damaged later is noticed when it is read.
+    of its arrays, so that one that was damaged later is detected when it is read.
 
     Args:
       folder: where the checkpoints lie, one sub-folder per step; made when missing.
@@ -91,7 +98,7 @@ class CheckpointStore:
         Args:
           step: number of the checkpoint, larger than all before.
           state: named tuple or dictionary of trees of arrays.
-          about: what else to write down, as JSON can hold it, such as recipe and versions.
+          about: what else is saved with it, as JSON can hold it, such as recipe and versions.
 
         Raises:
           InputError: the checkpoint before could not be written.
@@ -102,7 +109,7 @@ class CheckpointStore:
             self._manager.save(step, args=ocp.args.StandardSave(tree), custom_metadata=about)
 
     def set_score(self, step: int, score: float) -> None:
-        """Says how good a checkpoint is.
+        """Records the score of a checkpoint.
 
         Args:
           step: number of the checkpoint.
@@ -112,7 +119,7 @@ class CheckpointStore:
         self._write_scores()
 
     def about(self, step: int) -> dict[str, Any]:
-        """Returns what was written down with a checkpoint, nothing where that is unreadable.
+        """Returns what was saved with a checkpoint, an empty dictionary where it is unreadable.
 
         Args:
           step: number of the checkpoint.
@@ -123,7 +130,7 @@ class CheckpointStore:
         """Reads a checkpoint.
 
         Args:
-          like: arrays of the expected shapes, on the devices where the result shall be.
+          like: arrays of the expected shapes, on the devices where the result belongs.
           step: which checkpoint; None for the latest.
 
         Returns:
@@ -139,7 +146,7 @@ class CheckpointStore:
         return type(like)(**tree) if hasattr(like, "_asdict") else tree
 
     def restore_latest(self, like: Tree) -> Tree:
-        """Reads the latest checkpoint that is whole; damaged ones are put aside with a warning.
+        """Reads the latest checkpoint that is whole; damaged ones are set aside with a warning.
 
         They are renamed, so that the run can save that step again.
 
@@ -156,12 +163,12 @@ class CheckpointStore:
             try:
                 return self.restore(like, step=step)
             except DamagedError as error:
-                print(f"warning: {error.told}; going on from the one before", file=sys.stderr)
-                self._put_aside(step)
+                print(f"warning: {error.summary}; resuming from the one before", file=sys.stderr)
+                self._set_aside(step)
         raise InputError(f"{self.folder} holds no whole checkpoint; train in another folder")
 
     def read(self, step: int | None = None) -> dict[str, np.ndarray]:
-        """Reads the parameters and statistics of a checkpoint, whatever model it is of.
+        """Reads the parameters and statistics of a checkpoint of any model.
 
         Where averages of the parameters were kept, those are the parameters that are read. What the
         task carries comes with them, as "task".
@@ -187,7 +194,7 @@ class CheckpointStore:
         return {
             jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
             for path, leaf in jax.tree_util.tree_leaves_with_path(kept)
-            if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         }
 
     def wait(self) -> None:
@@ -223,6 +230,8 @@ class CheckpointStore:
         # What a truncated or missing file makes the library raise is of no particular type.
         try:
             metadata = self._manager.metadata(step)
+            if metadata.item_metadata is None:
+                raise ValueError("it does not say which arrays it has")
             saved = metadata.item_metadata.tree
             earlier = {new: old for new, old in _EARLIER_NAMES.items() if old in saved}
         except Exception as error:
@@ -257,7 +266,7 @@ class CheckpointStore:
         if jax.process_index() == 0:
             scores = {step: None if math.isnan(x) else x for step, x in self.scores.items()}
             about = {_NAME: self.score, _LARGER: self.larger_is_better}
-            write_text(self.folder / SCORES, json.dumps(about | scores))
+            files.write_text(self.folder / SCORES, json.dumps(about | scores))
 
     def _read_scores(self) -> None:
         path = self.folder / SCORES
@@ -277,7 +286,7 @@ class CheckpointStore:
                 f"{path} is damaged ({error}); delete it, and the best checkpoint is the latest"
             ) from None
 
-    def _put_aside(self, step: int) -> None:
+    def _set_aside(self, step: int) -> None:
         # The run saves that step again, and has to score it again.
         if self.scores.pop(step, None) is not None:
             self._write_scores()
@@ -285,7 +294,7 @@ class CheckpointStore:
         if jax.process_index() == 0:
             os.replace(path, _free_name(path.with_name(f"damaged-{step}")))
         if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"put aside {step}")
+            multihost_utils.sync_global_devices(f"set aside {step}")
         self._manager.reload()
 
     def _check(self, path: Path, saved: Any, like: Any) -> None:
@@ -314,8 +323,8 @@ class DamagedError(InputError):
 
     def __init__(self, path: Path, error: Exception):
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        self.told = f"the checkpoint {path} is damaged ({reason[:80]})"
-        super().__init__(f"{self.told}; move it away, and another one is taken")
+        self.summary = f"the checkpoint {path} is damaged ({reason[:80]})"
+        super().__init__(f"{self.summary}; move it away, and another one is taken")
 
 
 class _Keep:
@@ -332,7 +341,7 @@ class _Keep:
 
 
 class _Writing:
-    """Says in one sentence that something could not be written."""
+    """Turns what the library raises while it writes into one sentence."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -369,7 +378,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 def _stored_shape(leaf: Any) -> tuple[int, ...]:
     # Random keys are stored as the numbers that they consist of.
     dtype = getattr(leaf, "dtype", None)
-    if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return tuple(leaf.shape)
 

@@ -120,7 +120,9 @@ def train(
                 keep_best=recipe.checkpoint.keep_best,
                 trackers=trackers,
                 about={"recipe": json.loads(json.dumps(values))},
-                title=f"{recipe.name}, {len(training)} training and {len(scored)} validation images",
+                title=(
+                    f"{recipe.name}, {len(training)} training and {len(scored)} validation images"
+                ),
                 profile=launch.profile,
             )
             _report_best(validation, fitted, folder)

@@ -12,7 +12,6 @@ import numpy as np
 from flax import nnx
 
 from segalias_jax import models
-from segalias_jax.checkpoints.parts import check_parts, in_parts
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights import files as torch_files
 from segalias_jax.torch_weights.names import (
@@ -24,6 +23,7 @@ from segalias_jax.torch_weights.names import (
     table_name,
     to_torch,
 )
+from segalias_jax.torch_weights.parts import check_parts, in_parts
 
 # Counters of PyTorch's norms, and the classifier of image networks.
 _WITHOUT_MEANING = re.compile(r"num_batches_tracked$|^(head\.)?fc\.(weight|bias)$|^head\.norm\.")
@@ -40,7 +40,7 @@ class Source:
       sha256: of its bytes.
       table: names that it used: "mmsegmentation", "published" (mmsegmentation with corner gates),
         or for a backbone alone "torchvision", "open-mmlab" or "timm".
-      missing: parts of the model that it need not fill, see `checkpoints.parts`.
+      missing: parts of the model that it need not fill, see `torch_weights.parts`.
 
     Example:
       >>> Source("r50.pth", "e3b0", "open-mmlab", ("decoder", "head", "auxiliary")).table

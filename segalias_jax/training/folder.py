@@ -26,8 +26,8 @@ SPEED = "images_per_second"
 class RunFolder:
     """A run's folder, from the first check to the last report.
 
-    While it is entered, signals are listened to. `lock` keeps other processes out from then on; what
-    is checked earlier may still be another process's folder.
+    While it is entered, signals are listened to. `lock` keeps other processes out from then on; a
+    folder that is looked at earlier may still be another process's.
 
     Args:
       path: of the folder; None for a run that leaves nothing.

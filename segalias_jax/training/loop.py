@@ -246,7 +246,7 @@ class Trainer:
             )
         if self.mesh.shape["spatial"] > 1 and not task.spatial:
             raise InputError(
-                f"mesh: its axis 'spatial' has {self.mesh.shape['spatial']} devices, but {name} has "
+                f"the mesh has {self.mesh.shape['spatial']} devices along 'spatial', but {name} has "
                 "no field whose height could be split; give that axis one device"
             )
         self.graph, self.state = create_state(

@@ -50,9 +50,9 @@ def create_train_step(
 
     Returns:
       `step(state, batch) -> (state, numbers)`; the state given is consumed. Numbers are "loss",
-      "grad_norm", "rate" with a schedule, and what the task adds. Where a batch has `LEAVE`, so have
-      the numbers: whether any is true. With batches split over the mesh, batch normalization spans
-      all devices.
+      "grad_norm", "rate" with a schedule, and what the task adds. Where a batch has `LEAVE`, so
+      have the numbers: whether any is true. With batches split over the mesh, batch normalization
+      spans all devices.
     """
     gradient_of = _gradients(graph, task, mesh, accumulate)
 

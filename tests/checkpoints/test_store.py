@@ -186,7 +186,7 @@ def test_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path, capfd, dam
             store.restore(make_state(width=300))
         restored = store.restore_latest(make_state(width=300))
         told = capfd.readouterr().err
-        assert "warning: the checkpoint" in told and "going on from the one before" in told
+        assert "warning: the checkpoint" in told and "resuming from the one before" in told
         np.testing.assert_array_equal(restored.parameters["a"][0], state.parameters["a"][0])
         assert (tmp_path / "damaged-2").is_dir() and store.latest_step() == 1
         store.save(2, make_state(3.0, width=300))

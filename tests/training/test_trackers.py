@@ -56,7 +56,7 @@ def test_both_get_the_numbers_of_a_line(monkeypatch, tmp_path):
         (
             {"tensorboard": False, "wandb": "p"},
             "wandb",
-            "^wandb: wandb is not installed; pip install",
+            "^wandb: wandb is not installed; pip",
         ),
     ],
 )
