@@ -233,7 +233,11 @@ class CheckpointStore:
             if metadata.item_metadata is None:
                 raise ValueError("it does not say which arrays it has")
             saved = metadata.item_metadata.tree
-            earlier = {new: old for new, old in _EARLIER_NAMES.items() if old in saved}
+            earlier = {
+                new: old
+                for new, old in _EARLIER_NAMES.items()
+                if old in saved and new not in saved and (like is None or new in like)
+            }
         except Exception as error:
             raise DamagedError(path, error) from None
         if like is not None:

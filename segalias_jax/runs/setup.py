@@ -23,11 +23,11 @@ from segalias_jax.models.stages import frozen_parameters
 from segalias_jax.runs.recipe import Recipe
 from segalias_jax.settings import section_errors
 from segalias_jax.tasks import SemanticSegmentation
-from segalias_jax.training.loop import Trainer
 from segalias_jax.training.optimizer import create_optimizer
 from segalias_jax.training.schedules import create_schedule
 from segalias_jax.training.sharding import check_batch_size, create_mesh, row_count
 from segalias_jax.training.state import TrainState
+from segalias_jax.training.trainer import Trainer
 
 
 def enable_compilation_cache() -> None:

@@ -29,8 +29,8 @@ from segalias_jax.runs.workdir import (
     save_recipe,
 )
 from segalias_jax.settings import section_errors
+from segalias_jax.training.fitted import Fitted
 from segalias_jax.training.folder import CHECKPOINTS, RunFolder, has_checkpoint
-from segalias_jax.training.loop import Fitted
 from segalias_jax.training.processes import Launch, initialize, is_first
 from segalias_jax.training.trackers import Trackers, check_trackers
 from segalias_jax.training.watchdog import Watchdog

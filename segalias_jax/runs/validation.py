@@ -22,10 +22,11 @@ from segalias_jax.scoring.reports import binary as binary_report
 from segalias_jax.scoring.reports.overlays import overlay_sheet
 from segalias_jax.scoring.reports.tables import score_table, write_report
 from segalias_jax.tasks import SemanticSegmentation
-from segalias_jax.training.loop import Fitted, Trainer
+from segalias_jax.training.fitted import Fitted
 from segalias_jax.training.processes import is_first, local_copy, local_mesh, merge_scores
 from segalias_jax.training.sharding import row_count, shard_batch
 from segalias_jax.training.state import TrainState, count_parameters
+from segalias_jax.training.trainer import Trainer
 from segalias_jax.typing import Array
 
 SHIFT = "shift_consistency"

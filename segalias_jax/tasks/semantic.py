@@ -122,10 +122,8 @@ class SemanticSegmentation(Task):
           batch: see the class; "ratio" is that of the curriculum.
         """
         x = self.network_input(batch["image"], batch.get("ratio"))
-        if hasattr(model, "with_auxiliary"):
-            logits, auxiliary = model.with_auxiliary(x)
-        else:
-            logits, auxiliary = model(x), ()
+        with_auxiliary = getattr(model, "with_auxiliary", None)
+        logits, auxiliary = with_auxiliary(x) if with_auxiliary else (model(x), ())
         size = batch["label"].shape[1:3]
         loss = segmentation_loss(
             _resized(logits, size),
@@ -292,8 +290,9 @@ def headline(num_classes: int) -> str:
     return f"Dice_{OVER_IMAGES}" if num_classes == 2 else "mIoU"
 
 
-def _resized(logits: Array, size: tuple[int, int]) -> Array:
+def _resized(logits: Array, size: tuple[int, ...]) -> Array:
     if logits.shape[1:3] == size:
         return logits
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    return ops.resize_bilinear(logits, size)
+    height, width = size
+    return ops.resize_bilinear(logits, (height, width))

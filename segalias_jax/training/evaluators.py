@@ -15,7 +15,7 @@ from segalias_jax.training.processes import merge_scores
 from segalias_jax.training.task import Batch, Task
 
 if TYPE_CHECKING:
-    from segalias_jax.training.loop import Fitted
+    from segalias_jax.training.fitted import Fitted
 
 
 @runtime_checkable

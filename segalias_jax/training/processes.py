@@ -151,7 +151,7 @@ def local_copy(tree: Any, mesh: Mesh) -> Any:
 
 
 def _to_local(x: jax.Array, mesh: Mesh) -> jax.Array:
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
         numbers = _to_local(jax.random.key_data(x), mesh)
         return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(x))
     return jax.device_put(x.addressable_data(0), replicated(mesh))

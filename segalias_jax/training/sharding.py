@@ -7,7 +7,7 @@ are split over fsdp, the others are on every device.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ SMALL = 4096
 
 
 def create_mesh(
-    data: int = -1, fsdp: int = 1, spatial: int = 1, *, devices: list[jax.Device] | None = None
+    data: int = -1, fsdp: int = 1, spatial: int = 1, *, devices: Sequence[Any] | None = None
 ) -> Mesh:
     """Arranges devices along the three axes.
 

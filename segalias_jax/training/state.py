@@ -93,8 +93,9 @@ def create_state(
 
     given: tuple[Any, ...] = ()
     if isinstance(model, nnx.Module):
-        graph, *given = split_model(model)
+        graph, parameters, statistics = split_model(model)
         graphs.append(graph)
+        given = parameters, statistics
     make = state_of if given else initialize
     # One program that the compilation cache can keep. It runs once, so on a CPU optimizing it is a
     # waste: of 20 s for a ResNet-18 on two cores, 15 went there.
