@@ -269,7 +269,7 @@ class CheckpointStore:
     def _write_scores(self) -> None:
         if jax.process_index() == 0:
             scores = {step: None if math.isnan(x) else x for step, x in self.scores.items()}
-            about = {_NAME: self.score, _LARGER: self.larger_is_better}
+            about = {_NAME: self.score} | ({} if self.larger_is_better else {_LARGER: False})
             files.write_text(self.folder / SCORES, json.dumps(about | scores))
 
     def _read_scores(self) -> None:
@@ -278,7 +278,7 @@ class CheckpointStore:
             return
         try:
             content = json.loads(path.read_text())
-            # Older versions wrote neither; theirs were of one kind.
+            # Older versions did not write the name; theirs were of one kind.
             self.score = content.pop(_NAME, "mIoU")
             self.larger_is_better = bool(content.pop(_LARGER, True))
             self.scores = {
