@@ -14,9 +14,10 @@ from ml_collections import config_dict, config_flags
 
 from segalias_jax.errors import FlagParser, InputError, check_choice
 from segalias_jax.evaluation.aliasing.robustness import BLUR_SIZES, NOISE_SIGMAS, Corruption
-from segalias_jax.runs.loop import evaluate_run, train
+from segalias_jax.runs.evaluate import evaluate_run
 from segalias_jax.runs.recipes import _check_keys, load_recipe
 from segalias_jax.runs.studies import Studies
+from segalias_jax.runs.train import train
 from segalias_jax.runs.workdir import RECIPE, read_recipe
 from segalias_jax.training.goodput import process_start
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
