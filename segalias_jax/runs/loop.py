@@ -19,7 +19,7 @@ from tqdm import tqdm
 from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
-from segalias_jax.scoring.reports.binary import score_title
+from segalias_jax.metrics.lookup import score_title
 from segalias_jax.runs.recipes import flat_items
 from segalias_jax.runs import (class_weights as balance, scoring, setup)
 from segalias_jax.training import (processes, profiling, progress)

@@ -14,7 +14,7 @@ from ml_collections import config_dict
 from segalias_jax import data, evaluation
 from segalias_jax.checkpoints.store import MIOU
 from segalias_jax.scoring.reports import binary as binary_report
-from segalias_jax.metrics.binary import OVER_IMAGES
+from segalias_jax.metrics.rows import OVER_IMAGES
 from segalias_jax.runs import setup
 from segalias_jax.training import processes
 from segalias_jax.training.curriculum import read_curriculum
