@@ -28,7 +28,7 @@ LAYERS = (
     "models losses data tracing",
     "layers metrics",
     "ops",
-    "typing errors files progress",
+    "typing errors files progress lazy",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from segalias_jax import data, evaluation
 from segalias_jax.files import write_bytes
+from segalias_jax.metrics.lookup import score_title
 from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.setup import reduces_zero
 from segalias_jax.scoring.reports import binary as binary_report
@@ -233,7 +234,7 @@ def describe_checkpoint(state: TrainState, score: str) -> str:
       state: arrays of the run.
       score: name of the score by which it is the best.
     """
-    return f"step {int(state.step)}, the best by {binary_report.score_title(score)}"
+    return f"step {int(state.step)}, the best by {score_title(score)}"
 
 
 def report(

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segalias_jax.errors import FlagParser, InputError
-from segalias_jax.metrics import IGNORE_RULES
-from segalias_jax.ops.morphology import BOUNDARY_RULES
-from segalias_jax.scoring.folders import evaluate_folders, matched
+from segalias_jax.metrics import BOUNDARY_RULES, IGNORE_RULES
+from segalias_jax.scoring.folders import matched, score_folders
 from segalias_jax.scoring.reports.comparison import FILES as COMPARISON_FILES
 from segalias_jax.scoring.reports.comparison import Comparison, model_names
 from segalias_jax.scoring.reports.folder import FILES
@@ -148,7 +147,7 @@ def run(argv: Sequence[str]) -> int:
     reports = []
     for name, folder in zip(names, folders, strict=True):
         title = f"scoring {name}" if flags.compare else "scoring"
-        reports.append(evaluate_folders(folder, flags.labels, progress=title, **options))
+        reports.append(score_folders(folder, flags.labels, progress=title, **options))
         if reports[-1].left_out:
             print(reports[-1].left_out_text(), file=sys.stderr)
     result = Comparison(tuple(reports), names) if flags.compare else reports[0]

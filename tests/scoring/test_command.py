@@ -115,7 +115,7 @@ def test_several_models(folder):
 def test_all_is_checked_before_anything_is_scored(folder, monkeypatch, capsys):
     """Another model's folder, the report's folder, names of classes, pictures."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(flags, "evaluate_folders", None)
+    monkeypatch.setattr(flags, "score_folders", None)
     shutil.copytree("p", "other")
     Path("other/a.png").rename("other/c.png")
     Path("names").write_text("one\ntwo\n")
