@@ -236,13 +236,9 @@ class SemanticSegmentation(Task):
           >>> SemanticSegmentation(2).describe({"mIoU": 0.5, "BIoU": 0.25, "IoU": [0.1, 0.9]})
           'mIoU 50.0, BIoU 25.0'
         """
-        rows = [
-            row for source in ("classes", "foreground") for row in rows_shown("line", source=source)
-        ]
-        told = [
-            (row.name.replace("_", " "), scores[row.name]) for row in rows if row.name in scores
-        ]
-        return ", ".join(f"{name} {100 * value:.1f}" for name, value in told)
+        rows = [*rows_shown("line", source="classes"), *rows_shown("line", source="foreground")]
+        names = [row.name for row in rows if row.name in scores]
+        return ", ".join(f"{name.replace('_', ' ')} {100 * scores[name]:.1f}" for name in names)
 
 
 class SegmentationScorer:
