@@ -162,8 +162,8 @@ def recipe_of_run(workdir: Path, words: Sequence[str]) -> config_dict.ConfigDict
     Example:
       >>> recipe_of_run(Path("missing"), [])
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: --workdir: missing holds no run; give the folder of one, or a \
-recipe by --config
+      segalias_jax.errors.InputError: --workdir: missing holds no run; give the folder of one, or \
+a recipe by --config
     """
     path = workdir / RECIPE
     if not path.exists():
