@@ -28,7 +28,7 @@ LAYERS = (
     "models losses data tracing",
     "layers metrics",
     "ops",
-    "typing errors files progress",
+    "typing errors files progress settings",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
