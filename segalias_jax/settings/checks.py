@@ -224,28 +224,25 @@ def interval(*, above: int | float | None = None, least: int | float | None = No
     return values(read, f"(smallest, largest) with {bound}smallest <= largest", example="0.5,2.0")
 
 
-def numbers(
-    kind: Callable[..., Check], what: str, *, example: str = "1,2", **bounds: int | float
-) -> Check:
+def numbers(each: Check, what: str, *, example: str = "1,2", some: bool = False) -> Check:
     """Returns the check of a tuple of numbers of any length.
 
     Args:
-      kind: of each of them, `integer` or `number`.
+      each: of each of them, `integer` or `number`.
       what: the values in words.
       example: as the command line takes them.
-      **bounds: of `kind`.
+      some: whether there has to be one at least.
 
     Returns:
       The check.
 
     Example:
-      >>> numbers(integer, "factors, each at least 1", least=1)("multi_grid", [1, 2])
+      >>> numbers(integer(least=1), "factors, each at least 1")("multi_grid", [1, 2])
       (1, 2)
     """
-    each = kind(**bounds)
 
     def read(value: Any) -> tuple[Any, ...]:
-        if isinstance(value, str):
+        if isinstance(value, str) or (some and not value):
             raise TypeError
         return tuple(each("", item) for item in value)
 

@@ -85,7 +85,11 @@ def check_settings(section: Any) -> None:
 
 
 def parse(
-    cls: type[Section], given: Mapping[str, Any], *, section: str = "", **fixed: Any
+    cls: type[Section],
+    given: Mapping[str, Any] | config_dict.ConfigDict,
+    *,
+    section: str = "",
+    **fixed: Any,
 ) -> Section:
     """Makes a dataclass of settings from values by name.
 
@@ -117,6 +121,27 @@ def parse(
       Traceback (most recent call last):
       segalias_jax.errors.InputError: data.crops: unknown key; did you mean data.crop?
     """
+    read = read_settings(cls, given, section=section)
+    with section_errors(section):
+        return cls(**read, **fixed)
+
+
+def read_settings(
+    cls: type, given: Mapping[str, Any] | config_dict.ConfigDict, *, section: str = ""
+) -> dict[str, Any]:
+    """Reads values of some settings of a dataclass, each by itself; see `parse`.
+
+    Args:
+      cls: the dataclass.
+      given: the values, by name.
+      section: name of the section, for errors; "" to name the settings alone.
+
+    Returns:
+      The values as the settings hold them, without those that are None where they cannot be.
+
+    Raises:
+      InputError: an unknown name, with the closest one, or a value that cannot be.
+    """
     prefix = f"{section}." if section else ""
     known = settings_of(cls)
     read = {}
@@ -136,8 +161,7 @@ def parse(
             if not (section and check.example):
                 raise
             raise InputError(f"{error}; write --config.{prefix}{key}={check.example}") from None
-    with section_errors(section):
-        return cls(**read, **fixed)
+    return read
 
 
 @contextlib.contextmanager
