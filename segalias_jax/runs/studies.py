@@ -1,4 +1,4 @@
-"""What `segalias eval` can find out about a trained network beside its scores."""
+"""What is found out about a trained network beside its scores: aliasing, shifts, corruptions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Studies:
     Attributes:
       aliasing: whether aliasing scores are related to the boundary errors.
       shift: whether predictions of shifted images are compared.
-      corruptions: how images are corrupted, to see what the scores do.
+      corruptions: of the images, to see what scores do.
 
     Example:
       >>> Studies().corruptions

@@ -19,10 +19,9 @@ from pathlib import Path
 from segalias_jax.data.maps import read_map
 from segalias_jax.errors import FlagParser, InputError
 from segalias_jax.files import map_ahead
-from segalias_jax.metrics import IGNORE_RULES
-from segalias_jax.ops.morphology import BOUNDARY_RULES
+from segalias_jax.metrics import BOUNDARY_RULES, IGNORE_RULES
 from segalias_jax.progress import progress_bar
-from segalias_jax.scoring.folders import evaluate_folders, matched
+from segalias_jax.scoring.folders import matched, score_folders
 from segalias_jax.scoring.matching import Pair
 from segalias_jax.scoring.reports.comparison import FILES as COMPARISON_FILES
 from segalias_jax.scoring.reports.comparison import Comparison, model_names
@@ -140,7 +139,7 @@ def run(flags: argparse.Namespace) -> int:
         )
     reports = []
     for name, folder in zip(names, folders, strict=True):
-        report = evaluate_folders(
+        report = score_folders(
             folder,
             labels,
             num_classes=num_classes,

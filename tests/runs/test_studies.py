@@ -1,4 +1,4 @@
-"""What is refused; whole studies are run by tests/test_wheel.py."""
+"""Checks of studies; whole studies are run by tests/test_wheel.py."""
 
 import pytest
 

@@ -193,7 +193,7 @@ def test_several_models(folder, score):
 
 def test_all_is_checked_before_anything_is_scored(folder, monkeypatch, score):
     """Another model's folder, the report's folder, names of classes, pictures."""
-    monkeypatch.setattr(command, "evaluate_folders", None)
+    monkeypatch.setattr(command, "score_folders", None)
     shutil.copytree("p", "other")
     Path("other/a.png").rename("other/c.png")
     Path("names").write_text("one\ntwo\n")
