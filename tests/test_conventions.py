@@ -18,7 +18,7 @@ REPOSITORY = PACKAGE.parent
 LAYERS = (
     "export",
     "inference",
-    "runs",
+    "runs recipes",
     "tasks",
     "training",
     "evaluation",
