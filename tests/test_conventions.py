@@ -19,7 +19,7 @@ LAYERS = (
     "cli __main__",
     "export",
     "inference",
-    "runs",
+    "runs recipes",
     "tasks",
     "training",
     "evaluation",
