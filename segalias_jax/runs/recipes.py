@@ -67,9 +67,35 @@ def parse_recipe(
     recipe, others = _split_recipe(argv, default)
     if not recipe:
         raise InputError("--config is missing; pass --config=NAME or --config=FILE, a recipe")
-    config = load_recipe(recipe)
-    keys = _check_keys(others, config)
-    others = _with_integers(others, config)
+    return change_recipe(load_recipe(recipe), others, values=values)
+
+
+def change_recipe(
+    config: config_dict.ConfigDict,
+    argv: Sequence[str],
+    *,
+    values: flags.FlagValues = flags.FLAGS,
+) -> tuple[config_dict.ConfigDict, list[str]]:
+    """Reads the flags --config.KEY=VALUE, and all others that `values` defines.
+
+    Args:
+      config: the recipe; it is changed in place.
+      argv: the command line, the program's name first.
+      values: where the flags are defined.
+
+    Returns:
+      The recipe, locked, and what on the command line is no flag.
+
+    Raises:
+      InputError: an unknown flag or key, or a value of another type.
+
+    Example:
+      >>> config = load_recipe("quickstart")
+      >>> change_recipe(config, ["x.py", "--config.seed=3"], values=flags.FlagValues())[0].seed
+      3
+    """
+    keys = _check_keys(argv, config)
+    others = _with_integers(argv, config)
     holder = config_flags.DEFINE_config_dict(
         "config", config, "NAME or FILE, and :VARIANT", values, sys_argv=others
     )
