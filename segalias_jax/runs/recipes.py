@@ -67,14 +67,41 @@ def parse_recipe(
     recipe, others = _split_recipe(argv, default)
     if not recipe:
         raise InputError("--config is missing; pass --config=NAME or --config=FILE, a recipe")
-    config = load_recipe(recipe)
-    keys = _check_keys(others, config)
-    others = _with_integers(others, config)
+    return override_recipe(load_recipe(recipe), others, values=values)
+
+
+def override_recipe(
+    config: config_dict.ConfigDict,
+    argv: Sequence[str],
+    *,
+    values: flags.FlagValues = flags.FLAGS,
+) -> tuple[config_dict.ConfigDict, list[str]]:
+    """Applies the flags --config.KEY to a recipe.
+
+    Args:
+      config: the recipe.
+      argv: the command line, the program's name first.
+      values: where further flags are defined.
+
+    Returns:
+      The recipe, and what on the command line is no flag.
+
+    Raises:
+      InputError: an unknown flag or key, or a value that cannot be.
+
+    Example:
+      >>> argv = ["x.py", "--config.train.steps=7"]
+      >>> config, _ = override_recipe(load_recipe("camvid"), argv, values=flags.FlagValues())
+      >>> config.train.steps
+      7
+    """
+    keys = _check_keys(argv, config)
+    given = _with_integers(argv, config)
     holder = config_flags.DEFINE_config_dict(
-        "config", config, "NAME or FILE, and :VARIANT", values, sys_argv=others
+        "config", config, "NAME or FILE, and :VARIANT", values, sys_argv=given
     )
     try:
-        rest = values(others)[1:]
+        rest = values(given)[1:]
     except flags.Error as error:
         raise InputError(_one_line(error)) from None
     for key in keys:
