@@ -19,7 +19,7 @@ from segalias_jax.settings import as_tuples, read_settings, settings_of
 
 _FOLDER = Path(__file__).parents[1] / "recipes"
 _SHARED = ("__init__", "base", "unet_base")
-LIST_OF_KEYS = "python -m segalias_jax.recipes.base lists all keys"
+_LIST_OF_KEYS = "python -m segalias_jax.recipes.base lists all keys"
 # What other programs call a key, and what is worth more than a similar name.
 _HINTS = {
     "lr": "did you mean optimizer.learning_rate?",
@@ -246,7 +246,7 @@ def _hint(given: str, keys: Sequence[str]) -> str:
     last = {key.split(".")[-1]: key for key in keys}
     close = difflib.get_close_matches(given, keys, 1, 0.8)
     guess = close or [last[key] for key in difflib.get_close_matches(word, last, 1, 0.8)]
-    return f"did you mean {guess[0]}?" if guess else LIST_OF_KEYS
+    return f"did you mean {guess[0]}?" if guess else _LIST_OF_KEYS
 
 
 def _with_integers(argv: Sequence[str], config: config_dict.ConfigDict) -> list[str]:
