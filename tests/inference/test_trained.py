@@ -33,7 +33,7 @@ def test_what_was_recomputed_in_training_plays_no_part(run, tmp_path):
         assert load_trained(copy).model.encoder.remat == ()
 
 
-def test_mistakes_in_the_run(run, tmp_path):
+def test_errors_in_the_run(run, tmp_path):
     config, folder = run
     with pytest.raises(InputError, match="has a recipe of its own; leave config out"):
         sa.Predictor(folder, config=config)
