@@ -66,13 +66,13 @@ def exiting_on_mistakes() -> Iterator[None]:
         sys.exit(130)
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Raises unless a value is one of some names.
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raises unless a value is one of some names or numbers.
 
     Args:
       name: of the argument, key or flag.
       value: what was given.
-      choices: the names that there are.
+      choices: what it may be.
 
     Raises:
       InputError: with the closest name, where one is close, and all of them.
@@ -83,9 +83,10 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
       segalias_jax.errors.InputError: band is 'simmetric'; did you mean 'symmetric'? choose one of \
 symmetric, reference
     """
-    names = [str(choice) for choice in choices]
-    if value in names:
+    known = list(choices)
+    if value in known:
         return
+    names = [str(choice) for choice in known]
     close = difflib.get_close_matches(str(value), names, 1, 0.7)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise InputError(f"{name} is {value!r}; {hint}choose one of {', '.join(names)}")

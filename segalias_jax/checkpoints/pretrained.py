@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segalias_jax.checkpoints.parts import in_parts
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights.load import Source
+from segalias_jax.torch_weights.parts import in_parts
 
 Tree = TypeVar("Tree")
 SOURCE = "source.json"

@@ -15,6 +15,22 @@ from segalias_jax.ops.symbolic import is_fixed
 from segalias_jax.typing import Array, Float, Int, Side
 
 
+def image_size(x: Float[Array, "*batch h w c"]) -> tuple[Side, Side]:
+    """Returns height and width of a feature map.
+
+    Args:
+      x: feature map, channels last.
+
+    Returns:
+      The lengths of its image axes.
+
+    Example:
+      >>> image_size(jnp.ones((2, 4, 6, 3)))
+      (4, 6)
+    """
+    return x.shape[-3], x.shape[-2]
+
+
 def resize_bilinear(
     x: Float[Array, "*batch h w c"], size: tuple[Side, Side], *, align_corners: bool = False
 ) -> Float[Array, "*batch h2 w2 c"]:

@@ -13,10 +13,10 @@ from absl import app, flags, logging
 
 from segalias_jax.errors import InputError, exiting_on_mistakes
 from segalias_jax.runs.recipes import parse_recipe
+from segalias_jax.runs.studies import define_flags
 from segalias_jax.training.goodput import process_start
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
 from segalias_jax.training.processes import Launch
-from segalias_jax.runs.studies import define_flags
 
 Main = Callable[..., None]
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES)

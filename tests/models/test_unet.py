@@ -173,7 +173,7 @@ def test_unknown_names_are_refused():
 
 
 def test_no_torch_names():
-    with pytest.raises(InputError, match="no PyTorch names are known for the encoder double_conv"):
+    with pytest.raises(InputError, match="no PyTorch names are known for the encoder Double"):
         key_table(nnx.eval_shape(encoder))
     config = {"name": "unet", "encoder": "resnet18", "width": 8}
     model = nnx.eval_shape(lambda: models.create_model(config, num_classes=2, rngs=nnx.Rngs(0)))

@@ -120,7 +120,7 @@ class _Search:
     """One walk over a program."""
 
     def __init__(self, program: Program, filters: Mapping[str, nnx.Module]):
-        self.operations = program.operations
+        self.operations, self.image = program.operations, program.inputs[-1]
         self.filters = filters
         self.makers = {v: o for o in self.operations for v in o.outputs}
 
@@ -170,7 +170,8 @@ class _Search:
         made: set[int] = set()
         for operation in inside:
             for value, kind in zip(operation.inputs, operation.input_types, strict=True):
-                if value in self.makers and value not in made and len(kind.shape) == 4:
+                outside = value in self.makers or value == self.image
+                if outside and value not in made and len(kind.shape) == 4:
                     return kind
             made.update(operation.outputs)
         raise ValueError("nothing enters")
