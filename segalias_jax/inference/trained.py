@@ -87,7 +87,7 @@ def load_trained(folder: Path | str, config: Any = None) -> TrainedModel:
     """
     folder = Path(folder)
     arrays, _ = read_weights(folder)
-    ratio = arrays.pop("ratio", None)
+    ratio = arrays.pop("task", None)  # what the task carries: that of an adaptive curriculum
     own = folder / RECIPE
     if config is None:
         if not own.exists():
