@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import operator
-
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from segalias_jax import ops
@@ -80,7 +78,7 @@ class SemanticFPN(nnx.Module):
                 self._to_finest(level, head, doublings, ops.image_size(features[0]))
                 for level, head, doublings in zip(levels, self.heads, self.doublings, strict=True)
             ]
-            return functools.reduce(operator.add, finest)
+            return sum(finest, jnp.zeros((), finest[0].dtype))
 
     def _to_finest(
         self, x: Array, head: nnx.List, doublings: int, size: tuple[Side, Side]

@@ -9,6 +9,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.errors import check_choice
 from segalias_jax.layers import ConvNormAct, UpConv
+from segalias_jax.layers.upsample import UPSAMPLE
 from segalias_jax.models.stages import (
     DOWNSAMPLE,
     Filter,
@@ -160,6 +161,7 @@ class UNet(nnx.Module):
         align_corners: bool = False,
         rngs: nnx.Rngs,
     ):
+        check_choice("upsample", upsample, UPSAMPLE)
         self.channels = channels
         ups, mixes, below = [], [], in_channels[-1]
         for i in reversed(range(len(in_channels) - 1)):

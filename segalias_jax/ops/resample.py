@@ -337,10 +337,11 @@ def _max_of_shifts(x: Array, window: int, stride: int) -> Array:
     """
     batch, height, width, channels = x.shape
     rows, columns = ((n - window) // stride * stride + 1 for n in (height, width))
-    y = None
-    for i in range(window):
-        for j in range(window):
-            stop = (batch, i + rows, j + columns, channels)
-            part = jax.lax.slice(x, (0, i, j, 0), stop, (1, stride, stride, 1))
-            y = part if y is None else jax.lax.select(y >= part, y, part)
-    return y
+    shifts = [
+        jax.lax.slice(
+            x, (0, i, j, 0), (batch, i + rows, j + columns, channels), (1, stride, stride, 1)
+        )
+        for i in range(window)
+        for j in range(window)
+    ]
+    return functools.reduce(lambda y, part: jax.lax.select(y >= part, y, part), shifts)

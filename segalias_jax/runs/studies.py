@@ -1,16 +1,15 @@
-"""What `eval.py` can find out about a trained network beside its scores."""
+"""What is found out about a trained network beside its scores: aliasing, shifts, corruptions."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from flax import nnx
 
 from segalias_jax.errors import InputError
@@ -35,7 +34,7 @@ class Studies:
     Attributes:
       aliasing: whether aliasing scores are related to the boundary errors.
       shift: whether predictions of shifted images are compared.
-      corruptions: what images are made worse by, to see what scores do.
+      corruptions: of the images, to see what scores do.
 
     Example:
       >>> Studies().corruptions
@@ -45,66 +44,6 @@ class Studies:
     aliasing: bool = False
     shift: bool = False
     corruptions: tuple[robustness.Corruption, ...] = ()
-
-
-def define_flags(values: flags.FlagValues) -> Callable[[], Studies]:
-    """Defines the flags --aliasing, --shift, --robustness, --blur_sizes and --noise_sigmas.
-
-    Args:
-      values: where they are defined.
-
-    Returns:
-      What reads them, once the command line is parsed; raises `InputError` for a wrong value.
-
-    Example:
-      >>> values = flags.FlagValues()
-      >>> read = define_flags(values)
-      >>> values(["eval.py", "--shift", "--robustness=noise", "--noise_sigmas=20"])
-      ['eval.py']
-      >>> read().shift, [corruption.name for corruption in read().corruptions]
-      (True, ['noise 20'])
-    """
-    texts = {
-        "robustness": "What images are made worse by: blur, noise, or blur,noise.",
-        "blur_sizes": f"Sides of the kernels in pixels ({_joined(robustness.BLUR_SIZES)}).",
-        "noise_sigmas": f"Of the noise, in 0..255 ({_joined(robustness.NOISE_SIGMAS)}).",
-    }
-    switches = {
-        "aliasing": "Relate aliasing scores to boundary errors.",
-        "shift": "Measure how stable predictions are under shifts by one pixel.",
-    }
-    for name, text in switches.items():
-        flags.DEFINE_boolean(name, False, text, flag_values=values)
-    for name, text in texts.items():
-        flags.DEFINE_string(name, "", text, flag_values=values)
-    return lambda: Studies(values.aliasing, values.shift, _corruptions(values))
-
-
-def _corruptions(values: flags.FlagValues) -> tuple[robustness.Corruption, ...]:
-    kinds = [word.strip() for word in values.robustness.split(",") if word.strip()]
-    levels = {
-        "blur": _numbers("blur_sizes", values) or robustness.BLUR_SIZES,
-        "noise": _numbers("noise_sigmas", values) or robustness.NOISE_SIGMAS,
-    }
-    for kind, name in (("blur", "blur_sizes"), ("noise", "noise_sigmas")):
-        if values[name].value and kind not in kinds:
-            raise InputError(f"--{name} is for --robustness={kind}; give that too")
-    # An unknown kind has one level, at which it is refused.
-    return tuple(
-        robustness.Corruption(kind, level) for kind in kinds for level in levels.get(kind, (0,))
-    )
-
-
-def _numbers(name: str, values: flags.FlagValues) -> tuple[float, ...]:
-    text = values[name].value
-    try:
-        return tuple(float(word) for word in text.split(",") if word.strip())
-    except ValueError:
-        raise InputError(f"--{name}: {text!r} has to be numbers, such as 5,10") from None
-
-
-def _joined(levels: tuple[int | float, ...]) -> str:
-    return ",".join(f"{level:g}" for level in levels)
 
 
 def check_studies(studies: Studies) -> None:

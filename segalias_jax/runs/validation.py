@@ -16,6 +16,8 @@ from jax.sharding import Mesh
 
 from segalias_jax import data, evaluation
 from segalias_jax.files import write_bytes
+from segalias_jax.metrics.lookup import score_title
+from segalias_jax.metrics.scores import SCORES
 from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.setup import reduces_zero
 from segalias_jax.scoring.reports import binary as binary_report
@@ -28,13 +30,6 @@ from segalias_jax.training.sharding import row_count, shard_batch
 from segalias_jax.training.state import TrainState, count_parameters
 from segalias_jax.training.trainer import Trainer
 from segalias_jax.typing import Array
-
-SHIFT = "shift_consistency"
-SHIFT_RULE = (
-    "share of pixels that keep their class when the image moves by one pixel (right, down, and "
-    "both; its edge is repeated), mean over images"
-)
-"""Name of that score in tables and reports, and what it is."""
 
 Predict = Callable[[np.ndarray], Array | evaluation.Prediction]
 
@@ -233,7 +228,7 @@ def describe_checkpoint(state: TrainState, score: str) -> str:
       state: arrays of the run.
       score: name of the score by which it is the best.
     """
-    return f"step {int(state.step)}, the best by {binary_report.score_title(score)}"
+    return f"step {int(state.step)}, the best by {score_title(score)}"
 
 
 def report(
@@ -262,8 +257,8 @@ def report(
     if not is_first():
         return
     pictures = _write_pictures(result, source, folder)
-    further = {} if shift is None else {SHIFT: shift}
-    rules = {name: SHIFT_RULE for name in further}
+    further = {} if shift is None else {"shift_consistency": shift}
+    rules = {name: SCORES[name].rule for name in further}
     two: dict[str, Any] = {}
     if result.binary is not None:
         two = binary_report.report_parts(result.binary, source.classes[1])

@@ -13,7 +13,9 @@ from segalias_jax import ops
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.losses import SUMS_OVER_PIXELS, check_loss, segmentation_loss
 from segalias_jax.metrics import BinaryScores, SegmentationScores
-from segalias_jax.metrics.binary import OVER_IMAGES
+from segalias_jax.metrics.lookup import rows_shown
+from segalias_jax.metrics.rows import OVER_IMAGES
+from segalias_jax.metrics.scores import SCORES
 from segalias_jax.training.curriculum import Curriculum
 from segalias_jax.training.state import TrainState
 from segalias_jax.training.step import compile_forward
@@ -22,10 +24,6 @@ from segalias_jax.typing import IGNORE_LABEL, Array, Float, Int
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """Types that a network computes in. Parameters, statistics and losses are float32 in both."""
-
-HEADLINES = ("mIoU", "mAcc", "aAcc", "BIoU", "BAcc", "FErr", "MErr", "DErr")
-HEADLINES += ("Dice_mean_over_images", "Dice_pixels_of_all_images")
-"""Scores on the line of a validation."""
 
 
 class SemanticSegmentation(Task):
@@ -69,7 +67,6 @@ class SemanticSegmentation(Task):
       1.0986 = log(3)
     """
 
-    larger_is_better = True
     spatial = ("image", "label")
 
     def __init__(
@@ -112,6 +109,7 @@ class SemanticSegmentation(Task):
             reduce_zero_label=reduce_zero_label,
         )
         self.headline = headline(num_classes)
+        self.larger_is_better = SCORES[self.headline].direction == "larger"
         self.sums = all(name in SUMS_OVER_PIXELS for name, _ in self.terms)
 
     def loss(self, model: nnx.Module | Callable, batch: Batch) -> tuple[Array, Mapping[str, Array]]:
@@ -232,14 +230,15 @@ class SemanticSegmentation(Task):
         return {"ratio": self.curriculum.evaluation_ratio(carry)}
 
     def describe(self, scores: Mapping[str, Any]) -> str:
-        """Returns the headline scores that there are, in per cent.
+        """Returns the scores that a line has room for, in per cent.
 
         Example:
           >>> SemanticSegmentation(2).describe({"mIoU": 0.5, "BIoU": 0.25, "IoU": [0.1, 0.9]})
           'mIoU 50.0, BIoU 25.0'
         """
-        named = ((key.replace("_", " "), scores[key]) for key in HEADLINES if key in scores)
-        return ", ".join(f"{name} {100 * value:.1f}" for name, value in named)
+        rows = [*rows_shown("line", source="classes"), *rows_shown("line", source="foreground")]
+        names = [row.name for row in rows if row.name in scores]
+        return ", ".join(f"{name.replace('_', ' ')} {100 * scores[name]:.1f}" for name in names)
 
 
 class SegmentationScorer:

@@ -312,9 +312,7 @@ def test_resume_by_flag(tmp_path, capsys):
         train(config, tmp_path / flag, Launch(resume=flag))
     states = [saved_state(config, tmp_path / flag, 4) for flag in ("auto", "never")]
     jax.tree.map(np.testing.assert_array_equal, *states)
-    with pytest.raises(
-        InputError, match="resume is 'never', but .* holds checkpoints; take"
-    ):
+    with pytest.raises(InputError, match="resume is 'never', but .* holds checkpoints; take"):
         train(config, tmp_path / "never", Launch(resume="never"))
     with pytest.raises(InputError, match="resume: .*missing is no folder of a run"):
         train(config, tmp_path / "new", Launch(resume=str(tmp_path / "missing")))

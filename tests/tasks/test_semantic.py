@@ -34,7 +34,10 @@ def make_batch(num_classes=3, rows=4, size=(16, 12)):
 
 
 def test_coarse_logits_are_resized_to_labels_and_images():
-    batch, task = make_batch(), SemanticSegmentation(3, average="valid", class_weights=(1.0, 2.0, 3.0))
+    batch, task = (
+        make_batch(),
+        SemanticSegmentation(3, average="valid", class_weights=(1.0, 2.0, 3.0)),
+    )
     model = Coarse(3, nnx.Rngs(0))
     image = jnp.asarray(batch["image"])
     logits = ops.resize_bilinear(model(ops.normalize_image(image)), (16, 12))
