@@ -88,7 +88,7 @@ class Predictor:
     def _open_run(self, config: Any, settings: dict[str, Any]) -> None:
         trained = load_trained(self.run, config)
         self.classes, self.palette = trained.classes, trained.palette
-        section = getattr(trained.config, "eval", {})
+        section = trained.config.eval
         self.settings = read_view_settings(section, trained.config.data.crop, **settings)
         graph, state = nnx.split(trained.model)
 
