@@ -3,7 +3,7 @@
     python benchmarks/scaling.py
 
 Nothing is run: for every mesh a process with so many virtual CPU devices compiles the training step
-for arrays that do not exist, and the compiled program tells its memory and its collectives. Writes
+for arrays that do not exist, and memory and collectives are read from the compiled program. Writes
 `results/scaling.json` and the tables of `docs/scaling.md`.
 """
 

@@ -139,7 +139,8 @@ def fill_state(folder: Path | str, trees: Tree, *, whole: bool = False) -> tuple
       segalias_jax.errors.InputError: no/such/folder is not there; give the folder of a checkpoint
     """
     arrays, source = read_weights(folder)
-    arrays.pop("ratio", None)  # of a curriculum, which is the recipe's
+    # What the task of that run carried, such as the ratio of a curriculum, is none of this run's.
+    arrays = {name: array for name, array in arrays.items() if name.split("/")[0] != "task"}
     given = trees._asdict() if hasattr(trees, "_asdict") else dict(trees)
     kept = {part: given[part] for part in ("parameters", "statistics")}
     leaves, structure = jax.tree_util.tree_flatten_with_path(kept)
