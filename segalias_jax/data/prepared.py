@@ -150,7 +150,7 @@ def import_tfds() -> ModuleType:
       'tensorflow_datasets'
     """
     try:
-        import tensorflow_datasets
+        import tensorflow_datasets  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError:
         raise InputError(
             "prepared data sets need tensorflow-datasets; pip install 'segalias_jax[tfds]'"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from segalias_jax.errors import InputError
+from segalias_jax.files import write_bytes
 
 PICKLES = (".pth", ".pt")
 SAFETENSORS = ".safetensors"
@@ -73,10 +73,8 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], notes: dict[
         raise InputError(f"{path} is there already; give another file")
     from_numpy = _import("safetensors.numpy")
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        temporary.write_bytes(from_numpy.save(whole, metadata={"format": "pt", **notes}))
-        os.replace(temporary, path)
+        write_bytes(path, from_numpy.save(whole, metadata={"format": "pt", **notes}))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
@@ -107,7 +105,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         # What a damaged header raises is not one type.
         raise InputError(
             f"{path} is no whole .safetensors file with 16, 32 or 64 bits a number "
-            f"({_one_line(error)}); get it anew"
+            f"({_one_line(error)}); download it again"
         ) from None
 
 
@@ -119,7 +117,8 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         # torch raises a dozen types for damaged files; none of them is to reach the user.
         raise InputError(
             f"{path} is no whole PyTorch file of weights alone, and nothing else is read, since "
-            f"pickles can run code ({_one_line(error)}); get it anew, or save its state dict alone"
+            f"pickles can run code ({_one_line(error)}); download it again, or save its state dict "
+            "alone"
         ) from None
     content = _state_dict(content)
     wrong = [
