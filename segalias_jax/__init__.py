@@ -1,31 +1,85 @@
-"""Anti-aliased dense prediction in JAX, and scores that say where a segmentation fails."""
+"""Anti-aliased dense prediction in JAX, and scores that say where a segmentation fails.
 
-import importlib
+Everything is loaded when it is first used: scores of folders do not wait for JAX, nor layers for
+OpenCV, Grain and orbax.
+"""
 
-from segalias_jax import layers, losses, metrics, models, ops, tracing
-from segalias_jax.tracing import dealias, profile_aliasing
+from typing import TYPE_CHECKING
 
-# Imported on first use: they need OpenCV, Grain or orbax, which layers and scores do not.
-_ON_FIRST_USE = ("analysis", "checkpoints", "data", "evaluation", "inference", "training")
+from segalias_jax import lazy
+
+if TYPE_CHECKING:
+    from segalias_jax import (
+        analysis,
+        checkpoints,
+        data,
+        evaluation,
+        export,
+        inference,
+        layers,
+        losses,
+        metrics,
+        models,
+        ops,
+        runs,
+        scoring,
+        tasks,
+        tracing,
+        training,
+    )
+    from segalias_jax.inference import Predictor
+    from segalias_jax.tracing import dealias, profile_aliasing
+    from segalias_jax.training import Task, fit
 
 __all__ = [
     "Predictor",
+    "Task",
+    "analysis",
+    "checkpoints",
+    "data",
     "dealias",
+    "evaluation",
+    "export",
+    "fit",
+    "inference",
     "layers",
     "losses",
     "metrics",
     "models",
     "ops",
     "profile_aliasing",
+    "runs",
+    "scoring",
+    "tasks",
     "tracing",
-    *_ON_FIRST_USE,
+    "training",
 ]
+
 __version__ = "0.1.0"
 
-
-def __getattr__(name: str):
-    if name == "Predictor":
-        return importlib.import_module("segalias_jax.inference").Predictor
-    if name in _ON_FIRST_USE:
-        return importlib.import_module(f"segalias_jax.{name}")
-    raise AttributeError(f"module 'segalias_jax' has no attribute {name!r}")
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "segalias_jax.inference": ("Predictor",),
+        "segalias_jax.tracing": ("dealias", "profile_aliasing"),
+        "segalias_jax.training": ("Task", "fit"),
+    },
+    submodules=(
+        "analysis",
+        "checkpoints",
+        "data",
+        "evaluation",
+        "export",
+        "inference",
+        "layers",
+        "losses",
+        "metrics",
+        "models",
+        "ops",
+        "runs",
+        "scoring",
+        "tasks",
+        "tracing",
+        "training",
+    ),
+)

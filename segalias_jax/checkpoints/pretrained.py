@@ -110,10 +110,7 @@ def read_weights(folder: Path | str) -> tuple[dict[str, np.ndarray], Source | No
     if not folder.exists():
         raise InputError(f"{folder} is not there; give the folder of a checkpoint")
     if folder.is_file():
-        raise InputError(
-            f"{folder} is a file; make a checkpoint of it by "
-            "python -m segalias_jax.torch_weights.convert"
-        )
+        raise InputError(f"{folder} is a file; make a checkpoint of it by segalias convert")
     folder = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
     if not any(path.name.isdigit() for path in folder.iterdir()):
         raise InputError(f"{folder} holds no checkpoint; give a folder that does")

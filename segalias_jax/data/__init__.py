@@ -1,24 +1,26 @@
-"""Data sets, transforms and batches; numpy and OpenCV only, with Grain for order and workers."""
+"""Data sets, transforms and batches; numpy and OpenCV only, with Grain for order and workers.
 
-from segalias_jax.data.labels import restore_zero_label
-from segalias_jax.data.pipeline import (
-    Batch,
-    batch_names,
-    check_crop,
-    eval_batches,
-    resume_step,
-    stream_state,
-    train_batches,
-)
-from segalias_jax.data.skipping import describe_skipped
-from segalias_jax.data.sources import (
-    SOURCES,
-    Source,
-    check_source,
-    create_source,
-    fingerprint,
-)
-from segalias_jax.data.splits import check_splits, split_hash
+Loaded on first use: decoding a label map must not wait for Grain.
+"""
+
+from typing import TYPE_CHECKING
+
+from segalias_jax import lazy
+
+if TYPE_CHECKING:
+    from segalias_jax.data.labels import restore_zero_label
+    from segalias_jax.data.pipeline import (
+        Batch,
+        batch_names,
+        check_crop,
+        eval_batches,
+        resume_step,
+        stream_state,
+        train_batches,
+    )
+    from segalias_jax.data.skipping import describe_skipped
+    from segalias_jax.data.sources import SOURCES, Source, check_source, create_source, fingerprint
+    from segalias_jax.data.splits import check_splits, split_hash
 
 __all__ = [
     "SOURCES",
@@ -38,3 +40,28 @@ __all__ = [
     "stream_state",
     "train_batches",
 ]
+
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "segalias_jax.data.labels": ("restore_zero_label",),
+        "segalias_jax.data.pipeline": (
+            "Batch",
+            "batch_names",
+            "check_crop",
+            "eval_batches",
+            "resume_step",
+            "stream_state",
+            "train_batches",
+        ),
+        "segalias_jax.data.skipping": ("describe_skipped",),
+        "segalias_jax.data.sources": (
+            "SOURCES",
+            "Source",
+            "check_source",
+            "create_source",
+            "fingerprint",
+        ),
+        "segalias_jax.data.splits": ("check_splits", "split_hash"),
+    },
+)

@@ -1,7 +1,7 @@
-"""Scores of two classes at every threshold, over all pixels and as means over images.
+"""Scores of binary segmentation on a device: at every threshold, over pixels and over images.
 
 The state keeps a histogram of the foreground's probability for each true class, and for each
-threshold the sum of every image's own scores as whole numbers (2^24 is 1). So states merge exactly
+threshold the sum of every image's own scores as integers (2^24 is 1). So states merge exactly
 over batches, devices and processes, in any order, and need the same memory for any number of
 images.
 """
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -21,36 +19,32 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Integer, UInt32
 
 from segalias_jax.errors import InputError
-from segalias_jax.metrics.confusion import share, wide_add, wide_psum, wide_total, wide_zeros
+from segalias_jax.metrics.confusion import wide_add, wide_psum, wide_total, wide_zeros
+from segalias_jax.metrics.counts import ForegroundCounts
+from segalias_jax.metrics.rows import Score
+from segalias_jax.metrics.totals import (
+    BINS,
+    BITS,
+    ONE,
+    BinaryTotals,
+    check_same_bins,
+    check_same_rows,
+    image_rows,
+)
 from segalias_jax.typing import Array
-
-SCORES = ("accuracy", "precision", "recall", "Dice", "IoU")
-"""Scores of the foreground; Dice is F1, IoU the critical success index of weather forecasting."""
-
-OVER_PIXELS, OVER_IMAGES = "pixels_of_all_images", "mean_over_images"
-"""What names of scores end in: of the counts of all pixels together, or the mean of the images'."""
-
-BINS = 256
-_BITS = 24
-_ONE = 1 << _BITS  # a score of 1 in the sums over images
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BinaryScores:
-    """Mergeable state of the scores of two classes, 0 the background and 1 the foreground.
-
-    A pixel is predicted as foreground at threshold t where its probability is above t, for t =
-    1 / B, ..., (B - 1) / B; at 1 / 2 that is the class of the larger probability.
-
-    An image in which neither the truth nor the prediction has foreground scores 1 in everything:
-    there was nothing to find. Any other 0 / 0 is 0. So all images that have a labeled pixel are in
-    all means, whatever was predicted.
+    """Mergeable state of the scores of binary segmentation, see `BinaryTotals`.
 
     Attributes:
       counts: uint32 [2, 2, B], pixels by true class and bin, in two halves of 64 bits.
-      sums: uint32 [2, 5, B - 1], sums over images of `SCORES` at each threshold, times 2^24.
+      sums: uint32 [2, n, B - 1], sums over images of the scores `rows` at each threshold, times
+        2^24.
       images: uint32 [2, 2], numbers of images, and of those without true foreground.
+      rows: the n scores that are means over images.
 
     Example:
       >>> label = np.asarray([[[0, 1, 1, 1]], [[0, 1, 0, 0]]])
@@ -63,6 +57,7 @@ class BinaryScores:
     counts: Any  # arrays; also what jax's transformations put in their place
     sums: Any
     images: Any
+    rows: tuple[Score, ...] = dataclasses.field(metadata={"static": True})
 
     @classmethod
     def empty(cls, bins: int = BINS) -> BinaryScores:
@@ -74,10 +69,14 @@ class BinaryScores:
         Returns:
           The empty state.
         """
-        if bins < 2 or bins % 2:
-            raise InputError(f"bins: {bins} must be even, so that one threshold is 0.5")
-        shapes = (2, bins), (len(SCORES), bins - 1), (2,)
-        return cls(*map(wide_zeros, shapes))
+        rows = image_rows(bins)
+        return cls(wide_zeros((2, bins)), wide_zeros((len(rows), bins - 1)), wide_zeros((2,)), rows)
+
+    def host(self) -> BinaryTotals:
+        """Returns the state on the host."""
+        return BinaryTotals(
+            wide_total(self.counts), wide_total(self.sums), wide_total(self.images), self.rows
+        )
 
     @property
     def thresholds(self) -> Float[np.ndarray, " thresholds"]:
@@ -114,72 +113,44 @@ class BinaryScores:
         counts = jnp.asarray(counts).astype(jnp.uint32)
         counted = counts.any((-2, -1))
         blank = counted & ~counts[:, 1].any(-1)
-        fixed = _scores(counts, jnp, _fixed_ratio, jnp.uint32(_ONE))
-        new = (counts, fixed * counted[:, None, None], jnp.stack([counted, blank], -1))
-        added = [wide_add(a, _over_images(b)) for a, b in zip(self._leaves(), new, strict=True)]
-        return BinaryScores(*added)
+        pixels = ForegroundCounts.from_bins(counts)
+        pairs = [row.formula(pixels) for row in self.rows]
+        parts = jnp.stack([part for part, _ in pairs], -2)
+        wholes = jnp.maximum(jnp.stack([whole for _, whole in pairs], -2), 1)
+        nothing = pixels.hits + pixels.false_alarms + pixels.misses == 0
+        fixed = jnp.where(nothing[:, None], jnp.uint32(ONE), _fixed_ratio(parts, wholes))
+        return dataclasses.replace(
+            self,
+            counts=wide_add(self.counts, _over_images(counts)),
+            sums=wide_add(self.sums, _over_images(fixed * counted[:, None, None])),
+            images=wide_add(self.images, _over_images(jnp.stack([counted, blank], -1))),
+        )
 
     def merge(self, other: BinaryScores) -> BinaryScores:
         """The state of all images of both.
 
         Raises:
-          InputError: the two have other numbers of bins.
+          InputError: the two have other numbers of bins, or other scores.
         """
-        if self.counts.shape != other.counts.shape:
-            bins = self.counts.shape[-1], other.counts.shape[-1]
-            raise InputError(f"scores of {bins[0]} bins do not merge with those of {bins[1]}")
-        return BinaryScores(*map(wide_add, self._leaves(), other._leaves()))
+        check_same_bins(self.counts.shape[-1], other.counts.shape[-1])
+        check_same_rows(self.rows, other.rows)
+        return jax.tree.map(wide_add, self, other)
 
     def psum(self, axis_name: str) -> BinaryScores:
         """The sum of the states of all devices along a mapped axis, see `confusion.wide_psum`."""
-        return BinaryScores(*(wide_psum(leaf, axis_name) for leaf in self._leaves()))
-
-    def _leaves(self) -> tuple[Any, Any, Any]:
-        return self.counts, self.sums, self.images
+        return jax.tree.map(lambda leaf: wide_psum(leaf, axis_name), self)
 
     def curves(self) -> dict[str, Float[np.ndarray, " thresholds"]]:
-        """Scores at every threshold, in float64.
+        """Scores at every threshold, see `BinaryTotals.curves`."""
+        return self.host().curves()
+
+    def compute(self) -> dict[str, Any]:
+        """Scores at threshold 0.5, and what the sweep over thresholds gives.
 
         Returns:
-          By name: "Dice_pixels_of_all_images", "Dice_mean_over_images", and so on for `SCORES`;
-          nan without any image. The means are exact to 2^-25.
+          By name, see `BinaryTotals.compute`.
         """
-        images, sums = wide_total(self.images)[0], wide_total(self.sums)
-        pixels = _scores(wide_total(self.counts), np, np.divide, 1.0)
-        over = {
-            OVER_IMAGES: share(sums, _ONE * images),
-            OVER_PIXELS: pixels if images else np.full_like(pixels, np.nan),
-        }
-        return {
-            f"{name}_{average}": values[i]
-            for i, name in enumerate(SCORES)
-            for average, values in over.items()
-        }
-
-    def compute(self) -> dict[str, np.generic]:
-        """Scores at threshold 0.5, and what the sweep over thresholds gives, in float64.
-
-        Returns:
-          By name: those of `curves` at 0.5; "images", "images_without_foreground"; where
-          `swept`, of Dice, IoU and accuracy also the largest (NAME_best), its threshold
-          (NAME_best_threshold, the middle one where several are best) and the mean over all
-          thresholds (NAME_mean_of_thresholds), and "average_precision" and "ROC_AUC", areas
-          below the curves of precision over recall (in steps) and of recall over false alarms
-          of all pixels, nan where a class has no pixel.
-        """
-        middle, result = len(self.thresholds) // 2, {}
-        for name, values in self.curves().items():
-            result[name] = values[middle]
-            if self.swept and name.split("_")[0] not in ("precision", "recall"):
-                best = np.flatnonzero(values == values.max())
-                result[f"{name}_best"] = values.max()
-                result[f"{name}_best_threshold"] = self.thresholds[best[len(best) // 2]]
-                result[f"{name}_mean_of_thresholds"] = values.mean()
-        names = "images", "images_without_foreground"
-        result |= dict(zip(names, wide_total(self.images), strict=True))
-        if self.swept:
-            result |= _areas_below(wide_total(self.counts))
-        return result
+        return self.host().compute()
 
 
 @functools.partial(jax.jit, static_argnames="bins")
@@ -224,46 +195,10 @@ def probability_counts(
     return counts.reshape(-1, 2, bins)
 
 
-def image_scores(
-    counts: Integer[np.ndarray, "*images 2 bins"],
-) -> Float[np.ndarray, "*images 5 thresholds"]:
-    """Scores of images by themselves, on the host.
-
-    Args:
-      counts: what `probability_counts` returns.
-
-    Returns:
-      `SCORES` at each threshold, by the rules of `BinaryScores`, in float64.
-
-    Example:
-      >>> image_scores(np.asarray([[2, 0], [0, 1]]))[:, 0].tolist()
-      [1.0, 1.0, 1.0, 1.0, 1.0]
-    """
-    return _scores(np.asarray(counts, np.int64), np, np.divide, 1.0)
-
-
-def _scores(counts: Any, xp: ModuleType, ratio: Callable[[Any, Any], Any], one: Any) -> Any:
-    """`SCORES` of counts [..., 2, B], stacked ahead of the thresholds; `one` is a score of 1."""
-    above = xp.cumsum(counts[..., ::-1], -1)[..., ::-1]
-    false_alarms, hits = above[..., 0, 1:], above[..., 1, 1:]
-    misses = above[..., 1, :1] - hits
-    right = above[..., 0, :1] - false_alarms + hits
-    wrong = false_alarms + misses
-    # In the order of `SCORES`; a part is 0 where its whole is.
-    parts = xp.stack([right, hits, hits, 2 * hits, hits], -2)
-    wholes = xp.stack(
-        [right + wrong, hits + false_alarms, hits + misses, 2 * hits + wrong, hits + wrong], -2
-    )
-    scores = ratio(parts, xp.maximum(wholes, 1))
-    nothing = (hits + wrong == 0)[..., None, :] & (np.arange(len(SCORES)) > 0)[:, None]
-    return xp.where(nothing, one, scores)
-
-
 def _fixed_ratio(part: Array, whole: Array) -> Array:
-    """The nearest whole number to part / whole times 2^24, bit by bit as on paper.
+    """The nearest integer to part / whole times 2^24, bit by bit as on paper.
 
-    Whole numbers are the same on every device and in every batch; compilers round divisions of
-    floats in more than one way.
+    32 bits are all there are: the product of the part and 2^24 does not fit.
     """
 
     def next_bit(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -272,7 +207,7 @@ def _fixed_ratio(part: Array, whole: Array) -> Array:
         return 2 * quotient + bit, 2 * rest - bit * whole
 
     start = (part // whole, part % whole)
-    quotient, rest = jax.lax.fori_loop(0, _BITS, next_bit, start)
+    quotient, rest = jax.lax.fori_loop(0, BITS, next_bit, start)
     return quotient + (2 * rest >= whole)
 
 
@@ -280,16 +215,3 @@ def _over_images(values: Array) -> Array:
     """Their exact sum over the first axis, as a 64-bit counter."""
     wide = jnp.stack([values.astype(jnp.uint32), jnp.zeros(values.shape, jnp.uint32)], 1)
     return jax.vmap(lambda x: wide_psum(x, "image"), axis_name="image")(wide)[0]
-
-
-def _areas_below(counts: np.ndarray) -> dict[str, np.float64]:
-    false_alarms, hits = np.cumsum(counts[:, ::-1].astype(np.float64), -1)
-    precision = share(hits, hits + false_alarms)
-    steps = np.diff(share(hits, hits[-1]), prepend=0)
-    # A background pixel is ranked below the foreground in higher bins, and half of its own.
-    below = counts[0, ::-1] * (hits - counts[1, ::-1] / 2)
-    return {
-        # A step without any pixel is 0 high.
-        "average_precision": np.sum(steps * np.nan_to_num(precision)),
-        "ROC_AUC": share(below.sum(), hits[-1] * false_alarms[-1])[()],
-    }

@@ -1,9 +1,9 @@
-"""Segmentation scores of whole pictures and of the bands around class boundaries.
+"""Segmentation scores of whole pictures and of the bands around class boundaries, on a device.
 
 One pass splits the pixels into four disjoint regions (near no boundary, near a predicted one
 only, near a true one only, near both) and counts a confusion matrix in each. Every score follows
-from these counts, so states merge exactly over batches, devices and processes, and need the same
-memory for any number of pictures.
+from these counts (`scores`), so states merge exactly over batches, devices and processes, and need
+the same memory for any number of pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from jaxtyping import Int, Integer
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics import confusion
-from segalias_jax.metrics.regions import ERROR_KINDS, KIND_OF_REGION, ScoreRules, region_map
+from segalias_jax.metrics.regions import region_map
+from segalias_jax.metrics.rules import ScoreRules
+from segalias_jax.metrics.totals import SegmentationTotals, check_mergeable
 from segalias_jax.typing import IGNORE_LABEL, Array
 
 
@@ -135,43 +137,41 @@ class SegmentationScores:
         Raises:
           InputError: the two were made with other rules or numbers of classes.
         """
-        if (self.rules, self.num_classes) != (other.rules, other.num_classes):
-            raise InputError(
-                f"scores of {self.num_classes} classes under {self.rules} do not merge with "
-                f"those of {other.num_classes} classes under {other.rules}"
-            )
+        check_mergeable(self, other)
         return dataclasses.replace(self, counts=confusion.wide_add(self.counts, other.counts))
 
     def psum(self, axis_name: str) -> SegmentationScores:
         """The sum of the states of all devices along a mapped axis, see `confusion.wide_psum`."""
         return dataclasses.replace(self, counts=confusion.wide_psum(self.counts, axis_name))
 
+    def host(self) -> SegmentationTotals:
+        """Returns the state on the host."""
+        return SegmentationTotals(confusion.wide_total(self.counts), self.rules)
+
     def totals(self) -> Int[np.ndarray, "4 rows columns"]:
-        """Pixels by region, true class and predicted class, as int64 on the host.
+        """Returns pixels by region, true class and predicted class, as int64 on the host.
 
         Raises:
           InputError: labels were met that are neither a class nor ignored.
         """
-        totals = confusion.wide_total(self.counts)
-        confusion.check_labels(totals, self.rules.ignore_label)
-        return totals
+        return self.host().totals()
 
-    def compute(self) -> dict[str, np.generic | np.ndarray]:
-        """All scores, in float64, shares in [0, 1].
+    def compute(self) -> dict[str, Any]:
+        """Returns all scores, in float64, fractions in [0, 1].
 
-        With accuracy and IoU of a class as in `confusion.class_scores`, and means over the
-        classes that have a value (absent ones are nan):
+        Means are over the classes that have a value (absent ones are nan):
 
           aAcc, mIoU, mAcc, mDice, mPrecision, mRecall: all pixels;
-          BIoU, BAcc: mean IoU and accuracy in the union of both bands; boundary_aAcc: share of
+          BIoU, BAcc: mean IoU and accuracy in the union of both bands; boundary_aAcc: fraction of
           right pixels there;
           FErr, MErr, DErr: 1 - mean accuracy in the predicted band, in the true band, in their
-          intersection; aFErr, aMErr, aDErr: shares of wrong pixels there;
-          false_response, merging_mistake, displacement, interior_error: shares of all pixels
+          intersection; aFErr, aMErr, aDErr: fractions of wrong pixels there;
+          false_response, merging_mistake, displacement, interior_error: fractions of all pixels
           that are such errors (`error_kinds`); they add up to 1 - aAcc;
           pixels, invalid_predictions: numbers of pixels;
           per class: IoU Acc Dice Precision Recall boundary_IoU boundary_Acc class_FErr
-          class_MErr class_DErr class_pixels.
+          class_MErr class_DErr class_pixels;
+          and what was registered (`register_score`).
 
         Returns:
           The scores by name.
@@ -179,16 +179,7 @@ class SegmentationScores:
         Raises:
           InputError: labels were met that are neither a class nor ignored.
         """
-        counts = self.totals()
-        _, predicted_only, true_only, both = counts
-        whole = confusion.class_scores(counts.sum(0))
-        result = {f"m{name}": confusion.mean_over_classes(v) for name, v in whole.items()}
-        result |= whole | {"aAcc": confusion.pixel_accuracy(counts.sum(0))}
-        result |= _union_scores(predicted_only + true_only + both)
-        bands = {"F": predicted_only + both, "M": true_only + both, "D": both}
-        for letter, band in bands.items():
-            result |= _error_scores(letter, band)
-        return {k: np.asarray(v)[()] for k, v in (result | _shares(counts)).items()}
+        return self.host().compute()
 
 
 @jax.jit
@@ -203,34 +194,3 @@ def _updated(state: SegmentationScores, prediction: Array, label: Array) -> Segm
     )
     wide = jnp.stack([new, jnp.zeros_like(new)])
     return dataclasses.replace(state, counts=confusion.wide_add(state.counts, wide))
-
-
-def _union_scores(band: np.ndarray) -> dict:
-    scores = confusion.class_scores(band)
-    return {
-        "BIoU": confusion.mean_over_classes(scores["IoU"]),
-        "BAcc": confusion.mean_over_classes(scores["Acc"]),
-        "boundary_aAcc": confusion.pixel_accuracy(band),
-        "boundary_IoU": scores["IoU"],
-        "boundary_Acc": scores["Acc"],
-    }
-
-
-def _error_scores(letter: str, band: np.ndarray) -> dict:
-    accuracy = confusion.class_scores(band)["Acc"]
-    return {
-        f"{letter}Err": 1 - confusion.mean_over_classes(accuracy),
-        f"a{letter}Err": 1 - confusion.pixel_accuracy(band),
-        f"class_{letter}Err": 1 - accuracy,
-    }
-
-
-def _shares(counts: np.ndarray) -> dict:
-    right, true, _ = confusion.class_areas(counts)
-    wrong, pixels = (true - right).sum(-1), true.sum()
-    kinds = {
-        ERROR_KINDS[kind].replace(" ", "_"): confusion.share(wrong[region], pixels)
-        for region, kind in enumerate(KIND_OF_REGION)
-    }
-    invalid = counts[..., -1].sum()
-    return kinds | {"pixels": pixels, "invalid_predictions": invalid, "class_pixels": true.sum(0)}

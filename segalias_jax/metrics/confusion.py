@@ -1,9 +1,12 @@
-"""Confusion counts, exact for any number of pixels, and the scores that follow from them.
+"""Confusion counts on a device, exact for any number of pixels.
 
 A confusion matrix has rows for the true class and columns for the predicted one. Both have one
 entry more than there are classes: the last column holds predictions that are no class (they are
-errors, yet in no class's predicted area), the last row holds labels that are no class (a mistake
-in the data, see `check_labels`).
+errors, yet in no class's predicted area), the last row holds labels that are no class (an error
+in the data, see `totals.check_labels`).
+
+Counters are two uint32 limbs: JAX has no 64-bit integers unless they are switched on for the whole
+program, and a data set has more than 2^32 pixels.
 """
 
 from __future__ import annotations
@@ -11,10 +14,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Float, Int, Integer, Shaped, UInt32
+from jaxtyping import Int, Integer, Shaped, UInt32
 
-from segalias_jax.errors import InputError
 from segalias_jax.typing import Array
 
 _HALF = 16
@@ -66,8 +67,6 @@ def _valid_or_last(ids: Array, num_classes: int) -> Array:
 
 def wide_zeros(shape: tuple[int, ...]) -> UInt32[Array, " 2 ..."]:
     """Zeros of a 64-bit counter: two 32-bit limbs, low and high, in front of `shape`.
-
-    JAX has no 64-bit integers unless they are switched on for the whole program.
 
     Example:
       >>> wide_zeros((3,)).shape
@@ -131,105 +130,3 @@ def wide_from_total(total: Int[np.ndarray, "*shape"]) -> UInt32[Array, " 2 *shap
       [[7], [1]]
     """
     return jnp.stack([jnp.asarray(part, jnp.uint32) for part in (total & 0xFFFFFFFF, total >> 32)])
-
-
-def check_labels(counts: Integer[np.ndarray, "*groups rows columns"], ignore_label: int) -> None:
-    """Raises where labels were met that are neither a class nor ignored.
-
-    Args:
-      counts: confusion counts of one or more groups.
-      ignore_label: for the message.
-
-    Raises:
-      InputError: some were; the message says how many.
-    """
-    bad = int(counts[..., -1, :].sum())
-    if bad:
-        classes = counts.shape[-1] - 1
-        raise InputError(
-            f"labels: {bad} pixels are neither one of the {classes} classes 0..{classes - 1} nor "
-            f"the ignored {ignore_label}; correct the labels, the number of classes or the "
-            "ignored value"
-        )
-
-
-def class_scores(
-    counts: Integer[np.ndarray, "rows columns"],
-) -> dict[str, Float[np.ndarray, " classes"]]:
-    """Scores of every class from one confusion matrix.
-
-    With t = pixels that are truly and predictedly the class, L = pixels truly it, P = pixels
-    predicted as it: IoU = t / (L + P - t), Acc = Recall = t / L, Precision = t / P and
-    Dice = 2 t / (L + P). A class whose denominator is 0 scores nan.
-
-    Args:
-      counts: confusion matrix of C + 1 rows and columns.
-
-    Returns:
-      IoU, Acc, Dice, Precision, Recall: float64 of shape [C], shares in [0, 1].
-
-    Example:
-      >>> class_scores(np.asarray([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))["IoU"].tolist()
-      [0.75, 0.8]
-    """
-    both, true, predicted = class_areas(counts)
-    recall = share(both, true)
-    return {
-        "IoU": share(both, true + predicted - both),
-        "Acc": recall,
-        "Dice": share(2 * both, true + predicted),
-        "Precision": share(both, predicted),
-        "Recall": recall,
-    }
-
-
-def pixel_accuracy(counts: Integer[np.ndarray, "rows columns"]) -> float:
-    """Share of pixels that are right; nan without any pixel.
-
-    Example:
-      >>> pixel_accuracy(np.asarray([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
-      0.875
-    """
-    both, true, _ = class_areas(counts)
-    return float(share(both.sum(), true.sum()))
-
-
-def class_areas(
-    counts: Integer[np.ndarray, "*groups rows columns"],
-) -> tuple[
-    Integer[np.ndarray, "*groups classes"],
-    Integer[np.ndarray, "*groups classes"],
-    Integer[np.ndarray, "*groups classes"],
-]:
-    """Pixels of every class: predicted rightly, true, predicted.
-
-    Example:
-      >>> [a.tolist() for a in class_areas(np.asarray([[3, 1, 1], [0, 4, 0], [0, 0, 0]]))]
-      [[3, 4], [5, 4], [3, 5]]
-    """
-    inner = counts[..., :-1, :-1]
-    both = np.diagonal(inner, axis1=-2, axis2=-1)
-    return both, counts[..., :-1, :].sum(-1), inner.sum(-2)
-
-
-def share(part: ArrayLike, whole: ArrayLike) -> Float[np.ndarray, " *shape"]:
-    """Divides part by whole in float64, nan where the whole is 0.
-
-    Example:
-      >>> share(np.asarray([1, 0]), np.asarray([2, 0])).tolist()
-      [0.5, nan]
-    """
-    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    shape = np.broadcast_shapes(part.shape, whole.shape)
-    return np.divide(part, whole, out=np.full(shape, np.nan), where=whole != 0)
-
-
-def mean_over_classes(values: Float[np.ndarray, " classes"]) -> float:
-    """Mean over the classes that have a value; nan where none has.
-
-    Example:
-      >>> mean_over_classes(np.asarray([0.5, np.nan, 1.0]))
-      0.75
-    """
-    present = values[~np.isnan(values)]
-    return float(present.mean()) if present.size else float("nan")

@@ -11,10 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Integer, Shaped
 
 from segalias_jax.errors import InputError, check_choice
-from segalias_jax.typing import Array
-
-BOUNDARY_RULES = ("laplacian", "exact")
-"""What counts as a boundary pixel, see `label_boundary`."""
+from segalias_jax.typing import BOUNDARY_RULES, Array
 
 
 def label_boundary(

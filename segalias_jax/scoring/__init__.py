@@ -1,1 +1,64 @@
-"""Maps of class ids of any origin, scored on the host: folders, reports, comparisons."""
+"""Maps of class ids of any origin, scored on the host: folders, reports, comparisons.
+
+NumPy and OpenCV only. Nothing in here imports JAX, directly or not: predictions of any framework
+are scored on machines that have none, and a command answers before JAX would be loaded.
+"""
+
+from typing import TYPE_CHECKING
+
+from segalias_jax import lazy
+
+if TYPE_CHECKING:
+    from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
+    from segalias_jax.scoring.folders import score_folders
+    from segalias_jax.scoring.host_bands import error_kinds
+    from segalias_jax.scoring.reports.comparison import Comparison
+    from segalias_jax.scoring.reports.folder import FolderReport
+    from segalias_jax.scoring.reports.overlays import (
+        HIT_COLORS,
+        KIND_COLORS,
+        Sample,
+        error_overlay,
+        hit_overlay,
+        overlay_sheet,
+    )
+    from segalias_jax.scoring.reports.tables import score_table, scoring_rules, write_report
+
+__all__ = [
+    "HIT_COLORS",
+    "KIND_COLORS",
+    "Comparison",
+    "CountSettings",
+    "FolderReport",
+    "PairCounts",
+    "Sample",
+    "count_pair",
+    "error_kinds",
+    "error_overlay",
+    "hit_overlay",
+    "overlay_sheet",
+    "score_folders",
+    "score_table",
+    "scoring_rules",
+    "write_report",
+]
+
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "segalias_jax.scoring.counting": ("CountSettings", "PairCounts", "count_pair"),
+        "segalias_jax.scoring.folders": ("score_folders",),
+        "segalias_jax.scoring.host_bands": ("error_kinds",),
+        "segalias_jax.scoring.reports.comparison": ("Comparison",),
+        "segalias_jax.scoring.reports.folder": ("FolderReport",),
+        "segalias_jax.scoring.reports.overlays": (
+            "HIT_COLORS",
+            "KIND_COLORS",
+            "Sample",
+            "error_overlay",
+            "hit_overlay",
+            "overlay_sheet",
+        ),
+        "segalias_jax.scoring.reports.tables": ("score_table", "scoring_rules", "write_report"),
+    },
+)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int, Integer, UInt8, UInt64
 
 from segalias_jax.errors import InputError
-from segalias_jax.metrics import ScoreRules
+from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import bit_planes, host_bands
 from segalias_jax.scoring.host_bands import MapPair
 

@@ -19,8 +19,8 @@ from jaxtyping import Int
 
 from segalias_jax.data.maps import map_size, read_map
 from segalias_jax.errors import InputError
-from segalias_jax.metrics import ScoreRules, SegmentationScores
-from segalias_jax.metrics.binary import BINS
+from segalias_jax.metrics.rules import ScoreRules
+from segalias_jax.metrics.totals import BINS, SegmentationTotals
 from segalias_jax.progress import progress_bar
 from segalias_jax.scoring import matching
 from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
@@ -68,7 +68,7 @@ class _Counts(NamedTuple):
     offsets: Int[np.ndarray, "offsets 3 classes"] | None
 
 
-def evaluate_folders(
+def score_folders(
     predictions: str | os.PathLike,
     labels: str | os.PathLike,
     *,
@@ -124,7 +124,7 @@ def evaluate_folders(
       >>> import tempfile
       >>> folder = Path(tempfile.mkdtemp())
       >>> np.save(folder / "a.npy", np.asarray([[0, 0, 1, 1]]))
-      >>> report = evaluate_folders(folder, folder, num_classes=2)
+      >>> report = score_folders(folder, folder, num_classes=2)
       >>> float(report.scores["mIoU"])
       1.0
     """
@@ -168,7 +168,7 @@ def evaluate_folders(
     if maps.label_ids is not None:
         about["stored ids"] = "Cityscapes' ids, made train ids"
     return FolderReport(
-        state=SegmentationScores.from_counts(results.regions, rules),
+        state=SegmentationTotals.from_counts(results.regions, rules),
         count_settings=settings,
         pairs=tuple(results.pairs),
         **results.stacked(),
@@ -180,6 +180,10 @@ def evaluate_folders(
     )
 
 
+evaluate_folders = score_folders
+"""The earlier name of `score_folders`."""
+
+
 def matched(
     predictions: str | os.PathLike,
     labels: str | os.PathLike,
@@ -188,7 +192,7 @@ def matched(
     keep_going: bool = False,
     probabilities: bool = False,
 ) -> matching.Matches:
-    """Pairs folders as `evaluate_folders` does, and reads no file.
+    """Pairs folders as `score_folders` does, and reads no file.
 
     Args:
       predictions: folder of the predictions.

@@ -7,9 +7,10 @@ import functools
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Integer, UInt64
+from jaxtyping import Bool, Integer, UInt8, UInt64
 
-from segalias_jax.metrics import ScoreRules
+from segalias_jax.errors import InputError
+from segalias_jax.metrics.rules import IGNORED, KIND_OF_REGION, ScoreRules
 from segalias_jax.scoring import bit_planes
 
 # Lists of places are made for so many pixels at a time, and fewer than 2^24 are exact in the
@@ -144,6 +145,41 @@ def region_bits(pair: MapPair, rules: ScoreRules) -> UInt64[np.ndarray, "2 h wor
                 np.bitwise_xor.at(octets, gone >> 3, _BIT[gone & 7])
     before = rules.width // 2
     return bit_planes.window_or(edges, before, rules.width - 1 - before)
+
+
+def error_kinds(
+    prediction: Integer[np.ndarray, "h w"], label: Integer[np.ndarray, "h w"], rules: ScoreRules
+) -> UInt8[np.ndarray, "h w"]:
+    """`metrics.error_kinds` on the host.
+
+    Args:
+      prediction: predicted class ids.
+      label: true labels of the same shape.
+      rules: boundary and ignore rule, width.
+
+    Returns:
+      Index into `metrics.ERROR_KINDS`, or 255 where the label is ignored.
+
+    Raises:
+      InputError: shapes differ.
+
+    Example:
+      >>> prediction, label = np.asarray([[0, 1, 1, 1, 1, 1]]), np.asarray([[0, 0, 0, 0, 1, 255]])
+      >>> error_kinds(prediction, label, ScoreRules(width=3)).tolist()
+      [[0, 1, 3, 2, 0, 255]]
+    """
+    if prediction.shape != label.shape:
+        raise InputError(
+            f"prediction of shape {prediction.shape} does not fit the label of shape "
+            f"{label.shape}; resize the prediction to the label"
+        )
+    bits = region_bits(MapPair.of(prediction, label, rules), rules)
+    predicted, true = bit_planes.unpack(bits)[..., : label.shape[1]]
+    kinds = np.asarray(KIND_OF_REGION, np.uint8)[predicted + 2 * true]
+    classes = rules.class_label(label)
+    kinds[prediction == classes] = 0
+    kinds[classes == rules.ignore_label] = IGNORED
+    return kinds
 
 
 def inner_bits(pair: MapPair, radius: int) -> UInt64[np.ndarray, "2 h words"]:

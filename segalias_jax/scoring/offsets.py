@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Int, Integer
 
 from segalias_jax.errors import InputError
-from segalias_jax.metrics import ScoreRules
-from segalias_jax.metrics.binary import OVER_IMAGES, OVER_PIXELS
-from segalias_jax.metrics.confusion import share
+from segalias_jax.metrics import formulas
+from segalias_jax.metrics.counts import Band, ForegroundCounts
+from segalias_jax.metrics.lookup import rows_shown, score_title
+from segalias_jax.metrics.rows import Score
+from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import host_bands
-from segalias_jax.scoring.reports.binary import score_title
 from segalias_jax.scoring.reports.tables import markdown_table, percent
 
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
@@ -100,23 +101,31 @@ def offset_scores(sums: Int[np.ndarray, "images offsets 3 classes"]) -> dict[str
       [1.0, 0.5]
     """
     right, true, predicted = np.moveaxis(sums.sum(0), 1, 0)
-    iou = share(right, true + predicted - right)
-    present = ~np.isnan(iou)
-    result = {"mIoU": share(np.where(present, iou, 0).sum(-1), present.sum(-1)), "IoU": iou}
+    iou = formulas.intersection_over_union(Band(right, true, predicted))
+    result = {"mIoU": formulas.each_mean_over_classes(iou), "IoU": iou}
     if sums.shape[-1] == 2:
-        hits, true, predicted = np.moveaxis(sums[..., 1], 2, 0)
         labeled = sums[:, :, 1].sum(-1) > 0
-        for name, times, whole in (
-            ("IoU", 1, lambda h, t, p: t + p - h),
-            ("Dice", 2, lambda h, t, p: t + p),
-        ):
-            over = share(times * hits, whole(hits, true, predicted))
-            over = np.where(labeled, np.where(np.isnan(over), 1.0, over), 0)
-            result[f"{name}_{OVER_IMAGES}"] = share(over.sum(0), labeled.sum(0))
-            pixels = hits.sum(0), true.sum(0), predicted.sum(0)
-            over = share(times * pixels[0], whole(*pixels))
-            result[f"{name}_{OVER_PIXELS}"] = np.where(np.isnan(over) & labeled.any(0), 1.0, over)
+        each = _foreground_counts(sums)
+        whole = _foreground_counts(sums.sum(0))
+        # IoU before Dice, as these numbers were always listed.
+        for row in sorted(_foreground_rows(), key=lambda row: row.name.split("_")[0], reverse=True):
+            if row.average == "images":
+                values = np.where(labeled, formulas.foreground_fractions(each, row.formula), 0)
+                result[row.name] = formulas.fraction(values.sum(0), labeled.sum(0))
+            else:
+                values = formulas.foreground_fractions(whole, row.formula)
+                result[row.name] = np.where(labeled.any(0), values, np.nan)
     return result
+
+
+def _foreground_rows() -> list[Score]:
+    return rows_shown("offset", source="foreground")
+
+
+def _foreground_counts(sums: Int[np.ndarray, "*images offsets 3 classes"]) -> ForegroundCounts:
+    hits, true, predicted = np.moveaxis(sums[..., 1], -1, 0)
+    pixels = sums[..., 1, :].sum(-1)
+    return ForegroundCounts(hits, predicted - hits, true - hits, pixels - true - predicted + hits)
 
 
 def offset_columns(names: Iterable[str]) -> list[str]:
@@ -126,8 +135,10 @@ def offset_columns(names: Iterable[str]) -> list[str]:
       >>> offset_columns(["mIoU", "IoU"])
       ['mIoU']
     """
-    two = [f"{n}_{a}" for n in ("Dice", "IoU") for a in (OVER_IMAGES, OVER_PIXELS)]
-    return two if two[0] in names else ["mIoU"]
+    names, two = set(names), [row.name for row in _foreground_rows()]
+    if two[0] in names:
+        return two
+    return [row.name for row in rows_shown("offset", source="classes") if row.name in names]
 
 
 def offset_table(offsets: Sequence[int], sums: Int[np.ndarray, "images offsets 3 classes"]) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from segalias_jax.metrics.confusion import share
+from segalias_jax.metrics.counts import Band, ClassCounts
+from segalias_jax.metrics.lookup import rows_of
 from segalias_jax.scoring.counting import PairCounts
 
-_BANDS = ("all", "union", "predicted", "true", "both", "inner")
+_BANDS = 6  # in the order of `areas`
 
 
 def areas(counts: PairCounts) -> Int[np.ndarray, "rows classes"]:
@@ -37,22 +38,58 @@ def areas(counts: PairCounts) -> Int[np.ndarray, "rows classes"]:
     return np.concatenate([np.stack(rows), counts.inner, *contours])
 
 
-def class_scores(
-    sums: Num[np.ndarray, "*batch rows classes"], tolerances: Sequence[int]
-) -> dict[str, Float[np.ndarray, "*batch classes"]]:
-    """Scores of each class.
-
-    With t, L and P the right, true and predicted pixels of a class in a band:
-    IoU = t / (L + P - t), Acc = t / L, Dice = 2 t / (L + P), Precision = t / P. Of boundary
-    pixels, precision p is the share of predicted ones that are met and recall r that of the true
-    ones; F = 2 p r / (p + r), and 0 when a class has boundaries in one of the two maps only.
+def class_counts(
+    sums: Num[np.ndarray, "*batch rows classes"], tolerances: Sequence[int], *, inner: bool = True
+) -> ClassCounts:
+    """Gives the rows of sums their names, for the formulas of scores.
 
     Args:
       sums: what `areas` returns, or sums of it.
       tolerances: of the boundary F-score.
+      inner: whether inner bands were counted.
 
     Returns:
-      Shares in [0, 1] by name; nan where a class has no value.
+      The counts.
+
+    Example:
+      >>> from segalias_jax.scoring.counting import CountSettings, count_pair
+      >>> ids = np.asarray([[0, 0, 1, 1]])
+      >>> sums = areas(count_pair(ids, ids, CountSettings(2)))
+      >>> class_counts(sums, (1, 3, 5)).all.true.tolist()
+      [2, 2]
+    """
+
+    def band(index: int) -> Band:
+        first = 3 * index
+        return Band(sums[..., first, :], sums[..., first + 1, :], sums[..., first + 2, :])
+
+    start = 3 * _BANDS
+    hits = [sums[..., start + 2 * i : start + 2 * i + 2, :] for i in range(1, len(tolerances) + 1)]
+    return ClassCounts(
+        all=band(0),
+        union=band(1),
+        predicted=band(2),
+        true=band(3),
+        both=band(4),
+        inner=band(5) if inner else None,
+        contour=sums[..., start : start + 2, :] if hits else None,
+        hits=np.stack(hits, -3) if hits else None,
+        tolerances=tuple(tolerances),
+    )
+
+
+def class_scores(
+    sums: Num[np.ndarray, "*batch rows classes"], tolerances: Sequence[int], *, inner: bool = True
+) -> dict[str, Float[np.ndarray, "*batch classes"]]:
+    """Scores of each class.
+
+    Args:
+      sums: what `areas` returns, or sums of it.
+      tolerances: of the boundary F-score.
+      inner: whether inner bands were counted.
+
+    Returns:
+      Fractions in [0, 1] by name; nan where a class has no value.
 
     Example:
       >>> from segalias_jax.scoring.counting import CountSettings, count_pair
@@ -61,39 +98,22 @@ def class_scores(
       >>> class_scores(sums, (1, 3, 5))["BoundaryF_3px"].tolist()
       [1.0, 1.0]
     """
-    bands = {name: [sums[..., 3 * i + k, :] for k in range(3)] for i, name in enumerate(_BANDS)}
-    right, true, predicted = bands["all"]
-    result = {
-        "IoU": _iou(*bands["all"]),
-        "Acc": share(right, true),
-        "Dice": share(2 * right, true + predicted),
-        "Precision": share(right, predicted),
-        "boundary_IoU": _iou(*bands["union"]),
-        "boundary_Acc": share(*bands["union"][:2]),
-        "class_FErr": 1 - share(*bands["predicted"][:2]),
-        "class_MErr": 1 - share(*bands["true"][:2]),
-        "class_DErr": 1 - share(*bands["both"][:2]),
-        "BoundaryIoU_Cheng": _iou(*bands["inner"]),
-    }
-    start = 3 * len(_BANDS)
-    sizes = sums[..., start : start + 2, :]
-    for i, tolerance in enumerate(tolerances, start=1):
-        met = sums[..., start + 2 * i : start + 2 * i + 2, :]
-        result[f"BoundaryF_{tolerance}px"] = _f_score(met, sizes)
-    return result
+    counts = class_counts(sums, tolerances, inner=inner)
+    return {row.per_class: row.of_classes(counts) for row in rows_of(counts) if row.per_class}
 
 
 def mean_scores(
-    sums: Num[np.ndarray, "*batch rows classes"], tolerances: Sequence[int]
+    sums: Num[np.ndarray, "*batch rows classes"], tolerances: Sequence[int], *, inner: bool = True
 ) -> dict[str, Float[np.ndarray, "*batch"]]:
-    """Means over the classes that have a value, and the share of right pixels.
+    """Means over the classes that have a value, and what is pooled over them.
 
     Args:
       sums: what `areas` returns, or sums of it.
       tolerances: of the boundary F-score.
+      inner: whether inner bands were counted.
 
     Returns:
-      Shares in [0, 1] by name; nan where no class has a value.
+      Scores by name; nan where no class has a value. Means come first.
 
     Example:
       >>> from segalias_jax.scoring.counting import CountSettings, count_pair
@@ -102,28 +122,6 @@ def mean_scores(
       >>> {k: float(v) for k, v in mean_scores(sums, ()).items() if k in ("mIoU", "aAcc")}
       {'mIoU': 0.25, 'aAcc': 0.5}
     """
-    names = {
-        "boundary_IoU": "BIoU",
-        "boundary_Acc": "BAcc",
-        "class_FErr": "FErr",
-        "class_MErr": "MErr",
-        "class_DErr": "DErr",
-    }
-    per_class = class_scores(sums, tolerances)
-    result = {names.get(key, f"m{key}"): _mean(value) for key, value in per_class.items()}
-    return result | {"aAcc": share(sums[..., 0, :].sum(-1), sums[..., 1, :].sum(-1))}
-
-
-def _iou(right: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    return share(right, true + predicted - right)
-
-
-def _f_score(met: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    recall, precision = np.moveaxis(np.nan_to_num(share(met, sizes)), -2, 0)
-    score = np.nan_to_num(share(2 * precision * recall, precision + recall))
-    return np.where(sizes.sum(-2) > 0, score, np.nan)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    present = ~np.isnan(values)
-    return share(np.where(present, values, 0).sum(-1), present.sum(-1))
+    counts = class_counts(sums, tolerances, inner=inner)
+    rows = sorted(rows_of(counts), key=lambda row: row.average != "classes")
+    return {row.name: row.of_each(counts) for row in rows}

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int, Integer, Shaped
 
 from segalias_jax.data.maps import MAX_PIXELS
 from segalias_jax.errors import InputError
-from segalias_jax.metrics import ScoreRules
-from segalias_jax.metrics.binary import BINS
+from segalias_jax.metrics.rules import ScoreRules
+from segalias_jax.metrics.totals import BINS
 from segalias_jax.scoring import host_bands
 
 

@@ -1,4 +1,4 @@
-"""Scores of two classes against loops over images, thresholds and pixels."""
+"""Scores of binary segmentation against loops over images, thresholds and pixels."""
 
 import functools
 
@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from segalias_jax.errors import InputError
+from segalias_jax.metrics import SCORES as TABLE
 from segalias_jax.metrics import BinaryScores, SegmentationScores
-from segalias_jax.metrics.binary import SCORES, image_scores, probability_counts
+from segalias_jax.metrics.binary import probability_counts
+from segalias_jax.metrics.totals import image_scores
+
+SCORES = ("accuracy", "precision", "recall", "Dice", "IoU")
 
 
 def images(count=8, size=(9, 11), seed=0):
@@ -51,7 +55,9 @@ def test_equals_loops_at_every_threshold():
             np.testing.assert_allclose(
                 curves[f"{name}_pixels_of_all_images"][k], whole[i], rtol=1e-14
             )
-    found = image_scores(np.asarray(probability_counts(probability, label, 16)))
+    counts = np.asarray(probability_counts(probability, label, 16))
+    rows = [TABLE[f"{name}_mean_over_images"] for name in SCORES]
+    found = np.stack([image_scores(counts, row) for row in rows], 1)
     for n in (0, 1, 2, 3, 5, 6, 7):
         expected = loop_scores(probability[n][label[n] < 2] > 0.5, label[n][label[n] < 2] == 1)
         np.testing.assert_allclose(found[n, :, 7], expected, rtol=1e-14)

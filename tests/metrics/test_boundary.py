@@ -11,9 +11,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from segalias_jax.errors import InputError
 from segalias_jax.metrics import (
     ERROR_KINDS,
+    ClassCounts,
     ScoreRules,
     SegmentationScores,
-    confusion,
     error_kinds,
     region_map,
 )
@@ -67,20 +67,20 @@ def _equal(a, b):
 def test_recorded_counts_hold_exactly(golden, recorded_state, case):
     """Area vectors of all five passes of the published code."""
     data, _ = _recorded(golden, case)
-    neither, predicted, true, both = recorded_state(case).totals()
+    counts = ClassCounts.from_regions(recorded_state(case).totals())
     bands = {
-        "plain": neither + predicted + true + both,
-        "biou": predicted + true + both,
-        "FP": predicted + both,
-        "FN": true + both,
-        "displacement": both,
+        "plain": counts.all,
+        "biou": counts.union,
+        "FP": counts.predicted,
+        "FN": counts.true,
+        "displacement": counts.both,
     }
-    for mode, counts in bands.items():
-        right, label, prediction = confusion.class_areas(counts)
-        np.testing.assert_array_equal(right, data[f"r.{mode}.area_intersect"])
-        np.testing.assert_array_equal(label, data[f"r.{mode}.area_label"])
-        np.testing.assert_array_equal(prediction, data[f"r.{mode}.area_pred"])
-        np.testing.assert_array_equal(label + prediction - right, data[f"r.{mode}.area_union"])
+    for mode, band in bands.items():
+        union = band.true + band.predicted - band.right
+        np.testing.assert_array_equal(band.right, data[f"r.{mode}.area_intersect"])
+        np.testing.assert_array_equal(band.true, data[f"r.{mode}.area_label"])
+        np.testing.assert_array_equal(band.predicted, data[f"r.{mode}.area_pred"])
+        np.testing.assert_array_equal(union, data[f"r.{mode}.area_union"])
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,11 +1,9 @@
-"""64-bit counters and scores of one confusion matrix."""
+"""64-bit counters and confusion matrices on a device."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from segalias_jax.errors import InputError
 from segalias_jax.metrics import confusion
 
 
@@ -43,31 +41,3 @@ def test_counts_are_those_of_a_loop():
     arrays = (jnp.asarray(x) for x in (prediction, label, group))
     found = confusion.confusion_counts(*arrays, num_classes=3, num_groups=3, ignore_label=5)
     np.testing.assert_array_equal(found, expected)
-
-
-def test_scores_of_a_small_matrix():
-    """By hand; the third class is absent, the fourth only predicted."""
-    counts = np.zeros((5, 5), np.int64)
-    counts[0, 0], counts[0, 1], counts[1, 1], counts[1, 3], counts[1, 4] = 6, 2, 5, 1, 4
-    scores = confusion.class_scores(counts)
-    np.testing.assert_allclose(scores["IoU"], [6 / 8, 5 / 12, np.nan, 0])
-    np.testing.assert_allclose(scores["Acc"], [6 / 8, 5 / 10, np.nan, np.nan])
-    np.testing.assert_allclose(scores["Precision"], [1, 5 / 7, np.nan, 0])
-    np.testing.assert_allclose(scores["Dice"], [12 / 14, 10 / 17, np.nan, 0])
-    assert confusion.mean_over_classes(scores["IoU"]) == pytest.approx((6 / 8 + 5 / 12) / 3)
-    assert confusion.pixel_accuracy(counts) == pytest.approx(11 / 18)
-
-
-def test_nothing_counted_is_nan_without_a_warning():
-    """No pixel: every score is nan."""
-    counts = np.zeros((3, 3), np.int64)
-    assert np.isnan(confusion.pixel_accuracy(counts))
-    assert np.isnan(confusion.mean_over_classes(confusion.class_scores(counts)["IoU"]))
-
-
-def test_wrong_labels_are_counted_in_the_message():
-    """The number of pixels and of classes is named."""
-    counts = np.zeros((3, 3), np.int64)
-    counts[2, 1] = 7
-    with pytest.raises(InputError, match="7 pixels are neither one of the 2 classes 0..1"):
-        confusion.check_labels(counts, 255)

@@ -49,20 +49,6 @@ def test_shifted_edge_is_a_displacement():
     assert (kinds > 0).sum() == 3 * 10
 
 
-def test_labels_are_renumbered_only_where_zero_is_reduced():
-    """0 and 255 become 255, k becomes k - 1; without the rule ids stay."""
-    raw = np.asarray([0, 1, 150, 255], np.uint8)
-    assert ScoreRules(reduce_zero_label=True).class_label(raw).tolist() == [255, 0, 149, 255]
-    assert ScoreRules().class_label(raw).tolist() == raw.tolist()
-
-
-@pytest.mark.parametrize("ignored", [0, 7])
-def test_an_ignored_label_that_is_a_class_once_zero_is_reduced(ignored):
-    """Label 1 is class 0, and label 8 class 7: they would be ignored, too."""
-    with pytest.raises(InputError, match=f"ignore_label: {ignored} does not go with reduce_zero"):
-        ScoreRules(reduce_zero_label=True, ignore_label=ignored)
-
-
 def test_unequal_shapes_are_told():
     """Both shapes stand in the message."""
     with pytest.raises(InputError, match=r"\(10, 40\).*\(10, 41\)"):

@@ -14,7 +14,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.evaluation.aliasing.patches import ERRORS, patch_errors, patch_powers
 from segalias_jax.evaluation.evaluator import Evaluation, evaluate
 from segalias_jax.metrics import ScoreRules
-from segalias_jax.metrics.confusion import share
+from segalias_jax.metrics.formulas import fraction
 from segalias_jax.scoring.reports import bootstrap
 from segalias_jax.typing import Array
 
@@ -189,7 +189,7 @@ class AliasingAnalysis:
                 weights @ np.bincount(cell[known], w, np.prod(shape)).reshape(shape)
                 for w in (values[known], np.ones(known.sum()))
             )
-            means.append(share(sums, patches))
+            means.append(fraction(sums, patches))
         return np.stack(means, -1)
 
 
@@ -294,4 +294,4 @@ def _named(numbers: Sequence[Any]) -> dict[str, float]:
 
 
 def _percent(above: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return 100 * np.nan_to_num(share(above, whole))
+    return 100 * np.nan_to_num(fraction(above, whole))

@@ -14,7 +14,7 @@ from jaxtyping import Float, Integer
 
 from segalias_jax import ops
 from segalias_jax.metrics import ScoreRules, region_map
-from segalias_jax.metrics.confusion import share
+from segalias_jax.metrics.formulas import fraction
 from segalias_jax.typing import Array
 
 ERRORS = ("FErr", "MErr", "DErr")
@@ -136,7 +136,7 @@ def patch_errors(
     )
     errors = []
     for band in _BANDS:
-        accuracy = share(both[:, band].sum(1), true[:, band].sum(1))
+        accuracy = fraction(both[:, band].sum(1), true[:, band].sum(1))
         known = ~np.isnan(accuracy)
-        errors.append(1 - share(np.where(known, accuracy, 0).sum(1), known.sum(1)))
+        errors.append(1 - fraction(np.where(known, accuracy, 0).sum(1), known.sum(1)))
     return np.stack(errors, -1).reshape(*grid, 3)

@@ -10,44 +10,34 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
 
-from segalias_jax.metrics import BinaryScores
-from segalias_jax.metrics.binary import OVER_IMAGES, OVER_PIXELS, SCORES, image_scores
-from segalias_jax.metrics.confusion import share
-from segalias_jax.scoring.reports.tables import markdown_table, percent, write_whole
+from segalias_jax.files import write_text
+from segalias_jax.metrics import formulas
+from segalias_jax.metrics.lookup import rows_shown
+from segalias_jax.metrics.rows import OVER_PIXELS, Score
+from segalias_jax.metrics.scores import SCORES
+from segalias_jax.metrics.totals import ForegroundState, image_scores
+from segalias_jax.scoring.reports.tables import markdown_table, percent
 
 CURVES = ("thresholds.csv", "thresholds.png")
 """What `write_curves` writes."""
 
-_TITLES = {"Dice": "F1 = Dice", "IoU": "IoU = CSI"}
-_BLANK = "_without_foreground"
-_AT_ONCE = 256  # images
-_ORDER = ("Dice", "IoU", "precision", "recall", "accuracy")
-_AVERAGES = {OVER_IMAGES: "mean over images", OVER_PIXELS: "pixels of all images"}
 
-DRAWN = tuple(f"{score}_{average}" for score in _ORDER for average in _AVERAGES)
-"""Names of what `drawn_scores` returns."""
-
-
-def score_title(name: str) -> str:
-    """Name of a score of two classes for people.
+def foreground_rows() -> list[Score]:
+    """Returns the rows of the table of binary segmentation.
 
     Example:
-      >>> score_title("Dice_mean_over_images"), score_title("ROC_AUC")
-      ('F1 = Dice, mean over images', 'ROC AUC')
+      >>> [row.name for row in foreground_rows()][:2]
+      ['Dice_mean_over_images', 'Dice_pixels_of_all_images']
     """
-    score, _, average = name.partition("_")
-    if average in _AVERAGES:
-        return f"{_TITLES.get(score, score)}, {_AVERAGES[average]}"
-    return name.replace("_", " ")
+    return rows_shown("table", source="foreground")
 
 
 def binary_rows(scores: Mapping[str, Any], foreground: str) -> list[list[str]]:
-    """Table of the scores of two classes, in per cent.
+    """Table of the scores of binary segmentation, in per cent.
 
     Args:
-      scores: what `BinaryScores.compute` returns.
+      scores: what `BinaryTotals.compute` returns.
       foreground: name of class 1.
 
     Returns:
@@ -55,23 +45,24 @@ def binary_rows(scores: Mapping[str, Any], foreground: str) -> list[list[str]]:
       best, its threshold, and the mean over all thresholds.
 
     Example:
-      >>> label = np.asarray([[[0, 1]]])
-      >>> rows = binary_rows(BinaryScores.empty().update(label, label).compute(), "polyp")
+      >>> from segalias_jax.metrics import BinaryTotals
+      >>> scores = BinaryTotals.empty(2).add(np.asarray([[[1, 0], [0, 1]]])).compute()
+      >>> rows = binary_rows(scores, "polyp")
       >>> rows[0], rows[1]
       (['of polyp', 'at 0.5'], ['F1 = Dice, mean over images', '100.00'])
     """
     swept = "ROC_AUC" in scores
     more = ["best", "at threshold", "mean over thresholds"] if swept else []
     rows = [[f"of {foreground}", "at 0.5", *more]]
-    for score in _ORDER:
-        for average in _AVERAGES:
-            name = f"{score}_{average}"
-            row = [score_title(name), percent(scores[name])]
-            if swept and f"{name}_best" in scores:
-                best = scores[f"{name}_best"], scores[f"{name}_mean_of_thresholds"]
-                at = f"{scores[f'{name}_best_threshold']:.3f}"
-                row += [percent(best[0]), at, percent(best[1])]
-            rows.append(row + ["-"] * (len(rows[0]) - len(row)))
+    for score in foreground_rows():
+        row = [score.title, percent(scores[score.name])]
+        if swept and f"{score.name}_best" in scores:
+            row += [
+                percent(scores[f"{score.name}_best"]),
+                f"{scores[f'{score.name}_best_threshold']:.3f}",
+                percent(scores[f"{score.name}_mean_of_thresholds"]),
+            ]
+        rows.append(row + ["-"] * (len(rows[0]) - len(row)))
     return rows
 
 
@@ -79,15 +70,15 @@ def binary_table(scores: Mapping[str, Any], foreground: str) -> str:
     """Writes `binary_rows` in Markdown, and the areas below curves where there are any.
 
     Args:
-      scores: what `BinaryScores.compute` returns.
+      scores: what `BinaryTotals.compute` returns.
       foreground: name of class 1.
 
     Returns:
       Text that also reads well in a terminal.
 
     Example:
-      >>> label = np.asarray([[[0, 1]]])
-      >>> scores = BinaryScores.empty().update(np.asarray([[[0.2, 0.7]]]), label).compute()
+      >>> from segalias_jax.metrics import BinaryTotals
+      >>> scores = BinaryTotals.empty(4).add(np.asarray([[[0, 1, 0, 0], [0, 0, 1, 0]]])).compute()
       >>> print(binary_table(scores, "polyp").splitlines()[-1])
       Pixels of all images: average precision 100.00, area below the ROC curve 100.00.
     """
@@ -110,7 +101,7 @@ def areas_text(scores: Mapping[str, Any]) -> str:
     )
 
 
-def binary_rules(binary: BinaryScores) -> dict[str, str]:
+def binary_rules(binary: ForegroundState) -> dict[str, str]:
     """What the scores of two classes follow, in words, by topic.
 
     Args:
@@ -120,10 +111,12 @@ def binary_rules(binary: BinaryScores) -> dict[str, str]:
       Sentences.
 
     Example:
-      >>> list(binary_rules(BinaryScores.empty()))
+      >>> from segalias_jax.metrics import BinaryTotals
+      >>> list(binary_rules(BinaryTotals.empty()))
       ['two classes', 'images without foreground']
     """
-    count, blank = (int(n) for n in (binary.compute()[f"images{x}"] for x in ("", _BLANK)))
+    scores = binary.compute()
+    count, blank = int(scores["images"]), int(scores["images_without_foreground"])
     rules = {
         "two classes": "class 1 is the foreground, predicted where its probability is above the "
         'threshold; "mean over images": every image is scored by itself, and all of them weigh '
@@ -141,27 +134,6 @@ def binary_rules(binary: BinaryScores) -> dict[str, str]:
     return rules
 
 
-def add_images(bins: Int[np.ndarray, "images 2 bins"]) -> BinaryScores:
-    """Scores of images that were counted one by one.
-
-    Args:
-      bins: what `probabilities.count_probabilities` gives of each.
-
-    Returns:
-      The state.
-
-    Example:
-      >>> int(add_images(np.asarray([[[2, 0], [0, 1]]])).compute()["images"])
-      1
-    """
-    state = BinaryScores.empty(bins.shape[-1])
-    # Parts of one size compile once; images without a pixel count nowhere.
-    for first in range(0, len(bins), _AT_ONCE):
-        part = bins[first : first + _AT_ONCE]
-        state = state.add(np.pad(part, [(0, _AT_ONCE - len(part)), (0, 0), (0, 0)]))
-    return state
-
-
 def foreground_scores(
     bins: Int[np.ndarray, "images 2 bins"],
 ) -> dict[str, Float[np.ndarray, " images"]]:
@@ -177,8 +149,11 @@ def foreground_scores(
       >>> foreground_scores(np.asarray([[[2, 0], [0, 1]]]))["foreground_Dice"].tolist()
       [1.0]
     """
-    scores = np.where(bins.any((1, 2))[:, None], image_scores(_halves(bins))[..., 0], np.nan)
-    return {f"foreground_{name}": scores[:, SCORES.index(name)] for name in _ORDER}
+    pairs, labeled = _halves(bins), bins.any((1, 2))
+    return {
+        row.per_image: np.where(labeled, image_scores(pairs, row)[:, 0], np.nan)
+        for row in rows_shown("image", source="foreground")
+    }
 
 
 def drawn_scores(
@@ -191,26 +166,29 @@ def drawn_scores(
       weights: how often each image counts, of `bootstrap.image_weights`.
 
     Returns:
-      Both averages of each score, by the rules of `BinaryScores`; nan where no image of a draw has
+      Both averages of each score, by the rules of `BinaryTotals`; nan where no image of a draw has
       a labeled pixel.
 
     Example:
       >>> bins, weights = np.asarray([[[2, 0], [0, 1]], [[1, 1], [0, 2]]]), np.asarray([[1.0, 3.0]])
       >>> scores = drawn_scores(bins, weights)
-      >>> [round(float(scores[f"precision_{a}"][0]), 3) for a in (OVER_IMAGES, OVER_PIXELS)]
+      >>> [round(float(v[0]), 3) for name, v in scores.items() if "precision" in name]
       [0.75, 0.7]
     """
     pairs = _halves(bins)
     labeled = pairs.any((1, 2))
     pooled = (weights @ pairs.reshape(len(pairs), -1)).reshape(-1, 2, 2).astype(np.int64)
     images = weights @ labeled
-    over = {
-        OVER_IMAGES: share(
-            weights @ (image_scores(pairs)[..., 0] * labeled[:, None]), images[:, None]
-        ),
-        OVER_PIXELS: np.where(images[:, None] > 0, image_scores(pooled)[..., 0], np.nan),
-    }
-    return {f"{s}_{a}": over[a][:, SCORES.index(s)] for s in _ORDER for a in _AVERAGES}
+    # One product for all scores, which rounds alike whatever is shown of them.
+    rows = [row for row in SCORES.values() if row.source == "foreground"]
+    averaged = [row for row in rows if row.average == "images"]
+    values = np.stack([image_scores(pairs, row)[:, 0] for row in averaged], 1)
+    means = formulas.fraction(weights @ (values * labeled[:, None]), images[:, None])
+    result = {row.name: means[:, i] for i, row in enumerate(averaged)}
+    for row in rows:
+        if row.average == "pixels":
+            result[row.name] = np.where(images > 0, image_scores(pooled, row)[:, 0], np.nan)
+    return result
 
 
 def _halves(bins: np.ndarray) -> np.ndarray:
@@ -219,7 +197,7 @@ def _halves(bins: np.ndarray) -> np.ndarray:
     return np.stack([bins[..., :middle].sum(-1), bins[..., middle:].sum(-1)], -1)
 
 
-def report_parts(binary: BinaryScores, foreground: str) -> dict[str, Any]:
+def report_parts(binary: ForegroundState, foreground: str) -> dict[str, Any]:
     """What `report.write_report` is told of two classes.
 
     Args:
@@ -230,7 +208,8 @@ def report_parts(binary: BinaryScores, foreground: str) -> dict[str, Any]:
       Its arguments "extra", "extra_rules" and "sections".
 
     Example:
-      >>> sorted(report_parts(BinaryScores.empty(), "polyp"))
+      >>> from segalias_jax.metrics import BinaryTotals
+      >>> sorted(report_parts(BinaryTotals.empty(), "polyp"))
       ['extra', 'extra_rules', 'sections']
     """
     scores = binary.compute()
@@ -241,7 +220,7 @@ def report_parts(binary: BinaryScores, foreground: str) -> dict[str, Any]:
     }
 
 
-def write_curves(binary: BinaryScores, folder: Path) -> list[str]:
+def write_curves(binary: ForegroundState, folder: Path) -> list[str]:
     """Writes the scores at all thresholds: `thresholds.csv`, and a picture of them.
 
     Args:
@@ -252,7 +231,8 @@ def write_curves(binary: BinaryScores, folder: Path) -> list[str]:
       Name of the picture, for a report; nothing where predictions were classes.
 
     Example:
-      >>> write_curves(BinaryScores.empty(), Path("missing"))
+      >>> from segalias_jax.metrics import BinaryTotals
+      >>> write_curves(BinaryTotals.empty(), Path("missing"))
       []
     """
     if not binary.swept:
@@ -262,13 +242,21 @@ def write_curves(binary: BinaryScores, folder: Path) -> list[str]:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["threshold", *curves])
     writer.writerows(zip(binary.thresholds, *curves.values(), strict=True))
-    write_whole(folder / CURVES[0], text.getvalue())
+    write_text(folder / CURVES[0], text.getvalue())
+    # Takes half a second, which nobody waits for who has no probabilities.
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for score, color in (("Dice", "tab:blue"), ("IoU", "tab:orange")):
-        for average, dashes in ((OVER_IMAGES, "-"), (OVER_PIXELS, "--")):
-            name = f"{score}_{average}"
-            left.plot(binary.thresholds, curves[name], dashes, color=color, label=score_title(name))
+    drawn = rows_shown("curve", source="foreground")
+    for i, row in enumerate(drawn):
+        left.plot(
+            binary.thresholds,
+            curves[row.name],
+            "-" if row.average == "images" else "--",
+            color=f"C{i // 2}",
+            label=row.title,
+        )
     left.set(xlabel="threshold", ylabel="share", xlim=(0, 1), ylim=(0, 1))
     left.legend(loc="lower center", fontsize=8)
     recall, precision = precision_over_recall(binary)
@@ -281,7 +269,7 @@ def write_curves(binary: BinaryScores, folder: Path) -> list[str]:
     return [CURVES[1]]
 
 
-def precision_over_recall(binary: BinaryScores) -> tuple[np.ndarray, np.ndarray]:
+def precision_over_recall(binary: ForegroundState) -> tuple[np.ndarray, np.ndarray]:
     """The points of the curve of all pixels, from the lowest threshold that finds anything on.
 
     Args:
@@ -291,8 +279,9 @@ def precision_over_recall(binary: BinaryScores) -> tuple[np.ndarray, np.ndarray]
       Recall and precision.
 
     Example:
-      >>> label = np.asarray([[[0, 1]]])
-      >>> recall, _ = precision_over_recall(BinaryScores.empty(4).update(label / 2, label))
+      >>> from segalias_jax.metrics import BinaryTotals
+      >>> bins = np.asarray([[[1, 0, 0, 0], [0, 1, 0, 0]]])
+      >>> recall, _ = precision_over_recall(BinaryTotals.empty(4).add(bins))
       >>> recall.tolist()
       [1.0]
     """

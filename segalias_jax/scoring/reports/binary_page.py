@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from segalias_jax.metrics.binary import OVER_IMAGES, OVER_PIXELS
+from segalias_jax.metrics.lookup import rows_shown, score_title
 from segalias_jax.scoring.offsets import offset_columns, offset_scores
 from segalias_jax.scoring.reports import binary as binary_report
 from segalias_jax.scoring.reports import charts, page
 from segalias_jax.scoring.reports import tables as report
-from segalias_jax.scoring.reports.binary import score_title
 
 
 def sections(result: Any) -> list[str]:
@@ -47,8 +46,8 @@ def _threshold_curves(binary: Any) -> list[str]:
     if not binary.swept:
         return []
     curves, x = binary.curves(), binary.thresholds
-    names = [f"{score}_{a}" for score in ("Dice", "IoU") for a in (OVER_IMAGES, OVER_PIXELS)]
-    found = [(score_title(name), x, curves[name]) for name in names]
+    drawn = rows_shown("curve", source="foreground")
+    found = [(row.title, x, curves[row.name]) for row in drawn]
     left = charts.lines(found, x_title="threshold", y_title="per cent", x_end=1.0)
     pair = binary_report.precision_over_recall(binary)
     right = charts.lines(

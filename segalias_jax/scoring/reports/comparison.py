@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Float
 
 from segalias_jax.errors import InputError
+from segalias_jax.files import write_text
+from segalias_jax.metrics.lookup import rows_shown, score_title, smaller_is_better
 from segalias_jax.scoring import pair_scores
 from segalias_jax.scoring.reports import binary as binary_report
 from segalias_jax.scoring.reports import bootstrap, page
 from segalias_jax.scoring.reports import tables as report
-from segalias_jax.scoring.reports.folder import FolderReport, heading
+from segalias_jax.scoring.reports.folder import FolderReport
 
 FILES = ("report.md", "report.json", "report.html")
 """What `Comparison.save` writes beside a folder for each model."""
@@ -73,7 +75,7 @@ class Comparison:
             chosen = [place[name] for name in self.images]
             sums = one.sums[chosen].astype(np.float64)
             drawn = (weights @ sums.reshape(count, -1)).reshape(-1, *sums.shape[1:])
-            means = pair_scores.mean_scores(drawn, tolerances)
+            means = pair_scores.mean_scores(drawn, tolerances, inner=one.has_inner)
             if one.bins is not None:
                 means |= binary_report.drawn_scores(one.bins[chosen], weights)
             result.append({name: means[name] for name in self._names()})
@@ -81,8 +83,8 @@ class Comparison:
 
     def _names(self) -> list[str]:
         first = self.reports[0]
-        two = binary_report.DRAWN if first.bins is not None else ()
-        return [*report.SUMMARY, *(k for k, v in first.extra.items() if np.ndim(v) == 0), *two]
+        two = [] if first.bins is None else binary_report.foreground_rows()
+        return [row.name for row in (*first.summary_rows(), *two)]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each score and model.
@@ -113,9 +115,7 @@ class Comparison:
         cells = [header]
         for row in self.rows():
             if row["model"] == first:
-                name = row["score"]
-                two = name in binary_report.DRAWN
-                cells.append([binary_report.score_title(name) if two else heading(name)])
+                cells.append([score_title(row["score"])])
             cells[-1].append(_told(row, "value", "low", "high"))
             if row["model"] != first:
                 mark = " *" if row["clear"] else ""
@@ -138,10 +138,10 @@ class Comparison:
             one.save(folder / name)
         rules = self.rules()
         text = [f"# {self.title}", self.table(), "\n".join(f"- **{k}**: {v}" for k, v in rules)]
-        report.write_whole(folder / "report.md", "\n\n".join(text) + "\n")
+        write_text(folder / "report.md", "\n\n".join(text) + "\n")
         content = {"title": self.title, "rows": self.rows(), "scoring": dict(rules)}
-        report.write_whole(folder / "report.json", report.json_text(content))
-        report.write_whole(folder / "report.html", self._page(rules))
+        write_text(folder / "report.json", report.json_text(content))
+        write_text(folder / "report.html", self._page(rules))
 
     @property
     def title(self) -> str:
@@ -166,14 +166,17 @@ class Comparison:
         first = self.reports[0]
         links = [(name, f"{name}/report.html") for name in self.names]
         parts = [
-            page.paragraph("All numbers in per cent; of FErr, MErr and DErr, less is better."),
+            page.paragraph(f"All numbers in per cent; of {smaller_is_better()}, less is better."),
             page.section("Scores with intervals", page.table(self._cells())),
         ]
-        for key, title in (("IoU", "IoU of each class"), ("boundary_IoU", "BIoU of each class")):
+        for row in rows_shown("bars", source="classes"):
+            if row.needs:  # its distance would have to be told
+                continue
             series = [
-                (name, one.scores[key].tolist())
+                (name, one.scores[row.per_class].tolist())
                 for name, one in zip(self.names, self.reports, strict=True)
             ]
+            title = f"{row.class_title} of each class"
             parts.append(page.section(title, page.bars(first.classes, series)))
         parts.append(page.section("Report of each model", page.links(links)))
         parts.append(page.section("How it was scored", page.definitions(rules)))

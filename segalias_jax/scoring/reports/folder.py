@@ -17,7 +17,11 @@ from jaxtyping import Int, UInt8
 from segalias_jax.data.classes import CITYSCAPES
 from segalias_jax.data.files import image_size, read_image
 from segalias_jax.errors import InputError
-from segalias_jax.metrics import BinaryScores, SegmentationScores
+from segalias_jax.files import write_text
+from segalias_jax.metrics.counts import ClassCounts
+from segalias_jax.metrics.lookup import rows_of, rows_shown, score_title, smaller_is_better
+from segalias_jax.metrics.rows import Score
+from segalias_jax.metrics.totals import BinaryTotals, SegmentationTotals
 from segalias_jax.scoring import offsets, pair_scores
 from segalias_jax.scoring.counting import CountSettings
 from segalias_jax.scoring.matching import Pair
@@ -29,8 +33,6 @@ from segalias_jax.scoring.reports.overlays import HIT_COLORS, KIND_COLORS, Sampl
 FILES = ("report.md", "report.json", "per_image.csv", "report.html")
 """What `FolderReport.save` writes."""
 
-_CAPTION = ("mIoU", "aAcc", "BIoU", "FErr", "MErr", "DErr")
-_TWO_CAPTION = ("Dice", "IoU", "precision", "recall")
 _LISTED = 20
 _MATRIX = 40  # classes of the largest confusion matrix that is shown
 
@@ -53,7 +55,7 @@ class FolderReport:
       offset_sums: of each picture what `offsets.count_offsets` gives.
     """
 
-    state: SegmentationScores
+    state: SegmentationTotals
     count_settings: CountSettings
     pairs: tuple[Pair, ...]
     sums: Int[np.ndarray, "images rows classes"]
@@ -67,32 +69,49 @@ class FolderReport:
 
     @functools.cached_property
     def scores(self) -> dict[str, Any]:
-        """All scores over all pictures: those of `SegmentationScores.compute`, and `extra`."""
+        """All scores over all pictures: those of `SegmentationTotals.compute`, and `extra`."""
         return self.state.compute() | self.extra
+
+    @property
+    def has_inner(self) -> bool:
+        """Whether Boundary IoU was counted."""
+        return bool(self.count_settings.inner_width)
+
+    def _counts(self, sums: Int[np.ndarray, "*images rows classes"]) -> ClassCounts:
+        tolerances = self.count_settings.tolerances
+        return pair_scores.class_counts(sums, tolerances, inner=self.has_inner)
+
+    def extra_rows(self) -> list[Score]:
+        """Returns the rows of the scores that have a distance of their own."""
+        rows = [row for row in rows_of(self._counts(self.sums[:1])) if row.needs]
+        return sorted(rows, key=lambda row: row.rank)
+
+    def summary_rows(self) -> list[Score]:
+        """Returns the rows of the scores that stand first."""
+        return [*report.table_rows(self.state.compute()), *self.extra_rows()]
 
     @functools.cached_property
     def extra(self) -> dict[str, Any]:
         """Boundary IoU and boundary F-scores, means and per class."""
-        total, tolerances = self.sums.sum(0, dtype=np.int64), self.count_settings.tolerances
-        means = pair_scores.mean_scores(total, tolerances)
-        per_class = pair_scores.class_scores(total, tolerances)
-        names = [f"BoundaryF_{t}px" for t in tolerances]
-        names += ["BoundaryIoU_Cheng"] if self.count_settings.inner_width else []
-        return {f"m{n}": means[f"m{n}"][()] for n in names} | {n: per_class[n] for n in names}
+        total = self._counts(self.sums.sum(0, dtype=np.int64)[None])
+        means = {row.name: row.of_each(total)[0] for row in self.extra_rows()}
+        return means | {row.per_class: row.of_classes(total)[0] for row in self.extra_rows()}
 
     @functools.cached_property
-    def binary(self) -> BinaryScores | None:
-        """Scores of two classes; None for other numbers of them."""
-        return None if self.bins is None else binary_report.add_images(self.bins)
+    def binary(self) -> BinaryTotals | None:
+        """Scores of binary segmentation; None for other numbers of classes."""
+        if self.bins is None:
+            return None
+        return BinaryTotals.empty(self.bins.shape[-1]).add(self.bins)
 
     @functools.cached_property
     def per_image(self) -> dict[str, np.ndarray]:
         """Mean scores of each picture by itself; classes that it lacks are in no mean."""
-        means = pair_scores.mean_scores(self.sums, self.count_settings.tolerances)
-        dropped = set() if self.count_settings.inner_width else {"mBoundaryIoU_Cheng"}
-        found = {"pixels": self.sums[:, 1].sum(-1)} | {
-            name: values for name, values in means.items() if name not in dropped
-        }
+        counts = self._counts(self.sums)
+        rows = [row for row in rows_of(counts) if "image" in row.shown]
+        rows.sort(key=lambda row: row.average != "classes")  # means first
+        found = {"pixels": counts.all.true.sum(-1)}
+        found |= {row.per_image: row.of_each(counts) for row in rows}
         return found | ({} if self.bins is None else binary_report.foreground_scores(self.bins))
 
     def table(self) -> str:
@@ -135,8 +154,8 @@ class FolderReport:
             extra_rules=self.rules(),
             sections=[*self._sections(), *self._left_out_section()],
         )
-        report.write_whole(folder / "per_image.csv", self._csv())
-        report.write_whole(folder / "report.html", folder_page(self, worst=worst))
+        write_text(folder / "per_image.csv", self._csv())
+        write_text(folder / "report.html", folder_page(self, worst=worst))
 
     @property
     def title(self) -> str:
@@ -212,14 +231,15 @@ class FolderReport:
         return Sample(image, label, prediction, pair.name), remark
 
     def _extra_table(self) -> str:
-        names = [name for name, value in self.extra.items() if np.ndim(value)]
-        header = ["class", *(heading(name) for name in names)]
-        mean = ["mean", *(report.percent(self.extra[f"m{name}"]) for name in names)]
-        rows = [
-            [title, *(report.percent(self.extra[name][i]) for name in names)]
-            for i, title in enumerate(self.classes)
+        rows = self.extra_rows()
+        cells = [
+            ["class", *(row.class_title for row in rows)],
+            ["mean", *(report.shown_value(row, self.extra[row.name]) for row in rows)],
         ]
-        return report.markdown_table([header, mean, *rows], names=True) if names else ""
+        for i, title in enumerate(self.classes):
+            values = (report.shown_value(row, self.extra[row.per_class][i]) for row in rows)
+            cells.append([title, *values])
+        return report.markdown_table(cells, names=True)
 
     def _left_out_section(self) -> list[str]:
         if not self.left_out:
@@ -256,30 +276,27 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
     Returns:
       The file's text.
     """
-    scores, names = result.scores, report.SUMMARY + tuple(
-        key for key, value in result.extra.items() if np.ndim(value) == 0
-    )  # fmt: skip
-    columns = report.CLASS_COLUMNS | {
-        key: heading(key) for key, value in result.extra.items() if np.ndim(value)
-    }
-    rows = [
-        [name, *(report.percent(scores[key][i]) for key in columns)]
-        for i, name in enumerate(result.classes)
+    scores, rows = result.scores, result.summary_rows()
+    per_class = [row for row in rows if row.per_class]
+    table = [["class", *(row.class_title for row in per_class)]]
+    for i, name in enumerate(result.classes):
+        values = (report.shown_value(row, scores[row.per_class][i]) for row in per_class)
+        table.append([name, *values])
+    bars = [
+        (row.class_title, scores[row.per_class].tolist())
+        for row in per_class
+        if "bars" in row.shown
     ]
-    chosen = [key for key in ("IoU", "boundary_IoU", "BoundaryIoU_Cheng") if key in columns]
     rules = report.scoring_rules(result.state) | result.rules()
     return page.whole_page(
         result.title,
         [
-            page.paragraph("All numbers in per cent; of FErr, MErr and DErr, less is better."),
-            page.tiles([(heading(name), report.percent(scores[name])) for name in names]),
+            page.paragraph(f"All numbers in per cent; of {smaller_is_better()}, less is better."),
+            page.tiles([(row.title, report.shown_value(row, scores[row.name])) for row in rows]),
             *binary_page.sections(result),
             page.section("Share of all pixels", _error_bar(scores)),
-            page.section(
-                "Classes",
-                page.bars(result.classes, [(columns[k], scores[k].tolist()) for k in chosen]),
-            ),
-            page.section("All scores by class", page.table([["class", *columns.values()], *rows])),
+            page.section("Classes", page.bars(result.classes, bars)),
+            page.section("All scores by class", page.table(table)),
             page.section("What is taken for what", *_confusions(result)),
             page.section("Worst images first", *_pictures(result, worst)),
             *_left_out_page(result.left_out),
@@ -292,7 +309,8 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
 
 
 def _error_bar(scores: Mapping[str, Any]) -> str:
-    kinds = [(name, scores[name.replace(" ", "_")], _hex(c)) for name, c in KIND_COLORS.items()]
+    rows = rows_shown("kinds", source="classes")
+    kinds = [(row.title, scores[row.name], _hex(KIND_COLORS[row.title])) for row in rows]
     return "\n".join(
         (
             page.stacked([("correct", scores["aAcc"], "#464646"), *kinds]),
@@ -323,9 +341,10 @@ def _confusions(result: FolderReport) -> list[str]:
 
 
 def _pictures(result: FolderReport, count: int) -> list[str]:
-    kinds, names = {"correct": (70, 70, 70)} | KIND_COLORS, _CAPTION
+    kinds, source = {"correct": (70, 70, 70)} | KIND_COLORS, "classes"
     if result.binary is not None:
-        kinds, names = HIT_COLORS, tuple(f"foreground_{name}" for name in _TWO_CAPTION)
+        kinds, source = HIT_COLORS, "foreground"
+    names = [row.per_image for row in rows_shown("caption", source=source)]
     parts = [page.legend([*((name, _hex(c)) for name, c in kinds.items()), ("ignored", "hatch")])]
     if len(result.classes) <= _MATRIX:
         parts.append(page.legend(list(zip(result.classes, map(_hex, result.palette), strict=True))))
@@ -337,7 +356,7 @@ def _pictures(result: FolderReport, count: int) -> list[str]:
             maps = sample.image, sample.label, sample.prediction
             painted[-1] = overlays.hit_overlay(*maps, rules=rules)
         caption = ", ".join(
-            f"{heading(name)} {report.percent(result.per_image[name][index])}" for name in names
+            f"{score_title(name)} {report.percent(result.per_image[name][index])}" for name in names
         )
         titled = list(zip(overlays.TITLES, painted, strict=True))
         if not result.pairs[index].image or remark:
@@ -353,17 +372,3 @@ def _left_out_page(left_out: Sequence[tuple[str, str]]) -> list[str]:
 
 def _hex(color: Sequence[int] | np.ndarray) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
-
-
-def heading(name: str) -> str:
-    """Name of a score for people.
-
-    Example:
-      >>> heading("mBoundaryF_3px")
-      'mean boundary F 3 px'
-    """
-    for key, text in (("BoundaryIoU_Cheng", "Boundary IoU (Cheng)"), ("BoundaryF_", "boundary F ")):
-        if key in name:
-            mean = "mean " * name.startswith("m")
-            return mean + name.removeprefix("m").replace(key, text).replace("px", " px")
-    return name.removeprefix("foreground_")

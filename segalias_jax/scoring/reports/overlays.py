@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from segalias_jax.metrics import ERROR_KINDS, ScoreRules, error_kinds
+from segalias_jax.metrics.rules import ERROR_KINDS, IGNORED, ScoreRules
+from segalias_jax.scoring.host_bands import error_kinds
 
 KIND_COLORS = {
     "false response": (230, 97, 0),
@@ -77,12 +78,12 @@ def error_overlay(
       >>> error_overlay(image, label, 0 * label, rules=ScoreRules(width=1))[0].tolist()
       [[24, 24, 24], [24, 24, 24], [86, 180, 233], [204, 121, 167]]
     """
-    kinds = np.asarray(error_kinds(prediction, label, rules or ScoreRules()))
+    kinds = error_kinds(prediction, label, rules or ScoreRules())
     gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     out = np.repeat((24 + 0.45 * gray).astype(np.uint8)[..., None], 3, axis=-1)
     for kind, name in enumerate(ERROR_KINDS[1:], start=1):
         out[kinds == kind] = KIND_COLORS[name]
-    return _hatched(out, kinds > len(ERROR_KINDS))
+    return _hatched(out, kinds == IGNORED)
 
 
 def hit_overlay(
@@ -110,7 +111,7 @@ def hit_overlay(
       >>> hit_overlay(image, label, prediction, rules=ScoreRules())[0].tolist()
       [[184, 84, 12], [12, 97, 145], [192, 183, 61]]
     """
-    true, found = np.asarray(rules.class_label(label)), prediction == 1
+    true, found = rules.class_label(label), prediction == 1
     gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     out = np.repeat((24 + 0.45 * gray).astype(np.uint8)[..., None], 3, axis=-1)
     places = found & (true == 1), found & (true == 0), ~found & (true == 1)
@@ -189,7 +190,7 @@ def panels(
       >>> len(panels(sample, spread_palette(1), ScoreRules()))
       4
     """
-    label = np.asarray(rules.class_label(sample.label))
+    label = rules.class_label(sample.label)
     colors = np.zeros((max(256 + label.max(), len(palette)), 3), np.uint8)
     colors[: len(palette)] = palette
     truth = _hatched(colors[label], label == rules.ignore_label)
@@ -229,13 +230,13 @@ def _fit(picture: np.ndarray) -> np.ndarray:
 
 
 def _present(samples: Sequence[Sample], rules: ScoreRules, num_classes: int) -> list[int]:
-    maps = [np.asarray(rules.class_label(s.label)) for s in samples]
+    maps = [rules.class_label(s.label) for s in samples]
     ids = np.unique(np.concatenate([x.ravel() for x in maps + [s.prediction for s in samples]]))
     return [int(i) for i in ids if 0 <= i < num_classes]
 
 
 def _accuracy(sample: Sample, rules: ScoreRules) -> str:
-    label = np.asarray(rules.class_label(sample.label))
+    label = rules.class_label(sample.label)
     counted = label != rules.ignore_label
     if not counted.any():
         return "no labeled pixel"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,21 +13,11 @@ from typing import Any
 import numpy as np
 
 from segalias_jax.errors import InputError
-from segalias_jax.metrics import ERROR_KINDS, SegmentationScores
-
-SUMMARY = ("mIoU", "mAcc", "aAcc", "BIoU", "BAcc", "FErr", "MErr", "DErr")
-"""Scores of the first table."""
-
-CLASS_COLUMNS = {
-    "IoU": "IoU",
-    "Acc": "Acc",
-    "boundary_IoU": "BIoU",
-    "boundary_Acc": "BAcc",
-    "class_FErr": "FErr",
-    "class_MErr": "MErr",
-    "class_DErr": "DErr",
-}
-"""Columns of the table of classes: key of the score, and heading."""
+from segalias_jax.files import write_text
+from segalias_jax.metrics.lookup import rows_shown, smaller_is_better
+from segalias_jax.metrics.rows import Score
+from segalias_jax.metrics.scores import SCORES
+from segalias_jax.metrics.totals import ClassState
 
 _RULE_TEXTS = {
     "laplacian": "4-neighbor Laplacian of the class ids is not 0 (published rule)",
@@ -59,27 +48,63 @@ def score_table(
       InputError: the number of names is not that of the classes.
 
     Example:
-      >>> label = np.asarray([[0, 0, 1, 1]])
-      >>> scores = SegmentationScores.empty(2).update(label, label).compute()
+      >>> from segalias_jax.metrics import ScoreRules, SegmentationTotals
+      >>> regions = np.zeros((4, 2, 2), int)
+      >>> regions[3] = np.diag([2, 2])
+      >>> scores = SegmentationTotals.from_counts(regions, ScoreRules()).compute()
       >>> print(score_table(scores, ["sky", "road"]).splitlines()[2])
       | 100.00 | 100.00 | 100.00 | 100.00 | 100.00 | 0.00 | 0.00 | 0.00 |
     """
-    shown = {name: scores[name] for name in SUMMARY} | dict(further)
-    summary = [list(shown), [percent(value) for value in shown.values()]]
+    columns = table_rows(scores)
+    shown = {row.title: shown_value(row, scores[row.name]) for row in columns}
+    for name, value in further.items():
+        shown[SCORES[name].title if name in SCORES else name] = percent(value)
+    summary = [list(shown), list(shown.values())]
     if len(classes) != len(scores["IoU"]):
         raise InputError(f"classes: {len(classes)} names for {len(scores['IoU'])} scored classes")
     share = scores["class_pixels"] / max(1, scores["pixels"])
-    header = ["class", "of pixels", *CLASS_COLUMNS.values()]
+    per_class = [row for row in columns if row.per_class]
+    header = ["class", "of pixels", *(row.class_title for row in per_class)]
     rows = [
-        [name, percent(share[i]), *(percent(scores[key][i]) for key in CLASS_COLUMNS)]
+        [
+            name,
+            percent(share[i]),
+            *(shown_value(row, scores[row.per_class][i]) for row in per_class),
+        ]
         for i, name in enumerate(classes)
     ]
     return "\n\n".join((markdown_table(summary), markdown_table([header, *rows], names=True)))
 
 
+def table_rows(scores: Mapping[str, Any]) -> list[Score]:
+    """Returns the rows of the first table of a report, of the scores that there are.
+
+    Args:
+      scores: by name.
+
+    Returns:
+      Rows of `SCORES`.
+
+    Example:
+      >>> [row.name for row in table_rows({"mIoU": 1.0, "FErr": 0.0, "mRecall": 1.0})]
+      ['mIoU', 'FErr']
+    """
+    return [row for row in rows_shown("table", source="classes") if row.name in scores]
+
+
+def shown_value(row: Score, value: Any) -> str:
+    """Writes a value of a score in its unit: fractions in per cent, numbers of things as they are.
+
+    Example:
+      >>> shown_value(SCORES["mIoU"], 0.5), shown_value(SCORES["pixels"], 12)
+      ('50.00', '12')
+    """
+    return percent(value) if row.unit == "%" else f"{value:g}"
+
+
 def write_report(
     folder: Path,
-    scores: SegmentationScores,
+    scores: ClassState,
     *,
     title: str,
     classes: Sequence[str],
@@ -94,7 +119,7 @@ def write_report(
 
     Args:
       folder: where to; made when missing.
-      scores: state of the scores.
+      scores: state of the scores, on the host or on a device.
       title: headline.
       classes: names of the classes.
       settings: what else a reader must know (recipe, step, data, ...), by name.
@@ -109,8 +134,10 @@ def write_report(
 
     Example:
       >>> import tempfile
-      >>> label, folder = np.asarray([[0, 0, 1, 1]]), Path(tempfile.mkdtemp())
-      >>> scores = SegmentationScores.empty(2).update(label, label)
+      >>> from segalias_jax.metrics import ScoreRules, SegmentationTotals
+      >>> folder, regions = Path(tempfile.mkdtemp()), np.zeros((4, 2, 2), int)
+      >>> regions[3] = np.diag([2, 2])
+      >>> scores = SegmentationTotals.from_counts(regions, ScoreRules())
       >>> write_report(folder, scores, title="Test", classes=["a", "b"], settings={"data": "none"})
       >>> json.loads((folder / "report.json").read_text())["summary"]["mIoU"]
       1.0
@@ -119,7 +146,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     parts = [
         f"# {title}",
-        "Scores in per cent; of FErr, MErr and DErr, less is better.",
+        f"Scores in per cent; of {smaller_is_better()}, less is better.",
         score_table(computed, classes, further=further),
         _error_shares(computed),
         *sections,
@@ -127,7 +154,7 @@ def write_report(
         "## Settings\n\n" + bullets(settings),
         *(f"![{Path(picture).stem}]({picture})" for picture in pictures),
     ]
-    write_whole(folder / "report.md", "\n\n".join(parts) + "\n")
+    write_text(folder / "report.md", "\n\n".join(parts) + "\n")
     every = computed | dict(extra) | {k: np.float64(v) for k, v in further.items()}
     content = {
         "title": title,
@@ -140,10 +167,10 @@ def write_report(
         ],
         "confusion": scores.totals().sum(0)[:-1].tolist(),
     }
-    write_whole(folder / "report.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_text(folder / "report.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def scoring_rules(scores: SegmentationScores) -> dict[str, str]:
+def scoring_rules(scores: ClassState) -> dict[str, str]:
     """Puts the rules of a state into words.
 
     Args:
@@ -154,7 +181,9 @@ def scoring_rules(scores: SegmentationScores) -> dict[str, str]:
       predictions, by topic.
 
     Example:
-      >>> scoring_rules(SegmentationScores.empty(2))["band"]
+      >>> from segalias_jax.metrics import ScoreRules, SegmentationTotals
+      >>> state = SegmentationTotals.from_counts(np.zeros((4, 2, 2), int), ScoreRules())
+      >>> scoring_rules(state)["band"]
       'boundaries dilated with a 15x15 square'
     """
     rules = scores.rules
@@ -174,8 +203,9 @@ def scoring_rules(scores: SegmentationScores) -> dict[str, str]:
 
 
 def _error_shares(scores: Mapping[str, Any]) -> str:
-    names = ["correct", *ERROR_KINDS[1:]]
-    values = [scores["aAcc"], *(scores[name.replace(" ", "_")] for name in ERROR_KINDS[1:])]
+    rows = rows_shown("kinds", source="classes")
+    names = ["correct", *(row.title for row in rows)]
+    values = [scores["aAcc"], *(scores[row.name] for row in rows)]
     text = "Share of all pixels, in per cent:\n\n" + markdown_table(
         [names, list(map(percent, values))]
     )
@@ -282,18 +312,3 @@ def check_unused(folder: Path, files: Sequence[str]) -> None:
         raise InputError(
             f"{folder}: cannot be written ({error.strerror}); choose another folder"
         ) from None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file so that it appears whole or not at all.
-
-    Example:
-      >>> import tempfile
-      >>> path = Path(tempfile.mkdtemp()) / "a.txt"
-      >>> write_whole(path, "all")
-      >>> path.read_text()
-      'all'
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
