@@ -32,7 +32,7 @@ REFINED = 12
 """Ratios that a step of the bracketing search computes at a time."""
 
 MOST = 2048
-"""Bands that are told apart; of more, as many are taken in even distances."""
+"""Bands that are distinguished; of more, as many are taken in even distances."""
 
 
 @dataclasses.dataclass(frozen=True)

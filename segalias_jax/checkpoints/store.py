@@ -142,7 +142,7 @@ class CheckpointStore:
         step = self.latest_step() if step is None else step
         if step is None:
             raise InputError(f"{self.folder} holds no checkpoint; train into this folder first")
-        tree = self._read(step, _as_dict(like))
+        tree: Any = self._read(step, _as_dict(like))  # a dictionary, or whatever tree `like` is
         return type(like)(**tree) if hasattr(like, "_asdict") else tree
 
     def restore_latest(self, like: Tree) -> Tree:
@@ -249,7 +249,7 @@ class CheckpointStore:
             )
             target = {key: part for key, part in shapes.items() if part != () or key in saved}
         else:
-            # Onto this machine's first device, whatever devices they were saved from.
+            # Onto this machine's first device, not onto those they were saved from.
             place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             target = jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
@@ -303,7 +303,7 @@ class CheckpointStore:
 
     def _check(self, path: Path, saved: Any, like: Any) -> None:
         there, here = _shapes(saved), _shapes(like)
-        # A parameter tells more than the optimizer's copies of it.
+        # A parameter says more than the optimizer's copies of it.
         order = {"parameters": 0, "statistics": 1}
         names = there.keys() | here.keys()
         for name in sorted(names, key=lambda name: (order.get(name.split("/")[0], 2), name)):

@@ -15,7 +15,7 @@ from segalias_jax.typing import UInt8
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
-_HEAD = _TAIL = 4096  # some writers leave a few bytes behind the end marker
+_HEAD = _TAIL = 4096  # some writers leave a few bytes after the end marker
 
 
 def read_bytes(path: Path) -> bytes:
@@ -124,7 +124,7 @@ def decode_ids(data: bytes, path: Path) -> UInt8[np.ndarray, "h w"]:
 
 
 def decode_gray(data: bytes, path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Decodes a mask of two shades, in whatever way it was saved, as gray values.
+    """Decodes a mask of two shades, however it was saved, as gray values.
 
     Args:
       data: an encoded image.

@@ -15,7 +15,8 @@ Sample = dict[str, np.ndarray]
 Transform = Callable[[Sample, np.random.Generator], Sample]
 Window = tuple[slice, slice]
 
-# Published recipes pad with 0 after normalization, which is this color before it.
+# Published recipes pad with 0 after normalization. Pixels travel as bytes here, so crops are padded
+# with the mean color, which is 0 there to half a gray level.
 MEAN_COLOR = (124, 116, 104)
 
 
@@ -32,7 +33,7 @@ class RandomResize:
     Args:
       ratio_range: smallest and largest factor.
       base: (long, short) side at factor 1 in pixels; () takes the image's own.
-      jitter: largest share by which a side may deviate from the aspect, in [0, 1).
+      jitter: largest fraction by which a side may deviate from the aspect, in [0, 1).
 
     Example:
       >>> sample = {"image": np.zeros((10, 20, 3), np.uint8), "label": np.zeros((10, 20), np.uint8)}
@@ -87,7 +88,7 @@ class RandomCrop:
 
     Args:
       size: (height, width) of the window in pixels.
-      cat_max_ratio: largest share of one class; 1 accepts the first window.
+      cat_max_ratio: largest fraction of one class; 1 accepts the first window.
       tries: windows judged.
 
     Example:
@@ -148,7 +149,7 @@ class ResizedCrop:
     """`RandomResize` and then `RandomCrop`, without the pixels that the crop drops.
 
     Same draws, same bytes. OpenCV interpolates at positions that count from the first pixel, so
-    what lies beyond the window's end is cut off ahead of resizing and the rest afterwards; labels
+    what lies beyond the window's end is cut off before resizing and the rest afterwards; labels
     are gathered for the window alone.
 
     Needs: image, label. Changes: image, label.
@@ -218,12 +219,12 @@ class RandomRotation:
 
 @dataclasses.dataclass(frozen=True)
 class RandomFlip:
-    """Mirrors left and right with a probability.
+    """Flips left and right with a probability.
 
     Needs: image, label. Changes: image, label.
 
     Args:
-      probability: how often a sample is mirrored.
+      probability: how often a sample is flipped.
 
     Example:
       >>> sample = {"image": np.zeros((1, 2, 3), np.uint8), "label": np.array([[1, 2]], np.uint8)}
@@ -234,7 +235,7 @@ class RandomFlip:
     probability: float = 0.5
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Mirrors or does not."""
+        """Flips or does not."""
         if rng.random() >= self.probability:
             return sample
         return sample | {key: cv2.flip(sample[key], 1) for key in ("image", "label")}

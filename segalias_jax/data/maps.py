@@ -74,7 +74,7 @@ def map_size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not height * width:
         raise InputError(
-            f"{path}: has {width}x{height} pixels, which is nothing to score; save it anew"
+            f"{path}: has {width}x{height} pixels, which is nothing to score; save it again"
         )
     if height * width > MAX_PIXELS:
         raise InputError(

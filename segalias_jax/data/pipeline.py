@@ -5,7 +5,7 @@ False on rows that fill up the last batch. Pixels travel to the device as bytes 
 there.
 
 The training stream is a function of (seed, step): a run resumes by starting the stream at its step,
-whatever the number of workers.
+with any number of workers.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def train_batches(
     """Returns an endless iterator of augmented training batches.
 
     Sample k of the stream is a function of (`seed`, k) alone, not of workers, threads or
-    processes; every epoch is shuffled anew. Step t of all processes together holds the samples
-    t b, ..., (t + 1) b - 1 for a batch size b, and process p of n the p-th of n equal parts of
-    them, so that the parts one after the other are the batch of a single process.
+    processes; every epoch has an order of its own. Step t of all processes together holds the
+    samples t b, ..., (t + 1) b - 1 for a batch size b, and process p of n the p-th of n equal parts
+    of them, so that the parts one after the other are the batch of a single process.
 
     Args:
       data_config: the recipe's `data` section, see `DataSettings`.
@@ -122,10 +122,8 @@ def batch_names(source: Source, *, batch_size: int, seed: int, step: int) -> lis
       ['train_00000', 'train_00001', 'train_00002']
     """
     order = _in_order(grain.MapDataset.range(len(source)), seed)
-    # Only filtered data sets give None.
-    return [
-        source.names[cast(int, order[k])] for k in range((step - 1) * batch_size, step * batch_size)
-    ]
+    steps = range((step - 1) * batch_size, step * batch_size)
+    return [source.names[cast(int, order[k])] for k in steps]  # only filtered sets give None
 
 
 def eval_batches(source: Source, *, batch_size: int, threads: int = 4) -> Iterator[Batch]:

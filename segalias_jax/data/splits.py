@@ -85,7 +85,7 @@ def has_labels(root: Path, files: Files, split: str) -> bool:
 
 
 def split_hash(names: Sequence[str]) -> str:
-    """Identifies a split whatever its name, root or order.
+    """Returns an identifier of a split that does not depend on its name, root or order.
 
     Args:
       names: of its images, such as `source.names`.
@@ -137,7 +137,7 @@ def check_splits(first: str, second: str, sources: Sequence[Any]) -> str:
 
 
 def same_content(first: PairSource, second: PairSource) -> list[tuple[str, str]]:
-    """Finds image files of equal bytes in two splits, whatever their names.
+    """Finds image files of equal bytes in two splits, under any names.
 
     Args:
       first: a split.

@@ -1,4 +1,4 @@
-"""Procedural scenes: every class but the plain ones can only be told by texture near Nyquist.
+"""Procedural scenes: every class but the plain ones differs only by texture near Nyquist.
 
 Discs, boxes and stars are shaded smoothly; the same outlines filled with fine stripes, wide
 stripes or a checker are classes of their own, so outline and color say nothing about them. Fine

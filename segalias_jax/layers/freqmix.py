@@ -1,4 +1,8 @@
-"""FreqMix: learned weights for the low and the high frequencies of a feature map."""
+"""FreqMix: learned weights for the low and the high frequencies of a feature map.
+
+Spatial gates with softmax are twice the softmax over the two bands, as in the recorded weights: a
+map that is gated evenly keeps its size.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ConvNeXt, with an optional filter ahead of each stride and an optional mixer in each block."""
+"""ConvNeXt, with an optional filter before each stride and an optional mixer in each block."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ class ConvNeXtBlock(nnx.Module):
 class ConvNeXt(nnx.Module):
     """A network of depthwise convolutions and layer norms, as an encoder.
 
-    `downsample="daf"` puts a de-aliasing filter right ahead of each 2x2 convolution of stride 2,
-    behind its norm; `mixer="freqmix"` puts FreqMix behind the 7x7 convolution of every block of
+    `downsample="daf"` puts a de-aliasing filter right before each 2x2 convolution of stride 2,
+    after its norm; `mixer="freqmix"` puts FreqMix after the 7x7 convolution of every block of
     stages 2, 3 and 4. Both are off by default. There is no "flc" here: it takes the stride's
     place, and a 2x2 convolution that does not stride has no pixel in its middle.
 
@@ -102,9 +102,9 @@ class ConvNeXt(nnx.Module):
       drop_path: probability that training drops the last block's branch; it grows from 0 at the
         first block in equal steps. Frozen blocks drop nothing.
       frozen_stages: what training leaves as it is: -1 nothing, 0 the stem, k the stem and stages 1
-        to k, with what goes ahead of them. No gradient enters it. Norms of the feature maps train.
-      remat: stages, from 1, whose blocks are computed anew in the backward pass, which keeps less
-        in memory.
+        to k, with what goes before them. No gradient enters it. Norms of the feature maps train.
+      remat: stages, from 1, whose blocks are recomputed in the backward pass, which keeps less in
+        memory.
       rngs: random streams "params" and "dropout".
 
     Raises:
@@ -177,7 +177,7 @@ class ConvNeXt(nnx.Module):
         freeze_norms(self, frozen_stages)
 
     def __call__(self, x: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b _ _ _"], ...]:
-        """Returns the four stages' feature maps, each normalised, fine to coarse."""
+        """Returns the four stages' feature maps, each normalized, fine to coarse."""
         height, width = x.shape[1:3]
         if any(side < self.strides[-1] for side in (height, width)):
             raise InputError(

@@ -1,4 +1,4 @@
-"""ResNet, with an optional filter ahead of each stride and an optional mixer in each block."""
+"""ResNet, with an optional filter before each stride and an optional mixer in each block."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ResNet(nnx.Module):
     (the second one of basic blocks) of every block of stages 2, 3 and 4. Both are off by default.
 
     An `output_stride` below 32 replaces the strides of the last stages by dilation. Where nothing
-    is sampled nothing folds, so there is no filter ahead of such a stage; its mixers stay, and
+    is sampled nothing folds, so there is no filter before such a stage; its mixers stay, and
     split at the frequency that they have where the stage strides.
 
     Args:
@@ -73,10 +73,10 @@ class ResNet(nnx.Module):
       gate: of FreqMix.
       reduction: of FreqMix.
       frozen_stages: what training leaves as it is, statistics too: -1 nothing, 0 the stem, k the
-        stem and stages 1 to k, with the filters ahead of them. No gradient enters it.
+        stem and stages 1 to k, with the filters before them. No gradient enters it.
       frozen_norm: whether training leaves all batch norms and their statistics as they are.
-      remat: stages, from 1, whose blocks are computed anew in the backward pass, which keeps less
-        in memory.
+      remat: stages, from 1, whose blocks are recomputed in the backward pass, which keeps less in
+        memory.
       rngs: random streams.
 
     Raises:

@@ -1,4 +1,8 @@
-"""The Semantic FPN decoder: a feature pyramid, and the sum of its levels."""
+"""The Semantic FPN decoder: a feature pyramid, and the sum of its levels.
+
+The pyramid's convolutions have biases and no norms, and Xavier uniform initial weights, as in
+mmsegmentation.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +52,6 @@ class SemanticFPN(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.channels, self.align_corners = channels, align_corners
-        # The pyramid has biases and no norms, and other initial weights than all else.
         xavier, width = jax.nn.initializers.xavier_uniform(), pyramid_channels
         self.laterals = nnx.List(
             [Conv(c, width, use_bias=True, kernel_init=xavier, rngs=rngs) for c in in_channels]

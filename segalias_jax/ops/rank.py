@@ -12,7 +12,7 @@ from segalias_jax.errors import InputError, check_choice
 from segalias_jax.typing import IGNORE_LABEL, Array
 
 BORDERS = ("reflect", "edge", "zero")
-"""What lies beyond the border: the mirrored picture (edge pixel repeated), the edge, or zeros."""
+"""What lies beyond the border: the reflected picture (edge pixel repeated), the edge, or zeros."""
 
 _PADS = {"reflect": "symmetric", "edge": "edge", "zero": "constant"}
 # Up to this size a network of exchanges is written out; larger windows are sorted, which takes
@@ -136,7 +136,7 @@ def _median_jvp(size, primals, tangents):
     median = _median(padded, size)
     offsets = jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size)), -1).reshape(-1, 2)
 
-    # A loop, so that the median is not computed anew for each of its pixels.
+    # A loop, so that the median is not recomputed for each of its pixels.
     def add(total: tuple[Array, Array], offset: Array) -> tuple[tuple[Array, Array], None]:
         moved, ties = total
         start = (*offset, *[0] * (padded.ndim - 2))

@@ -238,7 +238,7 @@ def _problem(array: np.ndarray, shape: tuple[int, ...]) -> str | None:
 
 
 def _hint(arrays: Mapping[str, np.ndarray], table: Mapping[str, Path], variant: str) -> str:
-    """Which argument of the model to change, where names tell."""
+    """Which argument of the model to change, where names show it."""
     if any(".att.channel_att_" in name for name in arrays if name not in table):
         return "; published gates need gate='corner'"
     there = _resnet_variant(arrays) if variant else ""

@@ -106,8 +106,8 @@ def find_operators(function: Callable[..., Any], *arguments: Any) -> list[Downsa
     Found are operators that stride along both axes of images, in any layout: convolutions (grouped
     and dilated ones too), poolings by `reduce_window`, by slices or by a reshape, strided slices,
     1x1 convolutions as a strided slice and a matrix product, and pixels that become channels
-    (patch embeddings). Behind parallel operators whose results meet, such as branch and shortcut
-    of a residual block, stands the "block" of them: what the method takes for one operator.
+    (patch embeddings). After parallel operators whose results meet, such as branch and shortcut of
+    a residual block, comes the "block" of them: what the method takes for one operator.
     Padding is no part of what enters an operator.
 
     It goes into `jit`, `jax.checkpoint`, functions with derivatives of their own, `scan` and all
@@ -118,7 +118,7 @@ def find_operators(function: Callable[..., Any], *arguments: Any) -> list[Downsa
 
     A `name` is what the libraries and `jax.named_scope` say; `source` is the innermost line that
     belongs to no installed package, or else the innermost one outside of JAX. Channels of poolings
-    and slices are taken to be behind the image axes, or right ahead of them if those are last.
+    and slices are taken to be after the image axes, or right before them if those are last.
 
     Args:
       function: any function of arrays.

@@ -24,7 +24,7 @@ class Operation:
       output_types: shape and type of each output.
       parameters: of the primitive.
       times: how often it runs, in loops of known length.
-      path: places of the equations that lead to it, from the outermost program inwards; behind
+      path: places of the equations that lead to it, from the outermost program inwards; after
         that of a `cond` or `while` follows the number of the program that it runs. () where a
         loop or a `cond` hands out what it computed.
       origin: of the equation, as JAX keeps it.

@@ -140,7 +140,7 @@ def _contracted(
 def _merge(
     labels: list[tuple[str, ...]], before: Sequence[int], after: Sequence[int]
 ) -> list[tuple[str, ...]] | None:
-    """What the axes of a reshape consist of that only joins neighbours."""
+    """What the axes of a reshape consist of that only joins neighbors."""
     merged, axis = [], 0
     for length in after:
         if axis == len(before):

@@ -30,7 +30,7 @@ def profile_aliasing(
     of what enters the operator, X its spectrum, "outside" the square |u|, |v| <= cutoff.
 
     Operators are those of `find_operators`. One program is compiled that computes what enters them
-    and reduces it on the device; nothing behind the last operator is computed. 16-bit feature maps
+    and reduces it on the device; nothing after the last operator is computed. 16-bit feature maps
     are measured in float32.
 
     Args:
@@ -171,7 +171,7 @@ def power_spectrum(x: Float[Array, "*batch h w c"], bins: tuple[int, int]) -> Fl
 
 
 def _binning(length: int, bins: int) -> np.ndarray:
-    """Averages neighbours among the sorted frequencies of an axis."""
+    """Averages neighbors among the sorted frequencies of an axis."""
     place = np.arange(length) * bins // length
     matrix = (place == np.arange(bins)[:, None]).astype(np.float32)
     return matrix / matrix.sum(1, keepdims=True)

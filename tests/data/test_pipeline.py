@@ -223,7 +223,9 @@ def test_closing_a_stream_ends_its_threads(source):
 
 
 def test_batch_size_must_be_shared_evenly(source):
-    with pytest.raises(InputError, match=r"^batch_size is 4, which 3 processes cannot share evenly"):
+    with pytest.raises(
+        InputError, match=r"^batch_size is 4, which 3 processes cannot share evenly"
+    ):
         train_batches(CONFIG, source, batch_size=4, seed=0, process_count=3)
 
 

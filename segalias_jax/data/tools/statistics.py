@@ -61,7 +61,7 @@ class Statistics:
         self.labels += counts
         labeled = counts[: self.num_classes].sum()
         self.present += np.where(counts > 0, labeled, 0)
-        # Integers below 2^53 in every partial sum: exact, whatever the order.
+        # Integers below 2^53 in every partial sum: exact, in any order.
         histograms = np.stack([np.bincount(image[..., c].ravel(), minlength=256) for c in range(3)])
         values = np.arange(256.0)
         self.color += np.stack([histograms @ values, histograms @ values**2])

@@ -1,4 +1,8 @@
-"""Traced programs of models, whose operations say which module they belong to."""
+"""Traced programs of models, whose operations say which module they belong to.
+
+Modules only lend their paths as named scopes while they are traced; all else is read from the
+program.
+"""
 
 from __future__ import annotations
 
