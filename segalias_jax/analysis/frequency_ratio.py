@@ -25,13 +25,13 @@ from segalias_jax.ops import check_ratio, normalize_image, ratio_mask
 from segalias_jax.progress import progress_bar
 from segalias_jax.typing import Array, Float
 
-VALLEYS = 3
+_VALLEYS = 3
 """Lowest valleys of a curve that are searched; a curve of few images is rough."""
 
-REFINED = 12
+_REFINED = 12
 """Ratios that a step of the bracketing search computes at a time."""
 
-MOST = 2048
+_MOST = 2048
 """Bands that are distinguished; of more, as many are taken in even distances."""
 
 
@@ -215,7 +215,7 @@ def distinct_ratios(sizes: Sequence[tuple[int, int]], *, band: str = "square") -
       band: "square" or "round".
 
     Returns:
-      Ascending ratios, each in the middle of those that keep the same bins; at most `MOST`.
+      Ascending ratios, each in the middle of those that keep the same bins; at most `_MOST`.
 
     Example:
       >>> distinct_ratios([(8, 4)]).tolist()
@@ -228,7 +228,7 @@ def distinct_ratios(sizes: Sequence[tuple[int, int]], *, band: str = "square") -
         reached.update(np.round(bins, 5).tolist())  # below that, masks take bins for reached
     edges = np.array(sorted(edge for edge in reached if edge <= 1))
     middles = (edges[1:] + edges[:-1]) / 2
-    kept = np.linspace(0, len(middles) - 1, min(len(middles), MOST)).round().astype(int)
+    kept = np.linspace(0, len(middles) - 1, min(len(middles), _MOST)).round().astype(int)
     return middles[kept]
 
 
@@ -262,7 +262,7 @@ class _Images:
         if not self.names:
             raise InputError("there is no image in batches; give at least one")
         self.sizes = [part.image.shape[1:3] for part in self.parts]
-        self._slots = max(slots, REFINED)
+        self._slots = max(slots, _REFINED)
         module = isinstance(model, nnx.Module)
         self._network, self._state = nnx.split(model) if module else (model, None)
         self._band = band
@@ -333,9 +333,9 @@ def _between(values: Mapping[int, float], count: int) -> list[int]:
         for low, i, high in zip(padded, order, padded[2:], strict=False)
         if values[i] <= min(values.get(low, np.inf), values.get(high, np.inf))
     ]
-    lowest = sorted(valleys)[:VALLEYS]
+    lowest = sorted(valleys)[:_VALLEYS]
     inside = sorted({i for _, low, high in lowest for i in range(low + 1, high)} - values.keys())
-    spread = np.linspace(0, len(inside) - 1, min(len(inside), REFINED)).round().astype(int)
+    spread = np.linspace(0, len(inside) - 1, min(len(inside), _REFINED)).round().astype(int)
     return [inside[i] for i in spread]
 
 

@@ -28,7 +28,7 @@ from segalias_jax.errors import InputError
 
 Tree = TypeVar("Tree")
 SCORES = "scores.json"
-CHECKSUM = "checksum"
+_CHECKSUM = "checksum"
 _NAME, _LARGER = "score", "larger_is_better"  # keys in `SCORES`, beside the steps
 _EARLIER_NAMES = {"task": "ratio"}  # of a state's parts, in checkpoints of version 0.1
 
@@ -104,7 +104,7 @@ class CheckpointStore:
           InputError: the checkpoint before could not be written.
         """
         tree = _as_dict(state)
-        about = dict(about or {}) | {CHECKSUM: checksum(tree)}
+        about = dict(about or {}) | {_CHECKSUM: checksum(tree)}
         with _Writing(self.folder):
             self._manager.save(step, args=ocp.args.StandardSave(tree), custom_metadata=about)
 
@@ -258,7 +258,7 @@ class CheckpointStore:
             )
         try:
             tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
-            written = metadata.custom_metadata[CHECKSUM]
+            written = metadata.custom_metadata[_CHECKSUM]
         except Exception as error:
             raise DamagedError(path, error) from None
         if checksum(tree) != written:

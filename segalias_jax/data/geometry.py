@@ -13,7 +13,7 @@ from segalias_jax.typing import IGNORE_LABEL
 
 Sample = dict[str, np.ndarray]
 Transform = Callable[[Sample, np.random.Generator], Sample]
-Window = tuple[slice, slice]
+_Window = tuple[slice, slice]
 
 # Published recipes pad with 0 after normalization. Pixels travel as bytes here, so crops are padded
 # with the mean color, which is 0 there to half a gray level.
@@ -110,9 +110,9 @@ class RandomCrop:
     def draw_window(
         self,
         shape: tuple[int, ...],
-        look: Callable[[Window], np.ndarray],
+        look: Callable[[_Window], np.ndarray],
         rng: np.random.Generator,
-    ) -> tuple[Window, np.ndarray]:
+    ) -> tuple[_Window, np.ndarray]:
         """Draws windows of an image and returns one with its label.
 
         Args:
@@ -130,7 +130,7 @@ class RandomCrop:
                 label = look(window)
         return window, label
 
-    def _draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Window:
+    def _draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> _Window:
         (top, bottom), (left, right) = (
             (start := int(rng.integers(max(have - want, 0) + 1)), min(start + want, have))
             for have, want in zip(shape, self.size, strict=True)
@@ -174,7 +174,7 @@ class ResizedCrop:
         size = self.resize.draw_size(label.shape, rng)
         rows, columns = (_nearest(*sides) for sides in zip(label.shape, size, strict=True))
 
-        def look(window: Window) -> np.ndarray:
+        def look(window: _Window) -> np.ndarray:
             # Whole rows first: they are copied as blocks.
             return np.take(np.take(label, rows[window[0]], 0), columns[window[1]], 1)
 
@@ -279,7 +279,7 @@ def _nearest(old: int, new: int) -> np.ndarray:
     return cv2.resize(positions, (new, 1), interpolation=cv2.INTER_NEAREST)[0].astype(np.intp)
 
 
-def _resized_window(image: np.ndarray, size: tuple[int, int], window: Window) -> np.ndarray:
+def _resized_window(image: np.ndarray, size: tuple[int, int], window: _Window) -> np.ndarray:
     if size == image.shape[:2]:
         return image[window]
     scales = [new / old for new, old in zip(size, image.shape[:2], strict=True)]

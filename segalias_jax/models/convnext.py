@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,7 @@ CONVNEXTS = {
 """Channels of the first stage and number of blocks per stage, by name."""
 
 # Published as cut off at +-2, a hundred deviations: nothing is ever cut.
-kernel_init = jax.nn.initializers.normal(0.02)
+_kernel_init = jax.nn.initializers.normal(0.02)
 
 
 class ConvNeXtBlock(nnx.Module):
@@ -56,12 +58,12 @@ class ConvNeXtBlock(nnx.Module):
         make_mixer: MakeMixer = no_mixer,
         rngs: nnx.Rngs,
     ):
-        options = {"use_bias": True, "kernel_init": kernel_init, "rngs": rngs}
-        self.depthwise = Conv(channels, channels, 7, groups=channels, **options)
+        conv = functools.partial(Conv, use_bias=True, kernel_init=_kernel_init, rngs=rngs)
+        self.depthwise = conv(channels, channels, 7, groups=channels)
         self.mixer = make_mixer(channels)
         self.norm = LayerNorm(channels)
-        self.expand = Conv(channels, 4 * channels, **options)
-        self.project = Conv(4 * channels, channels, **options)
+        self.expand = conv(channels, 4 * channels)
+        self.project = conv(4 * channels, channels)
         self.gamma = nnx.Param(jnp.full(channels, 1e-6, jnp.float32))
         # One draw for all pixels and channels of a sample.
         self.drop_path = (
@@ -148,8 +150,8 @@ class ConvNeXt(nnx.Module):
         width = own_width if width is None else width
         self.channels = tuple(width * 2**i for i in range(4))
         self.frozen_stages, self.remat = frozen_stages, remat
-        options = {"use_bias": True, "kernel_init": kernel_init, "rngs": rngs}
-        self.stem = nnx.List([Conv(3, width, 4, stride=4, padding=0, **options), LayerNorm(width)])
+        conv = functools.partial(Conv, use_bias=True, kernel_init=_kernel_init, rngs=rngs)
+        self.stem = nnx.List([conv(3, width, 4, stride=4, padding=0), LayerNorm(width)])
         self.downsample_norms = nnx.List([LayerNorm(c) for c in self.channels[:-1]])
         self.output_norms = nnx.List([LayerNorm(c) for c in self.channels])
         rates = np.split(np.linspace(0, drop_path, sum(depths)), np.cumsum(depths)[:-1])
@@ -159,11 +161,12 @@ class ConvNeXt(nnx.Module):
             if i > 0:
                 before = self.channels[i - 1]
                 nyquist = stage_nyquist_frequency(before, channels, kernel_size=2)
-                limit = {"cutoff": nyquist if cutoff is None else cutoff, "band": band}
-                limit["rngs"] = rngs
-                filters.append(make_filter(downsample, before, **limit))
-                downsamples.append(Conv(before, channels, 2, stride=2, padding=0, **options))
-                make_mixer = mixer_factory(mixer, gate=gate, reduction=reduction, **limit)
+                limit = nyquist if cutoff is None else cutoff
+                filters.append(make_filter(downsample, before, cutoff=limit, band=band, rngs=rngs))
+                downsamples.append(conv(before, channels, 2, stride=2, padding=0))
+                make_mixer = mixer_factory(
+                    mixer, cutoff=limit, band=band, gate=gate, reduction=reduction, rngs=rngs
+                )
             trained = i >= frozen_stages
             blocks = [
                 ConvNeXtBlock(

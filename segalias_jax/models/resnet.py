@@ -129,20 +129,28 @@ class ResNet(nnx.Module):
         filters, stages, in_channels = [], [], width
         for i, (stride, out_channels) in enumerate(zip(strides, self.channels, strict=True)):
             nyquist = stage_nyquist_frequency(in_channels, out_channels)
-            limit = {"cutoff": nyquist if cutoff is None else cutoff, "band": band, "rngs": rngs}
-            options = {"pool_shortcut": variant == "v1d", "rngs": rngs, "make_mixer": no_mixer}
+            limit = nyquist if cutoff is None else cutoff
+            make_mixer = no_mixer
             if i > 0:
                 chosen = downsample if stride > 1 else "none"
-                filters.append(make_filter(chosen, in_channels, **limit))
+                filters.append(make_filter(chosen, in_channels, cutoff=limit, band=band, rngs=rngs))
                 stride = 1 if chosen == "flc" else stride  # that filter strides itself
-                options["make_mixer"] = mixer_factory(
-                    mixer, gate=gate, reduction=reduction, **limit
+                make_mixer = mixer_factory(
+                    mixer, cutoff=limit, band=band, gate=gate, reduction=reduction, rngs=rngs
                 )
             blocks = []
             for j, dilation in enumerate(dilations[i]):
-                step = stride if j == 0 else 1
-                planes, options["dilation"] = out_channels // block.expansion, dilation
-                blocks.append(block(in_channels, planes, stride=step, **options))
+                blocks.append(
+                    block(
+                        in_channels,
+                        out_channels // block.expansion,
+                        stride=stride if j == 0 else 1,
+                        dilation=dilation,
+                        pool_shortcut=variant == "v1d",
+                        make_mixer=make_mixer,
+                        rngs=rngs,
+                    )
+                )
                 in_channels = out_channels
             stages.append(nnx.List(blocks))
         self.filters, self.stages = nnx.List(filters), nnx.List(stages)

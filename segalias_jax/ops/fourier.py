@@ -31,7 +31,7 @@ from segalias_jax.ops.bands import (
 from segalias_jax.ops.symbolic import band_operators, is_fixed
 from segalias_jax.typing import Array, Float
 
-METHODS = ("auto", "matmul", "fft")
+_METHODS = ("auto", "matmul", "fft")
 
 _products_only = contextvars.ContextVar("products_only", default=False)
 
@@ -303,7 +303,7 @@ def check_method(method: str) -> None:
     Example:
       >>> check_method("fft")
     """
-    check_choice("method", method, METHODS)
+    check_choice("method", method, _METHODS)
 
 
 def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
@@ -334,10 +334,10 @@ def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
     if not is_fixed(*lengths):
         return "matmul"
     total = sum(lengths)
-    return "matmul" if total <= MATMUL_UP_TO.get(jax.default_backend(), 512) else "fft"
+    return "matmul" if total <= _MATMUL_UP_TO.get(jax.default_backend(), 512) else "fft"
 
 
-MATMUL_UP_TO = {"cpu": 400}
+_MATMUL_UP_TO = {"cpu": 400}
 """Sum of the axes' lengths up to which the product form is the faster one, by platform.
 
 Its operations per pixel are twice that sum, those of the FFT hardly grow. Measured by

@@ -11,7 +11,7 @@ from jaxtyping import Integer, Real
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.typing import IGNORE_LABEL, Array
 
-BORDERS = ("reflect", "edge", "zero")
+_BORDERS = ("reflect", "edge", "zero")
 """What lies beyond the border: the reflected picture (edge pixel repeated), the edge, or zeros."""
 
 _PADS = {"reflect": "symmetric", "edge": "edge", "zero": "constant"}
@@ -112,7 +112,7 @@ def majority_filter(
 
 
 def _pad(x: Array, size: int, border: str) -> Array:
-    check_choice("border", border, BORDERS)
+    check_choice("border", border, _BORDERS)
     if size < 1 or size % 2 == 0:
         raise InputError(f"the window's size is {size}, but must be odd and positive")
     half = size // 2

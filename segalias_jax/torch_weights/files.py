@@ -17,8 +17,8 @@ import numpy as np
 from segalias_jax.errors import InputError
 from segalias_jax.files import write_bytes
 
-PICKLES = (".pth", ".pt")
-SAFETENSORS = ".safetensors"
+_PICKLES = (".pth", ".pt")
+_SAFETENSORS = ".safetensors"
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -41,11 +41,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
       segalias_jax.errors.InputError: weights.onnx is no .pth, .pt or .safetensors file
     """
     path = Path(path)
-    if path.suffix not in (*PICKLES, SAFETENSORS):
+    if path.suffix not in (*_PICKLES, _SAFETENSORS):
         raise InputError(f"{path} is no .pth, .pt or .safetensors file")
     if not path.is_file():
         raise InputError(f"{path} is not there; give the path of a weights file")
-    return _read_safetensors(path) if path.suffix == SAFETENSORS else _read_pickle(path)
+    return _read_safetensors(path) if path.suffix == _SAFETENSORS else _read_pickle(path)
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], notes: dict[str, str]) -> None:
@@ -67,7 +67,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], notes: dict[
       {'fc.bias': array([0., 0.], dtype=float32)}
     """
     path = Path(path)
-    if path.suffix != SAFETENSORS:
+    if path.suffix != _SAFETENSORS:
         raise InputError(f"{path} has to end in .safetensors")
     if path.exists():
         raise InputError(f"{path} is there already; give another file")

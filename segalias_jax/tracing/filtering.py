@@ -21,7 +21,7 @@ from segalias_jax.tracing.replay import Replay
 
 FILTERS = ("daf", "blur", "flc")
 ESR = "esr"
-BLUR_TAPS = 3
+_BLUR_TAPS = 3
 
 
 def dealias(
@@ -148,7 +148,7 @@ def _filtered(
     if filter == "blur":
         # Any other axis may stand last; where there is none, one of length 1 does.
         image = jnp.moveaxis(x[..., None] if x.ndim == 2 else x, axes, (-3, -2))
-        y = jnp.moveaxis(ops.binomial_blur(image, BLUR_TAPS), (-3, -2), axes)
+        y = jnp.moveaxis(ops.binomial_blur(image, _BLUR_TAPS), (-3, -2), axes)
         return y.reshape(x.shape)
     if filter == "flc":
         cutoff = 0.5 / max(operator.stride)

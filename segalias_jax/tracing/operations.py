@@ -244,7 +244,7 @@ class _Reader:
             found = [max(found, key=lambda branch: sum(map(flops, branch[0])))]
         for operations, _, _ in found:
             yield from operations
-        if name in LOOPS_AND_BRANCHES:
+        if name in _LOOPS_AND_BRANCHES:
             read = [variable for _, variables, _ in found for variable in variables]
             leaving = tuple(number for _, _, numbers in found for number in numbers)
             place = dataclasses.replace(place, path=())
@@ -296,7 +296,7 @@ def scan_counts(parameters: Mapping[str, Any]) -> tuple[int, int]:
 
 BRANCHING = ("cond", "while")
 """Operations that run several programs."""
-LOOPS_AND_BRANCHES = ("cond", "scan", "while")
+_LOOPS_AND_BRANCHES = ("cond", "scan", "while")
 """Operations whose results are not those of one program that runs once."""
 
 

@@ -209,7 +209,8 @@ def collect_statistics(
             if isinstance(result, str):
                 statistics.unusable.append(result)
             else:
-                statistics.add(*result)
+                image, label, stored = result
+                statistics.add(image, label, stored)
     return statistics
 
 
