@@ -194,13 +194,10 @@ class ConvNeXt(nnx.Module):
         for i, stage in enumerate(self.stages):
             with jax.named_scope(f"stage{i + 1}"):
                 if i > 0:
-                    x = self._downsample(x, i - 1)
+                    x = apply_filter(self.filters[i - 1], self.downsample_norms[i - 1](x))
+                    x = self.downsamples[i - 1](x)
                 for block in stage:
                     x = run_block(block, x, remat=i + 1 in self.remat)
             x = stop_at(x, i + 1, self.frozen_stages)
             features.append(self.output_norms[i](x))
         return tuple(features)
-
-    def _downsample(self, x: Array, i: int) -> Array:
-        x = apply_filter(self.filters[i], self.downsample_norms[i](x))
-        return self.downsamples[i](x)

@@ -77,7 +77,8 @@ def trace(
       []
     """
     leaves, structure = jax.tree.flatten((tuple(arguments), dict(options)))
-    places = [i for i, leaf in enumerate(leaves) if _is_array(leaf)]
+    kinds = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, kinds)]
 
     def flat(*arrays: Any) -> Any:
         filled = list(leaves)
@@ -182,10 +183,6 @@ def _listed(operators: Sequence[DownsamplingOperator]) -> str:
         return "the function has no downsampling operator"
     each = ", ".join(f"{o.index} {o.kind} {o.name!r}" for o in operators)
     return f"selects none of the downsampling operators: {each}"
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
 
 
 def _can_replay(jaxpr: Any, path: tuple[int, ...]) -> bool:
