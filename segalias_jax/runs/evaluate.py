@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_collections.config_dict import ConfigDict
+
 from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
@@ -25,7 +27,7 @@ WHAT_WAS_TRAINED = (
 
 
 def evaluate_run(
-    config: Recipe | Mapping[str, Any],
+    config: Recipe | ConfigDict | Mapping[str, Any],
     workdir: Path,
     launch: Launch | None = None,
     studies: Studies | None = None,
@@ -51,7 +53,7 @@ def evaluate_run(
     setup.enable_compilation_cache()
     initialize(launch)
     check_studies(studies)
-    recipe = Recipe.from_config(config)
+    recipe = config if isinstance(config, Recipe) else Recipe.from_config(config)
     check_recipe(recipe.to_flat(), workdir, prefixes=WHAT_WAS_TRAINED)
     trained = has_checkpoint(workdir)
     if not trained and not recipe.model.pretrained:
