@@ -154,7 +154,8 @@ def folder_rule(settings: DataSettings) -> tuple[LabelRule, np.ndarray]:
         if count != 2:
             raise InputError(f"data.threshold: makes two classes, data.classes names {count}")
         return LabelRule(2, threshold_lookup(settings.threshold), "gray"), palette
-    pairs = settings.id_map or [(k, k) for k in range(count)]
+    identity = [(k, k) for k in range(count)]
+    pairs = [(value, label) for value, label in settings.id_map] or identity
     for value, label in pairs:
         if value in settings.ignored and label != IGNORE_LABEL:
             raise InputError(

@@ -17,7 +17,7 @@ from segalias_jax.ops.axis import apply_along_axis, sharded_like
 from segalias_jax.ops.fourier import low_pass, soft_low_pass
 from segalias_jax.typing import Array, Bool, Float
 
-_RATIO_BANDS = ("square", "round")
+RATIO_BANDS = ("square", "round")
 
 
 def ratio_low_pass(
@@ -107,7 +107,7 @@ def check_ratio(key: str, ratio: float, band: str = "square") -> None:
     """
     if not 0 < ratio <= 1:
         raise InputError(f"{key} is {ratio}, but must lie in (0, 1]")
-    check_choice("band", band, _RATIO_BANDS)
+    check_choice("band", band, RATIO_BANDS)
 
 
 def _mask(

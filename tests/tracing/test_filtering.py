@@ -139,10 +139,10 @@ def test_the_stem_if_it_is_chosen():
 
 
 def test_under_vmap_grad_and_jit_at_once():
-    filtered = dealias(net)
-    mapped = jax.jit(jax.vmap(jax.grad(lambda x, k: jnp.sum(filtered(x[None], k) ** 2), 1), (0, None)))
+    clean = dealias(net)
+    mapped = jax.jit(jax.vmap(jax.grad(lambda x, k: jnp.sum(clean(x[None], k) ** 2), 1), (0, None)))
     summed = mapped(CHANNELS_FIRST, KERNEL).sum(0)
-    expected = jax.grad(lambda k: jnp.sum(filtered(CHANNELS_FIRST, k) ** 2))(KERNEL)
+    expected = jax.grad(lambda k: jnp.sum(clean(CHANNELS_FIRST, k) ** 2))(KERNEL)
     np.testing.assert_allclose(summed, expected, rtol=1e-4, atol=1e-3 * np.abs(expected).max())
 
 
