@@ -103,7 +103,7 @@ def test_evaluation_repeats_the_scores_of_training(trained, run_script):
         ("train.py", ("--workdir=new", "--config.data.rot=x"), "did you mean data.root"),
         ("train.py", ("--workdir=run", *TINY, "--config.seed=1"), "seed is 0 there and 1 here"),
         ("eval.py", ("--workdir=new",), "new holds no checkpoint"),
-        ("eval.py", ("--workdir=new", "--robustness=fog"), "'fog' to make images worse; choose"),
+        ("eval.py", ("--workdir=new", "--robustness=fog"), "kind of corruption is 'fog'; choose"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(trained, run_script, script, arguments, message):

@@ -148,7 +148,7 @@ def region_bits(pair: MapPair, rules: ScoreRules) -> UInt64[np.ndarray, "2 h wor
 
 
 def error_kinds(
-    prediction: Integer[np.ndarray, "h w"], label: Integer[np.ndarray, "h w"], rules: ScoreRules
+    prediction: Integer[np.ndarray, "h w"], label: Integer[np.ndarray, " ..."], rules: ScoreRules
 ) -> UInt8[np.ndarray, "h w"]:
     """`metrics.error_kinds` on the host.
 

@@ -29,7 +29,7 @@ def test_levels():
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (["--robustness=fog,blur"], "'fog' to make images worse; choose of blur, noise"),
+        (["--robustness=fog,blur"], "kind of corruption is 'fog'; choose one of blur, noise"),
         (["--robustness=blur", "--blur_sizes=4"], "blur of 4 pixels cannot be; give odd sizes"),
         (["--robustness=noise", "--noise_sigmas=ten"], "--noise_sigmas: 'ten' has to be numbers"),
         (["--robustness=noise", "--noise_sigmas=nan"], "noise of nan cannot be"),

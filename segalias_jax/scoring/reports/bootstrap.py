@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
@@ -105,6 +107,27 @@ def _ranks(x: np.ndarray) -> np.ndarray:
     _, place, count = np.unique(x, return_inverse=True, return_counts=True)
     middle = np.cumsum(count) - (count + 1) / 2
     return (middle[place] - (len(x) - 1) / 2) / max(1, len(x))
+
+
+def with_interval(value: float, low: float, high: float, *, sign: str = "") -> str:
+    """Writes a number with its interval, "-" for nan.
+
+    Args:
+      value: the number.
+      low: lower end.
+      high: upper end.
+      sign: "+" to write the sign of positive numbers, too.
+
+    Returns:
+      Text.
+
+    Example:
+      >>> with_interval(1.5, 1.0, 2.25), with_interval(float("nan"), 0.0, 0.0)
+      ('1.50 [1.00, 2.25]', '-')
+    """
+    if math.isnan(value):
+        return "-"
+    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
 def describe() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -116,11 +115,12 @@ class Comparison:
         for row in self.rows():
             if row["model"] == first:
                 cells.append([score_title(row["score"])])
-            cells[-1].append(_told(row, "value", "low", "high"))
+            value, low, high = (100 * row[key] for key in ("value", "low", "high"))
+            cells[-1].append(bootstrap.with_interval(value, low, high))
             if row["model"] != first:
+                value, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
                 mark = " *" if row["clear"] else ""
-                keys = ("difference", "difference_low", "difference_high")
-                cells[-1].append(_told(row, *keys, sign="+") + mark)
+                cells[-1].append(bootstrap.with_interval(value, low, high, sign="+") + mark)
         return cells
 
     def save(self, folder: str | Path) -> None:
@@ -211,10 +211,3 @@ def _interval(prefix: str, values: np.ndarray) -> dict[str, float]:
     low, high = bootstrap.interval(values)
     names = (prefix or "value", f"{prefix}_low".strip("_"), f"{prefix}_high".strip("_"))
     return dict(zip(names, (float(values[0]), float(low), float(high)), strict=True))
-
-
-def _told(row: dict[str, Any], value: str, low: str, high: str, sign: str = "") -> str:
-    if math.isnan(row[value]):
-        return "-"
-    middle, *ends = (f"{100 * row[key]:{sign}.2f}" for key in (value, low, high))
-    return f"{middle} [{', '.join(ends)}]"
