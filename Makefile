@@ -18,7 +18,7 @@ install: $(READY)  ## create .venv and install the package into it
 
 quickstart: $(READY)  ## train and score the embedded default, in a few minutes, on any machine
 	$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart
-	$(BIN)/python eval.py --config configs/quickstart.py --workdir runs/quickstart
+	$(BIN)/python eval.py --workdir runs/quickstart
 
 test: $(DEV)  ## run all tests
 	$(BIN)/python -m pytest -n auto
@@ -29,9 +29,10 @@ faults: $(DEV)  ## kill and interrupt small runs; start them with several proces
 soak: faults  ## the same with 200 kills; writes benchmarks/results/soak.json
 	$(BIN)/python tests/faults/soak.py 200
 
-lint: $(DEV)  ## check style
+lint: $(DEV)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(DEV)  ## measure operators, networks and scores on this machine, beside peers
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[torch,fast]'

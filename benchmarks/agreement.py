@@ -3,10 +3,10 @@
     python benchmarks/agreement.py --config configs/camvid.py:daf,freqmix,tiny --run RUN \
         --root CAMVID --split test --out DIR
 
-Scores a run by `eval.py`, by `predict` and `eval.py --predictions`, and by the same with the
+Scores a run by `eval.py`, by `segalias predict` and `segalias score`, and by the same with the
 exported StableHLO program of any image size in place of the run. DIR gets the images and labels of
-the split, the maps, the program and the reports. Exit status 1 where the six scores differ by more
-than a thousandth of a percent point. The table goes to `results/` and `README.md`.
+the split, the maps, the program and the reports. The exit status is 1 where the six scores differ
+by more than a thousandth of a percentage point. The table goes to `results/` and `README.md`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from segalias_jax import data
 from segalias_jax.runs.recipes import load_recipe
 
 SIX = ("mIoU", "BIoU", "BAcc", "FErr", "MErr", "DErr")
-# A program sums in another order, so a pixel in a million may fall to the class that was next.
+# A program sums in another order, so a pixel in a million may get the second best class.
 TOLERANCE = 1e-5
 EVAL = Path(__file__).parents[1] / "eval.py"
+SEGALIAS = ("-m", "segalias_jax")
 
 
 def command(*words: object) -> None:
@@ -52,10 +53,10 @@ def write_split(config, folder: Path) -> int:
 def score(run: Path, folder: Path, num_classes: int) -> Path:
     """Predicts the images with a run or a program and scores the maps; returns the report."""
     maps, report = folder / f"predicted by {run.name}", folder / f"report of {run.name}"
-    words = ("--run", run, folder / "images", "--out", maps, "--no-overlays")
-    command("-m", "segalias_jax.inference.command", *words)
-    folders = ("--predictions", maps / "maps", "--labels", folder / "labels")
-    command(EVAL, *folders, "--num_classes", num_classes, "--out", report)
+    images, labels = folder / "images", folder / "labels"
+    command(*SEGALIAS, "predict", "--run", run, images, "--out", maps, "--no-overlays")
+    classes = ("--num-classes", num_classes)
+    command(*SEGALIAS, "score", maps / "maps", labels, *classes, "--out", report)
     return report / "report.json"
 
 
@@ -77,8 +78,8 @@ def main() -> int:
     num_classes = write_split(config, flags.out)
     reports["predict"] = score(flags.run, flags.out, num_classes)
     program = flags.out / "program"
-    export = ("--format", "stablehlo", "--size", "any", "--out", program)
-    command("-m", "segalias_jax.export.command", "--run", flags.run, *export)
+    form = ("--format", "stablehlo", "--size", "any")
+    command(*SEGALIAS, "export", "--run", flags.run, *form, "--out", program)
     reports["exported program"] = score(program, flags.out, num_classes)
     rows, run = [], f"{config.name}, {flags.split}"
     for name, path in reports.items():

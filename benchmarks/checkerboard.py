@@ -2,7 +2,7 @@
 
     python benchmarks/checkerboard.py [--draws N]
 
-Smooth feature maps of 32x32 pixels and 16 channels (white noise behind a low pass, then ReLU) go
+Smooth feature maps of 32x32 pixels and 16 channels (white noise after a low pass, then ReLU) go
 through `layers.UpConv` and through that and a 3x3 convolution, with initial weights, N times (60).
 Means and standard deviations over draws of `ops.checkerboard_score` go to
 `results/checkerboard.json`, and one draw with its spectrum to `docs/pictures/checkerboard.png`.
@@ -21,6 +21,7 @@ from common import RESULTS
 from flax import nnx
 
 from segalias_jax import layers, ops
+from segalias_jax.files import write_text
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -56,7 +57,7 @@ def measure(draws: int) -> dict[str, dict[str, list[float]]]:
 
 
 def show(results: dict[str, dict[str, list[float]]]) -> None:
-    """One channel of one draw behind the convolution, and the power spectrum of all channels."""
+    """Plots one channel of one draw after the convolution, and the power spectrum of all."""
     step = "upsampling and 3x3 convolution"
     figure, axes = plt.subplots(2, len(results), figsize=(11, 5.8), layout="constrained")
     for column, (method, scores) in zip(axes.T, results.items(), strict=True):
@@ -86,7 +87,7 @@ def main() -> None:
     for method, scores in results.items():
         print(method, *(f"| {step}: {m:.2f} +- {s:.2f}" for step, (m, s) in scores.items()))
     text = json.dumps({"unit": "per cent", "draws": draws, "scores": results}, indent=1)
-    (RESULTS / "checkerboard.json").write_text(text + "\n")
+    write_text(RESULTS / "checkerboard.json", text + "\n")
     show(results)
 
 

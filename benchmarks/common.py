@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from segalias_jax.files import write_text
+
 try:
     import torch
 except ImportError:
@@ -23,7 +25,7 @@ MARKER = "<!-- measured -->"
 
 
 def latencies(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of every call; the calls are taken in turn, to share the machine's moods."""
+    """Milliseconds of every call; the calls take turns, so that a slow minute slows all of them."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
@@ -86,13 +88,13 @@ def save(section: str, rows: Sequence[Mapping[str, Any]]) -> None:
     about, path = machine(), results_file()
     content = json.loads(path.read_text()) if path.exists() else {}
     content[section] = {"machine": about, "rows": list(rows)}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    write_text(path, json.dumps(content, indent=1) + "\n")
     write_tables()
     print(f"written to {path} and {README}")
 
 
 def write_tables() -> None:
-    """Puts the tables of all result files behind the marker in this folder's README."""
+    """Puts the tables of all result files after the marker in this folder's README."""
     parts = [README.read_text().split(MARKER)[0] + MARKER]
     for path in sorted(RESULTS.glob("*.json")):
         for section, result in json.loads(path.read_text()).items():
@@ -100,4 +102,4 @@ def write_tables() -> None:
                 continue
             about = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
             parts.append(f"## {section}\n\n{about}\n\n{markdown(result['rows'])}")
-    README.write_text("\n\n".join(parts) + "\n")
+    write_text(README, "\n\n".join(parts) + "\n")

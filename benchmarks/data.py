@@ -5,7 +5,7 @@
 Pairs of 1024x2048 PNG files are made in a temporary folder in the layout of Cityscapes, or read
 from DIR, and prepared as the Cityscapes recipe says (resize by 0.5 to 2, crop of 768). In turn with
 that, the same files are only read and decoded, by as many threads, and prepared with whole images
-resized before the crop. "share" is the rate as a share of decoding's.
+resized before the crop. "share" is the rate as a fraction of decoding's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +26,7 @@ from common import markdown, save
 
 from segalias_jax.data import create_source, train_batches
 from segalias_jax.data.geometry import ResizedCrop
+from segalias_jax.files import map_ahead
 
 BATCH, PAIRS = 8, 16
 # Compressed like files of cameras, which take longer to decode than OpenCV's default.
@@ -64,18 +64,17 @@ def make_pairs(root: Path) -> None:
 
 def decode(source, threads: int) -> Iterator[None]:
     """Reads and decodes pairs in threads; yields after every batch."""
-    with ThreadPoolExecutor(threads) as pool:
-        indices = itertools.cycle(range(len(source)))
-        running = [pool.submit(source.__getitem__, next(indices)) for _ in range(4 * threads)]
+    indices = itertools.cycle(range(len(source)))
+    pairs = map_ahead(source.__getitem__, indices, threads=threads, ahead=4 * threads)
+    with contextlib.closing(pairs):
         while True:
             for _ in range(BATCH):
-                running.pop(0).result()
-                running.append(pool.submit(source.__getitem__, next(indices)))
+                next(pairs)
             yield None
 
 
 def resize_whole_images() -> contextlib.AbstractContextManager:
-    """Lets the pipeline resize whole images, then crop: what a pipeline without this care does."""
+    """Makes the pipeline resize whole images and then crop, as a simple pipeline does."""
 
     def whole(self, sample, rng):
         return self.crop(self.resize(sample, rng), rng)
@@ -105,7 +104,7 @@ def measure(start: Callable[[], Iterator], batches: int) -> Run:
     stream = start()
     next(stream)
     first = time.perf_counter() - begin
-    # What was made ahead while waiting is taken away, so that a steady state is measured.
+    # What was made ahead while waiting is taken first, so that a steady state is measured.
     for _ in range(4):
         next(stream)
     begin, used = time.perf_counter(), time.process_time()
@@ -158,7 +157,7 @@ def compare(config: dict, options: argparse.Namespace) -> list[dict]:
 
 
 def row(name: str, runs: list[Run], decoding: list[Run], options: argparse.Namespace) -> dict:
-    """Medians of a case; ratios are of neighbors in time."""
+    """Medians of a case; each ratio is of two measurements that followed each other."""
     shares = [run.rate / base.rate for run, base in zip(runs, decoding, strict=True)]
     cells = {
         "case": name,

@@ -30,7 +30,7 @@ def read_images(folder: Path, count: int, side: int) -> np.ndarray:
 
 
 class Network(nnx.Module):
-    """So small that transforms and masks weigh as much as they ever do."""
+    """A network so small that transforms and masks take as large a part as they ever do."""
 
     def __init__(self, rngs: nnx.Rngs):
         self.first = layers.ConvNormAct(3, 8, 3, rngs=rngs)
@@ -60,7 +60,7 @@ def brute_force(model: nnx.Module, images: np.ndarray, ratios: np.ndarray) -> np
 
 
 def main() -> None:
-    """Times both and holds their results beside each other."""
+    """Times both and compares their results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--count", type=int, default=20, help="pictures")

@@ -4,13 +4,13 @@
 
 UPerNet-R50 with 128 decoder channels, without and with the filter and the mixer, one image at a
 time in float32 and bfloat16; where torch is installed, PyTorch's baseline with the same weights in
-the same run, in turn with ours. "first s" is compiling and the first call, which the latencies are
-without; the 99th percentile of few calls is the slowest one. Memory is what the compiled program
-holds at once: weights, image, results, temporaries; of PyTorch, what its allocator held, on a GPU
-only. The part "sliding" compares `SlidingPredictor`
-on images of 1025x2049 with calls of the bare compiled network on as many windows. `--repeats` is
-for 512x512; larger images are measured less often. Parts may be measured one by one: rows of other
-parts that the result file has stay there. `--print` writes no result file.
+the same run, in turn with ours. "first s" is compiling and the first call, which latencies leave
+out; the 99th percentile of few calls is the slowest one. Memory is what the compiled program holds
+at once: weights, image, results, temporaries; for PyTorch, what its allocator held, on a GPU only.
+The part "sliding" compares `SlidingPredictor` on images of 1025x2049 with calls of the bare
+compiled network on as many windows. `--repeats` is for 512x512; larger images are measured less
+often. Parts may be measured one by one: the result file keeps its rows of other parts. `--print`
+writes no result file.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from common import latencies, markdown, save, stored, torch
 from flax import nnx
 
 from segalias_jax import models
-from segalias_jax.evaluation import SlidingPredictor, ViewSettings
-from segalias_jax.evaluation.views import window_starts
+from segalias_jax.evaluation.sliding import SlidingPredictor
+from segalias_jax.evaluation.views import ViewSettings, window_starts
 from segalias_jax.ops import normalize_image
 from segalias_jax.torch_weights.load import torch_arrays
 from segalias_jax.torch_weights.names import leaves
@@ -112,7 +112,7 @@ def torch_call(x: jax.Array, width: int) -> tuple[Callable[[], Any], int]:
 
 
 def in_turn(title: str, calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list]:
-    """Milliseconds of every call; tells how far it is."""
+    """Milliseconds of every call; shows the progress on stderr."""
     times: dict[str, list] = {name: [] for name in calls}
     for n in range(repeats):
         print(f"\r{title}: round {n + 1} of {repeats}", end="", file=sys.stderr, flush=True)

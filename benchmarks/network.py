@@ -88,7 +88,7 @@ def our_forward(options: dict, x) -> tuple[Callable[[], None], dict]:
 
 
 def our_step(options: dict, x, label) -> tuple[Callable[[], None], dict]:
-    """A call of our training step, which goes on from its own result, and its program's cost."""
+    """A call of our training step, which continues from its own result, and its program's cost."""
     graph, params, rest = build(options)
     state = [params, rest, jax.tree.map(jnp.zeros_like, params)]
     step = functools.partial(train_step, graph)
@@ -102,10 +102,10 @@ def our_step(options: dict, x, label) -> tuple[Callable[[], None], dict]:
 
 
 def torch_network():
-    """PyTorch's network with our weights, once it was seen to compute what ours does."""
+    """PyTorch's network with our weights, checked to compute what ours does."""
     torch.set_num_threads(THREADS)
     graph, params, rest = build({})
-    # New networks start with norms of 0 in front of every sum, which would hide the blocks.
+    # New networks start with norms of 0 before every sum, which would hide the blocks.
     params = jax.tree.map_with_path(
         lambda at, leaf: jnp.ones_like(leaf) if "['scale']" in jax.tree_util.keystr(at) else leaf,
         params,

@@ -1,6 +1,6 @@
 """UPerNet on ResNet v1c in PyTorch, with mmsegmentation's names: the peer that ours is timed by.
 
-Our weights load into it by the key tables of `segalias_jax.checkpoints`, so both compute the same.
+Our weights load into it by the key tables of `segalias_jax.torch_weights`; both compute the same.
 """
 
 from __future__ import annotations

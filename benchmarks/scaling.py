@@ -29,6 +29,7 @@ from common import RESULTS, markdown  # noqa: E402
 from jax.sharding import Mesh  # noqa: E402
 from ml_collections import config_dict  # noqa: E402
 
+from segalias_jax.files import write_text  # noqa: E402
 from segalias_jax.runs import recipes, setup  # noqa: E402
 from segalias_jax.training.sharding import batch_sharding, create_mesh, row_count  # noqa: E402
 
@@ -108,8 +109,8 @@ def in_process(mesh: str) -> dict[str, Any]:
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     command = [sys.executable, __file__, "--mesh", mesh]
-    told = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(told.stdout.splitlines()[-1])
+    result = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
@@ -127,8 +128,8 @@ def tables(rows: list[dict[str, Any]]) -> str:
     traffic = [
         {"devices": row["devices"], "data x fsdp x spatial": row["mesh"]}
         | {
-            kind: f"{told['count']}, {told['bytes'] / 1e6:.1f} MB" if told else "-"
-            for kind, told in ((kind, row["collectives"].get(kind)) for kind in KINDS)
+            kind: f"{found['count']}, {found['bytes'] / 1e6:.1f} MB" if found else "-"
+            for kind, found in ((kind, row["collectives"].get(kind)) for kind in KINDS)
         }
         for row in rows
     ]
@@ -138,9 +139,9 @@ def tables(rows: list[dict[str, Any]]) -> str:
 def save(rows: list[dict[str, Any]], recipe: str) -> None:
     """Writes the result file, and its tables into the guide."""
     about = {"jax": jax.__version__, "backend": "cpu", "recipe": recipe}
-    RESULT.write_text(json.dumps({"programs": about, "meshes": rows}, indent=1) + "\n")
+    write_text(RESULT, json.dumps({"programs": about, "meshes": rows}, indent=1) + "\n")
     before, _, after = GUIDE.read_text().split(MARKER)
-    GUIDE.write_text(f"{before}{MARKER}\n\n{tables(rows)}\n\n{MARKER}{after}")
+    write_text(GUIDE, f"{before}{MARKER}\n\n{tables(rows)}\n\n{MARKER}{after}")
 
 
 def main() -> None:

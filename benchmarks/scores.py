@@ -2,7 +2,7 @@
 
     python benchmarks/scores.py [--pairs N] [--repeats N]
 
-Drawn street scenes of Cityscapes' size, classes and share of boundary pixels, and predictions of
+Drawn street scenes of Cityscapes' size, classes and fraction of boundary pixels, and predictions of
 them with displaced boundaries and blobs of other classes. Measured with two threads: decoded maps
 against one pass for each score in NumPy and OpenCV, with real-valued histograms as in the
 published evaluation, and with integer counts, which that does not have; folders of PNGs, as
@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -28,11 +27,11 @@ from PIL import Image
 
 from segalias_jax.data import maps
 from segalias_jax.evaluation import evaluate_folders
+from segalias_jax.files import map_ahead
 from segalias_jax.scoring.counting import CountSettings, count_pair
 
 SIZE, CLASSES, THREADS, IGNORED = (1024, 2048), 19, 2, 255
 KINDS, SCENES = ("OpenCV", "Pillow, palette", "Pillow, gray"), 40
-PUBLISHED = {"boundary_iou": 0, "tolerances": ()}
 
 
 def curve(rng: np.random.Generator, width: int, height: float) -> np.ndarray:
@@ -135,27 +134,27 @@ def five_passes(
 
 
 def in_threads(work: Callable, items: Sequence) -> None:
-    with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(work, items):
-            pass
+    for _ in map_ahead(work, items, threads=THREADS):
+        pass
 
 
 def decoded_rows(repeats: int) -> list[dict]:
     """Decoded maps: ours against a pass for each score."""
     pairs = [pair(index) for index in range(8)]
-    published, everything = (
-        CountSettings(CLASSES, inner_width=0, tolerances=()),
-        CountSettings(CLASSES),
-    )
+    published = CountSettings(CLASSES, inner_width=0, tolerances=())
+    everything = CountSettings(CLASSES)
     works = {
-        "published scores, ours": lambda m: count_pair(*m, published),
-        "all scores, ours": lambda m: count_pair(*m, everything),
-        "published scores, five passes, histograms": lambda m: five_passes(*m, histogram),
-        "published scores, five passes, integer counts": lambda m: five_passes(*m, counts),
-        "mIoU alone, histograms": lambda m: plain(*m, histogram),
-        "mIoU alone, integer counts": lambda m: plain(*m, counts),
+        "published scores, ours": lambda p, y: count_pair(p, y, published),
+        "all scores, ours": lambda p, y: count_pair(p, y, everything),
+        "published scores, five passes, histograms": lambda p, y: five_passes(p, y, histogram),
+        "published scores, five passes, integer counts": lambda p, y: five_passes(p, y, counts),
+        "mIoU alone, histograms": lambda p, y: plain(p, y, histogram),
+        "mIoU alone, integer counts": lambda p, y: plain(p, y, counts),
     }
-    calls = {name: lambda work=work: in_threads(work, pairs) for name, work in works.items()}
+    calls = {
+        name: lambda work=work: in_threads(lambda maps: work(maps[0], maps[1]), pairs)
+        for name, work in works.items()
+    }
     times = medians(calls, repeats)
     ours = times["published scores, ours"]
     return [
@@ -194,12 +193,22 @@ def folder_rows(root: Path, repeats: int) -> list[dict]:
     """Folders of PNGs: scoring against decoding alone."""
     rows = []
     for kind in KINDS:
-        folders = [root / kind / side for side in ("predictions", "labels")]
-        size = len(list(folders[0].iterdir()))
-        files = [path for folder in folders for path in sorted(folder.iterdir())]
+        predictions, labels = root / kind / "predictions", root / kind / "labels"
+        size = len(list(predictions.iterdir()))
+        files = [path for folder in (predictions, labels) for path in sorted(folder.iterdir())]
 
-        def score(folders=folders, **options):
-            evaluate_folders(*folders, num_classes=CLASSES, threads=THREADS, **options)
+        def published(predictions=predictions, labels=labels):
+            evaluate_folders(
+                predictions,
+                labels,
+                num_classes=CLASSES,
+                threads=THREADS,
+                boundary_iou=0,
+                tolerances=(),
+            )
+
+        def everything(predictions=predictions, labels=labels):
+            evaluate_folders(predictions, labels, num_classes=CLASSES, threads=THREADS)
 
         def opencv(path):
             cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -209,8 +218,8 @@ def folder_rows(root: Path, repeats: int) -> list[dict]:
             f"decoded by ours, {maps.inflater.__name__}": lambda files=files: in_threads(
                 maps.read_map, files
             ),
-            "published scores": lambda score=score: score(**PUBLISHED),
-            "all scores": score,
+            "published scores": published,
+            "all scores": everything,
         }
         times = medians(calls, repeats)
         rows += [

@@ -35,7 +35,8 @@ def network(downsample: str):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    """Measures all programs and writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--size", type=int, default=512)
     options = parser.parse_args()

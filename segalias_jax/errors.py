@@ -1,21 +1,22 @@
-"""The one exception type for mistakes in what a user gave, and how commands tell of them."""
+"""The one exception type for errors in what a user gave, and the parser of flags that raises it.
+
+This module imports nothing but the standard library: it is part of the start of every command.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
-import sys
-from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 
 class InputError(ValueError):
-    """A mistake in a file, a recipe key or a value that the user gave.
+    """An error in a file, a recipe key or a value that the user gave.
 
     Its message is one sentence that names the file, key or value and says what to do.
-    Commands print it without a traceback and exit with status 2, see `exiting_on_mistakes`;
-    library users can catch it as a `ValueError`.
+    Commands print it without a traceback and exit with status 2 (`segalias_jax.cli`); library
+    users can catch it as a `ValueError`.
 
     Example:
       >>> raise InputError("data.root: no folder 'camvid'; pass --config.data.root=DIR")
@@ -25,54 +26,85 @@ class InputError(ValueError):
 
 
 class FlagParser(argparse.ArgumentParser):
-    """Reads the flags of a command; a mistake in them is an `InputError`.
+    """Reads the flags of a command; an error in them is an `InputError`.
+
+    Flags are spelled with dashes. `--num_classes` means `--num-classes`, and `--noaugment` means
+    `--no-augment`, the older spellings. Abbreviations are not accepted: a new flag would change
+    what they mean.
 
     Args:
-      listed_by: what lists the flags, where `PROG --help` does not.
-      options: of `argparse.ArgumentParser`.
+      prog: what the command is called by.
+      description: text of its help before the flags, lines as they are.
 
     Example:
-      >>> FlagParser(prog="look").parse_args(["--close"])
+      >>> parser = FlagParser(prog="look")
+      >>> _ = parser.add_argument("--num-classes", type=int)
+      >>> parser.parse(["--num_classes=3"]).num_classes
+      3
+      >>> parser.parse(["--num-clases=3"])
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: unrecognized arguments: --close; look --help lists the flags
+      segalias_jax.errors.InputError: unknown flag --num-clases; did you mean --num-classes? \
+look --help lists the flags
     """
 
-    def __init__(self, *, listed_by: str = "", **options: Any):
-        super().__init__(**options)
-        self._listed_by = listed_by or f"{self.prog} --help"
+    def __init__(self, prog: str, description: str = ""):
+        super().__init__(
+            prog=prog,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Reads a command line.
+
+        Args:
+          words: the command line, without the command's name.
+
+        Returns:
+          The values of all flags by name.
+
+        Raises:
+          InputError: an unknown, missing or malformed flag, or an argument too many.
+        """
+        # Positional arguments may stand between flags, wherever they are.
+        flags, rest = self.parse_known_intermixed_args([self._dashed(word) for word in words])
+        if rest:
+            raise InputError(f"argument {rest[0]!r} is not expected; flags start with --")
+        return flags
 
     def error(self, message: str) -> NoReturn:
-        """Raises the `InputError` of a mistake."""
-        raise InputError(f"{message}; {self._listed_by} lists the flags")
+        """Raises the `InputError` of what argparse found."""
+        required = "the following arguments are required: "
+        if message.startswith(required):
+            names = message.removeprefix(required).split(", ")
+            message = f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
+        raise InputError(f"{message}; {self.prog} --help lists the flags")
+
+    def _dashed(self, word: str) -> str:
+        """A flag in the spelling that the parser knows it by; other words as they are."""
+        known = self._option_string_actions
+        name, equals, value = word.partition("=")
+        if not name.startswith("--") or name in known:
+            return word
+        dashed = "--" + name[2:].replace("_", "-")
+        older = "--no-" + dashed.removeprefix("--no")
+        for spelling in (dashed, older):
+            if spelling in known:
+                return spelling + equals + value
+        # Before argparse looks for what is missing: with "--otu=x", "--out is required" misleads.
+        close = difflib.get_close_matches(dashed, known, 1, 0.7)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise InputError(f"unknown flag {name}; {hint}{self.prog} --help lists the flags")
 
 
-@contextlib.contextmanager
-def exiting_on_mistakes() -> Iterator[None]:
-    """Ends a command by status 2 and one line on stderr after a mistake, by 130 after Ctrl+C.
-
-    Example:
-      >>> with exiting_on_mistakes():
-      ...     raise InputError("--out is missing; pass --out=DIR")
-      Traceback (most recent call last):
-      SystemExit: 2
-    """
-    try:
-        yield
-    except InputError as error:
-        # What is raised in a reading thread comes with a note by the data library.
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Raises unless a value is one of some names.
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raises unless a value is one of some names or numbers.
 
     Args:
       name: of the argument, key or flag.
       value: what was given.
-      choices: the names that there are.
+      choices: what it may be.
 
     Raises:
       InputError: with the closest name, where one is close, and all of them.
@@ -83,9 +115,10 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
       segalias_jax.errors.InputError: band is 'simmetric'; did you mean 'symmetric'? choose one of \
 symmetric, reference
     """
-    names = [str(choice) for choice in choices]
-    if value in names:
+    known = list(choices)
+    if value in known:
         return
+    names = [str(choice) for choice in known]
     close = difflib.get_close_matches(str(value), names, 1, 0.7)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise InputError(f"{name} is {value!r}; {hint}choose one of {', '.join(names)}")

@@ -6,17 +6,17 @@ import numpy as np
 from flax import nnx
 
 from segalias_jax import models
-from segalias_jax.torch_weights.names import encoder_rules, from_torch, key_table, to_torch
+from segalias_jax.torch_weights.names import from_torch, key_table, resnet_names, to_torch
 from segalias_jax.torch_weights.names import torch_name as rename
 
 __all__ = ["create_published", "load_published", "published_names", "to_torch"]
 
 
 def published_names(model: nnx.Module) -> dict:
-    """Published names by path, of a segmenter, an encoder or a part of one."""
+    """Published names by path, of a segmenter, a ResNet or a part of one."""
     if isinstance(model, models.Segmenter):
         return {path: name for name, path in key_table(model).items()}
-    rules = encoder_rules(model)
+    rules = resnet_names(model, True).rules
     state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
     return {path: rename(path, rules) for path, _ in nnx.to_flat_state(state)}
 

@@ -16,6 +16,7 @@ REPOSITORY = PACKAGE.parent
 
 # From top to bottom: a part imports only what stands in a line below its own, or in its own folder.
 LAYERS = (
+    "cli __main__",
     "export",
     "inference",
     "runs",
@@ -31,6 +32,11 @@ LAYERS = (
     "typing errors files progress lazy",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
+# Where commands were before `segalias`; all that they do is to call it (tests/test_cli.py).
+OLD_COMMANDS = {
+    *("predict.py", "export/__main__.py", "models/summary.py", "data/browse.py"),
+    *("data/prepare.py", "checkpoints/torch_convert.py"),
+}
 
 
 def imported(path: Path) -> set[str]:
@@ -48,7 +54,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_only_what_stands_below(path):
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if part == "__init__":
+    if part == "__init__" or path.relative_to(PACKAGE).as_posix() in OLD_COMMANDS:
         return
     own = next(n for n, line in enumerate(LAYERS) if part in line.split())
     below = {name for line in LAYERS[own:] for name in line.split()}
@@ -102,11 +108,11 @@ def functions(path: Path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_and_functions_are_short(path):
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text().splitlines()) <= 500
     for node in functions(path):
         body = node.body[1:] if ast.get_docstring(node) else node.body
         lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
-        assert lines <= 50, f"{node.name} has {lines} lines"
+        assert lines <= 80, f"{node.name} has {lines} lines"
 
 
 # Tested where they are put together: models, sources, entry points.
@@ -120,11 +126,13 @@ def test_every_module_has_a_test():
         path.stem.removeprefix("test_") for path in (REPOSITORY / "tests").rglob("test_*.py")
     }
     for path in MODULES:
-        if path.name in ("__init__.py", "typing.py", "errors.py"):
+        if path.name in ("__init__.py", "__main__.py", "typing.py"):
+            continue
+        if path.relative_to(PACKAGE).as_posix() in OLD_COMMANDS:
             continue
         assert path.stem in tested, f"no tests/**/test_{path.stem}.py"
 
 
 def test_entry_points_are_thin():
-    for name, most in (("train.py", 60), ("eval.py", 80)):
+    for name, most in (("train.py", 30), ("eval.py", 40)):
         assert len((REPOSITORY / name).read_text().splitlines()) <= most

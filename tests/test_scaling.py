@@ -10,10 +10,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from absl import flags
 from jax.sharding import NamedSharding, PartitionSpec
 
-from segalias_jax.runs import command as cli
+from segalias_jax import cli
 from segalias_jax.training.sharding import create_mesh
 
 REPOSITORY = Path(__file__).parents[1]
@@ -42,11 +41,10 @@ def test_there_is_a_command_for_every_place():
 def test_command_exists(command):
     words = shlex.split(re.sub(r"\$\w+", "0", command))
     words = [word.replace("configs/", f"{REPOSITORY}/configs/") for word in words]
-    config, workdir, launch = cli.parse(
-        words, default_recipe=Path("no.py"), values=flags.FlagValues()
-    )
-    assert config.name.startswith("cityscapes") and workdir
-    assert (launch.num_processes > launch.process_id) or launch.coordinator in ("", "auto")
+    assert words[0] == "train.py"
+    _, given = cli.parse_command(["train", *words[1:]])
+    assert given.config.name.startswith("cityscapes") and given.workdir
+    assert (given.num_processes > given.process_id) or given.coordinator in ("", "auto")
 
 
 def test_tables_are_the_computed_ones(scaling):

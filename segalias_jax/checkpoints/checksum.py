@@ -15,12 +15,12 @@ _STEP = 2654435761  # prime, and far from any small fraction of 2^32: neighbors 
 def checksum(tree: Any) -> int:
     """Sums the bits of all arrays, each weighted by its place, modulo 2^32.
 
-    c = sum_k (2k + 1) sum_i w_i b_ki, b being the bits of element i of array k as a whole number
-    and w_i an odd number scrambled from i. Whole numbers add up to the same in any order, so the
+    c = sum_k (2k + 1) sum_i w_i b_ki, b being the bits of element i of array k as an integer
+    and w_i an odd number scrambled from i. Integers add up to the same in any order, so the
     devices and processes over which arrays are distributed do not matter; nothing is gathered.
 
     Args:
-      tree: arrays of numbers, truth values or random keys.
+      tree: arrays of numbers, booleans or random keys.
 
     Returns:
       The sum.
@@ -36,7 +36,7 @@ def checksum(tree: Any) -> int:
 
 
 def _numbers(leaf: Any) -> Any:
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(leaf)
     return leaf
 

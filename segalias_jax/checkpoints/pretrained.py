@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segalias_jax.checkpoints.parts import in_parts
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights.load import Source
+from segalias_jax.torch_weights.parts import in_parts
 
 Tree = TypeVar("Tree")
 SOURCE = "source.json"
@@ -107,10 +107,7 @@ def read_weights(folder: Path | str) -> tuple[dict[str, np.ndarray], Source | No
     if not folder.exists():
         raise InputError(f"{folder} is not there; give the folder of a checkpoint")
     if folder.is_file():
-        raise InputError(
-            f"{folder} is a file; make a checkpoint of it by "
-            "python -m segalias_jax.torch_weights.convert"
-        )
+        raise InputError(f"{folder} is a file; make a checkpoint of it by segalias convert")
     folder = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
     if not any(path.name.isdigit() for path in folder.iterdir()):
         raise InputError(f"{folder} holds no checkpoint; give a folder that does")

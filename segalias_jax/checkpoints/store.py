@@ -1,4 +1,10 @@
-"""Saved states of a run: the last ones and those with the best score."""
+"""Saved states of a run: the last ones and those with the best score.
+
+Every checkpoint carries a checksum of its arrays (`checksum.py`): the library notices files that
+are cut or missing, but not a changed byte in one. A checkpoint is saved before its validation, so
+that a run killed while it scores loses no training and resumes with the scoring; so scores lie in
+`scores.json`, beside what they are scores of.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +17,34 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from segalias_jax import files
 from segalias_jax.checkpoints.checksum import checksum
 from segalias_jax.errors import InputError
 
 Tree = TypeVar("Tree")
 SCORES = "scores.json"
 CHECKSUM = "checksum"
-MIOU = "mIoU"
-_NAME = "score"  # key in `SCORES`, beside the steps
+_NAME, _LARGER = "score", "larger_is_better"  # keys in `SCORES`, beside the steps
+_EARLIER_NAMES = {"task": "ratio"}  # of a state's parts, in checkpoints of version 0.1
 
 
 class CheckpointStore:
     """Saves trees of arrays under a folder, keeping the last ones and the best.
 
     Saving happens in the background; a checkpoint is whole or absent. Every one carries a checksum
-    of its arrays, so that one that was damaged later is noticed when it is read.
+    of its arrays, so that one that was damaged later is detected when it is read.
 
     Args:
       folder: where the checkpoints lie, one sub-folder per step; made when missing.
       keep_last: latest checkpoints that are kept.
       keep_best: checkpoints with the best scores that are kept beside them.
-      score: name of the score; a folder that has scores goes on with its own.
+      score: name of the score; a folder that has scores keeps its own, and their direction.
+      larger_is_better: direction of the score.
 
     Example:
       >>> import tempfile
@@ -49,10 +58,20 @@ class CheckpointStore:
       20 10 {'a': Array([20, 20], dtype=int32)}
     """
 
-    def __init__(self, folder: Path, *, keep_last: int = 2, keep_best: int = 1, score: str = MIOU):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep_last: int = 2,
+        keep_best: int = 1,
+        score: str = "",
+        larger_is_better: bool = True,
+    ):
         self.folder = Path(folder).absolute()
         self.keep_last, self.keep_best = keep_last, keep_best
-        self.score, self.scores = _read_scores(self.folder / SCORES, score)
+        self.score, self.larger_is_better = score, larger_is_better
+        self.scores: dict[int, float] = {}
+        self._read_scores()
         options = ocp.CheckpointManagerOptions(preservation_policy=_Keep(self))
         self._manager = ocp.CheckpointManager(
             self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
@@ -79,7 +98,7 @@ class CheckpointStore:
         Args:
           step: number of the checkpoint, larger than all before.
           state: named tuple or dictionary of trees of arrays.
-          about: what else to write down, as JSON can hold it, such as recipe and versions.
+          about: what else is saved with it, as JSON can hold it, such as recipe and versions.
 
         Raises:
           InputError: the checkpoint before could not be written.
@@ -90,17 +109,17 @@ class CheckpointStore:
             self._manager.save(step, args=ocp.args.StandardSave(tree), custom_metadata=about)
 
     def set_score(self, step: int, score: float) -> None:
-        """Says how good a checkpoint is.
+        """Records the score of a checkpoint.
 
         Args:
           step: number of the checkpoint.
-          score: by which the best one is chosen; not a number counts as the worst.
+          score: by which the best one is chosen; nan counts as the worst.
         """
-        self.scores[step] = -1.0 if math.isnan(score) else float(score)
+        self.scores[step] = float(score)
         self._write_scores()
 
     def about(self, step: int) -> dict[str, Any]:
-        """Returns what was written down with a checkpoint, nothing where that is unreadable.
+        """Returns what was saved with a checkpoint, an empty dictionary where it is unreadable.
 
         Args:
           step: number of the checkpoint.
@@ -111,7 +130,7 @@ class CheckpointStore:
         """Reads a checkpoint.
 
         Args:
-          like: arrays of the expected shapes, on the devices where the result shall be.
+          like: arrays of the expected shapes, on the devices where the result belongs.
           step: which checkpoint; None for the latest.
 
         Returns:
@@ -122,15 +141,12 @@ class CheckpointStore:
         """
         step = self.latest_step() if step is None else step
         if step is None:
-            raise InputError(f"{self.folder} holds no checkpoint; train with this --workdir first")
-        target = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), _as_dict(like)
-        )
-        tree = self._read(step, target, like)
+            raise InputError(f"{self.folder} holds no checkpoint; train into this folder first")
+        tree = self._read(step, _as_dict(like))
         return type(like)(**tree) if hasattr(like, "_asdict") else tree
 
     def restore_latest(self, like: Tree) -> Tree:
-        """Reads the latest checkpoint that is whole; damaged ones are put aside with a warning.
+        """Reads the latest checkpoint that is whole; damaged ones are set aside with a warning.
 
         They are renamed, so that the run can save that step again.
 
@@ -147,15 +163,15 @@ class CheckpointStore:
             try:
                 return self.restore(like, step=step)
             except DamagedError as error:
-                print(f"warning: {error.told}; going on from the one before", file=sys.stderr)
-                self._put_aside(step)
-        raise InputError(f"{self.folder} holds no whole checkpoint; train in another --workdir")
+                print(f"warning: {error.summary}; resuming from the one before", file=sys.stderr)
+                self._set_aside(step)
+        raise InputError(f"{self.folder} holds no whole checkpoint; train in another folder")
 
     def read(self, step: int | None = None) -> dict[str, np.ndarray]:
-        """Reads the parameters and statistics of a checkpoint, whatever model it is of.
+        """Reads the parameters and statistics of a checkpoint of any model.
 
-        Where averages of the parameters were kept, those are the parameters that are read. A
-        curriculum's ratio that is part of the state comes with them, as "ratio".
+        Where averages of the parameters were kept, those are the parameters that are read. What the
+        task carries comes with them, as "task".
 
         Args:
           step: which checkpoint; None for the best.
@@ -169,18 +185,16 @@ class CheckpointStore:
         step = self.best_step() if step is None else step
         if step is None:
             raise InputError(f"{self.folder} holds no checkpoint; give a folder that does")
-        # Onto this machine's first device, whatever devices they were saved from.
-        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        tree = self._read(step, None, None, place=place)
+        tree = self._read(step, None)
         kept = {
             "parameters": tree.get("average") or tree["parameters"],
             "statistics": tree["statistics"],
-            "ratio": tree.get("ratio", ()),
+            "task": tree.get("task", ()),
         }
         return {
             jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
             for path, leaf in jax.tree_util.tree_leaves_with_path(kept)
-            if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         }
 
     def wait(self) -> None:
@@ -204,22 +218,39 @@ class CheckpointStore:
             self._manager.close()
 
     def _best(self, steps: Iterable[int], count: int) -> list[int]:
-        scored = [step for step in steps if step in self.scores]
-        return sorted(scored, key=lambda step: (-self.scores[step], step))[:count]
+        def order(step: int) -> tuple[bool, float, int]:
+            score = self.scores[step]
+            return math.isnan(score), -score if self.larger_is_better else score, step
 
-    def _read(self, step: int, target: Any, like: Any, *, place: Any = None) -> Any:
+        return sorted((step for step in steps if step in self.scores), key=order)[:count]
+
+    def _read(self, step: int, like: dict[str, Any] | None) -> dict[str, Any]:
+        """Reads arrays like those given; without any, all there are, onto the first device."""
         path = self.folder / str(step)
         # What a truncated or missing file makes the library raise is of no particular type.
         try:
             metadata = self._manager.metadata(step)
+            if metadata.item_metadata is None:
+                raise ValueError("it does not say which arrays it has")
             saved = metadata.item_metadata.tree
+            earlier = {
+                new: old
+                for new, old in _EARLIER_NAMES.items()
+                if old in saved and new not in saved and (like is None or new in like)
+            }
         except Exception as error:
             raise DamagedError(path, error) from None
         if like is not None:
-            self._check(path, saved, like)
+            named = {earlier.get(key, key): part for key, part in like.items()}
+            self._check(path, saved, named)
             # What is empty may be younger than the checkpoint.
-            target = {key: part for key, part in target.items() if part != () or key in saved}
+            shapes = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), named
+            )
+            target = {key: part for key, part in shapes.items() if part != () or key in saved}
         else:
+            # Onto this machine's first device, whatever devices they were saved from.
+            place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             target = jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
                 saved,
@@ -232,15 +263,34 @@ class CheckpointStore:
             raise DamagedError(path, error) from None
         if checksum(tree) != written:
             raise DamagedError(path, ValueError("its checksum differs"))
-        return tree
+        later = {old: new for new, old in earlier.items()}
+        return {later.get(key, key): part for key, part in tree.items()}
 
     def _write_scores(self) -> None:
         if jax.process_index() == 0:
-            temporary = self.folder / f"{SCORES}.tmp"
-            temporary.write_text(json.dumps({_NAME: self.score} | self.scores))
-            os.replace(temporary, self.folder / SCORES)
+            scores = {step: None if math.isnan(x) else x for step, x in self.scores.items()}
+            about = {_NAME: self.score} | ({} if self.larger_is_better else {_LARGER: False})
+            files.write_text(self.folder / SCORES, json.dumps(about | scores))
 
-    def _put_aside(self, step: int) -> None:
+    def _read_scores(self) -> None:
+        path = self.folder / SCORES
+        if not path.exists():
+            return
+        try:
+            content = json.loads(path.read_text())
+            # Older versions did not write the name; theirs were of one kind.
+            self.score = content.pop(_NAME, "mIoU")
+            self.larger_is_better = bool(content.pop(_LARGER, True))
+            self.scores = {
+                int(step): math.nan if score is None else float(score)
+                for step, score in content.items()
+            }
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}); delete it, and the best checkpoint is the latest"
+            ) from None
+
+    def _set_aside(self, step: int) -> None:
         # The run saves that step again, and has to score it again.
         if self.scores.pop(step, None) is not None:
             self._write_scores()
@@ -248,11 +298,11 @@ class CheckpointStore:
         if jax.process_index() == 0:
             os.replace(path, _free_name(path.with_name(f"damaged-{step}")))
         if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"put aside {step}")
+            multihost_utils.sync_global_devices(f"set aside {step}")
         self._manager.reload()
 
     def _check(self, path: Path, saved: Any, like: Any) -> None:
-        there, here = _shapes(saved), _shapes(_as_dict(like))
+        there, here = _shapes(saved), _shapes(like)
         # A parameter tells more than the optimizer's copies of it.
         order = {"parameters": 0, "statistics": 1}
         names = there.keys() | here.keys()
@@ -277,8 +327,8 @@ class DamagedError(InputError):
 
     def __init__(self, path: Path, error: Exception):
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        self.told = f"the checkpoint {path} is damaged ({reason[:80]})"
-        super().__init__(f"{self.told}; move it away, and another one is taken")
+        self.summary = f"the checkpoint {path} is damaged ({reason[:80]})"
+        super().__init__(f"{self.summary}; move it away, and another one is taken")
 
 
 class _Keep:
@@ -295,7 +345,7 @@ class _Keep:
 
 
 class _Writing:
-    """Says in one sentence that something could not be written."""
+    """Turns what the library raises while it writes into one sentence."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -310,19 +360,6 @@ class _Writing:
                 f"{self._folder}: a checkpoint could not be written ({reason[:160]}); make room or "
                 "repair the disk, then run the same command again"
             ) from error
-
-
-def _read_scores(path: Path, name: str) -> tuple[str, dict[int, float]]:
-    if not path.exists():
-        return name, {}
-    try:
-        content = json.loads(path.read_text())
-        name = content.pop(_NAME, MIOU)  # which older versions did not write
-        return name, {int(step): float(score) for step, score in content.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}); delete it, and the best checkpoint is the latest"
-        ) from None
 
 
 def _free_name(path: Path) -> Path:
@@ -345,7 +382,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 def _stored_shape(leaf: Any) -> tuple[int, ...]:
     # Random keys are stored as the numbers that they consist of.
     dtype = getattr(leaf, "dtype", None)
-    if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return tuple(leaf.shape)
 

@@ -39,14 +39,14 @@ class PreparedSource:
       >>> PreparedSource(DataSettings("tfds:cells", root="missing"), "train")
       Traceback (most recent call last):
       segalias_jax.errors.InputError: data.root: missing/cells/1.0.0 holds no prepared set; \
-write it by python -m segalias_jax.data.tools.prepare cells --root DIR --out missing
+write it by segalias prepare cells --root DIR --out missing
     """
 
     def __init__(self, settings: DataSettings, split: str):
         name = settings.source.removeprefix(PREFIX)
         self._folder = Path(settings.root) / name / VERSION
         manifest = read_manifest(self._folder)
-        again = f"python -m segalias_jax.data.tools.prepare {name} --root DIR --out {settings.root}"
+        again = f"segalias prepare {name} --root DIR --out {settings.root}"
         if manifest is None:
             raise InputError(
                 f"data.root: {self._folder} holds no prepared set; write it by {again}"

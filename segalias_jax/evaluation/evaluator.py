@@ -1,4 +1,10 @@
-"""The one evaluation loop: a predict function and batches in, scores and a few pictures out."""
+"""The one evaluation loop: a predict function and batches in, scores and a few pictures out.
+
+Two scorers of one interface count. Predictions that are arrays are counted on the device where they
+are, by a program for each size of a batch, of which there are few. A `Prediction` is of one image
+of any size; it is counted on the host with `scoring.counting`, which compiles nothing, in a thread
+while the device works on the next image. Both count alike, and their states merge exactly.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segalias_jax.evaluation.sliding import Prediction
-from segalias_jax.metrics import BinaryScores, SegmentationScores
+from segalias_jax.metrics import BinaryScores, ScoreRules, SegmentationScores
 from segalias_jax.progress import progress_bar
 from segalias_jax.scoring.counting import CountSettings, count_pair
 from segalias_jax.scoring.probabilities import count_probabilities
@@ -30,7 +36,7 @@ class Evaluation:
     Attributes:
       scores: mergeable state of all scores.
       samples: the pictures that were kept.
-      binary: mergeable state of the scores of two classes; None for other numbers of them.
+      binary: mergeable state of the scores of binary segmentation; None for more than two classes.
     """
 
     scores: SegmentationScores
@@ -53,13 +59,12 @@ def evaluate(
 ) -> Evaluation:
     """Scores a predict function in one pass over batches.
 
-    Counting runs behind the predictions, on the device where they are arrays. A `Prediction`, of
-    a batch of one image, is counted on the host, which compiles nothing for each size.
+    Nothing waits for counting but the end, so the device goes on predicting meanwhile.
 
     Args:
-      predict: images as bytes to class ids [b, h, w], to logits [b, h, w, C], or the prediction
-        of one image. Two classes are scored at all thresholds where there are logits, or where
-        the prediction kept its probabilities.
+      predict: images as bytes to class ids [b, h, w], to logits [b, h, w, C], or, of a batch of
+        one image, to its `Prediction`. Binary segmentation is scored at all thresholds where there
+        are logits, or where the prediction kept its probabilities.
       batches: dictionaries with "image", "label" (255 = ignored) and "valid"; rows whose "valid"
         is False count nowhere. "name", a list for the valid rows, names the samples.
       num_classes: number of classes C.
@@ -86,65 +91,107 @@ def evaluate(
       >>> result.scores.compute()["pixels"], result.samples[0].name
       (np.int64(16), '0')
     """
-    rules = {"boundary": boundary, "ignore": ignore, "width": width}
-    scores = SegmentationScores.empty(num_classes, reduce_zero_label=reduce_zero_label, **rules)
+    scores = SegmentationScores.empty(
+        num_classes,
+        boundary=boundary,
+        ignore=ignore,
+        reduce_zero_label=reduce_zero_label,
+        width=width,
+    )
     binary = BinaryScores.empty() if num_classes == 2 else None
-    wanted = _spread(keep, total)
+    if total is None:
+        wanted = set(range(keep))
+    else:
+        wanted = set(np.linspace(0, total - 1, min(keep, total)).round().astype(int).tolist())
     samples: list[Sample] = []
     done = 0
-    with progress_bar(progress, total) as bar, _HostCounts(scores, binary) as counts:
+    device, host = _DeviceScorer(scores, binary), _HostScorer(scores.num_classes, scores.rules)
+    with progress_bar(progress, total) as bar, host:
         for batch in batches:
             prediction = predict(batch["image"])
             if isinstance(prediction, Prediction):
-                counts.add(prediction, batch)
+                read_classes = host.add(prediction, batch)
             else:
-                label = _countable(batch)
-                scores, binary, prediction = _update(scores, binary, prediction, label)
-            samples += _kept(batch, prediction, wanted, first=done)
-            count = int(np.count_nonzero(batch["valid"]))
-            done += count
-            bar.update(count)
-        jax.block_until_ready(scores)
-        scores, binary = counts.added_to(scores, binary)
+                read_classes = device.add(prediction, batch)
+            rows = np.flatnonzero(batch["valid"])
+            kept = [n for n in range(len(rows)) if done + n in wanted]
+            if kept:
+                classes = read_classes()
+                names = batch.get("name", [str(done + n) for n in range(len(rows))])
+                samples += [
+                    Sample(
+                        np.asarray(batch["image"][rows[n]]),
+                        np.asarray(batch["label"][rows[n]]),
+                        classes[rows[n]],
+                        names[n],
+                    )
+                    for n in kept
+                ]
+            done += len(rows)
+            bar.update(len(rows))
+        scores, binary = device.result()
+        if (counted := host.result()) is not None:
+            scores = scores.merge(counted[0])
+            if binary is not None and counted[1] is not None:
+                binary = binary.merge(counted[1])
     return Evaluation(scores, tuple(samples), binary)
 
 
-class _HostCounts:
-    """Counts predictions in a thread of its own while the device works on the next ones."""
+class _DeviceScorer:
+    """Counts arrays of class ids or logits where they are."""
 
     def __init__(self, scores: SegmentationScores, binary: BinaryScores | None):
-        self._settings = CountSettings(scores.num_classes, scores.rules, 0, ())
+        self._scores, self._binary = scores, binary
+
+    def add(
+        self, prediction: Array | np.ndarray, batch: Mapping[str, Any]
+    ) -> Callable[[], np.ndarray]:
+        """Counts a batch and returns what reads its class ids [b, h, w]."""
+        label = _countable(batch)
+        self._scores, self._binary, classes = _update(self._scores, self._binary, prediction, label)
+        return lambda: np.asarray(classes)
+
+    def result(self) -> tuple[SegmentationScores, BinaryScores | None]:
+        """Waits for all counts and returns them."""
+        return jax.block_until_ready((self._scores, self._binary))
+
+
+class _HostScorer:
+    """Counts predictions of single images in a thread of its own."""
+
+    def __init__(self, num_classes: int, rules: ScoreRules):
+        self._settings = CountSettings(num_classes, rules, inner_width=0, tolerances=())
         self._regions: np.ndarray | None = None
-        self._binary = binary
+        self._binary = BinaryScores.empty() if num_classes == 2 else None
         self._waiting: collections.deque[Future] = collections.deque()
         self._pool = ThreadPoolExecutor(1)
 
-    def __enter__(self) -> _HostCounts:
+    def __enter__(self) -> _HostScorer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def add(self, prediction: Prediction, batch: Mapping[str, Any]) -> None:
+    def add(self, prediction: Prediction, batch: Mapping[str, Any]) -> Callable[[], np.ndarray]:
+        """Counts a batch of one image, later, and returns what reads its class ids [1, h, w]."""
         label = _countable(batch)[0]
         self._waiting.append(self._pool.submit(self._count, prediction, label))
         if len(self._waiting) > 1:  # images that wait fill the memory
             self._take()
+        return lambda: prediction.classes()[None]
 
-    def added_to(
-        self, scores: SegmentationScores, binary: BinaryScores | None
-    ) -> tuple[SegmentationScores, BinaryScores | None]:
+    def result(self) -> tuple[SegmentationScores, BinaryScores | None] | None:
+        """Waits for all counts and returns them; None where nothing was added."""
         while self._waiting:
             self._take()
         if self._regions is None:
-            return scores, binary
-        regions = SegmentationScores.from_counts(self._regions, self._settings.rules)
-        return scores.merge(regions), self._binary
+            return None
+        return SegmentationScores.from_counts(self._regions, self._settings.rules), self._binary
 
     def _take(self) -> None:
         regions, counts = self._waiting.popleft().result()
         self._regions = regions if self._regions is None else self._regions + regions
-        if counts is not None:
+        if self._binary is not None:
             self._binary = self._binary.add(counts)
 
     def _count(
@@ -180,36 +227,8 @@ def _update(
 
 
 def _countable(batch: Mapping[str, Any]) -> np.ndarray:
+    """The labels of a batch, of which those of padded rows count nowhere."""
     valid = np.asarray(batch["valid"])
     if valid.all():
         return batch["label"]
     return np.where(valid[:, None, None], batch["label"], IGNORE_LABEL)
-
-
-def _spread(keep: int, total: int | None) -> set[int]:
-    if total is None:
-        return set(range(keep))
-    return set(np.linspace(0, total - 1, min(keep, total)).round().astype(int).tolist())
-
-
-def _kept(
-    batch: Mapping[str, Any],
-    prediction: Array | np.ndarray | Prediction,
-    wanted: set[int],
-    *,
-    first: int,
-) -> list[Sample]:
-    rows = np.flatnonzero(batch["valid"])
-    if isinstance(prediction, Prediction) and wanted & set(range(first, first + len(rows))):
-        prediction = prediction.classes()[None]
-    names = batch.get("name", [str(first + n) for n in range(len(rows))])
-    return [
-        Sample(
-            np.asarray(batch["image"][row]),
-            np.asarray(batch["label"][row]),
-            np.asarray(prediction[row]),
-            names[n],
-        )
-        for n, row in enumerate(rows)
-        if first + n in wanted
-    ]

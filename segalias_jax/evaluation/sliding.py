@@ -1,10 +1,14 @@
 """Class maps of images of any size: windows through a network, averaged where they overlap.
 
 What is compiled depends on the size of a window and not on that of an image: the network itself,
-adding its logits to a canvas, and reading a block of the result from the canvas. The canvas is at
-least as large as the largest image so far, in steps of `CANVAS_STEP` pixels; a larger one compiles
-the last two, which are small, anew. A network that sees whole images, or images that are smaller
-than a window, is compiled for each size that it sees, because padding would change its output.
+adding its logits to a canvas, and reading a block of the result from the canvas, with positions and
+weights of the interpolation as arguments. So a set of images of any sizes compiles three programs.
+The canvas is at least as large as the largest image so far, in steps of `CANVAS_STEP` pixels; a
+larger one compiles the last two, which are small, anew.
+
+A network that sees whole images, or images that are smaller than a window, is compiled for each
+size that it sees: padding them to a common size would change what global pooling and the low pass
+see, and so the output.
 """
 
 from __future__ import annotations
@@ -14,7 +18,6 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +41,8 @@ AHEAD = 2
 
 MAX_CLASSES = 255
 """Class ids are bytes."""
+
+_Taps = tuple[np.ndarray, np.ndarray]  # two canvas positions and weights for each output, [2, n]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,18 +114,32 @@ class SlidingPredictor:
         self._zeros: Array | None = None
         self._running: collections.deque[Array] = collections.deque()
 
-    def start(self, image: Num[np.ndarray, "h w 3"], *, probabilities: bool = False) -> Prediction:
+    def start(
+        self,
+        image: Num[np.ndarray, "h w 3"],
+        *,
+        probabilities: bool = False,
+        logits: bool = False,
+    ) -> Prediction:
         """Starts the prediction of an image.
 
         Args:
           image: its pixels, in what `forward` takes.
           probabilities: whether the scores shall be readable, as probabilities.
+          logits: whether they shall be readable as logits; of one view only.
 
         Returns:
           The prediction.
+
+        Raises:
+          InputError: logits of several views.
         """
-        views = view_images(image, self.settings)
-        return self.start_views(views, image.shape[:2], probabilities=probabilities)
+        return self.start_views(
+            view_images(image, self.settings),
+            image.shape[:2],
+            probabilities=probabilities,
+            logits=logits,
+        )
 
     def start_views(
         self,
@@ -133,22 +152,32 @@ class SlidingPredictor:
         """Starts the prediction of an image that was resized before.
 
         Args:
-          views: what the network sees, and whether it is mirrored, see `view_images`.
+          views: what the network sees, and whether it is flipped, see `view_images`.
           size: (height, width) of the result.
           probabilities: whether the scores shall be readable, as probabilities.
           logits: whether they shall be readable as logits; of one view only.
 
         Returns:
           The prediction.
+
+        Raises:
+          InputError: logits of several views, or together with probabilities.
         """
         softmax = probabilities or len(views) > 1
+        if logits and softmax:
+            raise InputError(
+                f"logits are those of one view, not of {len(views)}, nor beside probabilities; "
+                "ask for probabilities"
+            )
         totals: dict[tuple[int, int], Array] = {}
         classes: dict[tuple[int, int], Array] = {}
-        for view, mirrored in views:
+        for view, flipped in views:
             self._add_windows(view)
-            for place, taps in self._blocks(view.shape[:2], size, mirrored):
+            for place, rows, columns in self._blocks(view.shape[:2], size, flipped):
                 total = totals.get(place, self._zeros)
-                totals[place], classes[place] = _read_block(self._canvas, total, *taps, softmax)
+                totals[place], classes[place] = _read_block(
+                    self._canvas, total, rows, columns, softmax=softmax
+                )
         kept = totals if softmax or logits else {}
         blocks = [(*place, block, kept.get(place)) for place, block in classes.items()]
         return Prediction(size, blocks, len(views))
@@ -189,34 +218,28 @@ class SlidingPredictor:
         self._zeros = jax.device_put(np.zeros((BLOCK, BLOCK, classes), dtype), place)
 
     def _blocks(
-        self, view: tuple[int, ...], size: tuple[int, int], mirrored: bool
-    ) -> Iterator[tuple[tuple[int, int], tuple[Any, Any]]]:
-        """First row and column of every block, and which pixels of the canvas it is made of."""
-        window, starts = _grid(view, self.settings)
-        taps = [
-            _taps(length, wanted, side, first, self.align_corners)
-            for length, wanted, side, first in zip(view, size, window, starts, strict=True)
-        ]
-        if mirrored:
-            taps[1] = tuple(array[:, ::-1] for array in taps[1])
-        for place in itertools.product(*(range(0, side, BLOCK) for side in size)):
-            yield (
-                place,
-                tuple(
-                    tuple(_padded(array[:, first : first + BLOCK]) for array in pair)
-                    for first, pair in zip(place, taps, strict=True)
-                ),
-            )
+        self, view: tuple[int, ...], size: tuple[int, int], flipped: bool
+    ) -> Iterator[tuple[tuple[int, int], _Taps, _Taps]]:
+        """First row and column of every block, and the canvas's rows and columns it is made of."""
+        (height, width), (tops, lefts) = _grid(view, self.settings)
+        rows = _taps(view[0], size[0], height, tops, self.align_corners)
+        columns = _taps(view[1], size[1], width, lefts, self.align_corners)
+        if flipped:
+            columns = columns[0][:, ::-1], columns[1][:, ::-1]
+        for top, left in itertools.product(range(0, size[0], BLOCK), range(0, size[1], BLOCK)):
+            yield (top, left), _taps_of_block(rows, top), _taps_of_block(columns, left)
 
 
 def _grid(
     size: tuple[int, ...], settings: ViewSettings
-) -> tuple[tuple[int, ...], tuple[list[int], ...]]:
+) -> tuple[tuple[int, int], tuple[list[int], list[int]]]:
     """Size of the windows of an image, and where they start along either axis."""
     if settings.mode == "whole":
-        return tuple(size), ([0], [0])
-    window = tuple(map(min, settings.window, size))
-    return window, tuple(map(window_starts, size, window, settings.stride))
+        return (size[0], size[1]), ([0], [0])
+    height, width = map(min, settings.window, size)
+    tops = window_starts(size[0], height, settings.stride[0])
+    lefts = window_starts(size[1], width, settings.stride[1])
+    return (height, width), (tops, lefts)
 
 
 def _reached(starts: list[int], window: int) -> list[tuple[int, int]]:
@@ -225,13 +248,11 @@ def _reached(starts: list[int], window: int) -> list[tuple[int, int]]:
     return [(start, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
-def _taps(
-    length: int, wanted: int, window: int, starts: list[int], align_corners: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _taps(length: int, wanted: int, window: int, starts: list[int], align_corners: bool) -> _Taps:
     """Canvas pixels and weights of each output along one axis.
 
     Windows form a grid, so the number of them that reach a pixel is a product of one number for
-    its row and one for its column; its share is in the weights.
+    its row and one for its column; the weights are divided by both.
     """
     count = np.zeros(length)
     for start in starts:
@@ -240,8 +261,11 @@ def _taps(
     return samples.astype(np.int32), (weights / count[samples]).astype(np.float32)
 
 
-def _padded(array: np.ndarray) -> np.ndarray:
-    return np.pad(array, [(0, 0), (0, BLOCK - array.shape[1])])
+def _taps_of_block(taps: _Taps, first: int) -> _Taps:
+    """Those of the outputs from `first` on, filled up to the length of a block."""
+    samples, weights = (array[:, first : first + BLOCK] for array in taps)
+    missing = [(0, 0), (0, BLOCK - samples.shape[1])]
+    return np.pad(samples, missing), np.pad(weights, missing)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -263,7 +287,12 @@ def _add_logits(canvas: Array, logits: Array, corners: Array, count: Array) -> A
 
 @functools.partial(jax.jit, static_argnames="softmax")
 def _read_block(
-    canvas: Array, total: Array, rows: Any, columns: Any, softmax: bool
+    canvas: Array,
+    total: Array,
+    rows: tuple[Array, Array],
+    columns: tuple[Array, Array],
+    *,
+    softmax: bool,
 ) -> tuple[Array, Array]:
     """Interpolates a block, adds it to `total`, and says which class is the largest."""
     (at_row, row_weight), (at_column, column_weight) = rows, columns

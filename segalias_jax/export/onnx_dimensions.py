@@ -1,4 +1,8 @@
-"""Lengths that an ONNX program knows only when it runs, as sums and products in its graph."""
+"""Symbolic lengths as sums and products in an ONNX graph, which computes them when it runs.
+
+They are read by their text, which is what `jax.export.symbolic_shape` takes: the type of such a
+length is not public.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +35,12 @@ class Dimensions:
         self._names: dict[str, str] = {}
 
     def read_from(self, name: str, shape: Sequence[Side]) -> None:
-        """Tells where variables are found: along the axes of a value whose shape they are."""
+        """Takes variables from the axes of a value whose shape they are."""
         self._axes |= {str(side): (name, axis) for axis, side in enumerate(shape)}
 
     def name(self, length: Side) -> str:
-        """Returns the name of a length, whose nodes are added where they are new."""
-        # A symbolic length has no public type, but its text is what `jax.export.symbolic_shape`
-        # reads: sums of products of variables, powers and functions of two such sums.
+        """Returns the name of a length, and adds its nodes where they are new."""
+        # The text has sums of products of variables, powers and functions of two such sums.
         return self._visit(ast.parse(str(length).replace("^", "**"), mode="eval").body)
 
     def _visit(self, node: ast.expr) -> str:

@@ -1,4 +1,9 @@
-"""ONNX graphs in the making: nodes, constants, and values that broadcast."""
+"""Builds ONNX graphs: nodes, constants, and values that are broadcast as late as possible.
+
+ONNX's elementwise operators broadcast by themselves, as JAX's do not: a traced program has an
+explicit broadcast before each. So a `Tensor` keeps the shape it is held in, and is expanded only
+where an operator needs all of it.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
-from jax.extend.core import Literal
+from jax.extend.core import ClosedJaxpr, Literal
 
 from segalias_jax.errors import InputError
 from segalias_jax.export.onnx_dimensions import Dimensions
 from segalias_jax.typing import Side
 
+onnx: Any  # None where it is not installed, which `require_onnx` says before anything is written
 try:
     import onnx
 except ImportError:
@@ -27,7 +32,7 @@ class Tensor:
     Attributes:
       name: in the graph.
       shape: as in JAX.
-      held: shape in the graph, where axes of length 1 may still wait for being broadcast.
+      held: shape in the graph, in which axes may still have length 1 and be broadcast later.
     """
 
     name: str
@@ -67,8 +72,8 @@ class Graph:
     Args:
       elementwise: ONNX operator by the name of a JAX one that works on single elements.
       rules: for other operations, `rule(graph, inputs, equation)` adds nodes and returns values.
-      shared: whether what is added again stands in the graph once. A program that computes the
-        matrices of its lengths does so many times over; one that holds them has little to share.
+      shared: whether an equal node or constant is reused. A program that computes the matrices of
+        its lengths does so many times over; one that holds them has little to share.
     """
 
     def __init__(
@@ -88,8 +93,9 @@ class Graph:
         values |= {v: np.asarray(c) for v, c in zip(jaxpr.constvars, constants, strict=True)}
 
         def read(variable: Any) -> Value:
-            if isinstance(variable, Literal):  # whose type a plain number does not tell
-                return np.asarray(variable.val, variable.aval.dtype)
+            if isinstance(variable, Literal):  # a plain number, whose type only `aval` says
+                aval: Any = variable.aval
+                return np.asarray(variable.val, aval.dtype)
             return values[variable]
 
         for equation in jaxpr.eqns:
@@ -151,37 +157,37 @@ class Graph:
         return name
 
     def integers(self, *numbers: Any) -> str:
-        """Adds whole numbers, of which some may be symbolic lengths, and returns their name."""
+        """Adds integers, some of which may be symbolic lengths, and returns their name."""
         if all(isinstance(number, int | np.integer) for number in numbers):
             return self.constant(np.asarray(numbers, np.int64))
         names = [self.dimensions.name(number) for number in numbers]
         return self.node("Concat", names, (len(names),), axis=0).name
 
     def scalar(self, number: Side) -> str:
-        """Adds a whole number, maybe a symbolic length, without axes, and returns its name."""
+        """Adds an integer or symbolic length as a scalar and returns its name."""
         if isinstance(number, int):
             return self.node("Constant", [], (), value_int=number).name
         return self.node("Squeeze", [self.dimensions.name(number)], ()).name
 
     def held(self, value: Value) -> tuple[str, tuple[Any, ...]]:
-        """Name and shape of a value that broadcasts where it has to."""
+        """Returns the name of a value and its shape before broadcasting."""
         if isinstance(value, np.ndarray):
             return self.constant(value), value.shape
         return value.name, value.held
 
     def full(self, value: Value) -> str:
-        """Name of a value in its full shape."""
+        """Returns the name of a value after broadcasting it to its full shape."""
         name, held = self.held(value)
         if held == value.shape:
             return name
-        # Axes that have their length already are asked for as 1, which keeps it.
+        # `Expand` keeps the length of an axis for which 1 is asked.
         sides = [1 if a == b else b for a, b in zip(held, value.shape, strict=True)]
         return self.node("Expand", [name, self.integers(*sides)], value.shape).name
 
     def elementwise(
         self, operator: str, inputs: list[Value], shape: tuple[Any, ...], **attributes: Any
     ) -> Tensor:
-        """Adds an operation on elements, which broadcasts by itself."""
+        """Adds an elementwise operation, which broadcasts by itself."""
         names, helds = zip(*(self.held(value) for value in inputs), strict=True)
         held = tuple(
             next((side for side in sides if side != 1), 1)
@@ -194,7 +200,7 @@ class Graph:
         return self.node("Transpose", [name], shape, perm=list(map(int, order)))
 
     def reshape(self, name: str, shape: Sequence[Any], held: Sequence[Any] = ()) -> Tensor:
-        """Adds a reshaping; the first symbolic length is left to the runtime."""
+        """Adds a reshaping, whose first symbolic length the runtime infers."""
         sides = list(held or shape)
         symbolic = [axis for axis, side in enumerate(sides) if not isinstance(side, int)]
         for axis in symbolic[:1]:
@@ -233,5 +239,5 @@ def _inner_jaxpr(name: str, parameters: dict) -> Any:
         inner = next(
             parameters[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in parameters
         )
-        return inner if hasattr(inner, "jaxpr") else jax.extend.core.ClosedJaxpr(inner, ())
+        return inner if hasattr(inner, "jaxpr") else ClosedJaxpr(inner, ())
     return None

@@ -51,7 +51,7 @@ def _pad(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
 
 
 def _gather(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
-    """A window, or positions along some axes and all of others."""
+    """Gathers a window, or positions along some axes and all of the others."""
     value, places = inputs
     p, numbers = equation.params, equation.params["dimension_numbers"]
     shape, taken = equation.outvars[0].aval.shape, numbers.collapsed_slice_dims
@@ -67,7 +67,7 @@ def _gather(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
     rest = [d for d in range(len(value.shape)) if d not in taken]
     whole = all(p["slice_sizes"][d] == value.shape[d] for d in rest)
     if not whole or numbers.operand_batching_dims:
-        raise InputError("ONNX export gathers whole lines only")
+        raise InputError("ONNX export gathers along whole axes only")
     # The positions' axes of the result; `offset_dims` says where the others are.
     first = [axis for axis in range(len(shape)) if axis not in numbers.offset_dims]
     columns = [numbers.start_index_map.index(d) for d in taken]
@@ -99,7 +99,7 @@ def _dynamic_slice(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
 def _window(
     graph: Graph, value: Value, axes: Sequence[int], starts: str, sizes: Sequence[Side]
 ) -> Tensor:
-    """Cuts a window, which JAX moves inside where it reaches over an end."""
+    """Cuts a window; one that reaches over an end is moved inside, as JAX does."""
     lengths = graph.integers(*(sizes[axis] for axis in axes))
     last = [value.shape[axis] - sizes[axis] for axis in axes]
     starts = graph.node("Min", [starts, graph.integers(*last)], ()).name
@@ -110,7 +110,7 @@ def _window(
 
 
 def _long(graph: Graph, value: Value) -> str:
-    """Name of integers as those that ONNX takes for positions."""
+    """Returns the name of integers cast to int64, which ONNX takes as positions."""
     return graph.node("Cast", [graph.full(value)], (), to=onnx_type(np.int64)).name
 
 

@@ -1,9 +1,13 @@
 """ONNX models of traced JAX functions: one rule for each operation.
 
-Our networks are made of few operations, so each is written down here, with the package onnx alone;
-what a rule does not cover is refused by its name. Operations on constants are computed at once, and
-symbolic lengths when the program runs (`onnx_dimensions`).
+A traced network consists of some fifty operations, so each is written down here, with the package
+onnx alone: the converter that there is for JAX needs an older orbax-checkpoint than this
+package. What a rule does not cover is refused by its name. Operations on constants are computed at
+once, and symbolic lengths when the program runs (`onnx_dimensions`).
+
 ONNX convolutions put channels first; the transpositions around them cancel in optimizing runtimes.
+ONNX has no assertion, so a program does not refuse an image whose sides are outside of the
+manifest's `sides`.
 """
 
 from __future__ import annotations
@@ -67,7 +71,7 @@ def to_onnx(function: Callable, image: jax.ShapeDtypeStruct, *, input_name: str,
 
 
 def _value_info(name: str, array: Any) -> Any:
-    """Name, type and shape of an input or output; symbolic lengths are told by their text."""
+    """Name, type and shape of an input or output; symbolic lengths are given by their text."""
     shape = [side if isinstance(side, int) else str(side) for side in array.shape]
     return onnx.helper.make_tensor_value_info(name, onnx_type(array.dtype), shape)
 

@@ -1,17 +1,31 @@
 """Networks as programs for other runtimes: StableHLO, ONNX, TensorFlow's SavedModel.
 
 A program maps RGB bytes [batch, h, w, 3] to float32 logits [batch, h, w, c]; normalization is
-inside. The batch may have any length. Height and width are fixed, and the matrices of the low pass,
-of pooling and of resizing are constants; or they are symbolic, and the program computes these
-matrices (`ops.symbolic`). No program contains a Fourier transform.
+inside. The batch is symbolic unless its length is given. Height and width are either fixed, and the
+matrices of low pass, pooling and resizing are constants as in training; or they are symbolic, and
+the program computes these matrices (`ops.symbolic`): Dirichlet kernels and ramps in closed form,
+whose phases and positions stay integers, and the bounds of bands from a table, because their rule
+is one of float64.
+
+JAX knows two symbolic lengths to be equal where they are written alike. So half a length is
+(n - 1) // 2 + 1 everywhere, which is how JAX writes that of a strided convolution; and where n % 2
+would decide something (2x2 pooling), a copy of the last row is there in any case.
+
+No program contains a Fourier transform, which most runtimes lack: what is traced under
+`ops.products_only` takes the products instead.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
+import hashlib
 import json
+import os
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +33,12 @@ import jax
 import jax.numpy as jnp
 
 from segalias_jax import ops
-from segalias_jax.errors import InputError
-from segalias_jax.evaluation import read_view_settings
+from segalias_jax.errors import InputError, check_choice
+from segalias_jax.evaluation.views import ViewSettings, read_view_settings
 from segalias_jax.export.onnx_graph import require_onnx
 from segalias_jax.export.onnx_rules import to_onnx
-from segalias_jax.inference.exported import MANIFEST
+from segalias_jax.files import write_bytes, write_text
+from segalias_jax.inference.exported import MANIFEST, require_flatbuffers
 from segalias_jax.inference.trained import TrainedModel
 from segalias_jax.ops import symbolic
 
@@ -31,7 +46,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 """Where a StableHLO program runs."""
 
 BATCH, HEIGHT, WIDTH = "batch", "height", "width"
-"""Names of lengths that a program leaves open."""
+"""Names of symbolic lengths."""
 
 ANY_SIZE = "any"
 SIDES = (32, symbolic.LONGEST)
@@ -42,7 +57,7 @@ INPUT, OUTPUT = "image", "logits"
 
 def export_model(
     trained: TrainedModel,
-    folder: Path,
+    folder: Path | str,
     *,
     format: str,
     size: tuple[int, int] | Literal["any"] | None = None,
@@ -50,60 +65,64 @@ def export_model(
 ) -> Path:
     """Writes a network as a program, and `manifest.json` beside it.
 
+    The folder is there as a whole or not at all: an export that is killed leaves a hidden folder
+    `.NAME.tmp` beside it, which the next one to the same place clears.
+
     Args:
       trained: the network.
       folder: a new or empty one.
       format: "stablehlo" (for `jax.export.deserialize`), "onnx" or "savedmodel".
-      size: (height, width) of the images; "any" for every size within `SIDES`; None for the window
-        of the recipe.
+      size: (height, width) of the images in pixels; "any" for every size within `SIDES`; None for
+        the window of the recipe.
       batch: their number at a time; None for any.
 
     Returns:
-      The program's file, or folder where it is a SavedModel.
+      The program's file, or folder where it is a SavedModel. The manifest names the program's
+      input, output, classes, palette and test protocol, and the sha256 of a program of one file.
 
     Raises:
-      InputError: an unknown format, a missing package, a folder in use, a size that is not
-        positive, or a network that cannot be exported.
+      InputError: an unknown format, a missing package, a folder in use or that cannot be written,
+        a size or batch that is not positive, or a network that cannot be exported.
 
     Example:
-      >>> export_model(load_trained("run"), Path("new"), format="onnx")  # doctest: +SKIP
+      >>> export_model(load_trained("run"), "new", format="onnx")  # doctest: +SKIP
     """
-    if format not in WRITERS:
-        raise InputError(f"format is {format!r}; choose one of {', '.join(WRITERS)}")
+    folder = Path(folder)
+    check_choice("format", format, WRITERS)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already; give another place")
+    if format == "stablehlo":
+        require_flatbuffers()
     if format == "onnx":
         require_onnx()
-    if isinstance(size, tuple) and min(size) < 1:
-        raise InputError(f"size is {size}; give height and width in pixels, from 1 on")
-    own = {"window": size, "stride": ()} if isinstance(size, tuple) else {}
-    settings = read_view_settings(trained.config.get("eval", {}), trained.config.data.crop, **own)
     if batch is not None and batch < 1:
         raise InputError(f"batch is {batch}; it must be at least 1")
-    image = _symbolic_image(batch, None if size == ANY_SIZE else settings.window)
+    section, crop = trained.config.get("eval", {}), trained.config.data.crop
+    if isinstance(size, tuple):
+        if min(size) < 1:
+            raise InputError(f"size is {size}; give height and width in pixels, from 1 on")
+        settings = read_view_settings(section, crop, window=size, stride=())
+    else:
+        if size is not None:
+            check_choice("size", size, (ANY_SIZE,))
+        settings = read_view_settings(section, crop)
+    sides = (HEIGHT, WIDTH) if size == ANY_SIZE else settings.window
+    shape = jax.export.symbolic_shape(
+        ", ".join(map(str, (batch or BATCH, *sides, 3))),
+        constraints=_limits() if size == ANY_SIZE else (),
+    )
+    image = jax.ShapeDtypeStruct(shape, jnp.uint8)
+    name, write = WRITERS[format]
     with ops.products_only():
-        _refuse_transforms(_traced(trained.apply, image))
-        name, write = WRITERS[format]
-        _make_folder(folder)
-        write(trained.apply, image, folder / name)
-    text = json.dumps(_manifest(trained, image, settings, format, name), indent=1)
-    (folder / MANIFEST).write_text(text + "\n")
+        _check_network(trained.apply, image)
+        with _written_whole(folder) as temporary:
+            write(trained.apply, image, temporary / name)
+            manifest = {"format": format, "file": name} | _manifest(trained, image, settings)
+            if (temporary / name).is_file():
+                with (temporary / name).open("rb") as file:
+                    manifest["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+            write_text(temporary / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return folder / name
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
-
-
-def _symbolic_image(batch: int | None, size: tuple[int, ...] | None) -> jax.ShapeDtypeStruct:
-    """What a program takes; None stands for symbolic lengths."""
-    axes = [batch or BATCH, *(size or (HEIGHT, WIDTH)), 3]
-    limits = () if size else _limits()
-    shape = jax.export.symbolic_shape(", ".join(map(str, axes)), constraints=limits)
-    return jax.ShapeDtypeStruct(shape, jnp.uint8)
 
 
 def _limits() -> list[str]:
@@ -113,24 +132,59 @@ def _limits() -> list[str]:
     ]
 
 
-def _traced(function: Callable, image: jax.ShapeDtypeStruct) -> Any:
+def _check_network(function: Callable, image: jax.ShapeDtypeStruct) -> None:
+    """Refuses a network that has no program of this size, or one with a Fourier transform."""
     try:
-        return jax.make_jaxpr(function)(image).jaxpr
+        jaxpr = jax.make_jaxpr(function)(image).jaxpr
     except jax.errors.InconclusiveDimensionOperation:
         raise InputError(
             "this network depends on the size of the image in a way that no program for any size "
-            f"has, or needs more than {SIDES[0]} pixels; export it with --size H,W"
+            f"has, or needs more than {SIDES[0]} pixels; export it with a fixed size"
         ) from None
+    if re.search(r"\bfft\[", str(jaxpr)):
+        raise InputError(
+            "the network computes a Fourier transform, which other runtimes lack; FreqMix does so "
+            "with gate 'magnitude', and not with 'energy' or 'corner'"
+        )
+
+
+@contextlib.contextmanager
+def _written_whole(folder: Path) -> Iterator[Path]:
+    """Yields a new folder to write into, which takes the place of `folder` once all is there."""
+    target = folder.resolve()
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        lock = os.open(temporary, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror})") from None
+    try:
+        # The lock ends with its process: it parts what a killed export left from one under way.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            for left in temporary.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            yield temporary
+            os.replace(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except BlockingIOError:
+        raise InputError(f"{folder}: another export is writing it; give another place") from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    finally:
+        os.close(lock)
 
 
 def _write_stablehlo(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
     exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(image)
-    path.write_bytes(exported.serialize())
+    write_bytes(path, bytes(exported.serialize()))
 
 
 def _write_onnx(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
     model = to_onnx(function, image, input_name=INPUT, output_name=OUTPUT)
-    path.write_bytes(model.SerializeToString())
+    write_bytes(path, model.SerializeToString())
 
 
 def _write_savedmodel(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
@@ -151,7 +205,7 @@ def _write_savedmodel(function: Callable, image: jax.ShapeDtypeStruct, path: Pat
         native_serialization_platforms=PLATFORMS,
     )
     signature = tf.TensorSpec(shape, image.dtype, name=INPUT)
-    module = tf.Module()
+    module: Any = tf.Module()  # takes any attribute
     module.predict = tf.function(
         lambda image: {OUTPUT: converted(image)}, autograph=False, input_signature=[signature]
     )
@@ -166,24 +220,15 @@ WRITERS = {
 """Name of the file, and its writer, by format."""
 
 
-def _refuse_transforms(jaxpr: Any) -> None:
-    if re.search(r"\bfft\[", str(jaxpr)):
-        raise InputError(
-            "the network computes a Fourier transform, which other runtimes lack; FreqMix does so "
-            "with model.gate 'magnitude', and not with 'energy' or 'corner'"
-        )
-
-
 def _manifest(
-    trained: TrainedModel, image: jax.ShapeDtypeStruct, settings: Any, format: str, name: str
+    trained: TrainedModel, image: jax.ShapeDtypeStruct, settings: ViewSettings
 ) -> dict[str, Any]:
+    """What a program takes and gives, and how the network was tested."""
     shape = [
         side if isinstance(side, int) else axis
         for side, axis in zip(image.shape, (BATCH, HEIGHT, WIDTH, "channels"), strict=True)
     ]
     return {
-        "format": format,
-        "file": name,
         "recipe": trained.config.name,
         "input": {"name": INPUT, "shape": shape, "dtype": "uint8", "axes": "NHWC, RGB, 0 to 255"},
         "output": {"name": OUTPUT, "shape": [*shape[:3], len(trained.classes)], "dtype": "float32"},

@@ -1,8 +1,13 @@
-"""StableHLO programs that `export` wrote, read again to predict with."""
+"""StableHLO programs that `export` wrote, read again to predict with.
+
+The format has no checksum: most programs with a flipped bit still run, and give other logits. So
+the manifest keeps the sha256 of the program, and a program of other bytes is refused.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -13,6 +18,7 @@ import jax
 import numpy as np
 
 from segalias_jax.errors import InputError
+from segalias_jax.typing import Array, Float, UInt8
 
 MANIFEST = "manifest.json"
 
@@ -27,10 +33,20 @@ class ExportedModel:
     """
 
     manifest: dict[str, Any]
-    program: Callable[[jax.Array], jax.Array]
+    program: Callable[[Array | np.ndarray], Array]
 
-    def forward(self, image: np.ndarray) -> jax.Array:
-        """Returns logits, or raises `InputError` for a size that the program does not take."""
+    def forward(self, image: UInt8[Array | np.ndarray, "b h w 3"]) -> Float[Array, "b h w c"]:
+        """Computes the logits of images in bytes.
+
+        Args:
+          image: of a size that the program takes, see `manifest["input"]` and `["sides"]`.
+
+        Returns:
+          The logits, float32.
+
+        Raises:
+          InputError: an image of another size.
+        """
         wanted = self.manifest["input"]["shape"]
         shapes = zip(image.shape, wanted, strict=True)
         if any(isinstance(want, int) and have != want for have, want in shapes):
@@ -49,6 +65,23 @@ class ExportedModel:
         return self.program(image)
 
 
+def require_flatbuffers() -> None:
+    """Raises where the package is missing by which JAX reads and writes StableHLO files.
+
+    Raises:
+      InputError: it is.
+
+    Example:
+      >>> require_flatbuffers()  # doctest: +SKIP
+    """
+    try:
+        import flatbuffers  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "StableHLO files need the package flatbuffers; pip install flatbuffers"
+        ) from None
+
+
 def load_exported(folder: Path | str) -> ExportedModel:
     """Reads a StableHLO program.
 
@@ -59,7 +92,8 @@ def load_exported(folder: Path | str) -> ExportedModel:
       The program.
 
     Raises:
-      InputError: no such program, one of another format, or a damaged one.
+      InputError: no such program, one of another format, a damaged one, one whose bytes are not
+        those that were exported (older manifests do not say), or a missing package.
 
     Example:
       >>> load_exported("nowhere")
@@ -69,22 +103,36 @@ directory)
     """
     try:
         manifest = json.loads((Path(folder) / MANIFEST).read_text())
-        for key in ("format", "file", "input", "classes", "palette", "align_corners", "protocol"):
+        for key in ("format", "file", "align_corners"):
             manifest[key]
+        _, _, _, _ = manifest["input"]["shape"]
+        dict(manifest["protocol"])["window"]
+        colors = np.asarray(manifest["palette"], np.uint8)
+        if colors.shape != (len(manifest["classes"]), 3):
+            raise ValueError(f"a palette of shape {colors.shape} for the classes")
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
         raise InputError(f"{folder} is damaged ({error}); export it again") from None
     if manifest["format"] != "stablehlo":
         raise InputError(
             f"{folder} holds a program of format {manifest['format']}; predict with one of format "
             "stablehlo"
         )
+    require_flatbuffers()
+    path = Path(folder) / manifest["file"]
     try:
-        data = (Path(folder) / manifest["file"]).read_bytes()
-        exported = jax.export.deserialize(bytearray(data))
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    except Exception as error:  # whatever the bytes lead to: the format has no checksum
+    wanted = manifest.get("sha256")
+    if wanted is not None and hashlib.sha256(data).hexdigest() != wanted:
+        raise InputError(
+            f"{path}: its sha256 is not the one in {MANIFEST}, so it was changed or damaged; "
+            "export it again"
+        )
+    try:
+        exported = jax.export.deserialize(bytearray(data))
+    except Exception as error:  # whatever the bytes lead to, where there is no checksum
         raise InputError(f"{folder} is damaged ({error}); export it again") from None
     return ExportedModel(manifest, jax.jit(exported.call))

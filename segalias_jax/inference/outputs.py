@@ -1,4 +1,9 @@
-"""Predictions on the disk: maps of class ids, colored overlays, probabilities."""
+"""Predictions on the disk: maps of class ids, colored overlays, probabilities.
+
+A folder holds the predictions of one run, and `predictions.json` names it: maps of two networks in
+one folder could not be told apart. Nothing is written into a folder without that file, which may be
+a user's own. Each file is there whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,8 @@ import numpy as np
 
 from segalias_jax.data.classes import CITYSCAPES, CITYSCAPES_IDS
 from segalias_jax.errors import InputError
-from segalias_jax.inference.predictor import Result
+from segalias_jax.files import write_bytes
+from segalias_jax.inference.predictor import Result, color_overlay
 from segalias_jax.typing import UInt8
 
 MANIFEST = "predictions.json"
@@ -29,7 +35,8 @@ class PredictionFolder:
     """Writes results into a folder: `maps/`, and where wanted `overlays/` and `probabilities/`.
 
     Args:
-      folder: new, empty, or of an earlier prediction, whose files are replaced by name.
+      folder: new, empty, or of an earlier prediction of the same run, whose files are replaced by
+        name.
       classes: names of the classes.
       palette: RGB color of each class.
       overlays: whether to write the image with the classes' colors over it.
@@ -37,8 +44,8 @@ class PredictionFolder:
       label_ids: whether maps hold Cityscapes' own ids and have the names of its test server.
 
     Raises:
-      InputError: the folder holds something else or cannot be written, or `label_ids` with
-        other classes than those of Cityscapes.
+      InputError: the folder holds something else, or `label_ids` with other classes than those of
+        Cityscapes.
 
     Example:
       >>> import tempfile
@@ -58,17 +65,46 @@ class PredictionFolder:
         label_ids: bool = False,
     ):
         if label_ids and tuple(classes) != CITYSCAPES[0]:
-            raise InputError("--label-ids is for the 19 classes of Cityscapes; leave it out")
+            raise InputError("label_ids is for the 19 classes of Cityscapes; leave it out")
         self.folder, self.classes, self.palette = Path(folder), tuple(classes), palette
         self.overlays, self.probabilities, self.label_ids = overlays, probabilities, label_ids
-        _check_free(self.folder)
+        self._read_manifest()
+
+    def _read_manifest(self) -> dict[str, Any]:
+        """Returns what an earlier prediction wrote, if any; refuses a folder of other things."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder}: not a folder; choose another one for the predictions")
+        files = list(self.folder.iterdir()) if self.folder.exists() else []
+        # A call that was killed at its first file leaves that one's temporary form.
+        if all(path.name.startswith(f".{MANIFEST}.") for path in files):
+            return {}
+        try:
+            content = json.loads((self.folder / MANIFEST).read_bytes())
+        except (OSError, ValueError):
+            content = None
+        # Other programs write files of this name, too.
+        if not isinstance(content, dict) or not {"classes", "palette"} <= content.keys():
+            raise InputError(
+                f"{self.folder}: holds other files than predictions; choose another folder"
+            )
+        return content
 
     def write_manifest(self, about: dict[str, Any]) -> None:
         """Writes what the maps mean and where they come from.
 
         Args:
-          about: further entries.
+          about: further entries; "run" says which network made the maps.
+
+        Raises:
+          InputError: the folder holds maps of another run, or cannot be written.
         """
+        before = self._read_manifest()
+        there, here = (Path(str(told.get("run", ""))) for told in (before, about))
+        if before and there.resolve() != here.resolve():
+            raise InputError(
+                f"{self.folder}: holds predictions of the run {there}; choose another folder for "
+                f"those of {here}"
+            )
         content = {"classes": self.classes, "palette": self.palette.tolist()} | about
         self._write(self.folder / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
 
@@ -86,8 +122,10 @@ class PredictionFolder:
           result: with a prediction.
 
         Raises:
-          InputError: a file cannot be written.
+          InputError: there is no prediction, or a file cannot be written.
         """
+        if result.image is None or result.prediction is None:
+            raise InputError(f"{result.source}: has no prediction to write ({result.error})")
         ids = result.prediction.classes()
         stored, colors = ids, self.palette
         if self.label_ids:
@@ -108,16 +146,9 @@ class PredictionFolder:
     def _write(self, path: Path, data: bytes) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            write_bytes(path, data)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def _check_free(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: not a folder; choose another one for the predictions")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise InputError(f"{folder}: holds other files than predictions; choose another folder")
 
 
 def encode_map(ids: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "n 3"]) -> bytes:
@@ -156,26 +187,3 @@ def _with_checksum(chunk: bytes | bytearray) -> bytes:
 
 def _encode(picture: np.ndarray) -> bytes:
     return cv2.imencode(".png", picture)[1].tobytes()
-
-
-def color_overlay(
-    image: UInt8[np.ndarray, "h w 3"],
-    ids: UInt8[np.ndarray, "h w"],
-    palette: UInt8[np.ndarray, "n 3"],
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Mixes an image with the colors of its classes, half and half.
-
-    Args:
-      image: RGB.
-      ids: class of every pixel.
-      palette: RGB color of each class.
-
-    Returns:
-      RGB picture.
-
-    Example:
-      >>> color_overlay(np.full((1, 1, 3), 100, np.uint8), np.zeros((1, 1), np.uint8),
-      ...               np.full((1, 3), 200, np.uint8)).tolist()
-      [[[150, 150, 150]]]
-    """
-    return cv2.addWeighted(image, 0.5, np.ascontiguousarray(palette[ids]), 0.5, 0)

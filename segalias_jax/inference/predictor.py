@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import itertools
 import re
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jax
 import numpy as np
 from flax import nnx
-from ml_collections import config_dict
 
 from segalias_jax.data.files import read_image
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import Prediction, SlidingPredictor, read_view_settings
+from segalias_jax.evaluation.sliding import Prediction, SlidingPredictor
+from segalias_jax.evaluation.views import read_view_settings
+from segalias_jax.files import map_ahead
 from segalias_jax.inference.exported import MANIFEST, load_exported
 from segalias_jax.inference.trained import load_trained
 from segalias_jax.scoring.matching import IMAGE_SUFFIXES
 from segalias_jax.typing import Float, UInt8
 
-READING_THREADS = 4
-"""Files decoded at a time."""
+_READING_THREADS = 4  # files decoded at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,28 +53,40 @@ class Predictor:
       run: folder of a run (its best checkpoint is taken), of converted weights, or of an exported
         StableHLO program, which takes windows of its own size only, or of any.
       config: the recipe of converted weights; a run has its own.
-      **settings: keys of the recipe's section `eval` that shall be otherwise: mode, window,
-        stride, resize, multiple, scales, flip, batch_size.
+      **settings: values of the recipe's section `eval` to replace: mode, window, stride, resize,
+        multiple, scales, flip, batch_size; see `evaluation.ViewSettings`.
+
+    Attributes:
+      run: the folder.
+      classes: names of the classes.
+      palette: RGB color of each class, uint8 [n, 3].
+      settings: how an image is shown to the network.
 
     Raises:
       InputError: no such run, or settings out of range.
 
     Example:
+      >>> predictor = Predictor("run", flip=True)  # doctest: +SKIP
+      >>> predictor  # doctest: +SKIP
+      Predictor('run', 19 classes, mode='slide', window=(512, 512), stride=(341, 341), flip=True)
+      >>> predictor("street.jpg").shape  # doctest: +SKIP
+      (1024, 2048)
       >>> Predictor("no/such/run")
       Traceback (most recent call last):
       segalias_jax.errors.InputError: no/such/run is not there; give the folder of a checkpoint
     """
 
-    def __init__(
-        self, run: Path | str, *, config: config_dict.ConfigDict | None = None, **settings: Any
-    ):
-        if (Path(run) / MANIFEST).exists():
-            self._open_exported(run, config, settings)
+    def __init__(self, run: Path | str, *, config: Any = None, **settings: Any):
+        self.run = Path(run)
+        if (self.run / MANIFEST).exists():
+            if config is not None:
+                raise InputError(f"{run} holds an exported program; leave config out")
+            self._open_exported(settings)
         else:
-            self._open_run(run, config, settings)
+            self._open_run(config, settings)
 
-    def _open_run(self, run: Path | str, config: Any, settings: dict[str, Any]) -> None:
-        trained = load_trained(run, config)
+    def _open_run(self, config: Any, settings: dict[str, Any]) -> None:
+        trained = load_trained(self.run, config)
         self.classes, self.palette = trained.classes, trained.palette
         section = trained.config.get("eval", {})
         self.settings = read_view_settings(section, trained.config.data.crop, **settings)
@@ -92,27 +102,61 @@ class Predictor:
             align_corners=trained.config.model.align_corners,
         )
 
-    def _open_exported(self, folder: Path | str, config: Any, settings: dict[str, Any]) -> None:
-        if config is not None:
-            raise InputError(f"{folder} holds an exported program; leave --config out")
-        exported = load_exported(folder)
+    def _open_exported(self, settings: dict[str, Any]) -> None:
+        exported = load_exported(self.run)
         manifest = exported.manifest
         self.classes = tuple(manifest["classes"])
         self.palette = np.asarray(manifest["palette"], np.uint8)
         protocol, rows = manifest["protocol"], manifest["input"]["shape"][0]
-        fixed = {"batch_size": rows} if isinstance(rows, int) else {}
-        self.settings = read_view_settings(protocol | fixed, protocol["window"], **settings)
+        if isinstance(rows, int):
+            protocol = protocol | {"batch_size": rows}
+        self.settings = read_view_settings(protocol, protocol["window"], **settings)
         self._slider = SlidingPredictor(
             exported.forward, self.settings, align_corners=manifest["align_corners"]
         )
 
+    def __repr__(self) -> str:
+        shown = [repr(str(self.run)), f"{len(self.classes)} classes"]
+        for field in dataclasses.fields(self.settings):
+            value = getattr(self.settings, field.name)
+            if field.name in ("window", "stride"):
+                told = self.settings.mode == "slide"
+            else:
+                told = field.name == "mode" or value != field.default
+            if told:
+                shown.append(f"{field.name}={value!r}")
+        return f"Predictor({', '.join(shown)})"
+
     def __call__(self, image: np.ndarray | Path | str) -> UInt8[np.ndarray, "h w"]:
-        """Returns the class of every pixel of one image."""
+        """Returns the class of every pixel of one image.
+
+        Args:
+          image: RGB bytes [h, w, 3], or the path of a file; so for all methods.
+
+        Raises:
+          InputError: an image that cannot be read or predicted; so for all methods.
+        """
         return self._slider.start(load_image(image)).classes()
 
     def probabilities(self, image: np.ndarray | Path | str) -> Float[np.ndarray, "h w c"]:
-        """Returns the probability of every class at every pixel of one image."""
+        """Returns the probability of every class at every pixel of one image, float32.
+
+        With several views (scales, flip), the mean of their probabilities.
+        """
         return self._slider.start(load_image(image), probabilities=True).scores()
+
+    def logits(self, image: np.ndarray | Path | str) -> Float[np.ndarray, "h w c"]:
+        """Returns the logits of every class at every pixel of one image, float32.
+
+        They are averaged over windows and resized to the image. Several views (scales, flip) are an
+        `InputError`: their probabilities are averaged, not their logits.
+        """
+        return self._slider.start(load_image(image), logits=True).scores()
+
+    def overlay(self, image: np.ndarray | Path | str) -> UInt8[np.ndarray, "h w 3"]:
+        """Returns one image mixed half and half with the colors of its predicted classes, RGB."""
+        pixels = load_image(image)
+        return color_overlay(pixels, self._slider.start(pixels).classes(), self.palette)
 
     def stream(
         self, images: Iterable[np.ndarray | Path | str], *, probabilities: bool = False
@@ -126,8 +170,16 @@ class Predictor:
         Yields:
           One result for each image, in order. An unusable image has an error instead.
         """
+
+        def read(image: np.ndarray | Path | str) -> np.ndarray | InputError:
+            try:
+                return load_image(image)
+            except InputError as error:
+                return error
+
         last: Result | None = None
-        for source, image in _read_ahead(images):
+        ahead = map_ahead(read, images, threads=_READING_THREADS, ahead=_READING_THREADS)
+        for source, image in ahead:
             if isinstance(image, InputError):
                 result = Result(source, error=image)
             else:
@@ -220,25 +272,24 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _read_ahead(
-    images: Iterable[np.ndarray | Path | str],
-) -> Iterator[tuple[Any, np.ndarray | InputError]]:
-    """Each image with its pixels, or why there are none; files are read in threads."""
-    images = iter(images)
-    with ThreadPoolExecutor(READING_THREADS) as pool:
-        waiting = collections.deque(
-            (image, pool.submit(_attempt, image))
-            for image in itertools.islice(images, READING_THREADS)
-        )
-        while waiting:
-            image, future = waiting.popleft()
-            yield image, future.result()
-            for following in itertools.islice(images, 1):
-                waiting.append((following, pool.submit(_attempt, following)))
+def color_overlay(
+    image: UInt8[np.ndarray, "h w 3"],
+    ids: UInt8[np.ndarray, "h w"],
+    palette: UInt8[np.ndarray, "n 3"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Mixes an image with the colors of its classes, half and half.
 
+    Args:
+      image: RGB.
+      ids: class of every pixel.
+      palette: RGB color of each class.
 
-def _attempt(image: np.ndarray | Path | str) -> np.ndarray | InputError:
-    try:
-        return load_image(image)
-    except InputError as error:
-        return error
+    Returns:
+      RGB picture.
+
+    Example:
+      >>> color_overlay(np.full((1, 1, 3), 100, np.uint8), np.zeros((1, 1), np.uint8),
+      ...               np.full((1, 3), 200, np.uint8)).tolist()
+      [[[150, 150, 150]]]
+    """
+    return cv2.addWeighted(image, 0.5, np.ascontiguousarray(palette[ids]), 0.5, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,15 +35,20 @@ class TrainedModel:
     """A network with its weights, and what its outputs mean.
 
     Attributes:
-      model: in evaluation mode.
-      config: the recipe.
+      model: in evaluation mode; maps what `network_input` returns to logits [b, h, w, c].
+      config: the recipe; its attributes are its sections and keys.
       classes: names of the classes.
       palette: RGB color of each class.
       ratio: where an adaptive frequency curriculum ended; None for other ones.
+
+    Example:
+      >>> trained = load_trained("run")  # doctest: +SKIP
+      >>> trained.apply(np.zeros((1, 64, 96, 3), np.uint8)).shape  # doctest: +SKIP
+      (1, 64, 96, 19)
     """
 
     model: nnx.Module
-    config: config_dict.ConfigDict
+    config: Any
     classes: tuple[str, ...]
     palette: UInt8[np.ndarray, "n 3"]
     ratio: float | None = None
@@ -57,19 +63,22 @@ class TrainedModel:
         return curriculum.network_input(image, curriculum.evaluation_ratio(self.ratio))
 
 
-def load_trained(folder: Path | str, config: config_dict.ConfigDict | None = None) -> TrainedModel:
+def load_trained(folder: Path | str, config: Any = None) -> TrainedModel:
     """Reads the best checkpoint of a run, or converted weights.
 
+    Modules that the recipe names in `model.imports` are imported first: they may add encoders and
+    decoders to the tables.
+
     Args:
-      folder: of a run, or of `checkpoints.torch_convert`.
-      config: the recipe; a run has its own.
+      folder: of a run, or of weights that `torch_weights.convert` wrote.
+      config: the recipe (`runs.recipes.load_recipe`) of converted weights; a run has its own.
 
     Returns:
       The network.
 
     Raises:
-      InputError: no checkpoint, no recipe or two of them, a checkpoint of another model, or
-        names for another number of classes.
+      InputError: no checkpoint, no recipe or two of them, a module that cannot be imported, a
+        checkpoint of another model, or names for another number of classes.
 
     Example:
       >>> load_trained("no/such/run")
@@ -79,15 +88,30 @@ def load_trained(folder: Path | str, config: config_dict.ConfigDict | None = Non
     folder = Path(folder)
     arrays, _ = read_weights(folder)
     ratio = arrays.pop("ratio", None)
-    config = _recipe(folder, config)
+    own = folder / RECIPE
+    if config is None:
+        if not own.exists():
+            raise InputError(f"{folder} has no {RECIPE}; pass config, the recipe of its weights")
+        config = nested_recipe(read_recipe(own))
+    elif own.exists():
+        raise InputError(f"{folder} has a recipe of its own; leave config out")
     if _CLASSIFIER not in arrays:
         raise InputError(f"{folder} holds a backbone alone; give weights of a whole network")
     num_classes = len(arrays[_CLASSIFIER])
-    names, palette = _classes(folder, config, num_classes)
+    names, palette = _classes(folder, config.data.source, num_classes)
+    options = config.model.to_dict()
+    for module in options.pop("imports", ()):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise InputError(
+                f"{folder}: its recipe imports {module}, which failed ({error}); put the module "
+                "on PYTHONPATH"
+            ) from None
     model = nnx.eval_shape(
         lambda: models.create_model(
             # There is no gradient to recompute anything for.
-            config.model.to_dict() | {"pretrained": "", "remat": ()},
+            options | {"pretrained": "", "remat": ()},
             num_classes=num_classes,
             rngs=nnx.Rngs(0),
         )
@@ -95,17 +119,6 @@ def load_trained(folder: Path | str, config: config_dict.ConfigDict | None = Non
     _fill(model, arrays, str(folder))
     model.eval()
     return TrainedModel(model, config, names, palette, None if ratio is None else float(ratio))
-
-
-def _recipe(folder: Path, config: config_dict.ConfigDict | None) -> config_dict.ConfigDict:
-    path = folder / RECIPE
-    if path.exists() and config is not None:
-        raise InputError(f"{folder} has a recipe of its own; leave --config out")
-    if config is not None:
-        return config
-    if not path.exists():
-        raise InputError(f"{folder} has no {RECIPE}; pass --config, the recipe of its weights")
-    return nested_recipe(read_recipe(path))
 
 
 def nested_recipe(items: Mapping[str, Any]) -> config_dict.ConfigDict:
@@ -121,7 +134,7 @@ def nested_recipe(items: Mapping[str, Any]) -> config_dict.ConfigDict:
       >>> nested_recipe({"seed": 0, "model.width": 8}).model.width
       8
     """
-    config = config_dict.ConfigDict()
+    config: Any = config_dict.ConfigDict()
     for key, value in items.items():
         section, _, name = key.rpartition(".")
         if section and section not in config:
@@ -135,8 +148,9 @@ def _tuple(value: Any) -> Any:
 
 
 def _classes(
-    folder: Path, config: config_dict.ConfigDict, num_classes: int
-) -> tuple[tuple[str, ...], np.ndarray]:
+    folder: Path, source: str, num_classes: int
+) -> tuple[tuple[str, ...], UInt8[np.ndarray, "n 3"]]:
+    """Names and colors of the classes: the run's own, or those of a known data set."""
     path = folder / CLASSES
     if path.exists():
         try:
@@ -146,7 +160,7 @@ def _classes(
             raise InputError(f"{path} is damaged ({error}); copy it again") from None
     else:
         unnamed = tuple(map(str, range(num_classes))), spread_palette(num_classes)
-        names, palette = _KNOWN.get(config.data.source, unnamed)
+        names, palette = _KNOWN.get(source, unnamed)
     if len(names) != num_classes or palette.shape != (num_classes, 3):
         raise InputError(
             f"{folder}: its network has {num_classes} classes, but {len(names)} are named; "

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from segalias_jax import ops
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers.conv import BatchNorm, Conv
 from segalias_jax.typing import Array, Float
 
@@ -66,7 +66,7 @@ class DeAliasingFilter(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
         """Filters height and width of `x`."""
-        if self.learnable:
+        if isinstance(self.cutoff, nnx.Param):
             return ops.soft_low_pass(x, self.cutoff[...], width=self.width)
         return ops.low_pass(x, self.cutoff, band=self.band, method=self.method)
 
@@ -168,8 +168,7 @@ class AdaptiveBlur(nnx.Module):
             raise InputError(f"kernel_size is {kernel_size}, but must be odd")
         if channels % groups:
             raise InputError(f"groups is {groups}, which does not divide {channels} channels")
-        if softmax not in ("group", "all"):
-            raise InputError(f"softmax is {softmax!r}; choose one of group, all")
+        check_choice("softmax", softmax, ("group", "all"))
         self.kernel_size, self.groups, self.softmax = kernel_size, groups, softmax
         self.stride = stride
         weights = groups * kernel_size**2
@@ -191,7 +190,7 @@ class AdaptiveBlur(nnx.Module):
             weights = weights.reshape(*weights.shape[:3], self.groups, k * k)
         weights = jax.nn.softmax(weights).reshape(*weights.shape[:3], self.groups, k, k)
         grouped = padded.reshape(*padded.shape[:3], self.groups, channels // self.groups)
-        y = 0
+        y = jnp.zeros((), x.dtype)
         for i in range(k):
             for j in range(k):
                 window = grouped[:, i : i + height : s, j : j + width : s]

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from segalias_jax import ops
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers.conv import Conv
 from segalias_jax.ops.symbolic import band_operators, is_fixed
 from segalias_jax.typing import Array, Float
@@ -97,12 +97,8 @@ class FreqMix(nnx.Module):
         rngs: nnx.Rngs,
     ):
         ops.check_band(cutoff, band)
-        if gate not in GATES:
-            raise InputError(f"gate is {gate!r}; choose one of {', '.join(GATES)}")
-        if activation not in ACTIVATIONS:
-            raise InputError(
-                f"activation is {activation!r}; choose one of {', '.join(ACTIVATIONS)}"
-            )
+        check_choice("gate", gate, GATES)
+        check_choice("activation", activation, ACTIVATIONS)
         if reduction < 1:
             raise InputError(f"reduction is {reduction}, but must be at least 1")
         if channels % spatial_groups:
@@ -181,7 +177,7 @@ def _corner_values(x: Array, cutoff: float, band: str) -> tuple[tuple, tuple]:
 
     z[0, 0] = sum_ij a_h[i] a_w[j] x[i, j] with a the first row of each axis's band operator.
     """
-    rows = []
+    rows: list[Array | np.ndarray] = []
     for length in x.shape[1:3]:
         if not is_fixed(length):
             (matrix,), ((left, right),) = band_operators([length], cutoff, band)
@@ -189,14 +185,14 @@ def _corner_values(x: Array, cutoff: float, band: str) -> tuple[tuple, tuple]:
             continue
         kernel = ops.band_kernel(length, *ops.band_bounds(length, cutoff, band=band))
         first_row = kernel[-np.arange(length) % length]
-        rows.append(np.stack([first_row.real, first_row.imag]))
+        rows.append(np.stack([np.real(first_row), np.imag(first_row)]))
     x = _wide(x)
-    rows = [jnp.asarray(row, x.dtype) for row in rows]
+    down, right = (jnp.asarray(row, x.dtype) for row in rows)
     highest = jax.lax.Precision.HIGHEST
     z = jnp.einsum(
         "bpwc,qw->bpqc",
-        jnp.einsum("bhwc,ph->bpwc", x, rows[0], precision=highest),
-        rows[1],
+        jnp.einsum("bhwc,ph->bpwc", x, down, precision=highest),
+        right,
         precision=highest,
     )
     re, im = z[:, 0, 0] - z[:, 1, 1], z[:, 0, 1] + z[:, 1, 0]

@@ -49,7 +49,7 @@ class PyramidPooling(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w o"]:
         """Pools, mixes and joins."""
-        size = x.shape[1:3]
+        size = ops.image_size(x)
         parts = [x]
         for cells, mix in zip(self.pool_scales, self.scales, strict=True):
             pooled = mix(ops.adaptive_avg_pool(x, (cells, cells)))
@@ -106,6 +106,6 @@ class AtrousPyramidPooling(nnx.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w o"]:
         """Mixes each and joins."""
         mean = self.image(x.mean((1, 2), keepdims=True))
-        parts = [ops.resize_bilinear(mean, x.shape[1:3], align_corners=self.align_corners)]
+        parts = [ops.resize_bilinear(mean, ops.image_size(x), align_corners=self.align_corners)]
         parts += [mix(x) for mix in self.scales]
         return self.bottleneck(jnp.concatenate(parts, -1))

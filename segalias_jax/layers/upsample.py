@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from segalias_jax import ops
-from segalias_jax.errors import InputError
+from segalias_jax.errors import check_choice
 from segalias_jax.layers.conv import kaiming_normal
 from segalias_jax.typing import Array, Float, Side
 
@@ -49,8 +49,7 @@ class UpConv(nnx.Module):
         align_corners: bool = False,
         rngs: nnx.Rngs,
     ):
-        if method not in UPSAMPLE:
-            raise InputError(f"upsample is {method!r}; choose one of {', '.join(UPSAMPLE)}")
+        check_choice("method", method, UPSAMPLE)
         self.method, self.align_corners = method, align_corners
         side = 2 if method == "transpose" else 1
         shape = (side, side, in_channels, out_channels)

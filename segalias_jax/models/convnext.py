@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers import Conv, LayerNorm
 from segalias_jax.models.stages import (
     DOWNSAMPLE,
     MIXERS,
     MakeMixer,
     apply_filter,
-    check_choice,
     check_remat,
     freeze_norms,
     make_filter,

@@ -61,7 +61,7 @@ class DeepLabV3Plus(nnx.Module):
     def __call__(self, features: tuple[Float[Array, "b _ _ _"], ...]) -> Float[Array, "b h w c"]:
         """Returns one feature map at the size of `features[0]`."""
         with jax.named_scope("deeplabv3plus"):
-            fine, size = self.low_level(features[0]), features[0].shape[1:3]
+            fine, size = self.low_level(features[0]), ops.image_size(features[0])
             coarse = self.pyramid(features[-1])
             y = ops.resize_bilinear(coarse, size, align_corners=self.align_corners)
             y = jnp.concatenate([y, fine], -1)

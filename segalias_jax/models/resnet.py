@@ -6,14 +6,13 @@ import jax
 from flax import nnx
 
 from segalias_jax import ops
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers import ConvNormAct
 from segalias_jax.models.blocks import BasicBlock, Bottleneck
 from segalias_jax.models.stages import (
     DOWNSAMPLE,
     MIXERS,
     apply_filter,
-    check_choice,
     check_remat,
     freeze_norms,
     make_filter,

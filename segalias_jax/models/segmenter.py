@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -13,13 +15,33 @@ from segalias_jax.models.encoder import Encoder
 from segalias_jax.typing import Array, Float
 
 
+@runtime_checkable
+class Decoder(Protocol):
+    """Maps an encoder's features to one feature map; an `nnx.Module`.
+
+    Attributes:
+      channels: of the result.
+
+    Example:
+      >>> from segalias_jax.models import FCN
+      >>> isinstance(nnx.eval_shape(lambda: FCN((8, 16), channels=4, rngs=nnx.Rngs(0))), Decoder)
+      True
+    """
+
+    channels: int
+
+    def __call__(self, features: tuple[Float[Array, "b _ _ _"], ...]) -> Float[Array, "b h w c"]:
+        """Returns one feature map."""
+        ...
+
+
 class Classifier(nnx.Module):
     """Dropout of whole channels, then one logit per class and pixel.
 
     Args:
       channels: channels read.
       num_classes: logits written.
-      dropout: share of channels dropped in training.
+      dropout: fraction of channels dropped in training.
       rngs: random streams "params" and "dropout".
     """
 
@@ -40,7 +62,7 @@ class FCNHead(nnx.Module):
       in_channels: channels read.
       channels: channels in between.
       num_classes: logits written.
-      dropout: share of channels dropped in training.
+      dropout: fraction of channels dropped in training.
       rngs: random streams "params" and "dropout".
 
     Reference:
@@ -63,12 +85,12 @@ class Segmenter(nnx.Module):
 
     Args:
       encoder: an `Encoder`.
-      decoder: maps the encoder's features to one map; has `channels`.
+      decoder: a `Decoder`.
       num_classes: number of classes.
       auxiliary_channels: width of the FCN head on one of the encoder's feature maps; None for no
         such head.
       auxiliary_stage: that feature map, counted from 1, fine to coarse.
-      dropout: share of channels dropped ahead of the classifiers in training.
+      dropout: fraction of channels dropped before the classifiers in training.
       align_corners: of resizing logits to the image, see `ops.resize_bilinear`.
       rngs: random streams "params" and "dropout".
 
@@ -79,7 +101,7 @@ class Segmenter(nnx.Module):
     def __init__(
         self,
         encoder: Encoder,
-        decoder: nnx.Module,
+        decoder: Decoder,
         *,
         num_classes: int,
         auxiliary_channels: int | None,
@@ -104,7 +126,7 @@ class Segmenter(nnx.Module):
         self.auxiliary = auxiliary
 
     def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h w n"]:
-        """Returns float32 logits at the size of the normalised image `x`."""
+        """Returns float32 logits at the size of the normalized image `x`."""
         logits = self.classifier(self.decoder(self.encoder(x)))
         return self._to_image(logits, x)
 
@@ -121,4 +143,4 @@ class Segmenter(nnx.Module):
 
     def _to_image(self, logits: Array, x: Array) -> Array:
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        return ops.resize_bilinear(logits, x.shape[1:3], align_corners=self.align_corners)
+        return ops.resize_bilinear(logits, ops.image_size(x), align_corners=self.align_corners)

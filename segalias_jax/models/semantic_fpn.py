@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from segalias_jax import ops
@@ -48,10 +49,16 @@ class SemanticFPN(nnx.Module):
     ):
         self.channels, self.align_corners = channels, align_corners
         # The pyramid has biases and no norms, and other initial weights than all else.
-        plain = {"use_bias": True, "kernel_init": jax.nn.initializers.xavier_uniform()}
-        width = pyramid_channels
-        self.laterals = nnx.List([Conv(c, width, rngs=rngs, **plain) for c in in_channels])
-        self.outputs = nnx.List([Conv(width, width, 3, rngs=rngs, **plain) for _ in in_channels])
+        xavier, width = jax.nn.initializers.xavier_uniform(), pyramid_channels
+        self.laterals = nnx.List(
+            [Conv(c, width, use_bias=True, kernel_init=xavier, rngs=rngs) for c in in_channels]
+        )
+        self.outputs = nnx.List(
+            [
+                Conv(width, width, 3, use_bias=True, kernel_init=xavier, rngs=rngs)
+                for _ in in_channels
+            ]
+        )
         self.doublings = tuple((s // strides[0]).bit_length() - 1 for s in strides)
         self.heads = nnx.List([self._head(width, max(n, 1), rngs) for n in self.doublings])
 
@@ -64,13 +71,14 @@ class SemanticFPN(nnx.Module):
         with jax.named_scope("semantic_fpn"):
             levels = [self.laterals[-1](features[-1])]
             for lateral, feature in zip(self.laterals[-2::-1], features[-2::-1], strict=True):
-                above = ops.resize_nearest(levels[0], feature.shape[1:3])
+                above = ops.resize_nearest(levels[0], ops.image_size(feature))
                 levels.insert(0, lateral(feature) + above)
             levels = [mix(level) for mix, level in zip(self.outputs, levels, strict=True)]
-            return sum(
-                self._to_finest(level, head, doublings, features[0].shape[1:3])
+            finest = [
+                self._to_finest(level, head, doublings, ops.image_size(features[0]))
                 for level, head, doublings in zip(levels, self.heads, self.doublings, strict=True)
-            )
+            ]
+            return sum(finest, jnp.zeros((), finest[0].dtype))
 
     def _to_finest(
         self, x: Array, head: nnx.List, doublings: int, size: tuple[Side, Side]

@@ -1,17 +1,26 @@
-"""What encoders share: filters ahead of strides, mixers, recomputation and frozen parts."""
+"""What encoders share: filters in front of strides, mixers, recomputation and frozen parts.
+
+Where nothing strides there is no filter: a stage that dilates instead (output stride 16 or 8) folds
+no frequencies. Its mixers stay, with the cutoff that they have where it strides.
+
+Frozen parameters stay parameters: an encoder's number of frozen stages says which, their norms
+keep the running statistics, the gradient stops behind them, and the optimizer neither moves them
+nor keeps state for them. So checkpoints of frozen and of unfrozen runs have the same names.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Protocol, runtime_checkable
 
 import jax
 from flax import nnx
 
 from segalias_jax import layers, ops
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.typing import Array, Float
 
 DOWNSAMPLE = ("none", "daf", "flc", "blur3", "blur5", "blur7", "adaptive_blur")
@@ -20,32 +29,31 @@ MIXERS = ("none", "freqmix")
 MakeMixer = Callable[[int], nnx.Module | None]
 
 
-def check_choice(key: str, value: object, choices: Iterable) -> None:
-    """Raises unless a value is one of those that exist.
+@runtime_checkable
+class Filter(Protocol):
+    """What goes in front of a strided operator, such as the filters of `layers.dealias`.
 
-    Args:
-      key: name of the argument.
-      value: its value.
-      choices: what it may be.
-
-    Raises:
-      InputError: it is not; the message lists the choices.
+    Attributes:
+      stride: pixels from one output to the next; above 1, the operator behind it must not stride.
 
     Example:
-      >>> check_choice("mixer", "freqmax", MIXERS)
-      Traceback (most recent call last):
-      segalias_jax.errors.InputError: mixer is 'freqmax'; choose one of none, freqmix
+      >>> isinstance(layers.BlurPool(3), Filter)
+      True
     """
-    if value not in choices:
-        raise InputError(f"{key} is {value!r}; choose one of {', '.join(map(str, choices))}")
+
+    stride: int
+
+    def __call__(self, x: Array) -> Array:
+        """Returns the filtered feature map."""
+        ...
 
 
 def stage_nyquist_frequency(in_channels: int, out_channels: int, *, kernel_size: int = 3) -> float:
     """Nyquist frequency of a stage change by stride 2, in cycles per pixel.
 
     Args:
-      in_channels: channels ahead of it.
-      out_channels: channels behind it.
+      in_channels: channels before it.
+      out_channels: channels after it.
       kernel_size: of the strided convolution: 3 in a ResNet, 2 in a ConvNeXt.
 
     Returns:
@@ -61,8 +69,8 @@ def stage_nyquist_frequency(in_channels: int, out_channels: int, *, kernel_size:
 
 def make_filter(
     name: str, channels: int, *, cutoff: float, band: str, rngs: nnx.Rngs
-) -> nnx.Module | None:
-    """Builds the filter that goes ahead of a stride of 2.
+) -> Filter | None:
+    """Builds the filter that goes in front of a stride of 2.
 
     Args:
       name: one of `DOWNSAMPLE`.
@@ -91,10 +99,10 @@ def make_filter(
 
 
 def check_remat(stages: object, count: int) -> None:
-    """Raises unless what is to be recomputed are numbers of stages, from 1 to `count`.
+    """Raises unless the stages to be recomputed are numbers from 1 to `count`.
 
     Raises:
-      InputError: they are no collection, or one is no such number.
+      InputError: not a collection, or one of another number.
 
     Example:
       >>> check_remat(True, 4)
@@ -109,9 +117,9 @@ _recorded: contextvars.ContextVar[list | None] = contextvars.ContextVar("recorde
 
 
 def apply_filter(
-    filter_ahead: nnx.Module | None, x: Float[Array, "b h w c"]
+    filter_ahead: Filter | None, x: Float[Array, "b h w c"]
 ) -> Float[Array, "b _ _ c"]:
-    """Applies what `make_filter` made, which may be None, ahead of a stage.
+    """Applies what `make_filter` made, which may be None, in front of a stage.
 
     Args:
       filter_ahead: the filter.
@@ -134,7 +142,10 @@ def apply_filter(
 
 @contextlib.contextmanager
 def recording_filters() -> Iterator[list[tuple[Array, Array]]]:
-    """Within, a list gets what each `apply_filter` reads and returns, in the order of the stages.
+    """Collects what each `apply_filter` reads and returns, in the order of the stages.
+
+    Before and after a filter are what the encoder hands to it and what its strided operator reads.
+    Without a filter both are the same map: nothing hypothetical is measured.
 
     Example:
       >>> import jax.numpy as jnp
@@ -164,7 +175,7 @@ def no_mixer(channels: int) -> None:
 def mixer_factory(
     name: str, *, cutoff: float, band: str, gate: str, reduction: int, rngs: nnx.Rngs
 ) -> MakeMixer:
-    """Returns what builds the mixers of a stage.
+    """Returns a function that builds the mixers of a stage.
 
     Args:
       name: one of `MIXERS`.
@@ -178,20 +189,22 @@ def mixer_factory(
       A function of the number of channels.
 
     Example:
-      >>> options = dict(cutoff=0.35, band="symmetric", gate="energy", reduction=16)
-      >>> mixer_factory("none", **options, rngs=nnx.Rngs(0))(8) is None
+      >>> mixer_factory(
+      ...     "none", cutoff=0.35, band="symmetric", gate="energy", reduction=16, rngs=nnx.Rngs(0)
+      ... )(8) is None
       True
     """
     if name == "none":
         return no_mixer
-    options = {"cutoff": cutoff, "band": band, "gate": gate, "reduction": reduction}
-    return functools.partial(layers.FreqMix, **options, rngs=rngs)
+    return functools.partial(
+        layers.FreqMix, cutoff=cutoff, band=band, gate=gate, reduction=reduction, rngs=rngs
+    )
 
 
 def run_block(
     block: nnx.Module, x: Float[Array, "b h w c"], *, remat: bool
 ) -> Float[Array, "b _ _ _"]:
-    """Applies a block, and with `remat` computes it once more in the backward pass.
+    """Applies a block; with `remat` the backward pass computes it again.
 
     Args:
       block: a block of an encoder.
@@ -206,11 +219,7 @@ def run_block(
       >>> run_block(nnx.Conv(3, 4, (1, 1), rngs=nnx.Rngs(0)), jnp.ones((1, 2, 2, 3)), remat=True).shape
       (1, 2, 2, 4)
     """  # noqa: E501
-    return nnx.remat(_call)(block, x) if remat else block(x)
-
-
-def _call(block: nnx.Module, x: Array) -> Array:
-    return block(x)
+    return nnx.remat(lambda block, x: block(x))(block, x) if remat else block(x)
 
 
 def freeze_norms(encoder: nnx.Module, frozen_stages: int, *, everywhere: bool = False) -> None:
@@ -222,7 +231,7 @@ def freeze_norms(encoder: nnx.Module, frozen_stages: int, *, everywhere: bool = 
       everywhere: all norms instead.
 
     Raises:
-      InputError: no such number of stages.
+      InputError: another number of stages.
 
     Example:
       >>> freeze_norms(nnx.List([]), 5)
@@ -256,7 +265,7 @@ def stop_at(x: Float[Array, "*shape"], stage: int, frozen_stages: int) -> Float[
 
 
 def frozen_parameters(model: nnx.Module) -> frozenset[str]:
-    """Lists the parameters that training must leave as they are.
+    """Returns the parameters that training must leave as they are.
 
     Those are what an encoder's `frozen_stages` covers, and scale and bias of frozen norms.
 
@@ -287,12 +296,12 @@ def frozen_parameters(model: nnx.Module) -> frozenset[str]:
 
 
 def _frozen_parts(frozen_stages: int) -> list[tuple]:
-    """Paths inside an encoder; what goes ahead of a stage belongs to that stage."""
+    """Paths inside an encoder; what goes in front of a stage belongs to that stage."""
     if frozen_stages < 0:
         return []
-    ahead = ("filters", "downsample_norms", "downsamples")
+    in_front = ("filters", "downsample_norms", "downsamples")
     return [
         ("stem",),
         *(("stages", i) for i in range(frozen_stages)),
-        *((name, i) for i in range(frozen_stages - 1) for name in ahead),
+        *((name, i) for i in range(frozen_stages - 1) for name in in_front),
     ]

@@ -7,10 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from segalias_jax import ops
+from segalias_jax.errors import check_choice
 from segalias_jax.layers import ConvNormAct, UpConv
+from segalias_jax.layers.upsample import UPSAMPLE
 from segalias_jax.models.stages import (
     DOWNSAMPLE,
-    check_choice,
+    Filter,
+    apply_filter,
     check_remat,
     make_filter,
     run_block,
@@ -22,7 +25,7 @@ DOUBLE_CONVS = {"double_conv": 5}
 
 
 class DoubleConv(nnx.Module):
-    """Two 3x3 convolutions, each with batch normalisation and ReLU.
+    """Two 3x3 convolutions, each with batch normalization and ReLU.
 
     The published network has no norms, and cuts borders instead of padding them with zeros.
 
@@ -158,6 +161,7 @@ class UNet(nnx.Module):
         align_corners: bool = False,
         rngs: nnx.Rngs,
     ):
+        check_choice("upsample", upsample, UPSAMPLE)
         self.channels = channels
         ups, mixes, below = [], [], in_channels[-1]
         for i in reversed(range(len(in_channels) - 1)):
@@ -174,13 +178,18 @@ class UNet(nnx.Module):
         with jax.named_scope("unet"):
             y = features[-1]
             for up, mix, feature in zip(self.ups, self.mixes, features[-2::-1], strict=True):
-                y = mix(jnp.concatenate([feature, up(y, feature.shape[1:3])], -1))
+                y = mix(jnp.concatenate([feature, up(y, ops.image_size(feature))], -1))
             return y
 
 
-def _halve(x: Array, low_pass: nnx.Module | None) -> Array:
-    """Max pooling by 2, with a filter between the maximum and the stride."""
+def _halve(x: Array, low_pass: Filter | None) -> Array:
+    """Max pooling by 2, with a filter between the maximum and the stride.
+
+    The maximum makes new frequencies, so a filter in front of it would not do. It is taken at every
+    pixel then, and what strides is the selection of every second one. Without a filter the pooling
+    itself is what strides.
+    """
     if low_pass is None:
-        return ops.max_pool_2x2(x)
-    y = low_pass(ops.max_pool_2x2(x, stride=1))
-    return y if low_pass.stride > 1 else ops.strided(y, (0, 0), y.shape[1:3], 2)
+        return ops.max_pool_2x2(apply_filter(None, x))
+    y = apply_filter(low_pass, ops.max_pool_2x2(x, stride=1))
+    return y if low_pass.stride > 1 else ops.strided(y, (0, 0), ops.image_size(y), 2)

@@ -61,12 +61,14 @@ class UPerNet(nnx.Module):
         with jax.named_scope("upernet"):
             merged = [self.pyramid(features[-1])]
             for lateral, feature in zip(self.laterals[::-1], features[-2::-1], strict=True):
-                merged.insert(0, lateral(feature) + self._resize(merged[0], feature.shape[1:3]))
+                merged.insert(
+                    0, lateral(feature) + self._resize(merged[0], ops.image_size(feature))
+                )
             parts = [mix(p) for mix, p in zip(self.outputs, merged[:-1], strict=True)]
             y = ops.joined_conv2d(
                 [*parts, merged[-1]],
                 self.bottleneck.conv.kernel[...],
-                parts[0].shape[1:3],
+                ops.image_size(parts[0]),
                 align_corners=self.align_corners,
             )
             return jax.nn.relu(self.bottleneck.norm(y))

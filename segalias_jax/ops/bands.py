@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 
 BANDS = ("symmetric", "reference")
 
@@ -97,8 +97,7 @@ def check_band(cutoff: float, band: str = "symmetric") -> None:
     """
     if not 0 < cutoff <= 0.5:
         raise InputError(f"cutoff is {cutoff}, but must lie in (0, 0.5] cycles per pixel")
-    if band not in BANDS:
-        raise InputError(f"band is {band!r}; choose one of {', '.join(BANDS)}")
+    check_choice("band", band, BANDS)
 
 
 def band_bounds(length: int, cutoff: float, *, band: str = "symmetric") -> tuple[int, int]:
@@ -203,7 +202,7 @@ def band_matrix(length: int, start: int, stop: int) -> np.ndarray:
       [[0.5, 0.5], [0.5, 0.5]]
     """
     t = np.arange(length)
-    return band_kernel(length, start, stop).real[(t[:, None] - t) % length]
+    return np.real(band_kernel(length, start, stop))[(t[:, None] - t) % length]
 
 
 @functools.lru_cache(maxsize=256)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 
 import jax.numpy as jnp
 
@@ -72,11 +74,10 @@ def _blur_axis(x: Array, kernel_size: int, stride: int, axis: int) -> Array:
     pads = [(0, 0)] * x.ndim
     pads[axis] = (before, after)
     padded = jnp.pad(x, pads, mode="reflect")
-    y = None
+    parts = []
     for tap, weight in enumerate(binomial_taps(kernel_size)):
         # Shifted multiply-adds: XLA's CPU depthwise convolution is ten times slower.
         index = [slice(None)] * x.ndim
         index[axis] = slice(tap, tap + length, stride)
-        part = padded[tuple(index)] * weight
-        y = part if y is None else y + part
-    return y
+        parts.append(padded[tuple(index)] * weight)
+    return functools.reduce(operator.add, parts)

@@ -7,7 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from segalias_jax.ops.resample import strided
+from segalias_jax.ops.resample import image_size, strided
 from segalias_jax.typing import Array, Float
 
 _FEW_OUTPUTS = 4
@@ -46,7 +46,7 @@ def conv2d(
     if groups == 1 and height == width == 1 and padding == 0:
         # XLA's CPU weight gradient of a 1x1 convolution is up to seven times slower than a
         # matrix product's.
-        x = strided(x, (0, 0), x.shape[1:3], stride) if stride > 1 else x
+        x = strided(x, (0, 0), image_size(x), stride) if stride > 1 else x
         return mix_channels(x, kernel[0, 0])
     if 1 < groups == x.shape[-1] == outputs and stride == 1 and jax.default_backend() == "cpu":
         return _depthwise(x, kernel, padding, dilation)

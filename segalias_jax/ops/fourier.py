@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.ops.axis import apply_along_axis, check_floating, sharded_like
 from segalias_jax.ops.bands import (
     band_bounds,
@@ -279,8 +279,7 @@ def aliasing_score(
     Reference:
       Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024.
     """
-    if reduce not in ("pooled", "channel_mean"):
-        raise InputError(f"reduce is {reduce!r}; choose one of pooled, channel_mean")
+    check_choice("reduce", reduce, ("pooled", "channel_mean"))
     _, high = split_bands(x, cutoff, axes=axes)
     sum_axes = tuple(axis % x.ndim for axis in axes)
     sum_axes += (x.ndim - 1,) if reduce == "pooled" else ()
@@ -300,8 +299,7 @@ def check_method(method: str) -> None:
     Example:
       >>> check_method("fft")
     """
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
+    check_choice("method", method, METHODS)
 
 
 def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 
 import jax
@@ -45,16 +46,15 @@ def joined_conv2d(
       >>> joined_conv2d(parts, jnp.ones((3, 3, 5, 1)), (8, 8))[0, 1, 1]
       Array([45.], dtype=float32)
     """
-    total, start = None, 0
+    summands, start = [], 0
     for x in parts:
         own = kernel[:, :, start : start + x.shape[-1]].astype(x.dtype)
         start += x.shape[-1]
         if x.shape[1:3] == tuple(size):
-            y = conv2d(x, own, padding=kernel.shape[0] // 2)
+            summands.append(conv2d(x, own, padding=kernel.shape[0] // 2))
         else:
-            y = _conv_of_resized(x, own, tuple(size), align_corners)
-        total = y if total is None else total + y
-    return total
+            summands.append(_conv_of_resized(x, own, size, align_corners))
+    return functools.reduce(operator.add, summands)
 
 
 def _conv_of_resized(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Integer, Shaped
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.typing import BOUNDARY_RULES, Array
 
 
@@ -53,9 +53,7 @@ def label_boundary(
     Reference:
       Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024.
     """
-    if rule not in BOUNDARY_RULES:
-        choices = ", ".join(BOUNDARY_RULES)
-        raise InputError(f"boundary rule {rule!r} does not exist; choose one of {choices}")
+    check_choice("rule", rule, BOUNDARY_RULES)
     label = jnp.asarray(label).astype(jnp.int32)
     if rule == "laplacian":
         return (_second_difference(label, -2, ignore) + _second_difference(label, -1, ignore)) != 0

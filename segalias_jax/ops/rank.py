@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Integer, Real
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.typing import IGNORE_LABEL, Array
 
 BORDERS = ("reflect", "edge", "zero")
@@ -112,8 +112,7 @@ def majority_filter(
 
 
 def _pad(x: Array, size: int, border: str) -> Array:
-    if border not in BORDERS:
-        raise InputError(f"border is {border!r}; choose one of {', '.join(BORDERS)}")
+    check_choice("border", border, BORDERS)
     if size < 1 or size % 2 == 0:
         raise InputError(f"the window's size is {size}, but must be odd and positive")
     half = size // 2
@@ -212,5 +211,6 @@ def _sort(padded: Array, size: int) -> Array:
 
 
 def _window_sum(padded: Array, size: int, shape: tuple[int, int]) -> Array:
-    rows = sum(padded[i : i + shape[0]] for i in range(size))
-    return sum(rows[:, j : j + shape[1]] for j in range(size))
+    zero = jnp.zeros((), padded.dtype)
+    rows = sum((padded[i : i + shape[0]] for i in range(size)), zero)
+    return sum((rows[:, j : j + shape[1]] for j in range(size)), zero)

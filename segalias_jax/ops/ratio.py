@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.ops.axis import apply_along_axis, sharded_like
 from segalias_jax.ops.fourier import low_pass, soft_low_pass
 from segalias_jax.typing import Array, Bool, Float
@@ -48,15 +48,20 @@ def ratio_low_pass(
       >>> ratio_low_pass(checkerboard, 0.5)[..., 0].tolist()[0]
       [1.0, 1.0, 1.0, 1.0]
     """
-    traced = isinstance(ratio, jax.core.Tracer)
-    ratio = ratio if traced else float(ratio)
-    check_ratio("ratio", 1.0 if traced else ratio, band)
-    if not traced and ratio == 1:
-        return x
-    if band == "square":
-        return soft_low_pass(x, ratio / 2, width=0.0) if traced else low_pass(x, ratio / 2)
     height, width = x.shape[-3:-1]
-    mask = _mask(jnp if traced else np, (height, width), (height, width), ratio, band)
+    if isinstance(ratio, Tracer):
+        check_ratio("ratio", 1.0, band)
+        if band == "square":
+            return soft_low_pass(x, ratio / 2, width=0.0)
+        mask = _mask(jnp, (height, width), (height, width), ratio, band)
+    else:
+        ratio = float(ratio)
+        check_ratio("ratio", ratio, band)
+        if ratio == 1:
+            return x
+        if band == "square":
+            return low_pass(x, ratio / 2)
+        mask = _mask(np, (height, width), (height, width), ratio, band)
     matrices = [_hartley_matrix(n) / np.sqrt(n) for n in (height, width)]
     y = _both_axes(x, matrices)
     return _both_axes(y * jnp.asarray(mask, y.dtype)[..., None], matrices)
@@ -83,7 +88,7 @@ def ratio_mask(
       >>> ratio_mask((4, 4), jnp.float32(0.5)).astype(int).tolist()
       [[1, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 0]]
     """
-    return _mask(jnp, size, (size[0], size[1] // 2 + 1), ratio, band)
+    return jnp.asarray(_mask(jnp, size, (size[0], size[1] // 2 + 1), ratio, band))
 
 
 def check_ratio(key: str, ratio: float, band: str = "square") -> None:
@@ -95,15 +100,14 @@ def check_ratio(key: str, ratio: float, band: str = "square") -> None:
       band: must be "square" or "round".
 
     Raises:
-      InputError: one of them is not so.
+      InputError: one of them is not.
 
     Example:
-      >>> check_ratio("curriculum.ratio", 0.6, "round")
+      >>> check_ratio("ratio", 0.6, "round")
     """
     if not 0 < ratio <= 1:
         raise InputError(f"{key} is {ratio}, but must lie in (0, 1]")
-    if band not in RATIO_BANDS:
-        raise InputError(f"band is {band!r}; choose one of {', '.join(RATIO_BANDS)}")
+    check_choice("band", band, RATIO_BANDS)
 
 
 def _mask(

@@ -15,6 +15,22 @@ from segalias_jax.ops.symbolic import is_fixed
 from segalias_jax.typing import Array, Float, Int, Side
 
 
+def image_size(x: Float[Array, "*batch h w c"]) -> tuple[Side, Side]:
+    """Returns height and width of a feature map.
+
+    Args:
+      x: feature map, channels last.
+
+    Returns:
+      The lengths of its image axes.
+
+    Example:
+      >>> image_size(jnp.ones((2, 4, 6, 3)))
+      (4, 6)
+    """
+    return x.shape[-3], x.shape[-2]
+
+
 def resize_bilinear(
     x: Float[Array, "*batch h w c"], size: tuple[Side, Side], *, align_corners: bool = False
 ) -> Float[Array, "*batch h2 w2 c"]:
@@ -321,10 +337,11 @@ def _max_of_shifts(x: Array, window: int, stride: int) -> Array:
     """
     batch, height, width, channels = x.shape
     rows, columns = ((n - window) // stride * stride + 1 for n in (height, width))
-    y = None
-    for i in range(window):
-        for j in range(window):
-            stop = (batch, i + rows, j + columns, channels)
-            part = jax.lax.slice(x, (0, i, j, 0), stop, (1, stride, stride, 1))
-            y = part if y is None else jax.lax.select(y >= part, y, part)
-    return y
+    shifts = [
+        jax.lax.slice(
+            x, (0, i, j, 0), (batch, i + rows, j + columns, channels), (1, stride, stride, 1)
+        )
+        for i in range(window)
+        for j in range(window)
+    ]
+    return functools.reduce(lambda y, part: jax.lax.select(y >= part, y, part), shifts)

@@ -7,28 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_collections import config_dict
-
 from segalias_jax.data.tools.statistics import count_classes
 from segalias_jax.errors import InputError
+from segalias_jax.files import write_text
 from segalias_jax.losses import BALANCED, balanced_class_weights
+from segalias_jax.runs.recipe import Recipe
+from segalias_jax.runs.workdir import read_recipe
 from segalias_jax.training.processes import is_first
-from segalias_jax.runs.workdir import (read_recipe, replace_text)
 
 FILE = "class_weights.json"
 """Where a run keeps what it counted."""
 
 
-def find_class_weights(
-    config: config_dict.ConfigDict, workdir: Path, source: Any
-) -> tuple[float, ...]:
+def find_class_weights(recipe: Recipe, workdir: Path, source: Any) -> tuple[float, ...]:
     """The numbers that a recipe's `loss.class_weights` stands for.
 
     "balanced" is counted once: a run that goes on reads what it wrote. Whole numbers add up to the
     same in any order, so processes that count agree.
 
     Args:
-      config: the recipe, whose loss was checked.
+      recipe: the recipe, whose loss was checked.
       workdir: folder of the run; may be missing.
       source: the training split; read only where its classes have to be counted.
 
@@ -39,22 +37,22 @@ def find_class_weights(
       InputError: an unusable label, or a class without pixels.
 
     Example:
-      >>> config = config_dict.ConfigDict({"loss": {"class_weights": (1.0, 2.0)}})
-      >>> find_class_weights(config, Path("missing"), None)
+      >>> recipe = Recipe.from_config({"loss": {"class_weights": (1.0, 2.0)}})
+      >>> find_class_weights(recipe, Path("missing"), None)
       (1.0, 2.0)
     """
-    given = config.loss.class_weights
+    given = recipe.loss.class_weights
     if given != BALANCED:
         return tuple(map(float, given))
     path = workdir / FILE
     if path.exists():
         return tuple(read_recipe(path).values())
-    pixels = count_classes(source, threads=config.data.threads, progress=is_first()).tolist()
+    pixels = count_classes(source, threads=recipe.data.threads, progress=is_first()).tolist()
     for name, count in zip(source.classes, pixels, strict=True):
         if not count:
             raise InputError(
-                f"loss.class_weights is {BALANCED!r}, but no pixel of {config.data.source} "
-                f"{config.data.train_split} is of class {name!r}; give numbers, or none"
+                f"loss.class_weights is {BALANCED!r}, but no pixel of {recipe.data.source} "
+                f"{recipe.data.train_split} is of class {name!r}; give numbers, or none"
             )
     weights = balanced_class_weights(pixels)
     if is_first():
@@ -64,7 +62,7 @@ def find_class_weights(
 
 
 def keep_class_weights(
-    config: config_dict.ConfigDict,
+    recipe: Recipe,
     workdir: Path,
     weights: Sequence[float],
     classes: Sequence[str],
@@ -72,15 +70,15 @@ def keep_class_weights(
     """Writes weights that were counted, by name of the class.
 
     Args:
-      config: the recipe.
+      recipe: the recipe.
       workdir: folder of the run; exists.
       weights: what `find_class_weights` returns.
       classes: names of the classes.
 
     Example:
-      >>> config = config_dict.ConfigDict({"loss": {"class_weights": ()}})
-      >>> keep_class_weights(config, Path("missing"), (), ())
+      >>> recipe = Recipe.from_config({"loss": {"class_weights": ()}})
+      >>> keep_class_weights(recipe, Path("missing"), (), ())
     """
-    if config.loss.class_weights == BALANCED:
+    if recipe.loss.class_weights == BALANCED:
         content = dict(zip(classes, weights, strict=True))
-        replace_text(workdir / FILE, json.dumps(content, indent=1) + "\n")
+        write_text(workdir / FILE, json.dumps(content, indent=1) + "\n")

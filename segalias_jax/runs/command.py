@@ -1,128 +1,251 @@
-"""The command line of the entry points: flags, and mistakes told in one sentence."""
+"""The commands `segalias train` and `segalias eval`: their flags, and what they call."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import argparse
+import faulthandler
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags as absl_flags
+from ml_collections import config_dict, config_flags
 
-from segalias_jax.errors import InputError, exiting_on_mistakes
-from segalias_jax.runs.recipes import parse_recipe
+from segalias_jax.errors import FlagParser, InputError, check_choice
+from segalias_jax.evaluation.aliasing.robustness import BLUR_SIZES, NOISE_SIGMAS, Corruption
+from segalias_jax.runs.evaluate import evaluate_run
+from segalias_jax.runs.recipes import _check_keys, load_recipe
+from segalias_jax.runs.studies import Studies
+from segalias_jax.runs.train import train
+from segalias_jax.runs.workdir import RECIPE, read_recipe
 from segalias_jax.training.goodput import process_start
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
 from segalias_jax.training.processes import Launch
-from segalias_jax.runs.studies import define_flags
 
-Main = Callable[..., None]
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES)
+_TRAINING = """Trains a recipe, or resumes its run.
 
+The same command resumes where an interrupted run stopped; SIGTERM and SIGINT save the state and
+end with status 75. The folder gets checkpoints, metrics.jsonl, goodput.json, report.md, pictures
+and curves.png.
+"""
+_EVALUATION = """Scores the best checkpoint of a run.
 
-def run(main: Main, *, default_recipe: Path, studies: bool = False) -> None:
-    """Runs `main(config, workdir, launch)` with what the command line says, then exits.
-
-    A mistake of the user, or a disk that cannot be written, ends in one line on stderr and exit
-    status 2; a signal in status 75, after which the same command goes on.
-
-    Args:
-      main: the work.
-      default_recipe: recipe file that is used where --config is not given.
-      studies: whether there are flags of studies, which `main` then takes as a fourth argument.
-
-    Example:
-      >>> run(lambda *parsed: None, default_recipe=Path("quickstart.py"))  # doctest: +SKIP
-    """
-    logging.set_verbosity(logging.WARNING)  # the checkpoint library tells of every file
-    with telling_mistakes():
-        # absl answers mistakes with a page of usage; its own parser is not asked, ours is.
-        app.run(
-            lambda parsed: main(*parsed),
-            flags_parser=lambda argv: parse(argv, default_recipe=default_recipe, studies=studies),
-        )
+By mIoU, in binary segmentation by Dice. Prints the table of scores and writes report.md and
+pictures into the folder eval of the run. The recipe is that of the run; --config.KEY=VALUE says
+what differs, such as --config.data.eval_split=test for another split. Where the folder has no
+checkpoint, --config names the recipe and --config.model.pretrained the weights to score.
+"""
 
 
-@contextlib.contextmanager
-def telling_mistakes() -> Iterator[None]:
-    """Turns what ends a run early into one line on stderr and an exit status.
+def add_train_flags(parser: FlagParser) -> None:
+    """Adds the flags of `segalias train`.
 
     Example:
-      >>> with telling_mistakes():
-      ...     pass
+      >>> parser = FlagParser("train")
+      >>> add_train_flags(parser)
+      >>> parser.parse(["--workdir=r", "--num-processes=2"]).num_processes
+      2
     """
-    try:
-        with exiting_on_mistakes():
-            yield
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        reason = f"{error.filename or 'the disk'}: {error.strerror}"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = "make room" if full else "make it readable and writable"
-        print(f"error: {reason}; {remedy}, then run the same command again", file=sys.stderr)
-        sys.exit(2)
-    except Interrupted as signal:
-        print(f"{signal}; the same command goes on", file=sys.stderr)
-        sys.exit(EXIT_STATUS)
+    parser.description = _TRAINING
+    _add_launch_flags(parser)
+    parser.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|never|RUN",
+        help="resume the run in the folder, refuse to, or start from another run's state (auto)",
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="trace a few steps, into DIR/profile"
+    )
 
 
-def parse(
-    argv: Sequence[str],
-    *,
-    default_recipe: Path,
-    studies: bool = False,
-    values: flags.FlagValues = flags.FLAGS,
-) -> tuple[Any, ...]:
-    """Reads the flags --config, --config.KEY, --workdir, those of `Launch` and of `Studies`.
+def add_eval_flags(parser: FlagParser) -> None:
+    """Adds the flags of `segalias eval`.
+
+    Example:
+      >>> parser = FlagParser("eval")
+      >>> add_eval_flags(parser)
+      >>> parser.parse(["--workdir=r", "--robustness=noise", "--noise-sigmas=20"]).noise_sigmas
+      (20.0,)
+    """
+    parser.description = _EVALUATION
+    _add_launch_flags(parser)
+    add = parser.add_argument_group("studies").add_argument
+    add(
+        "--aliasing",
+        action="store_true",
+        help="relate what strides fold to the errors: DIR/eval/aliasing.html",
+    )
+    add(
+        "--shift",
+        action="store_true",
+        help="measure how many pixels keep their class when images move by a pixel",
+    )
+    add(
+        "--robustness",
+        type=_words,
+        default=(),
+        metavar="blur,noise",
+        help="score corrupted images as well: DIR/eval/robustness.html",
+    )
+    add(
+        "--blur-sizes",
+        type=_levels,
+        default=(),
+        metavar="N,...",
+        help=f"sides of the blurring kernels in pixels ({_joined(BLUR_SIZES)})",
+    )
+    add(
+        "--noise-sigmas",
+        type=_levels,
+        default=(),
+        metavar="S,...",
+        help=f"standard deviations of the noise, in units of 0..255 ({_joined(NOISE_SIGMAS)})",
+    )
+
+
+def run_training(flags: argparse.Namespace) -> int:
+    """Trains the recipe that the flags name.
 
     Args:
-      argv: the command line, the program's name first.
-      default_recipe: recipe file that is used where --config is not given.
-      studies: whether there are those of `Studies`.
-      values: where the flags are defined.
+      flags: of `add_train_flags`, and the recipe `config`.
 
     Returns:
-      The recipe, locked, the folder of the run, how it is started, and with `studies` those.
+      The exit status: 0, or 75 after a signal.
 
     Raises:
-      InputError: an unknown flag or key, a value of another type, no recipe file, no --workdir.
+      InputError: see `train`.
+    """
+    _say_where_it_crashed()
+    try:
+        train(flags.config, flags.workdir, _launch(flags, flags.resume, flags.profile))
+    except Interrupted as signal:
+        print(f"{signal}; the same command resumes the run", file=sys.stderr)
+        return EXIT_STATUS
+    return 0
+
+
+def run_evaluation(flags: argparse.Namespace) -> int:
+    """Scores the run that the flags name.
+
+    Args:
+      flags: of `add_eval_flags`, and the recipe `config`.
+
+    Returns:
+      The exit status, 0.
+
+    Raises:
+      InputError: flags that do not go together; also see `evaluate_run`.
+    """
+    _say_where_it_crashed()
+    studies = Studies(flags.aliasing, flags.shift, _corruptions(flags))
+    evaluate_run(flags.config, flags.workdir, _launch(flags), studies)
+    return 0
+
+
+def recipe_of_run(workdir: Path, words: Sequence[str]) -> config_dict.ConfigDict:
+    """Reads the recipe that a run was trained with.
+
+    Keys that an older version did not have get their defaults.
+
+    Args:
+      workdir: folder of the run.
+      words: --config.KEY=VALUE for what differs.
+
+    Returns:
+      The recipe, locked.
+
+    Raises:
+      InputError: no such run, or a flag that does not fit its recipe.
 
     Example:
-      >>> parse(["x.py", "--config=no.py"], default_recipe=Path(), values=flags.FlagValues())
+      >>> recipe_of_run(Path("missing"), [])
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: --config: no recipe file no.py; give FILE or FILE:VARIANT
+      segalias_jax.errors.InputError: --workdir: missing holds no run; give the folder of one, or \
+a recipe by --config
     """
-    workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", flag_values=values)
-    launch = _define_launch(values)
-    read_studies = define_flags(values) if studies else None
-    config, rest = parse_recipe(argv, default=str(default_recipe), values=values)
+    path = workdir / RECIPE
+    if not path.exists():
+        raise InputError(
+            f"--workdir: {workdir} holds no run; give the folder of one, or a recipe by --config"
+        )
+    config = load_recipe("base").unlock()
+    config.update_from_flattened_dict({k: _tuple(v) for k, v in read_recipe(path).items()})
+    _check_keys(words, config)
+    values = absl_flags.FlagValues()
+    try:
+        holder = config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, sys_argv=["segalias", *words]
+        )
+        rest = values(["segalias", *words])[1:]
+    except absl_flags.Error as error:
+        raise InputError(" ".join(str(error).split())) from None
     if rest:
-        raise InputError(f"argument {rest[0]!r} is not expected; flags start with --")
-    if not workdir.value:
-        raise InputError("--workdir is missing; pass --workdir=DIR, the folder of the run")
-    options = {name: flag.value for name, flag in launch.items()}
-    asked = (read_studies(),) if read_studies else ()
-    return config, Path(workdir.value), Launch(**options, started=process_start()), *asked
+        raise InputError(f"argument {rest[0]!r} is not expected; write --config.KEY=VALUE with '='")
+    return holder.value
 
 
-def _define_launch(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
-    texts = {
-        "resume": "auto, never, or the folder of a run to start from.",
-        "coordinator": "HOST:PORT of process 0 of many, or auto on TPU and Slurm.",
-    }
-    numbers = {"num_processes": "Number of processes.", "process_id": "Of this one, from 0."}
-    default = Launch()
-    profile = flags.DEFINE_bool(
-        "profile", default.profile, "Trace a few steps, into RUN/profile.", flag_values=values
+def _say_where_it_crashed() -> None:
+    """Prints the stack of Python where a device's library ends the process by a signal."""
+    if not faulthandler.is_enabled():
+        faulthandler.enable()
+
+
+def _add_launch_flags(parser: FlagParser) -> None:
+    parser.add_argument(
+        "--workdir", required=True, type=Path, metavar="DIR", help="folder of the run"
     )
-    holders = {"profile": profile} | {
-        name: flags.DEFINE_string(name, getattr(default, name), text, flag_values=values)
-        for name, text in texts.items()
+    add = parser.add_argument_group("one of several processes").add_argument
+    add(
+        "--coordinator",
+        default="",
+        metavar="HOST:PORT|auto",
+        help="address of process 0; auto on TPU and Slurm",
+    )
+    add("--num-processes", type=int, default=-1, metavar="N", help="number of processes")
+    add("--process-id", type=int, default=-1, metavar="I", help="number of this one, from 0")
+
+
+def _launch(flags: argparse.Namespace, resume: str = "auto", profile: bool = False) -> Launch:
+    return Launch(
+        resume=resume,
+        coordinator=flags.coordinator,
+        num_processes=flags.num_processes,
+        process_id=flags.process_id,
+        profile=profile,
+        started=process_start(),
+    )
+
+
+def _corruptions(flags: argparse.Namespace) -> tuple[Corruption, ...]:
+    levels = {
+        "blur": flags.blur_sizes or BLUR_SIZES,
+        "noise": flags.noise_sigmas or NOISE_SIGMAS,
     }
-    return holders | {
-        name: flags.DEFINE_integer(name, getattr(default, name), text, flag_values=values)
-        for name, text in numbers.items()
-    }
+    for kind in flags.robustness:
+        check_choice("--robustness", kind, levels)
+    if flags.blur_sizes and "blur" not in flags.robustness:
+        raise InputError("--blur-sizes is for --robustness=blur; give that too")
+    if flags.noise_sigmas and "noise" not in flags.robustness:
+        raise InputError("--noise-sigmas is for --robustness=noise; give that too")
+    return tuple(Corruption(kind, level) for kind in flags.robustness for level in levels[kind])
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, _words(text)))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 5,10") from None
+
+
+def _joined(levels: Sequence[int | float]) -> str:
+    return ",".join(f"{level:g}" for level in levels)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value

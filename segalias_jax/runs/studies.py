@@ -1,29 +1,29 @@
-"""What `eval.py` can find out about a trained network beside its scores."""
+"""What is found out about a trained network beside its scores: aliasing, shifts, corruptions."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
-from ml_collections import config_dict
+from flax import nnx
 
-from segalias_jax import data, evaluation
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation.aliasing import (analysis as aliasing, report as aliasing_report, patches, robustness)
+from segalias_jax.evaluation.aliasing import analysis, patches, report, robustness
+from segalias_jax.evaluation.aliasing.shift import mean_shift_consistency
 from segalias_jax.models.cost.downsampling import find_downsampling
 from segalias_jax.models.cost.scopes import read_model
-from segalias_jax.tracing import find_operators
-from segalias_jax.runs import (scoring, setup)
-from segalias_jax.training.curriculum import read_curriculum
+from segalias_jax.models.stages import recording_filters
+from segalias_jax.runs.setup import reduces_zero
+from segalias_jax.runs.validation import RecipeValidation
+from segalias_jax.tracing import capture_inputs, find_operators
 from segalias_jax.training.sharding import shard_batch
 from segalias_jax.training.state import TrainState, merge_model
-from segalias_jax.training.step import create_recorded
+from segalias_jax.training.step import compile_forward
 from segalias_jax.typing import Array
 
 
@@ -34,7 +34,7 @@ class Studies:
     Attributes:
       aliasing: whether aliasing scores are related to the boundary errors.
       shift: whether predictions of shifted images are compared.
-      corruptions: what images are made worse by, to see what scores do.
+      corruptions: of the images, to see what scores do.
 
     Example:
       >>> Studies().corruptions
@@ -44,66 +44,6 @@ class Studies:
     aliasing: bool = False
     shift: bool = False
     corruptions: tuple[robustness.Corruption, ...] = ()
-
-
-def define_flags(values: flags.FlagValues) -> Callable[[], Studies]:
-    """Defines the flags --aliasing, --shift, --robustness, --blur_sizes and --noise_sigmas.
-
-    Args:
-      values: where they are defined.
-
-    Returns:
-      What reads them, once the command line is parsed; raises `InputError` for a wrong value.
-
-    Example:
-      >>> values = flags.FlagValues()
-      >>> read = define_flags(values)
-      >>> values(["eval.py", "--shift", "--robustness=noise", "--noise_sigmas=20"])
-      ['eval.py']
-      >>> read().shift, [corruption.name for corruption in read().corruptions]
-      (True, ['noise 20'])
-    """
-    texts = {
-        "robustness": "What images are made worse by: blur, noise, or blur,noise.",
-        "blur_sizes": f"Sides of the kernels in pixels ({_joined(robustness.BLUR_SIZES)}).",
-        "noise_sigmas": f"Of the noise, in 0..255 ({_joined(robustness.NOISE_SIGMAS)}).",
-    }
-    switches = {
-        "aliasing": "Relate aliasing scores to boundary errors.",
-        "shift": "Measure how stable predictions are under shifts by one pixel.",
-    }
-    for name, text in switches.items():
-        flags.DEFINE_boolean(name, False, text, flag_values=values)
-    for name, text in texts.items():
-        flags.DEFINE_string(name, "", text, flag_values=values)
-    return lambda: Studies(values.aliasing, values.shift, _corruptions(values))
-
-
-def _corruptions(values: flags.FlagValues) -> tuple[robustness.Corruption, ...]:
-    kinds = [word.strip() for word in values.robustness.split(",") if word.strip()]
-    levels = {
-        "blur": _numbers("blur_sizes", values) or robustness.BLUR_SIZES,
-        "noise": _numbers("noise_sigmas", values) or robustness.NOISE_SIGMAS,
-    }
-    for kind, name in (("blur", "blur_sizes"), ("noise", "noise_sigmas")):
-        if values[name].value and kind not in kinds:
-            raise InputError(f"--{name} is for --robustness={kind}; give that too")
-    # An unknown kind has one level, at which it is refused.
-    return tuple(
-        robustness.Corruption(kind, level) for kind in kinds for level in levels.get(kind, (0,))
-    )
-
-
-def _numbers(name: str, values: flags.FlagValues) -> tuple[float, ...]:
-    text = values[name].value
-    try:
-        return tuple(float(word) for word in text.split(",") if word.strip())
-    except ValueError:
-        raise InputError(f"--{name}: {text!r} has to be numbers, such as 5,10") from None
-
-
-def _joined(levels: tuple[int | float, ...]) -> str:
-    return ",".join(f"{level:g}" for level in levels)
 
 
 def check_studies(studies: Studies) -> None:
@@ -124,32 +64,26 @@ def check_studies(studies: Studies) -> None:
         )
 
 
-def measure_shift(
-    config: config_dict.ConfigDict, parts: setup.Parts, state: TrainState, source: data.Source
-) -> float:
-    """Returns `evaluation.mean_shift_consistency` of a state.
+def measure_shift(validation: RecipeValidation, state: TrainState) -> float:
+    """Returns `evaluation.mean_shift_consistency` of a state, in [0, 1].
 
     Args:
-      config: the recipe.
-      parts: what the run computes with.
+      validation: what is looked at.
       state: arrays of the run.
-      source: the split.
-
-    Returns:
-      A share in [0, 1].
     """
-    predict, rows = scoring.predictor(config, parts, state)
-    batches = scoring.stored_batches(config, source, batch_size=rows)
-    progress = {"total": len(source), "progress": "shift consistency"}
-    return evaluation.mean_shift_consistency(predict, batches, **progress)
+    predict, rows = validation.predictor(state)
+    return mean_shift_consistency(
+        predict,
+        validation.batches(validation.source, batch_size=rows),
+        total=len(validation.source),
+        progress="shift consistency",
+    )
 
 
 def run_studies(
     studies: Studies,
-    config: config_dict.ConfigDict,
-    parts: setup.Parts,
+    validation: RecipeValidation,
     state: TrainState,
-    source: data.Source,
     folder: Path,
     *,
     checkpoint: str,
@@ -160,55 +94,65 @@ def run_studies(
 
     Args:
       studies: what is asked for; its shift is `measure_shift`'s.
-      config: the recipe.
-      parts: what the run computes with.
+      validation: what is looked at.
       state: arrays of the run.
-      source: the split.
       folder: where to write.
       checkpoint: which state it is, in words.
     """
     if not (studies.aliasing or studies.corruptions):
         return
-    operators, inspect = _inspector(config, parts, state)
-    rows = scoring.batch_rows(config, parts.mesh)
-    options = scoring.scoring_options(config, source) | {"total": len(source)}
-    name = f"{config.name} on {config.data.source} {config.data.eval_split}"
-    settings = scoring.describe(config, state, source, checkpoint=checkpoint)
+    recipe, source = validation.recipe, validation.source
+    operators, inspect = _inspector(validation, state)
+    rows = validation.batch_rows(validation.trainer.mesh)
+    name = f"{recipe.name} on {recipe.data.source} {recipe.data.eval_split}"
+    settings = validation.describe(state, checkpoint=checkpoint)
     settings["shown"] = "whole images in their own size"
 
     def read() -> Any:
-        return scoring.stored_batches(config, source, batch_size=rows)
+        return validation.batches(source, batch_size=rows)
 
     if studies.aliasing:
-        _, analysis = aliasing.study(inspect, read(), operators, progress="aliasing", **options)
-        found = aliasing_report.AliasingReport(analysis, f"Aliasing of {name}", settings)
-        print(found.table())
-        found.save(folder)
-        print(f"report: {folder / aliasing_report.FILES[-1]}")
+        _, found = analysis.study(
+            inspect,
+            read(),
+            operators,
+            num_classes=len(source.classes),
+            reduce_zero_label=reduces_zero(source),
+            boundary=recipe.eval.boundary,
+            ignore=recipe.eval.ignore,
+            total=len(source),
+            progress="aliasing",
+        )
+        table = report.AliasingReport(found, f"Aliasing of {name}", settings)
+        print(table.table())
+        table.save(folder)
+        print(f"report: {folder / report.FILES[-1]}")
     if studies.corruptions:
-        table = robustness.measure_robustness(
+        measured = robustness.measure_robustness(
             inspect,
             read,
             studies.corruptions,
             operators,
             title=f"Robustness of {name}",
             settings=settings,
-            **options,
+            num_classes=len(source.classes),
+            reduce_zero_label=reduces_zero(source),
+            boundary=recipe.eval.boundary,
+            ignore=recipe.eval.ignore,
+            total=len(source),
         )
-        print(table.table())
-        table.save(folder)
+        print(measured.table())
+        measured.save(folder)
         print(f"report: {folder / robustness.FILES[-1]}")
 
 
-def _stages(
-    config: config_dict.ConfigDict, parts: setup.Parts, state: TrainState
-) -> dict[int, aliasing.Operator]:
+def _stages(validation: RecipeValidation, state: TrainState) -> dict[int, analysis.Operator]:
     """The stages that stride, by their place among what the encoder's filters are recorded as."""
-    model = merge_model(parts.graph, state.parameters, state.statistics)
-    program = read_model(model, (1, *config.data.crop, 3))[0]
-    # Filters stand ahead of all stages but the first.
+    model = merge_model(validation.trainer.graph, state.parameters, state.statistics)
+    program = read_model(model, (1, *validation.recipe.data.crop, 3))[0]
+    # Filters stand before all stages but the first.
     return {
-        int(found.part.removeprefix("stage")) - 2: aliasing.Operator(
+        int(found.part.removeprefix("stage")) - 2: analysis.Operator(
             found.part.replace("stage", "stage "),
             found.sampling_rate,
             found.nyquist_frequency,
@@ -219,15 +163,13 @@ def _stages(
     }
 
 
-def _ahead_of_stages(
-    config: config_dict.ConfigDict, parts: setup.Parts, state: TrainState
-) -> dict[int, aliasing.Operator]:
+def _stem(validation: RecipeValidation, state: TrainState) -> dict[int, analysis.Operator]:
     """The stem's operators that can fold anything, by their number in the program."""
-    image = jax.ShapeDtypeStruct((1, *config.data.crop, 3), np.uint8)
-    operators = find_operators(lambda image: parts.logits(state, image), image)
+    image = jax.ShapeDtypeStruct((1, *validation.recipe.data.crop, 3), np.uint8)
+    operators = find_operators(lambda image: validation.logits(state, image), image)
     first = min((o.index for o in operators if "stage" in o.name), default=0)
     return {
-        o.index: aliasing.Operator(
+        o.index: analysis.Operator(
             f"stem {o.kind}".replace("_", " "), o.sampling_rate, o.nyquist_frequency, "none"
         )
         for o in operators
@@ -236,33 +178,40 @@ def _ahead_of_stages(
 
 
 def _inspector(
-    config: config_dict.ConfigDict, parts: setup.Parts, state: TrainState
-) -> tuple[list[aliasing.Operator], aliasing.Inspect]:
+    validation: RecipeValidation, state: TrainState
+) -> tuple[list[analysis.Operator], analysis.Inspect]:
     """Where a network samples, and what predicts and measures the feature maps there."""
-    stem, stages = (find(config, parts, state) for find in (_ahead_of_stages, _stages))
+    stem, stages = _stem(validation, state), _stages(validation, state)
     operators = [*stem.values(), *stages.values()]
 
     def measure(
         image: Array, entering: Sequence[Array], seen: Sequence[tuple[Array, Array]]
     ) -> Array:
         pairs = [(x, x) for x in entering] + [seen[place] for place in stages]
-        grid = patches.patch_grid(image.shape[1:3], aliasing.PATCH)
+        grid = patches.patch_grid(image.shape[1:3], analysis.PATCH)
         powers = [
-            aliasing.operator_powers(*pair, operator.nyquist_frequency, grid)
+            analysis.operator_powers(*pair, operator.nyquist_frequency, grid)
             for pair, operator in zip(pairs, operators, strict=True)
         ]
         return jnp.stack(powers)
 
-    where = (lambda operator: operator.index in stem) if stem else None
-    recorded = create_recorded(
-        parts.graph,
-        measure,
-        where=where,
-        precision=config.train.precision,
-        curriculum=read_curriculum(config),
-    )
+    task = validation.task
+
+    def recorded(model: nnx.Module, carry: Any, image: Array) -> tuple[Array, Array]:
+        def forward(image: Array) -> tuple[Array, list[tuple[Array, Array]]]:
+            with recording_filters() as seen:
+                return task.logits(model, image, **task.prediction_inputs(carry)), seen
+
+        if stem:
+            where = lambda operator: operator.index in stem  # noqa: E731
+            (logits, seen), entering = capture_inputs(forward, where)(image)
+        else:
+            (logits, seen), entering = forward(image), ()
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32), measure(image, entering, seen)
+
+    compiled = compile_forward(validation.trainer.graph, recorded)
 
     def inspect(image: np.ndarray) -> tuple[Array, Array]:
-        return recorded(state, shard_batch({"image": image}, parts.mesh)["image"])
+        return compiled(state, shard_batch({"image": image}, validation.trainer.mesh)["image"])
 
     return operators, inspect

@@ -1,15 +1,28 @@
-"""The command line that scores folders: `eval.py --predictions DIR --labels DIR ...`."""
+"""Scores folders of predictions against folders of labels, whatever made them.
+
+    segalias score PREDICTIONS LABELS [--num-classes N] [--out REPORT]
+
+Maps of class ids, gray or palette PNG or npy, that have the names of their labels. Cityscapes'
+official names and ids are understood. REPORT gets report.html, report.md, report.json and
+per_image.csv. Exit status: 0, 2 after an error in flags or files, 3 where --keep-going left files
+out.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from segalias_jax.data.maps import read_map
 from segalias_jax.errors import FlagParser, InputError
+from segalias_jax.files import map_ahead
 from segalias_jax.metrics import BOUNDARY_RULES, IGNORE_RULES
+from segalias_jax.progress import progress_bar
 from segalias_jax.scoring.folders import matched, score_folders
+from segalias_jax.scoring.matching import Pair
 from segalias_jax.scoring.reports.comparison import FILES as COMPARISON_FILES
 from segalias_jax.scoring.reports.comparison import Comparison, model_names
 from segalias_jax.scoring.reports.folder import FILES
@@ -20,171 +33,247 @@ LEFT_OUT = 3
 """Exit status of a report that some files are missing from."""
 
 
-def names_folders(argv: Sequence[str]) -> bool:
-    """Whether a command line is the one for folders.
-
-    Args:
-      argv: the command line, the program's name first.
-
-    Returns:
-      False for the form with a recipe and a run.
-
-    Raises:
-      InputError: it mixes both.
+def add_flags(parser: FlagParser) -> None:
+    """Adds the flags of `segalias score`.
 
     Example:
-      >>> names_folders(["eval.py", "--predictions=a"]), names_folders(["eval.py", "--workdir=a"])
-      (True, False)
+      >>> parser = FlagParser("score")
+      >>> add_flags(parser)
+      >>> parser.parse("p l --num_classes 19 --tolerances 2,4".split()).tolerances
+      (2, 4)
     """
-    flags = {word.split("=")[0] for word in argv[1:]}
-    folders = flags & {"--predictions", "--labels"}
-    run = sorted(f for f in flags if f.split(".")[0] in ("--config", "--workdir"))
-    if folders and run:
-        raise InputError(
-            f"{run[0]} scores a trained run, {min(folders)} scores folders; give one of the two"
-        )
-    return bool(folders)
-
-
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Reads the flags.
-
-    Args:
-      argv: the command line, the program's name first.
-
-    Returns:
-      Their values by name.
-
-    Raises:
-      InputError: an unknown, missing or malformed flag.
-
-    Example:
-      >>> line = "eval.py --predictions a --labels b --num_classes 19 --out c"
-      >>> parse(line.split()).num_classes
-      19
-    """
-    parser = FlagParser(
-        prog="eval.py",
-        description="Scores predicted maps against true ones.",
-        listed_by="eval.py --predictions --help",
-    )
     add = parser.add_argument
-    folder = {"type": Path, "metavar": "DIR"}
-    add("--predictions", **folder, required=True, help="predicted maps: PNG or npy of class ids")
-    add("--labels", **folder, required=True, help="true maps of the same names")
-    add("--num_classes", type=int, required=True, help="predictions hold 0..N-1")
-    add("--out", **folder, required=True, help="folder for the report")
-    add("--compare", **folder, nargs="+", default=[], help="predictions of further models")
-    add("--images", **folder, help="the pictures, to be shown in report.html")
-    add("--classes", type=Path, metavar="FILE", help="names of the classes, one a line")
-    add("--ignore", type=int, default=IGNORE_LABEL, help="label in no score (%(default)s)")
-    add("--reduce_zero_label", action="store_true", help="labels: 0 is ignored, k + 1 is class k")
-    add("--boundary", choices=BOUNDARY_RULES, default="laplacian", help="what a boundary is")
-    add("--ignore_rule", choices=IGNORE_RULES, default="reference", help="do ignored pixels bound")
-    add("--width", type=int, default=15, help="of boundary bands in pixels (%(default)s)")
     add(
-        "--boundary_iou",
-        type=float,
-        default=0.02,
-        help="reach of Boundary IoU: share of the diagonal, or pixels from 1 on; 0: without",
+        "folders",
+        type=Path,
+        nargs="*",
+        metavar="PREDICTIONS LABELS",  # two, see `_two_folders`
+        help="folder of predicted maps, and folder of true maps of the same names",
     )
-    add("--tolerances", type=_pixels, default=(1, 3, 5), help="of boundary F, such as 1,3,5 or ''")
-    add("--probabilities", action="store_true", help="predictions: probabilities of class 1 of two")
-    add("--offsets", type=_pixels, default=(), help="score shifted predictions: pixels, as 1,2,5")
-    add("--threads", type=int, help="pairs at a time (one for each processor)")
+    add("--predictions", type=Path, metavar="DIR", help="the same as PREDICTIONS")
+    add("--labels", type=Path, metavar="DIR", help="the same as LABELS")
+    add(
+        "--num-classes",
+        type=int,
+        metavar="N",
+        help="predictions hold 0..N-1 (the number of names in --classes, or one more than the "
+        "largest id in the maps)",
+    )
+    add("--out", type=Path, metavar="DIR", help="folder for the report (none is written)")
+    add(
+        "--compare",
+        type=Path,
+        metavar="DIR",
+        nargs="+",
+        default=[],
+        help="predictions of further models",
+    )
+    add("--images", type=Path, metavar="DIR", help="the images, to be shown in report.html")
+    add("--classes", type=Path, metavar="FILE", help="names of the classes, one a line")
+    add(
+        "--probabilities",
+        action="store_true",
+        help="predictions are probabilities of class 1 in binary segmentation",
+    )
+    add(
+        "--offsets",
+        type=_pixels,
+        default=(),
+        metavar="N,...",
+        help="score predictions shifted by so many pixels as well, such as 1,2,5",
+    )
+    add("--threads", type=int, metavar="N", help="pairs at a time (one for each processor)")
     add(
         "--keep-going",
         action="store_true",
         help="leave unusable files out, list them, and exit with status 3 where there are any",
     )
-    # "--predictions --help" asks for help, though a folder's name is due.
-    return parser.parse_args(["--help"] if "--help" in argv else list(argv[1:]))
+    _add_rules(parser)
 
 
-def run(argv: Sequence[str]) -> int:
-    """Scores what a command line names, prints the tables and writes the report.
+def run(flags: argparse.Namespace) -> int:
+    """Scores what the flags name, prints the tables and writes the report.
 
     Args:
-      argv: the command line, the program's name first.
+      flags: of `add_flags`.
 
     Returns:
       Exit status: 0, or `LEFT_OUT`.
 
     Raises:
-      InputError: a mistake in the flags or the files.
+      InputError: an error in the flags or the files.
 
     Example:
-      >>> run(["eval.py", "--predictions", "a", "--labels", "b", "--num_classes=2", "--out", "c"])
+      >>> parser = FlagParser("score")
+      >>> add_flags(parser)
+      >>> run(parser.parse(["a", "b", "--num-classes=2"]))
       Traceback (most recent call last):
       segalias_jax.errors.InputError: a: no such folder
     """
-    flags = parse(argv)
-    options = {
-        "num_classes": flags.num_classes,
-        "images": flags.images,
-        "classes": read_names(flags.classes, flags.num_classes) if flags.classes else None,
-        "ignore_label": flags.ignore,
-        "reduce_zero_label": flags.reduce_zero_label,
-        "boundary": flags.boundary,
-        "ignore": flags.ignore_rule,
-        "width": flags.width,
-        "boundary_iou": flags.boundary_iou,
-        "tolerances": flags.tolerances,
-        "probabilities": flags.probabilities,
-        "offsets": flags.offsets,
-        "keep_going": flags.keep_going,
-        "threads": flags.threads,
-    }
-    folders = [flags.predictions, *flags.compare]
+    predictions, labels = _two_folders(flags)
+    folders = [predictions, *flags.compare]
     names = model_names(folders)
-    check_unused(flags.out, (*names, *COMPARISON_FILES) if flags.compare else FILES)
+    if flags.out:
+        check_unused(flags.out, (*names, *COMPARISON_FILES) if flags.compare else FILES)
     # All folders, before the first one takes its time.
+    pairs: list[Pair] = []
     for folder in folders:
-        chosen = {key: options[key] for key in ("keep_going", "probabilities")}
-        matched(folder, flags.labels, flags.images, **chosen)
-        if folder.resolve() == flags.labels.resolve():
+        matches = matched(
+            folder,
+            labels,
+            flags.images,
+            keep_going=flags.keep_going,
+            probabilities=flags.probabilities,
+        )
+        pairs += matches.pairs
+        if folder.resolve() == labels.resolve():
             print(f"warning: {folder} is the folder of the labels, too", file=sys.stderr)
+    classes = _read_names(flags.classes) if flags.classes else None
+    num_classes = flags.num_classes
+    if num_classes is None:
+        num_classes = _count_classes(flags, classes, pairs)
+    if classes is not None and len(classes) != num_classes:
+        raise InputError(
+            f"{flags.classes}: {len(classes)} names for {num_classes} classes; write one name a "
+            "line"
+        )
     reports = []
     for name, folder in zip(names, folders, strict=True):
-        title = f"scoring {name}" if flags.compare else "scoring"
-        reports.append(score_folders(folder, flags.labels, progress=title, **options))
-        if reports[-1].left_out:
-            print(reports[-1].left_out_text(), file=sys.stderr)
+        report = score_folders(
+            folder,
+            labels,
+            num_classes=num_classes,
+            images=flags.images,
+            classes=classes,
+            ignore_label=flags.ignore,
+            reduce_zero_label=flags.reduce_zero_label,
+            boundary=flags.boundary,
+            ignore=flags.ignore_rule,
+            width=flags.width,
+            boundary_iou=flags.boundary_iou,
+            tolerances=flags.tolerances,
+            probabilities=flags.probabilities,
+            offsets=flags.offsets,
+            keep_going=flags.keep_going,
+            threads=flags.threads,
+            progress=f"scoring {name}" if flags.compare else "scoring",
+        )
+        if report.left_out:
+            print(report.left_out_text(), file=sys.stderr)
+        reports.append(report)
     result = Comparison(tuple(reports), names) if flags.compare else reports[0]
-    result.save(flags.out)
+    if flags.out:
+        result.save(flags.out)
     print(result.table())
-    print(f"report: {flags.out / 'report.html'}")
+    if flags.out:
+        print(f"report: {flags.out / 'report.html'}")
     return LEFT_OUT if any(report.left_out for report in reports) else 0
 
 
-def read_names(path: Path, count: int) -> tuple[str, ...]:
-    """Reads names of classes.
+def _add_rules(parser: FlagParser) -> None:
+    add = parser.add_argument_group("rules of the scores").add_argument
+    add(
+        "--ignore",
+        type=int,
+        default=IGNORE_LABEL,
+        metavar="ID",
+        help="label in no score (%(default)s)",
+    )
+    add("--reduce-zero-label", action="store_true", help="labels: 0 is ignored, k + 1 is class k")
+    add(
+        "--boundary",
+        choices=BOUNDARY_RULES,
+        default="laplacian",
+        help="which pixels are at a boundary (%(default)s)",
+    )
+    add(
+        "--ignore-rule",
+        choices=IGNORE_RULES,
+        default="reference",
+        help="whether ignored pixels make boundaries (reference) or not (exclude) (%(default)s)",
+    )
+    add(
+        "--width",
+        type=int,
+        default=15,
+        metavar="N",
+        help="of boundary bands in pixels (%(default)s)",
+    )
+    add(
+        "--boundary-iou",
+        type=float,
+        default=0.02,
+        metavar="X",
+        help="reach of Boundary IoU: fraction of the diagonal, or pixels from 1 on; 0 leaves it "
+        "out (%(default)s)",
+    )
+    add(
+        "--tolerances",
+        type=_pixels,
+        default=(1, 3, 5),
+        metavar="N,...",
+        help="of the boundary F-score in pixels; '' leaves it out (1,3,5)",
+    )
 
-    Args:
-      path: text file with one name a line.
-      count: number of classes.
 
-    Returns:
-      The names.
+def _two_folders(flags: argparse.Namespace) -> tuple[Path, Path]:
+    """PREDICTIONS and LABELS, given by their places or as flags."""
+    named = [flags.predictions, flags.labels]
+    if flags.folders and any(named):
+        raise InputError("give PREDICTIONS LABELS, or --predictions and --labels, not both")
+    folders = flags.folders or [folder for folder in named if folder is not None]
+    if len(folders) != 2:
+        raise InputError(
+            f"give two folders, PREDICTIONS and LABELS, not {len(folders)}; segalias score --help "
+            "lists the flags"
+        )
+    return folders[0], folders[1]
 
-    Raises:
-      InputError: the file cannot be read, or holds another number of names.
 
-    Example:
-      >>> read_names(Path("missing.txt"), 2)
-      Traceback (most recent call last):
-      segalias_jax.errors.InputError: missing.txt: cannot be read (No such file or directory)
+def _count_classes(
+    flags: argparse.Namespace, classes: Sequence[str] | None, pairs: Sequence[Pair]
+) -> int:
+    """The number of classes where --num-classes does not say it.
+
+    Classes beyond the largest id would have no pixel in any map, and such classes are in no mean,
+    so that the scores are those of the whole number of classes.
     """
+    if classes is not None:
+        return len(classes)
+    if flags.probabilities:
+        return 2
+    if any(path.stem.endswith("_labelIds") for pair in pairs for path in pair[1:3]):
+        return 19  # Cityscapes' own ids, which become those of its 19 classes
+
+    def largest(pair: Pair) -> int:
+        found = 0
+        for path, reduced in ((pair.prediction, 0), (pair.label, int(flags.reduce_zero_label))):
+            try:
+                ids = read_map(path)
+            except InputError:
+                continue  # scoring the pair says so
+            found = max(found, int(ids.max(initial=0, where=ids != flags.ignore)) - reduced)
+        return found
+
+    threads = flags.threads or os.cpu_count() or 1
+    number = 2
+    with progress_bar("counting classes", len(pairs)) as bar:
+        for _, found in map_ahead(largest, pairs, threads=threads):
+            number = max(number, found + 1)
+            bar.update()
+    print(f"{number} classes, by the largest id in the maps")
+    return number
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    """Names of classes, one a line."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file; write one class name a line") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    names = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if len(names) != count:
-        raise InputError(f"{path}: {len(names)} names for {count} classes; write one name a line")
-    return names
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _pixels(text: str) -> tuple[int, ...]:

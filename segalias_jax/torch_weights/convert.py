@@ -1,28 +1,26 @@
-"""PyTorch weights to a checkpoint of ours, and back.
+"""Makes a checkpoint of PyTorch weights, or the other way.
 
-    python -m segalias_jax.torch_weights.convert SRC DST --config FILE[:VARIANT]
-    python -m segalias_jax.torch_weights.convert SRC DST --config FILE --to-safetensors
+    segalias convert SRC DST --config NAME|FILE[:VARIANT]
+    segalias convert SRC DST --config NAME|FILE[:VARIANT] --to-safetensors
 
 The first reads SRC, a `.pth`, `.pt` or `.safetensors` file, and writes the folder DST, which
-recipes take as --config.model.pretrained=DST; `--allow-missing=head,mixer` names parts of the model
-that SRC need not fill. The second reads a run's or a converted folder and writes a file.
+recipes take as --config.model.pretrained=DST. The second reads SRC, the folder of a run or of
+converted weights, and writes the file DST.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+import argparse
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags, logging
 from flax import nnx
 
 from segalias_jax import models
 from segalias_jax.checkpoints import pretrained
-from segalias_jax.errors import InputError, exiting_on_mistakes
-from segalias_jax.runs.recipes import parse_recipe
+from segalias_jax.errors import FlagParser
 from segalias_jax.torch_weights import files as torch_files
 from segalias_jax.torch_weights.load import Source, fit_torch, torch_arrays
 from segalias_jax.torch_weights.names import leaves, table_name
@@ -90,48 +88,62 @@ def export(src: Path, dst: Path, config: Mapping[str, Any]) -> int:
     missing = () if source is None else source.missing
     taken = pretrained.fitting(arrays, shapes, missing, str(src))
     there = {path: arrays[name] for path, name in names.items() if name in taken}
+    named_by: nnx.Module = model
     if source is not None and source.table == table_name(model, alone=True):
-        model, there = model.encoder, {at[1:]: a for at, a in there.items() if at[0] == "encoder"}
-    named = torch_arrays(model, there)
+        assert isinstance(model.encoder, nnx.Module)
+        named_by = model.encoder
+        there = {path[1:]: array for path, array in there.items() if path[0] == "encoder"}
+    named = torch_arrays(named_by, there)
     torch_files.write_safetensors(dst, named, {"checkpoint": Path(src).name})
     return len(named)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs the command; a mistake ends in one line on stderr and exit status 2.
-
-    Args:
-      argv: the command line, the program's name first.
+def add_flags(parser: FlagParser) -> None:
+    """Adds the flags of `segalias convert`.
 
     Example:
-      >>> main(["torch_convert", "--help"])  # doctest: +SKIP
+      >>> parser = FlagParser("convert")
+      >>> add_flags(parser)
+      >>> parser.parse(["r50.pth", "r50", "--allow-missing=head,mixer"]).allow_missing
+      ['head', 'mixer']
     """
-    logging.set_verbosity(logging.WARNING)  # the checkpoint library tells of every file
-    with exiting_on_mistakes():
-        _run(argv)
+    add = parser.add_argument
+    add("src", type=Path, metavar="SRC", help="file, or with --to-safetensors folder, to read")
+    add("dst", type=Path, metavar="DST", help="new folder, or with --to-safetensors new file")
+    add(
+        "--allow-missing",
+        type=lambda text: [word for word in text.split(",") if word],
+        default=[],
+        metavar="PART,...",
+        help="parts of the model that SRC need not fill, such as head,mixer",
+    )
+    add("--to-safetensors", action="store_true", help="write PyTorch weights, in PyTorch's names")
 
 
-def _run(argv: Sequence[str]) -> None:
-    values = flags.FlagValues()
-    values.set_gnu_getopt(True)
-    flags.DEFINE_list("allow-missing", [], "Parts to leave as they are.", flag_values=values)
-    flags.DEFINE_bool("to-safetensors", False, "The other way.", flag_values=values)
-    if {"--help", "-h"} & set(argv):
-        print(__doc__)
-        return
-    config, rest = parse_recipe(argv, values=values)
-    if len(rest) != 2:
-        raise InputError(f"give SRC and DST, two paths, not {len(rest)}; --help tells of both")
-    src, dst = (Path(path) for path in rest)
-    if values["to-safetensors"].value:
-        print(f"{export(src, dst, config.model.to_dict())} arrays written to {dst}")
-        return
-    source = convert(src, dst, config.model.to_dict(), allow_missing=values["allow-missing"].value)
-    left = f", without {', '.join(source.missing)}" if source.missing else ""
-    print(f"{source.file} ({source.table} names{left}) written to {dst}")
+def run(flags: argparse.Namespace) -> int:
+    """Converts what the flags name.
+
+    Args:
+      flags: of `add_flags`, and the recipe `config`.
+
+    Returns:
+      The exit status, 0.
+
+    Raises:
+      InputError: see `convert` and `export`.
+    """
+    config = flags.config.model.to_dict()
+    if flags.to_safetensors:
+        count = export(flags.src, flags.dst, config)
+        print(f"{count} arrays written to {flags.dst}")
+    else:
+        source = convert(flags.src, flags.dst, config, allow_missing=flags.allow_missing)
+        left = f", without {', '.join(source.missing)}" if source.missing else ""
+        print(f"{source.file} ({source.table} names{left}) written to {flags.dst}")
+    return 0
 
 
-def _abstract_model(config: Mapping[str, Any], num_classes: int) -> nnx.Module:
+def _abstract_model(config: Mapping[str, Any], num_classes: int) -> models.Segmenter:
     config = {**config, "pretrained": ""}
     return nnx.eval_shape(
         lambda: models.create_model(config, num_classes=num_classes, rngs=nnx.Rngs(0))
@@ -146,7 +158,3 @@ def _our_names(model: nnx.Module) -> dict[tuple, str]:
         )
         for path, v in leaves(model).items()
     }
-
-
-if __name__ == "__main__":
-    main(sys.argv)

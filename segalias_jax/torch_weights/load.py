@@ -1,4 +1,4 @@
-"""Fits PyTorch weights to a model, checked both ways, and takes them out again."""
+"""Fits PyTorch weights to a model, checked both ways, and returns them to PyTorch's form."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from flax import nnx
 
 from segalias_jax import models
-from segalias_jax.checkpoints.parts import check_parts, in_parts
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights import files as torch_files
 from segalias_jax.torch_weights.names import (
     Path,
+    encoder_names,
     fixed_arrays,
     from_torch,
     key_table,
     leaves,
-    table_name,
     to_torch,
 )
+from segalias_jax.torch_weights.parts import check_parts, in_parts
 
 # Counters of PyTorch's norms, and the classifier of image networks.
 _WITHOUT_MEANING = re.compile(r"num_batches_tracked$|^(head\.)?fc\.(weight|bias)$|^head\.norm\.")
@@ -40,7 +40,7 @@ class Source:
       sha256: of its bytes.
       table: names that it used: "mmsegmentation", "published" (mmsegmentation with corner gates),
         or for a backbone alone "torchvision", "open-mmlab" or "timm".
-      missing: parts of the model that it need not fill, see `checkpoints.parts`.
+      missing: parts of the model that it need not fill, see `torch_weights.parts`.
 
     Example:
       >>> Source("r50.pth", "e3b0", "open-mmlab", ("decoder", "head", "auxiliary")).table
@@ -114,26 +114,30 @@ def fit_torch(
       InputError: as for `load_torch`.
 
     Example:
-      >>> fit_torch({"x": np.zeros(2)}, nnx.List([]), "/dev/null")
-      Traceback (most recent call last):
-      segalias_jax.errors.InputError: /dev/null does not fit the model; names that the model does not have: x
-    """  # noqa: E501
+      >>> net = nnx.eval_shape(lambda: models.ResNet("resnet18", width=2, rngs=nnx.Rngs(0)))
+      >>> values = {path: np.zeros(leaf.shape) for path, leaf in leaves(net).items()}
+      >>> fit_torch(torch_arrays(net, values), net, "/dev/null")[1].table
+      'open-mmlab'
+    """
     path, parts = FilePath(path), tuple(dict.fromkeys(allow_missing))
     check_parts(parts)
     alone = is_backbone(arrays)
     if alone and isinstance(model, models.Segmenter):
-        # A backbone fills an encoder; what it leaves out is no mistake.
-        encoder, fixed = model.encoder, fixed_arrays(model.encoder)
-        table = {name: ("encoder", *at) for name, at in key_table(encoder).items()}
+        # A backbone fills an encoder; what it leaves out is no error.
+        table = {name: ("encoder", *at) for name, at in key_table(model.encoder).items()}
+        fixed = fixed_arrays(model.encoder)
         parts = tuple(dict.fromkeys(parts + _BACKBONE_ONLY))
     else:
         table, fixed = key_table(model), fixed_arrays(model)
     norms = [name for name in table if in_parts(name, ("output_norm",))]
     if alone and norms and not arrays.keys() & set(norms):
         parts = tuple(dict.fromkeys((*parts, "output_norm")))
-    filled = _match(arrays, table, fixed, leaves(model), parts, path)
-    source = Source(path.name, torch_files.sha256(path), table_name(model, alone=alone), parts)
-    return filled, source
+    encoder = model.encoder if isinstance(model, models.Segmenter) else model
+    names = encoder_names(encoder, alone=alone)
+    filled = _match(
+        arrays, table, fixed, leaves(model), parts=parts, file=path, variant=names.variant
+    )
+    return filled, Source(path.name, torch_files.sha256(path), names.table, parts)
 
 
 def is_backbone(names: Iterable[str]) -> bool:
@@ -173,7 +177,16 @@ def torch_arrays(model: nnx.Module, values: Mapping[Path, np.ndarray]) -> dict[s
     return arrays | fixed_arrays(model)
 
 
-def _match(arrays, table, fixed, wanted, parts, file) -> dict[Path, np.ndarray]:
+def _match(
+    arrays: Mapping[str, np.ndarray],
+    table: Mapping[str, Path],
+    fixed: Mapping[str, np.ndarray],
+    wanted: Mapping[Path, nnx.Variable],
+    *,
+    parts: tuple[str, ...],
+    file: FilePath,
+    variant: str,
+) -> dict[Path, np.ndarray]:
     """Arrays of ours by path, or one error that names everything that does not fit."""
     unknown = [
         name
@@ -183,7 +196,13 @@ def _match(arrays, table, fixed, wanted, parts, file) -> dict[Path, np.ndarray]:
         and not _WITHOUT_MEANING.search(name)
         and not in_parts(name, parts)
     ]
-    filled, wrong = {}, _wrong_constants(arrays, fixed)
+    filled: dict[Path, np.ndarray] = {}
+    wrong = [
+        f"{name} is another filter than this model's"
+        for name, array in fixed.items()
+        if name in arrays
+        and (arrays[name].shape != array.shape or not np.allclose(arrays[name], array, atol=1e-6))
+    ]
     for name, path in table.items():
         if name not in arrays:
             continue
@@ -197,18 +216,19 @@ def _match(arrays, table, fixed, wanted, parts, file) -> dict[Path, np.ndarray]:
         for name, path in table.items()
         if name not in arrays and not in_parts(_joined(path), parts)
     ]
-    hint = _hint(arrays, table) if unknown or unfilled else ""
-    _complain(file, unknown, unfilled, wrong, hint)
-    return filled
-
-
-def _wrong_constants(arrays, fixed) -> list[str]:
-    return [
-        f"{name} is another filter than this model's"
-        for name, array in fixed.items()
-        if name in arrays
-        and (arrays[name].shape != array.shape or not np.allclose(arrays[name], array, atol=1e-6))
+    reported = [
+        f"{title}: {', '.join(sorted(names))}"
+        for title, names in (
+            ("names that the model does not have", unknown),
+            ("leaves that nothing fills", unfilled),
+            ("shapes or values that differ", wrong),
+        )
+        if names
     ]
+    if reported:
+        hint = _hint(arrays, table, variant) if unknown or unfilled else ""
+        raise InputError(f"{file} does not fit the model; {'; '.join(reported)}{hint}")
+    return filled
 
 
 def _problem(array: np.ndarray, shape: tuple[int, ...]) -> str | None:
@@ -217,20 +237,17 @@ def _problem(array: np.ndarray, shape: tuple[int, ...]) -> str | None:
     return None if array.dtype.kind == "f" else f"holds {array.dtype} numbers, not floats"
 
 
-def _hint(arrays, table) -> str:
-    """What to change in the recipe, where names tell."""
+def _hint(arrays: Mapping[str, np.ndarray], table: Mapping[str, Path], variant: str) -> str:
+    """Which argument of the model to change, where names tell."""
     if any(".att.channel_att_" in name for name in arrays if name not in table):
-        return "; published gates need model.gate='corner'"
-    there = _variant({name: array.ndim for name, array in arrays.items()})
-    here = _variant({name: 4 if path[-1] == "kernel" else 1 for name, path in table.items()})
-    if not (there and here) or there == here:
-        return ""
-    return f"; its names are those of model.variant={there!r}"
+        return "; published gates need gate='corner'"
+    there = _resnet_variant(arrays) if variant else ""
+    return f"; its names are those of variant={there!r}" if there not in ("", variant) else ""
 
 
-def _variant(axes: Mapping[str, int]) -> str:
+def _resnet_variant(arrays: Mapping[str, np.ndarray]) -> str:
     """Which variant of ResNet has arrays of such names and numbers of axes, if any."""
-    axes = {name.removeprefix(_PREFIX): count for name, count in axes.items()}
+    axes = {name.removeprefix(_PREFIX): array.ndim for name, array in arrays.items()}
     if not any(name.startswith("layer1.") for name in axes):
         return ""
     if "conv1.weight" in axes:
@@ -240,22 +257,6 @@ def _variant(axes: Mapping[str, int]) -> str:
         for name, count in axes.items()
     )
     return "v1d" if pooled else "v1c"
-
-
-def _complain(
-    file: FilePath, unknown: list[str], unfilled: list[str], wrong: list[str], hint: str
-) -> None:
-    told = [
-        f"{title}: {', '.join(sorted(names))}"
-        for title, names in (
-            ("names that the model does not have", unknown),
-            ("leaves that nothing fills", unfilled),
-            ("shapes or values that differ", wrong),
-        )
-        if names
-    ]
-    if told:
-        raise InputError(f"{file} does not fit the model; {'; '.join(told)}{hint}")
 
 
 def _joined(path: Path) -> str:

@@ -1,24 +1,32 @@
 """Key tables: what PyTorch code bases call the parameters and statistics of our models.
 
 A table is a list of rewritings from the path of a leaf of ours, joined by dots, to the name of
-the module that holds it there; `key_table` applies them to every leaf, so that both directions
-read the same lines.
+the module that holds it there; `key_table` applies them to every leaf. So each leaf has one PyTorch
+name, and whatever can be read can be written.
+
+What computes something else than the published code, such as FreqMix with the gate "energy", has
+other names: weights that would load into it and mean nothing are refused. For the same reason an
+encoder or decoder without an entry in `ENCODERS` or `DECODERS` is refused, never taken for another.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from flax import nnx
 
 from segalias_jax import models
 from segalias_jax.errors import InputError
-from segalias_jax.models.convnext import ConvNeXt
 
-Path = tuple[str | int, ...]
+Path = tuple[Any, ...]
+"""Of a leaf: names of attributes and numbers of items, from the module down to the leaf."""
+
 Rules = list[tuple[str, str | Callable[[re.Match], str]]]
+"""Patterns and their replacements, applied in order."""
 
 _LEAVES = {
     "kernel": "weight",
@@ -28,23 +36,23 @@ _LEAVES = {
     "var": "running_var",
 }
 
-# Linear layers there, 1x1 convolutions here.
+# Linear layers in PyTorch code, 1x1 convolutions here.
 _LINEAR = re.compile(r"\b(mlp\.fc|pointwise_conv)\d\.weight$")
 
 # The published gate reads its input rolled by half the channels.
 _ROLLED = re.compile(r"channel_att_\w+\.1\.weight$")
 
-CORNER_GATES: Rules = [
+_CORNER_GATES: Rules = [
     (r"\bmixer\.spatial_gate", "att.freq_weight_conv"),
     (r"\bmixer\.(low|high)_gate\.reduce", r"att.channel_att_\1.1"),
     (r"\bmixer\.(low|high)_gate\.expand", r"att.channel_att_\1.3"),
 ]
 """Only for the gate "corner": others compute something else than the published weights mean."""
 
-PUBLISHED_BLUR: Rules = [(r"^filters\.(\d)", lambda m: f"AdaD.{int(m[1]) + 1}")]
+_PUBLISHED_BLUR: Rules = [(r"^filters\.(\d)", lambda m: f"AdaD.{int(m[1]) + 1}")]
 """Likewise, only for adaptive kernels with the published softmax."""
 
-RESNET: Rules = [
+_RESNET: Rules = [
     (r"\bshortcut\.conv", "downsample.0"),
     (r"\bshortcut\.norm", "downsample.1"),
     (r"\bnorm(\d)", r"bn\1"),
@@ -54,16 +62,16 @@ RESNET: Rules = [
     (r"(^|\.)norm$", r"\1bn"),
 ]
 
-PLAIN_STEM: Rules = [(r"^stem\.0\.conv", "conv1"), (r"^stem\.0\.norm", "bn1")]
-"""Ahead of `RESNET` for the variant v1b, as torchvision has it."""
+_PLAIN_STEM: Rules = [(r"^stem\.0\.conv", "conv1"), (r"^stem\.0\.norm", "bn1")]
+"""Ahead of `_RESNET` for the variant v1b, as torchvision has it."""
 
-POOLED_SHORTCUT: Rules = [
+_POOLED_SHORTCUT: Rules = [
     (r"\bshortcut\.conv", "downsample.1"),
     (r"\bshortcut\.norm", "downsample.2"),
 ]
-"""Ahead of `RESNET` for the variant v1d."""
+"""Ahead of `_RESNET` for the variant v1d."""
 
-CONVNEXT: Rules = [
+_CONVNEXT: Rules = [
     (r"^stages\.(\d)\.(\d+)", r"stages.\1.blocks.\2"),
     (r"\bdepthwise$", "conv_dw"),
     (r"^(stages\.\d\.blocks\.\d+)\.expand$", r"\1.mlp.fc1"),
@@ -74,7 +82,7 @@ CONVNEXT: Rules = [
 ]
 """As timm has it; norms of the feature maps, which image networks lack, as mmsegmentation."""
 
-CONVNEXT_SEGMENTER: Rules = [
+_CONVNEXT_SEGMENTER: Rules = [
     (r"\bdepthwise$", "depthwise_conv"),
     (r"^(stages\.\d\.\d+)\.expand$", r"\1.pointwise_conv1"),
     (r"^(stages\.\d\.\d+)\.project$", r"\1.pointwise_conv2"),
@@ -85,7 +93,7 @@ CONVNEXT_SEGMENTER: Rules = [
 ]
 """Inside a segmenter, as mmsegmentation has it."""
 
-HEADS: Rules = [
+_HEADS: Rules = [
     (r"^classifier\.conv", "decode_head.conv_seg"),
     (r"^auxiliary\.mix", "auxiliary_head.convs.0"),
     (r"^auxiliary\.classifier\.conv", "auxiliary_head.conv_seg"),
@@ -130,7 +138,166 @@ DECODERS: dict[type, Rules] = {
 """Names as in mmsegmentation; 0.x and 1.x have the same ones."""
 
 
-def leaves(model: nnx.Module) -> dict[Path, nnx.Variable]:
+def torch_name(path: Path, rules: Rules) -> str:
+    """Rewrites the path of one leaf.
+
+    Args:
+      path: keys from the module down to the leaf.
+      rules: pairs of a pattern and its replacement, applied in order.
+
+    Returns:
+      The PyTorch name.
+
+    Example:
+      >>> torch_name(("stages", 0, 2, "norm1", "mean"), _RESNET)
+      'layer1.2.bn1.running_mean'
+    """
+    *module, leaf = (str(part) for part in path)
+    name = ".".join(module)
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return ".".join(filter(None, (name, _LEAVES.get(leaf, leaf))))
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderNames:
+    """What PyTorch code calls the leaves of one encoder: its key table.
+
+    Attributes:
+      table: whose names they are, such as "torchvision".
+      rules: from a leaf's path inside the encoder to its name, see `torch_name`.
+      fixed: arrays that PyTorch code stores although they never change, by name.
+      variant: the encoder's argument `variant`, where names depend on it.
+
+    Example:
+      >>> names = EncoderNames("mine", [("^stages", "layers")])
+      >>> torch_name(("stages", 0, "kernel"), names.rules)
+      'layers.0.weight'
+    """
+
+    table: str
+    rules: Rules
+    fixed: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    variant: str = ""
+
+
+def resnet_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
+    """Returns the key table of a ResNet; its rules hold for blocks of one, too.
+
+    Args:
+      encoder: the `ResNet`, or a part of one.
+      alone: whether as an image network, or inside a segmenter.
+
+    Returns:
+      Names of torchvision (v1b) or open-mmlab (v1c, v1d) for an image network; inside a segmenter
+      those of mmsegmentation, which are the same, called "published" with corner gates.
+
+    Example:
+      >>> net = nnx.eval_shape(lambda: models.ResNet("resnet18", variant="v1b", rngs=nnx.Rngs(0)))
+      >>> resnet_names(net, True).table
+      'torchvision'
+    """
+    modules = [module for _, module in nnx.iter_modules(encoder)]
+    corner_gates = any(getattr(module, "gate", "") == "corner" for module in modules)
+    published_blur = any(getattr(module, "softmax", "") == "all" for module in modules)
+    variant = encoder.variant if isinstance(encoder, models.ResNet) else ""
+    rules = [
+        *(_CORNER_GATES if corner_gates else []),
+        *(_PUBLISHED_BLUR if published_blur else []),
+        *{"v1b": _PLAIN_STEM, "v1d": _POOLED_SHORTCUT}.get(variant, []),
+        *_RESNET,
+    ]
+    if alone:
+        table = "torchvision" if variant == "v1b" else "open-mmlab"
+    else:
+        table = "published" if corner_gates else "mmsegmentation"
+    fixed = {}
+    if isinstance(encoder, models.ResNet):
+        for i, layer in enumerate(encoder.filters):
+            taps = np.asarray(getattr(layer, "taps", ()), np.float32)
+            if taps.size:  # PyTorch code keeps one copy of them for each channel
+                shape = (encoder.channels[i], 1, taps.size, taps.size)
+                fixed[f"AdaD.{i + 1}.filt"] = np.broadcast_to(np.outer(taps, taps), shape)
+    return EncoderNames(table, rules, fixed, variant)
+
+
+def convnext_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
+    """Returns the key table of a ConvNeXt.
+
+    Args:
+      encoder: the `ConvNeXt`.
+      alone: whether as an image network, or inside a segmenter.
+
+    Returns:
+      Names of timm for an image network, of mmsegmentation inside a segmenter. Nobody else has
+      blurs there, so nothing is fixed.
+
+    Example:
+      >>> convnext_names(nnx.List([]), False).table
+      'mmsegmentation'
+    """
+    if alone:
+        return EncoderNames("timm", _CONVNEXT)
+    return EncoderNames("mmsegmentation", _CONVNEXT_SEGMENTER)
+
+
+ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
+    models.ResNet: resnet_names,
+    models.ConvNeXt: convnext_names,
+}
+"""By the class of an encoder, what returns its key table: a function of the encoder and of whether
+it is an image network of its own or inside a segmenter. Add a line for an encoder of your own."""
+
+
+def encoder_names(encoder: Any, *, alone: bool) -> EncoderNames:
+    """Returns the key table of an encoder.
+
+    Args:
+      encoder: the encoder, an abstract one too.
+      alone: whether as an image network, or inside a segmenter.
+
+    Returns:
+      Its names.
+
+    Raises:
+      InputError: an encoder whose class has no line in `ENCODERS`.
+
+    Example:
+      >>> encoder_names(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), alone=True)
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: no PyTorch names are known for the encoder Linear; add its \
+key table to segalias_jax.torch_weights.names.ENCODERS
+    """
+    make = ENCODERS.get(type(encoder))
+    if make is None:
+        raise InputError(_unknown("encoder", encoder, "ENCODERS"))
+    return make(encoder, alone)
+
+
+def table_name(model: nnx.Module | models.Encoder, *, alone: bool) -> str:
+    """Returns whose names a model's key table has.
+
+    Args:
+      model: a `Segmenter` or an encoder.
+      alone: whether as an image network, or inside a segmenter.
+
+    Returns:
+      "timm", "torchvision" or "open-mmlab" for an image network, else "mmsegmentation", or
+      "published" (mmsegmentation with corner gates).
+
+    Raises:
+      InputError: as for `encoder_names`.
+
+    Example:
+      >>> net = nnx.eval_shape(lambda: models.ResNet("resnet18", rngs=nnx.Rngs(0)))
+      >>> table_name(net, alone=True)
+      'open-mmlab'
+    """
+    encoder = model.encoder if isinstance(model, models.Segmenter) else model
+    return encoder_names(encoder, alone=alone).table
+
+
+def leaves(model: nnx.Module | models.Encoder) -> dict[Path, nnx.Variable]:
     """Lists all parameters and batch statistics of a model, abstract ones too.
 
     Args:
@@ -147,97 +314,7 @@ def leaves(model: nnx.Module) -> dict[Path, nnx.Variable]:
     return dict(nnx.to_flat_state(state))
 
 
-def torch_name(path: Path, rules: Rules) -> str:
-    """Rewrites the path of one leaf.
-
-    Args:
-      path: keys from the module down to the leaf.
-      rules: pairs of a pattern and its replacement, applied in order.
-
-    Returns:
-      The PyTorch name.
-
-    Example:
-      >>> torch_name(("stages", 0, 2, "norm1", "mean"), RESNET)
-      'layer1.2.bn1.running_mean'
-    """
-    *module, leaf = (str(part) for part in path)
-    name = ".".join(module)
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return ".".join(filter(None, (name, _LEAVES.get(leaf, leaf))))
-
-
-def encoder_rules(encoder: nnx.Module, *, alone: bool = True) -> Rules:
-    """Returns the table of an encoder, or of one of its blocks.
-
-    Args:
-      encoder: the module.
-      alone: whether as an image network, or inside a segmenter; the same for ResNets.
-
-    Returns:
-      Its rules.
-
-    Raises:
-      InputError: an encoder of which no other code base is known.
-
-    Example:
-      >>> encoder_rules(nnx.Linear(2, 3, rngs=nnx.Rngs(0))) == RESNET
-      True
-    """
-    if isinstance(encoder, ConvNeXt):
-        return CONVNEXT if alone else CONVNEXT_SEGMENTER
-    if isinstance(encoder, models.DoubleConvEncoder):
-        raise InputError("no PyTorch names are known for the encoder double_conv")
-    modules = [module for _, module in nnx.iter_modules(encoder)]
-    blurs = [m for m in modules if getattr(m, "softmax", "") == "all"]
-    variant = {"v1b": PLAIN_STEM, "v1d": POOLED_SHORTCUT}.get(getattr(encoder, "variant", ""), [])
-    gates = CORNER_GATES if has_corner_gates(encoder) else []
-    return gates + (PUBLISHED_BLUR if blurs else []) + variant + RESNET
-
-
-def table_name(model: nnx.Module, *, alone: bool) -> str:
-    """Says whose names a table has.
-
-    Args:
-      model: a `Segmenter` or an encoder.
-      alone: whether as an image network, or inside a segmenter.
-
-    Returns:
-      "timm", "torchvision" or "open-mmlab" for an image network, else "mmsegmentation", or
-      "published" (mmsegmentation with corner gates).
-
-    Example:
-      >>> net = nnx.eval_shape(lambda: models.ResNet("resnet18", rngs=nnx.Rngs(0)))
-      >>> table_name(net, alone=True)
-      'open-mmlab'
-    """
-    encoder = model.encoder if isinstance(model, models.Segmenter) else model
-    if isinstance(encoder, ConvNeXt):
-        return "timm" if alone else "mmsegmentation"
-    if alone:
-        return "torchvision" if getattr(encoder, "variant", "") == "v1b" else "open-mmlab"
-    return "published" if has_corner_gates(model) else "mmsegmentation"
-
-
-def has_corner_gates(model: nnx.Module) -> bool:
-    """Returns whether some FreqMix of a model has the published gate.
-
-    Args:
-      model: the model.
-
-    Returns:
-      True if so.
-
-    Example:
-      >>> from segalias_jax import layers
-      >>> has_corner_gates(layers.FreqMix(8, gate="corner", rngs=nnx.Rngs(0)))
-      True
-    """
-    return any(getattr(m, "gate", "") == "corner" for _, m in nnx.iter_modules(model))
-
-
-def key_table(model: nnx.Module) -> dict[str, Path]:
+def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
     """Names every parameter and statistic of a model as mmsegmentation does.
 
     A bare encoder has the names of an image network: torchvision's (ResNet v1b), open-mmlab's
@@ -250,7 +327,7 @@ def key_table(model: nnx.Module) -> dict[str, Path]:
       Paths of ours by PyTorch name.
 
     Raises:
-      InputError: a model of which no other code base is known.
+      InputError: an encoder or decoder without a key table.
 
     Example:
       >>> net = nnx.eval_shape(lambda: models.ResNet("resnet18", rngs=nnx.Rngs(0)))
@@ -258,12 +335,13 @@ def key_table(model: nnx.Module) -> dict[str, Path]:
       ('stages', 0, 0, 'conv1', 'kernel')
     """
     if not isinstance(model, models.Segmenter):
-        rules = encoder_rules(model)
+        rules = encoder_names(model, alone=True).rules
         return {torch_name(path, rules): path for path in leaves(model)}
-    decoder, table = type(model.decoder), {}
-    if decoder not in DECODERS:
-        raise InputError(f"no PyTorch names are known for the decoder {decoder.__name__}")
-    of_encoder, of_heads = encoder_rules(model.encoder, alone=False), DECODERS[decoder] + HEADS
+    if type(model.decoder) not in DECODERS:
+        raise InputError(_unknown("decoder", model.decoder, "DECODERS"))
+    of_encoder = encoder_names(model.encoder, alone=False).rules
+    of_heads = DECODERS[type(model.decoder)] + _HEADS
+    table: dict[str, Path] = {}
     for path in leaves(model):
         if path[0] == "encoder":
             table[f"backbone.{torch_name(path[1:], of_encoder)}"] = path
@@ -272,7 +350,7 @@ def key_table(model: nnx.Module) -> dict[str, Path]:
     return table
 
 
-def fixed_arrays(model: nnx.Module) -> dict[str, np.ndarray]:
+def fixed_arrays(model: nnx.Module | models.Encoder) -> dict[str, np.ndarray]:
     """Returns what PyTorch code stores although it never changes: the taps of fixed blurs.
 
     Args:
@@ -281,31 +359,27 @@ def fixed_arrays(model: nnx.Module) -> dict[str, np.ndarray]:
     Returns:
       Arrays `[channels, 1, k, k]` by PyTorch name.
 
+    Raises:
+      InputError: as for `encoder_names`.
+
     Example:
       >>> make = lambda: models.ResNet("resnet18", downsample="blur3", rngs=nnx.Rngs(0))
       >>> net = nnx.eval_shape(make)
       >>> {name: array.shape for name, array in fixed_arrays(net).items()}["AdaD.1.filt"]
       (64, 1, 3, 3)
     """
-    whole = isinstance(model, models.Segmenter)
-    encoder, prefix = (model.encoder, "backbone.") if whole else (model, "")
-    arrays = {}
-    if isinstance(encoder, ConvNeXt):  # nobody else has blurs there
-        return arrays
-    for i, layer in enumerate(getattr(encoder, "filters", ())):
-        taps = np.asarray(getattr(layer, "taps", ()), np.float32)
-        if taps.size:
-            shape = (encoder.channels[i], 1, taps.size, taps.size)
-            arrays[f"{prefix}AdaD.{i + 1}.filt"] = np.broadcast_to(np.outer(taps, taps), shape)
-    return arrays
+    if not isinstance(model, models.Segmenter):
+        return dict(encoder_names(model, alone=True).fixed)
+    fixed = encoder_names(model.encoder, alone=False).fixed
+    return {f"backbone.{name}": array for name, array in fixed.items()}
 
 
 def to_torch(name: str, array: np.ndarray) -> np.ndarray:
     """Brings an array of ours into PyTorch's layout.
 
-    Kernels go from HWIO to OIHW, and to OI where PyTorch code has a linear layer; the first
-    weights of corner gates are rolled by half their channels, since the published gate reads its
-    input rolled.
+    Kernels go from HWIO to OIHW, those of linear layers from IO to OI, and from HWIO to OI where
+    PyTorch code has a linear layer and we have a 1x1 convolution. The first weights of corner gates
+    are rolled by half their channels, since the published gate reads its input rolled.
 
     Args:
       name: PyTorch name.
@@ -318,6 +392,8 @@ def to_torch(name: str, array: np.ndarray) -> np.ndarray:
       >>> to_torch("conv1.weight", np.zeros((7, 5, 3, 64))).shape
       (64, 3, 7, 5)
     """
+    if array.ndim == 2 and name.endswith("weight"):
+        return array.T
     if array.ndim == 4:
         array = array.transpose(3, 2, 0, 1)
     if _LINEAR.search(name):
@@ -343,4 +419,13 @@ def from_torch(name: str, array: np.ndarray) -> np.ndarray:
         array = np.roll(array, -(array.shape[1] // 2), 1)
     if _LINEAR.search(name):
         array = array[:, :, None, None]
+    if array.ndim == 2 and name.endswith("weight"):
+        return array.T
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+
+
+def _unknown(part: str, module: Any, registry: str) -> str:
+    return (
+        f"no PyTorch names are known for the {part} {type(module).__name__}; add its key table to "
+        f"segalias_jax.torch_weights.names.{registry}"
+    )

@@ -1,9 +1,12 @@
 """Parallel downsampling operators as one block, and how deep in a network each operator stands.
 
 A residual block that strides does so twice, in its branch and in its shortcut; what is sampled is
-what enters both. The block is found from the program alone: its operators have the same stride and
-return equally many pixels, their results meet in one sum or concatenation, and all that they read
-comes through one value of the same size.
+what enters both, and that is what the paper filters, not the input of each strided convolution. The
+block is found from the program alone: its operators have the same stride and return equally many
+pixels, their results meet in one sum or concatenation, and all that they read comes through one
+value of the same size, the last one that all of them depend on, with no other operator in between.
+The image is the largest argument that an operator's input is computed from; parameters are no part
+of that flow.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from segalias_jax.tracing.operations import Operation
 from segalias_jax.tracing.operators import DownsamplingOperator
@@ -29,7 +33,7 @@ def with_blocks(operations: Sequence[Operation], found: Sequence[Found]) -> list
       found: its operators, of `recognize`.
 
     Returns:
-      The operators with index and depth; a block stands behind the last of its members.
+      The operators with index and depth; a block follows the last of its members.
 
     Example:
       >>> import jax
@@ -69,7 +73,7 @@ class _Flow:
     def __init__(self, operations: Sequence[Operation], found: Sequence[Found]):
         self.operations, self.found = operations, found
         self.makers = {v: o for o in operations for v in o.outputs}
-        self.types = {}
+        self.types: dict[int, Any] = {}
         for operation in operations:
             read = zip(operation.inputs, operation.input_types, strict=True)
             written = zip(operation.outputs, operation.output_types, strict=True)
@@ -97,10 +101,10 @@ class _Flow:
             read = maker.inputs[:1] if maker.name == "conv_general_dilated" else maker.inputs
             waiting += [v for v in read if v is not None]
         size = {value: math.prod(self.types[value].shape) for value in leaves}
-        return max(leaves, key=size.get, default=f.operand)
+        return max(leaves, key=lambda value: size[value], default=f.operand)
 
     def _follow(self) -> None:
-        """What each value is computed from, itself included; and what it cannot do without."""
+        """Updates what each value is computed from, itself included, and what dominates it."""
         self.ancestors = {value: 1 << value for value in self.images}
         self.dominators = dict(self.ancestors)
         for operation in self.operations:
@@ -152,7 +156,7 @@ class _Flow:
                             yield i, j
 
     def _parallel(self, a: Found, b: Found) -> bool:
-        """Whether both stand behind one value, and no other operator in between."""
+        """Whether both follow one value with no other operator in between."""
         common = self.dominators[a.operand] & self.dominators[b.operand]
         related = self.leads(a, b) or self.leads(b, a)
         return common > 0 and not related and not self._between(common.bit_length() - 1, [a, b])
@@ -203,6 +207,7 @@ class _Flow:
         channel = layout.channel_axis
         out = math.prod(meeting.output_types[0].shape) // members[0].places
         kinds = [f.operator for f in members]
+        height, width = (max(o.kernel_size[axis] for o in kinds) for axis in (0, 1))
         operator = DownsamplingOperator(
             index=-1,
             name=_common_scope([operator.name for operator in kinds]),
@@ -211,7 +216,7 @@ class _Flow:
             input_shape=shape,
             spatial_axes=layout.spatial_axes,
             channel_axis=channel,
-            kernel_size=tuple(max(o.kernel_size[axis] for o in kinds) for axis in (0, 1)),
+            kernel_size=(height, width),
             stride=layout.stride,
             in_channels=1 if channel is None else shape[channel],
             out_channels=out,

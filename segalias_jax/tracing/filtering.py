@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from segalias_jax import ops
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.tracing.finding import Where, choose, trace
 from segalias_jax.tracing.operators import DownsamplingOperator
 from segalias_jax.tracing.replay import Replay
@@ -72,21 +72,21 @@ def dealias(
       Convolutional Networks Shift-Invariant Again", ICML 2019 (blur); Grabinski et al.,
       "FrequencyLowCut Pooling", ECCV 2022 (flc).
     """
-    if filter not in FILTERS:
-        raise InputError(f"filter is {filter!r}; choose one of {', '.join(FILTERS)}")
-    if cutoff != ESR:
+    check_choice("filter", filter, FILTERS)
+    fixed = None if cutoff == ESR else cutoff
+    if fixed is not None:
         if filter != "daf":
             raise InputError(f"cutoff is {cutoff!r}, which filter {filter!r} has none of")
-        if isinstance(cutoff, str):
+        if isinstance(fixed, str):
             raise InputError(f"cutoff is {cutoff!r}; give 'esr' or a number of cycles per pixel")
-        ops.check_band(cutoff)
+        ops.check_band(fixed)
 
     @functools.wraps(function)
     def dealiased(*arguments: Any, **options: Any) -> Any:
         traced = trace(function, arguments, options)
         replacements = {}
         for operator in _chosen(traced.operators, where):
-            apply = functools.partial(_filtered, operator=operator, cutoff=cutoff, filter=filter)
+            apply = functools.partial(_filtered, operator=operator, cutoff=fixed, filter=filter)
             replacements |= dict.fromkeys(traced.sites(operator.index), apply)
         replay = Replay(traced.closed.jaxpr, replacements, {})
         outputs, _ = replay(traced.constants, traced.arguments)
@@ -133,7 +133,7 @@ def _chosen(operators: Sequence[DownsamplingOperator], where: Where) -> list[Dow
 
 
 def _filtered(
-    x: jax.Array, *, operator: DownsamplingOperator, cutoff: float | str, filter: str
+    x: jax.Array, *, operator: DownsamplingOperator, cutoff: float | None, filter: str
 ) -> jax.Array:
     axes = operator.spatial_axes
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -148,6 +148,6 @@ def _filtered(
         return y.reshape(x.shape)
     if filter == "flc":
         cutoff = 0.5 / max(operator.stride)
-    elif cutoff == ESR:
+    elif cutoff is None:
         cutoff = operator.nyquist_frequency
     return ops.low_pass(x, cutoff, axes=axes)

@@ -62,7 +62,7 @@ def follow_split(
     operation: Operation,
     axes: tuple[int, int],
     channel: int | None,
-    readers: Mapping[int, list[Operation]],
+    readers: Mapping[int | None, list[Operation]],
 ) -> SplitEnd | None:
     """Looks what becomes of the pieces: channels, a sum over them, or something else.
 

@@ -1,11 +1,14 @@
-"""Downsampling operators in a list of operations, whatever form they are written in."""
+"""Downsampling operators in a list of operations, whatever form they are written in.
+
+Operators along one axis or three are left out: the equivalent sampling rate and the square band are
+those of images.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from segalias_jax.tracing.operations import Operation
 from segalias_jax.tracing.operators import DownsamplingOperator
@@ -75,8 +78,9 @@ class _Search:
 
     def __init__(self, operations: Sequence[Operation]):
         self.operations = operations
-        self.makers = {v: o for o in operations for v in o.outputs}
-        self.readers: dict[int, list[Operation]] = {}
+        # Looked up by inputs, which are None for constants; none of them is made or read here.
+        self.makers: dict[int | None, Operation] = {v: o for o in operations for v in o.outputs}
+        self.readers: dict[int | None, list[Operation]] = {}
         for operation in operations:
             for value in set(operation.inputs) - {None}:
                 self.readers.setdefault(value, []).append(operation)
@@ -91,10 +95,11 @@ class _Search:
                 found = self.convolution(operation)
             elif operation.name in _POOLS:
                 found = self.pooling(operation)
-            elif operation.name == "slice" and _strides_of(operation):
-                if operation.path not in done:
+            elif operation.name == "slice":
+                axes = _strided_axes(operation)
+                if axes is not None and operation.path not in done:
                     family = self.family(operation)
-                    found = self.slices(family)
+                    found = self.slices(family, axes)
                     done |= {o.path for o in family}
             elif operation.name == "reshape":
                 found = self.split(operation)
@@ -108,41 +113,53 @@ class _Search:
         if len(stride) != 2 or min(stride) == 1 or backwards:
             return None
         read, written = operation.input_types[0].shape, operation.output_types[0].shape
-        size = [
+        height, width = (
             1 + (kernel[axis] - 1) * step
             for axis, step in zip(numbers.rhs_spec[2:], parameters["rhs_dilation"], strict=True)
-        ]
+        )
         _, feature, *axes = numbers.lhs_spec
-        channels = read[feature], written[numbers.out_spec[1]]
-        out_size = tuple(written[axis] for axis in numbers.out_spec[2:])
-        layout = (tuple(axes), feature)
-        return self.found([operation], "conv", layout, size, stride, channels, out_size)
+        return self.found(
+            [operation],
+            "conv",
+            axes=(axes[0], axes[1]),
+            channel=feature,
+            size=(height, width),
+            stride=(stride[0], stride[1]),
+            in_channels=read[feature],
+            out_channels=written[numbers.out_spec[1]],
+            out_size=(written[numbers.out_spec[2]], written[numbers.out_spec[3]]),
+        )
 
     def pooling(self, operation: Operation) -> Found | None:
         parameters, shape = operation.parameters, operation.input_types[0].shape
         stride, window = parameters["window_strides"], parameters["window_dimensions"]
-        axes = tuple(axis for axis, step in enumerate(stride) if step > 1)
-        if len(axes) != 2 or max(parameters["base_dilation"]) > 1:
+        axes = _pair([axis for axis, step in enumerate(stride) if step > 1])
+        if axes is None or max(parameters["base_dilation"]) > 1:
             return None
-        size = [1 + (window[axis] - 1) * parameters["window_dilation"][axis] for axis in axes]
+        rows, columns = axes
+        height, width = (
+            1 + (window[axis] - 1) * parameters["window_dilation"][axis] for axis in axes
+        )
         channel = channel_axis(len(shape), axes)
         channels = 1 if channel is None else shape[channel]
-        out_size = tuple(operation.output_types[0].shape[axis] for axis in axes)
+        written = operation.output_types[0].shape
         return self.found(
             [operation],
             _POOLS[operation.name],
-            (axes, channel),
-            size,
-            [stride[axis] for axis in axes],
-            (channels, channels),
-            out_size,
+            axes=axes,
+            channel=channel,
+            size=(height, width),
+            stride=(stride[rows], stride[columns]),
+            in_channels=channels,
+            out_channels=channels,
+            out_size=(written[rows], written[columns]),
         )
 
     def family(self, operation: Operation) -> list[Operation]:
         """Slices of the same value and stride, in one branch of the program, that meet.
 
-        What meets only behind a matrix product or convolution are operators of their own, such as
-        two 1x1 convolutions of one map.
+        Those that meet only after a matrix product or convolution are operators of their own, such
+        as two 1x1 convolutions of one map.
         """
         alike = [
             o
@@ -151,13 +168,13 @@ class _Search:
             and o.parameters["strides"] == operation.parameters["strides"]
             and o.path[:-1] == operation.path[:-1]
         ]
-        reached = {o.path: self.ahead_of_products(o.outputs[0]) for o in alike}
+        reached = {o.path: self.before_products(o.outputs[0]) for o in alike}
         family, values = [], reached[operation.path]
         while len(joined := [o for o in alike if reached[o.path] & values]) > len(family):
             family, values = joined, set().union(*(reached[o.path] for o in joined))
         return family
 
-    def ahead_of_products(self, value: int) -> set[int]:
+    def before_products(self, value: int) -> set[int]:
         """All that is computed from a value without a matrix product or convolution."""
         found, waiting = {value}, [value]
         while waiting:
@@ -167,21 +184,29 @@ class _Search:
                 waiting += new
         return found
 
-    def slices(self, family: list[Operation]) -> Found:
-        """Of one offset ahead of a 1x1 convolution, of several in a pooling."""
+    def slices(self, family: list[Operation], axes: tuple[int, int]) -> Found:
+        """Of one offset before a 1x1 convolution, of several in a pooling."""
         operation, strides = family[0], family[0].parameters["strides"]
-        axes, shape = _strides_of(operation), operation.input_types[0].shape
-        channel = channel_axis(len(shape), axes)
-        channels = 1 if channel is None else operation.output_types[0].shape[channel]
+        (rows, columns), written = axes, operation.output_types[0].shape
+        channel = channel_axis(len(operation.input_types[0].shape), axes)
+        channels = 1 if channel is None else written[channel]
         starts = [[o.parameters["start_indices"][axis] for o in family] for axis in axes]
-        size = [1 + max(start) - min(start) for start in starts]
+        height, width = (1 + max(start) - min(start) for start in starts)
         kind, out = self.purpose(family, channels)
-        out_size = tuple(operation.output_types[0].shape[axis] for axis in axes)
-        stride = [strides[axis] for axis in axes]
-        return self.found(family, kind, (axes, channel), size, stride, (channels, out), out_size)
+        return self.found(
+            family,
+            kind,
+            axes=axes,
+            channel=channel,
+            size=(height, width),
+            stride=(strides[rows], strides[columns]),
+            in_channels=channels,
+            out_channels=out,
+            out_size=(written[rows], written[columns]),
+        )
 
     def purpose(self, family: list[Operation], channels: int) -> tuple[str, int]:
-        """What slices are taken for, and how many channels come of it."""
+        """What slices are for, and the number of channels that results."""
         value, count = family[0].outputs[0], channels
         if len(family) > 1:
             names = {reader.name for o in family for reader in self.readers.get(o.outputs[0], ())}
@@ -216,7 +241,7 @@ class _Search:
         return written // places if summed == channels and written % places == 0 else None
 
     def next_computation(self, value: int) -> Operation | None:
-        """The one operation that reads a value, behind changes of its layout."""
+        """The one operation that reads a value, after changes of its layout."""
         while len(self.readers.get(value, ())) == 1:
             reader = self.readers[value][0]
             if reader.name not in _LAYOUT:
@@ -234,28 +259,38 @@ class _Search:
         end = follow_split(operation, axes, channel, self.readers)
         if end is None:
             return None
-        channels = 1 if channel is None else shape[channel]
-        out, out_size = channels, tuple(shape[a] // s for a, s in zip(axes, end.size, strict=True))
+        channels = out = 1 if channel is None else shape[channel]
         if end.kind == "patches":
             places = math.prod(shape) // (channels * math.prod(end.size))
             out = channels * math.prod(end.size)
             out = end.out_channels or self.product(end.value, out, places) or out
-        layout = (axes, channel)
+        (rows, columns), (height, width) = axes, end.size
         return self.found(
-            [operation], end.kind, layout, end.size, end.size, (channels, out), out_size
+            [operation],
+            end.kind,
+            axes=axes,
+            channel=channel,
+            size=end.size,
+            stride=end.size,
+            in_channels=channels,
+            out_channels=out,
+            out_size=(shape[rows] // height, shape[columns] // width),
         )
 
     def found(
         self,
         family: list[Operation],
         kind: str,
-        layout: tuple[tuple[int, ...], int | None],
-        size: Sequence[int],
-        stride: Sequence[int],
-        channels: tuple[int, int],
+        *,
+        axes: tuple[int, int],
+        channel: int | None,
+        size: tuple[int, int],
+        stride: tuple[int, int],
+        in_channels: int,
+        out_channels: int,
         out_size: tuple[int, int],
     ) -> Found:
-        first, (axes, channel) = family[0], layout
+        first = family[0]
         operand, sites, shape = self.before_padding(family, axes)
         operator = DownsamplingOperator(
             index=-1,
@@ -265,10 +300,10 @@ class _Search:
             input_shape=shape,
             spatial_axes=axes,
             channel_axis=channel,
-            kernel_size=tuple(size),
-            stride=tuple(stride),
-            in_channels=channels[0],
-            out_channels=channels[1],
+            kernel_size=size,
+            stride=stride,
+            in_channels=in_channels,
+            out_channels=out_channels,
         )
         others = [n for a, n in enumerate(shape) if a not in (*axes, channel)]
         outputs = tuple(value for operation in family for value in operation.outputs)
@@ -276,28 +311,29 @@ class _Search:
         return Found(operator, first, operand, sites, outputs, out_size, places)
 
     def before_padding(
-        self, family: list[Operation], axes: tuple[int, ...]
+        self, family: list[Operation], axes: tuple[int, int]
     ) -> tuple[int, tuple[Site, ...], tuple[int, ...]]:
         """What enters the operator: what is padded, where only the operator reads that."""
         first = family[0]
         value = first.inputs[0]
+        assert value is not None, "operators() leaves out what reads a constant"
         maker = self.makers.get(value)
+        padded = maker.inputs[0] if maker is not None and maker.name == "pad" else None
         if (
             maker is not None
-            and maker.name == "pad"
+            and padded is not None
             and self.readers[value] == family
-            and maker.inputs[0] is not None
             and all(
                 pad == (0, 0, 0) if axis not in axes else min(pad) >= 0 and pad[2] == 0
                 for axis, pad in enumerate(maker.parameters["padding_config"])
             )
         ):
-            return maker.inputs[0], ((maker.path, 0),), maker.input_types[0].shape
+            return padded, ((maker.path, 0),), maker.input_types[0].shape
         return value, tuple((o.path, 0) for o in family), first.input_types[0].shape
 
 
-def channel_axis(rank: int, axes: tuple[int, ...]) -> int | None:
-    """Guesses where channels are: behind the image axes, else right ahead of them.
+def channel_axis(rank: int, axes: tuple[int, int]) -> int | None:
+    """Guesses where channels are: after the image axes, else right before them.
 
     Args:
       rank: number of axes.
@@ -315,8 +351,11 @@ def channel_axis(rank: int, axes: tuple[int, ...]) -> int | None:
     return min(axes) - 1 if min(axes) > 0 else None
 
 
-def _strides_of(operation: Operation) -> tuple[int, ...] | None:
+def _strided_axes(operation: Operation) -> tuple[int, int] | None:
     """The two axes along which a slice strides."""
-    strides: Any = operation.parameters["strides"] or ()
-    axes = tuple(axis for axis, step in enumerate(strides) if step > 1)
-    return axes if len(axes) == 2 else None
+    strides = operation.parameters["strides"] or ()
+    return _pair([axis for axis, step in enumerate(strides) if step > 1])
+
+
+def _pair(axes: list[int]) -> tuple[int, int] | None:
+    return (axes[0], axes[1]) if len(axes) == 2 else None

@@ -1,8 +1,11 @@
-"""Traced programs run once more, with something done to values where they are read.
+"""Traced programs run again, with hooks where values are read.
 
-This is the one interpreter on which profiling, capturing and de-aliasing stand. An equation in
-which nothing is to be done runs as it is, so functions with derivatives of their own keep them,
-and what was under `jit`, `jax.checkpoint`, `scan` or `cond` still is.
+This is the one interpreter on which profiling, capturing and de-aliasing stand. An equation without
+a hook inside is bound as it was, so functions with derivatives of their own keep them, and what was
+under `jit`, `jax.checkpoint`, `scan` or `cond` still is. Hooks move out of a called program if they
+cover all of its uses of the value. A `custom_jvp` or `custom_vjp` in which something must change
+all the same is inlined: its rule is not that of the changed function. `while` loops and `shard_map`
+are left alone.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class Replay:
         return self._run(self.jaxpr, constants, arguments, ())
 
     def _touches(self, path: tuple[int, ...]) -> bool:
-        """Whether something is to be done inside of an equation."""
+        """Whether there is a hook inside of an equation."""
         return any(
             len(site) > len(path) and site[: len(path)] == path
             for hooks in (self.replacements, self.records)
@@ -106,14 +109,16 @@ class Replay:
         if name in ("jit", "pjit"):
             return self._under_jit(parameters, inputs, path)
         if name in ("remat", "remat2", "checkpoint"):
-            options = {key: parameters[key] for key in ("prevent_cse", "policy")}
-            body = self._body(parameters["jaxpr"], path)
-            return jax.checkpoint(body, **options)(*inputs)
+            return jax.checkpoint(
+                self._body(parameters["jaxpr"], path),
+                prevent_cse=parameters["prevent_cse"],
+                policy=parameters["policy"],
+            )(*inputs)
         if name == "scan":
             return self._scan(parameters, inputs, path)
         if name == "cond":
             return self._cond(parameters, inputs, path)
-        # A rule for the derivative of the function as it was is none for the changed one.
+        # The derivative rule of the original function is not that of the changed one.
         return self._body(parameters["call_jaxpr"], path)(*inputs)
 
     def _body(self, program: Any, path: tuple[int, ...]) -> Callable[..., Any]:
@@ -144,9 +149,14 @@ class Replay:
             outputs, recorded = body(*inputs[:count], *carry, *sliced)
             return outputs[:carried], (outputs[carried:], recorded)
 
-        options = {key: parameters[key] for key in ("length", "reverse", "unroll")}
-        carry = inputs[count : count + carried]
-        carry, (stacked, recorded) = jax.lax.scan(step, carry, inputs[count + carried :], **options)
+        carry, (stacked, recorded) = jax.lax.scan(
+            step,
+            inputs[count : count + carried],
+            inputs[count + carried :],
+            length=parameters["length"],
+            reverse=parameters["reverse"],
+            unroll=parameters["unroll"],
+        )
         return [*carry, *stacked], recorded
 
     def _cond(self, parameters: Mapping[str, Any], inputs: list[Any], path: tuple) -> Any:
@@ -168,15 +178,15 @@ class Replay:
 
 
 def _nothing(shape: jax.ShapeDtypeStruct) -> jax.Array:
-    """Stands for what a branch would have recorded that was not taken."""
+    """Placeholder for what a branch that was not taken would have recorded."""
     number = jnp.nan if jnp.issubdtype(shape.dtype, jnp.inexact) else 0
     return jnp.full(shape.shape, number, shape.dtype)
 
 
 def hoist(program: Program, value: int, sites: Sequence[Site]) -> tuple[Site, ...]:
-    """Moves sites out of called programs whose every use of the value they are.
+    """Hoists sites to the call where they cover every use inside the called program.
 
-    So one filter serves all of them, and what has a derivative of its own keeps it.
+    Then one filter serves all of them, and a function with its own derivative keeps it.
 
     Args:
       program: that the sites are in.
@@ -184,7 +194,7 @@ def hoist(program: Program, value: int, sites: Sequence[Site]) -> tuple[Site, ..
       sites: where it is read.
 
     Returns:
-      Sites that are as far outside as can be.
+      The sites, as far outside as possible.
 
     Example:
       >>> from segalias_jax.tracing.operations import read_jaxpr
@@ -192,7 +202,7 @@ def hoist(program: Program, value: int, sites: Sequence[Site]) -> tuple[Site, ..
       >>> hoist(read_jaxpr(closed), 0, [((0, 0), 0)])
       (((0,), 0),)
     """
-    sites = set(sites)
+    found = set(sites)
     for path, (given, returned) in sorted(program.calls.items(), key=lambda c: -len(c[0])):
         if value not in given or value in returned:
             continue
@@ -203,10 +213,10 @@ def hoist(program: Program, value: int, sites: Sequence[Site]) -> tuple[Site, ..
             for position, read in enumerate(operation.inputs)
             if read == value
         }
-        if inside and all(_covered(site, sites, path) for site in inside):
-            sites = {site for site in sites if site[0][: len(path)] != path}
-            sites |= {(path, position) for position, read in enumerate(given) if read == value}
-    return tuple(sorted(sites))
+        if inside and all(_covered(site, found, path) for site in inside):
+            found = {site for site in found if site[0][: len(path)] != path}
+            found |= {(path, position) for position, read in enumerate(given) if read == value}
+    return tuple(sorted(found))
 
 
 def _covered(site: Site, sites: set[Site], path: tuple[int, ...]) -> bool:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from segalias_jax.runs.workdir import replace_text
+from segalias_jax.files import write_text
 
 GOODPUT = "goodput.json"
 PHASES = ("initialization", "compilation", "data", "steps", "evaluation", "saving")
@@ -22,7 +22,7 @@ class Account:
     and evaluation, what the recipe asks for.
 
     Args:
-      folder: of the run; `goodput.json` there is gone on with.
+      folder: of the run, whose `goodput.json` is continued; None for a run that leaves nothing.
       started: when the process began, in seconds of `time.time`; None for now.
 
     Example:
@@ -33,9 +33,9 @@ class Account:
       3
     """
 
-    def __init__(self, folder: Path, *, started: float | None = None):
-        self.path = folder / GOODPUT
-        before = _read(self.path)
+    def __init__(self, folder: Path | None, *, started: float | None = None):
+        self.path = None if folder is None else folder / GOODPUT
+        before = {} if self.path is None else _read(self.path)
         self.seconds = dict.fromkeys(PHASES, 0.0) | before.get("seconds", {})
         self.lost = before.get("lost_to_restarts", 0.0)
         self.starts = before.get("starts", 0) + 1
@@ -95,8 +95,10 @@ class Account:
         }
 
     def write(self) -> None:
-        """Writes `goodput.json`."""
-        replace_text(self.path, json.dumps(self.record(), indent=1) + "\n")
+        """Writes `goodput.json`, where there is a folder."""
+        if self.path is None:
+            return
+        write_text(self.path, json.dumps(self.record(), indent=1) + "\n")
 
 
 def process_start() -> float | None:

@@ -34,7 +34,8 @@ class Interrupts:
 
     Outside of `deferred` the first signal raises `Interrupted` where the program is; within, it is
     only noted. A later one, not the same again within half a second, ends the
-    process, even where it waits for a device.
+    process, even where it waits for a device. Python hands signals to the main thread alone, so in
+    any other thread nothing is listened to.
 
     Example:
       >>> with Interrupts() as interrupts, interrupts.deferred:
@@ -49,6 +50,9 @@ class Interrupts:
         self._pending: Any = None
 
     def __enter__(self) -> Interrupts:
+        self._listening = threading.current_thread() is threading.main_thread()
+        if not self._listening:
+            return self
         # Python's own handlers run between two lines of Python only; the number that arrives at
         # this socket is read at once.
         self._reading, writing = socket.socketpair()
@@ -60,6 +64,8 @@ class Interrupts:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._listening:
+            return
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._before.items():
             signal.signal(number, handler)

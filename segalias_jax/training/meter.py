@@ -25,15 +25,15 @@ class NonFiniteError(InputError):
     Example:
       >>> raise NonFiniteError(3, "loss", math.nan)
       Traceback (most recent call last):
-      segalias_jax.training.meter.NonFiniteError: step 3: the loss is nan; lower \
-optimizer.learning_rate or lengthen schedule.warmup_steps, and start in another --workdir
+      segalias_jax.training.meter.NonFiniteError: step 3: the loss is nan; lower the learning rate \
+or lengthen its warm-up, and start in another folder
     """
 
     def __init__(self, step: int, what: str, value: float):
         self.step = step
         super().__init__(
-            f"step {step}: the {what} is {value}; lower optimizer.learning_rate or "
-            "lengthen schedule.warmup_steps, and start in another --workdir"
+            f"step {step}: the {what} is {value}; lower the learning rate or lengthen its warm-up, "
+            "and start in another folder"
         )
 
 
@@ -43,20 +43,18 @@ class Meter:
     The numbers of a step are fetched when the next one has been started.
 
     Args:
-      batch_size: images per step.
       skip: how many steps in a row may be without finite numbers; they are told of and left out.
 
     Example:
-      >>> meter = Meter(4)
+      >>> meter = Meter()
       >>> for step in (1, 2):
-      ...     meter.add(step, {"loss": float(step), "rate": 0.5})
+      ...     meter.add(step, {"loss": float(step), "rate": 0.5}, images=4)
       >>> line = meter.read()
       >>> line["step"], line["loss"], line["rate"]
       (2, 1.5, 0.5)
     """
 
-    def __init__(self, batch_size: int, *, skip: int = 0):
-        self.batch_size = batch_size
+    def __init__(self, *, skip: int = 0):
         self._skip, self._in_row = skip, 0
         self._waiting: tuple[int, Mapping[str, Any]] | None = None
         self._compiled = False
@@ -68,19 +66,20 @@ class Meter:
         self._skipped = 0
         self._restart_clock()
 
-    def add(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def add(self, step: int, metrics: Mapping[str, Any], *, images: int) -> None:
         """Takes the numbers of a step.
 
         Args:
           step: updates made.
           metrics: scalars, possibly still being computed.
+          images: that the step was made with, or rows of another kind.
 
         Raises:
           NonFiniteError: the numbers of the step before are not finite.
         """
         self.fetch()
         self._waiting = step, metrics
-        self._timed += 1
+        self._timed += images
         if not self._compiled:  # the first step says how long compilation takes, not training
             jax.block_until_ready(metrics)
             self._compiled = True
@@ -95,7 +94,7 @@ class Meter:
           NonFiniteError: a step's numbers are not finite.
         """
         self.fetch()
-        speed = self._timed * self.batch_size / (time.perf_counter() - self._start)
+        speed = self._timed / (time.perf_counter() - self._start)
         finite = [line["loss"] for line in self._lines if math.isfinite(line["loss"])]
         loss = sum(finite) / len(finite) if finite else math.nan
         line = self._lines[-1] | {"loss": loss, "images_per_second": round(speed, 3)}
@@ -127,3 +126,21 @@ class Meter:
     def _restart_clock(self) -> None:
         self._timed = 0
         self._start = time.perf_counter()
+
+
+def describe_step(line: Mapping[str, Any]) -> str:
+    """Puts the numbers of some steps into words.
+
+    Args:
+      line: record with "loss", "images_per_second" and possibly "rate".
+
+    Returns:
+      Text for the bar.
+
+    Example:
+      >>> describe_step({"loss": 1.23456, "rate": 0.0123, "images_per_second": 41.26})
+      'loss 1.235, rate 1.23e-02, 41.3 images/s'
+    """
+    speed = f"{line['images_per_second']:.1f} images/s"
+    rate = f"rate {line['rate']:.2e}, " if "rate" in line else ""
+    return f"loss {line['loss']:.3f}, {rate}{speed}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import pickle
 from typing import Any, TypeVar
 
 import jax
@@ -11,12 +12,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from segalias_jax.data import Source
 from segalias_jax.errors import InputError
-from segalias_jax.metrics import BinaryScores, SegmentationScores
 from segalias_jax.training.sharding import create_mesh, replicated
 
-Scores = TypeVar("Scores", SegmentationScores, BinaryScores)
+Scores = TypeVar("Scores")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +61,13 @@ def initialize(launch: Launch) -> None:
     if not launch.coordinator:
         if any(given):
             raise InputError(
-                "--num_processes and --process_id need --coordinator=HOST:PORT of process 0"
+                "--num-processes and --process-id need --coordinator=HOST:PORT of process 0"
             )
         return
     if launch.coordinator == "auto":
         if any(given):
             raise InputError(
-                "--coordinator=auto learns --num_processes and --process_id from the cluster; "
+                "--coordinator=auto learns --num-processes and --process-id from the cluster; "
                 "leave them out"
             )
         try:
@@ -77,12 +76,12 @@ def initialize(launch: Launch) -> None:
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"--coordinator=auto: no cluster was found ({reason}); give --coordinator="
-                "HOST:PORT, --num_processes and --process_id"
+                "HOST:PORT, --num-processes and --process-id"
             ) from None
         return
     if not all(given) or launch.process_id >= launch.num_processes:
         raise InputError(
-            f"--coordinator={launch.coordinator} needs --num_processes and a --process_id below it"
+            f"--coordinator={launch.coordinator} needs --num-processes and a --process-id below it"
         )
     jax.distributed.initialize(launch.coordinator, launch.num_processes, launch.process_id)
 
@@ -152,64 +151,31 @@ def local_copy(tree: Any, mesh: Mesh) -> Any:
 
 
 def _to_local(x: jax.Array, mesh: Mesh) -> jax.Array:
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
         numbers = _to_local(jax.random.key_data(x), mesh)
         return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(x))
     return jax.device_put(x.addressable_data(0), replicated(mesh))
 
 
-class SourceShare:
-    """Every n-th image of a data set, those of this process.
-
-    Args:
-      source: the data set.
-
-    Example:
-      >>> from segalias_jax.data import create_source
-      >>> len(SourceShare(create_source({"source": "synthetic", "num_eval": 3}, "val")))
-      3
-    """
-
-    def __init__(self, source: Source):
-        self._source = source
-        self._indices = range(jax.process_index(), len(source), jax.process_count())
-        self.names = [source.names[index] for index in self._indices]
-        self.classes, self.palette = source.classes, source.palette
-        self.rule = getattr(source, "rule", None)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._source[self._indices[index]]
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Returns (height, width) of a sample in pixels."""
-        return self._source.size(self._indices[index])
-
-    def check(self, index: int) -> None:
-        """Raises `InputError` where a sample's files are unusable."""
-        self._source.check(self._indices[index])
-
-
 def merge_scores(scores: Scores) -> Scores:
-    """Adds up the counts of all processes.
+    """Merges the scores of all processes.
 
     Args:
-      scores: counts of this process, `SegmentationScores` or `BinaryScores`.
+      scores: of this process; has `merge` and can be pickled.
 
     Returns:
       Those of all, the same in every process.
 
     Example:
-      >>> merge_scores(SegmentationScores.empty(2)).num_classes
-      2
+      >>> merge_scores("no other process")
+      'no other process'
     """
     if jax.process_count() == 1:
         return scores
-    every = multihost_utils.process_allgather(jax.tree.map(np.asarray, scores))
-    states = [
-        jax.tree.map(lambda x, i=i: jax.numpy.asarray(x[i]), every)
-        for i in range(jax.process_count())
-    ]
+    told = np.frombuffer(pickle.dumps(scores), np.uint8)
+    sizes = multihost_utils.process_allgather(np.asarray(len(told)))
+    padded = np.zeros(sizes.max(), np.uint8)
+    padded[: len(told)] = told
+    every = np.asarray(multihost_utils.process_allgather(padded))
+    states = [pickle.loads(row[:size].tobytes()) for row, size in zip(every, sizes, strict=True)]
     return functools.reduce(lambda a, b: a.merge(b), states)

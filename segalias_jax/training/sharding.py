@@ -7,7 +7,7 @@ are split over fsdp, the others are on every device.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ SMALL = 4096
 
 
 def create_mesh(
-    data: int = -1, fsdp: int = 1, spatial: int = 1, *, devices: list[jax.Device] | None = None
+    data: int = -1, fsdp: int = 1, spatial: int = 1, *, devices: Sequence[Any] | None = None
 ) -> Mesh:
     """Arranges devices along the three axes.
 
@@ -169,12 +169,15 @@ def batch_sharding(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(ROWS))
 
 
-def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
+def shard_batch(
+    batch: Mapping[str, np.ndarray], mesh: Mesh, *, spatial: Collection[str] | None = None
+) -> dict[str, Any]:
     """Puts the rows of a host batch on the devices.
 
     Args:
       batch: numpy arrays with the same number of rows; of this process only where there are many.
       mesh: the devices.
+      spatial: fields whose second axis is the height of an image; None for all that have one.
 
     Returns:
       Arrays split over the mesh.
@@ -184,6 +187,11 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
       (8, 4, 4)
     """
     return {
-        key: jax.make_array_from_process_local_data(batch_sharding(value.shape, mesh), value)
+        key: jax.make_array_from_process_local_data(
+            batch_sharding(
+                value.shape if spatial is None or key in spatial else value.shape[:1], mesh
+            ),
+            value,
+        )
         for key, value in batch.items()
     }

@@ -28,11 +28,11 @@ class TrainState(NamedTuple):
       statistics: batch statistics and the random state of dropout.
       optimizer: state of the optimizer.
       average: moving average of the parameters, which predictions use; empty where none is kept.
-      ratio: of the spectrum that is seen, where the curriculum is adaptive; else empty.
+      task: what the task carries from step to step, see `Task.carry`; empty for most.
 
     Example:
       >>> TrainState(0, {}, {}, ())._fields
-      ('step', 'parameters', 'statistics', 'optimizer', 'average', 'ratio')
+      ('step', 'parameters', 'statistics', 'optimizer', 'average', 'task')
     """
 
     step: Any
@@ -40,27 +40,27 @@ class TrainState(NamedTuple):
     statistics: Any
     optimizer: Any
     average: Any = ()
-    ratio: Any = ()
+    task: Any = ()
 
 
 def create_state(
-    create_model: Callable[[], nnx.Module],
+    model: nnx.Module | Callable[[], nnx.Module],
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     *,
     average: bool = False,
     abstract: bool = False,
-    ratio: float | None = None,
+    carry: Any = (),
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Initializes a model and its optimizer on the mesh, see `sharding.state_sharding`.
 
     Args:
-      create_model: makes the model.
+      model: a module, whose arrays are copied, or a function that makes one.
       optimizer: transformation of the gradients.
       mesh: the devices.
       average: whether an average of the parameters is kept.
       abstract: whether shapes and places are enough, for a state that will be read or never be.
-      ratio: of the spectrum that an adaptive curriculum starts with; None without one.
+      carry: what the task carries, at the start.
 
     Returns:
       The structure of the model and the state at step 0.
@@ -74,31 +74,42 @@ def create_state(
     """
     graphs = []
 
-    def initialize() -> TrainState:
-        graph, *arrays = split_model(create_model())
-        parameters, statistics = jax.tree.map(_strong, arrays)
-        graphs.append(graph)
-        step = jnp.zeros((), jnp.int32)
-        kept = parameters if average else ()
-        seen = () if ratio is None else jnp.asarray(ratio, jnp.float32)
-        return TrainState(step, parameters, statistics, optimizer.init(parameters), kept, seen)
+    def state_of(parameters: Any, statistics: Any) -> TrainState:
+        parameters, statistics = jax.tree.map(_strong, (parameters, statistics))
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            parameters=parameters,
+            statistics=statistics,
+            optimizer=optimizer.init(parameters),
+            average=parameters if average else (),
+            task=jax.tree.map(jnp.asarray, carry),
+        )
 
+    def initialize() -> TrainState:
+        # A module has to be split outside: its arrays would be constants of the program.
+        graph, parameters, statistics = split_model(model())
+        graphs.append(graph)
+        return state_of(parameters, statistics)
+
+    given: tuple[Any, ...] = ()
+    if isinstance(model, nnx.Module):
+        graph, parameters, statistics = split_model(model)
+        graphs.append(graph)
+        given = parameters, statistics
+    make = state_of if given else initialize
     # One program that the compilation cache can keep. It runs once, so on a CPU optimizing it is a
     # waste: of 20 s for a ResNet-18 on two cores, 15 went there.
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     shardings = replicated(mesh)
     if abstract or mesh.shape["fsdp"] > 1:  # to know shapes takes a second
-        shapes = jax.eval_shape(initialize)
+        shapes = jax.eval_shape(make, *given)
         shardings = state_shardings(shapes, mesh)
         if abstract:
             return graphs[0], jax.tree.map(_placed, shapes, shardings)
     options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    compiled = jax.jit(
-        initialize,
-        out_shardings=shardings,
-        compiler_options=options if on_cpu else None,
-    )
-    state = compiled()
+    compiled = jax.jit(make, out_shardings=shardings, compiler_options=options if on_cpu else None)
+    # Copied, since a step consumes the state and the module stays its owner's.
+    state = compiled(*jax.device_put(given, replicated(mesh), may_alias=False))
     return graphs[0], state
 
 

@@ -1,10 +1,9 @@
-"""The compiled functions of a run: one update, one prediction, and the logits of one."""
+"""The compiled functions of a run: one update, and the forward pass of its state."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,74 +11,76 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from segalias_jax.errors import InputError
-from segalias_jax.losses import segmentation_loss
-from segalias_jax.models.stages import recording_filters
-from segalias_jax.tracing import DownsamplingOperator, capture_inputs
-from segalias_jax.training.curriculum import Curriculum
 from segalias_jax.training.optimizer import StepState
-from segalias_jax.training.schedules import Schedule
 from segalias_jax.training.sharding import replicated, state_shardings
 from segalias_jax.training.state import TrainState, merge_model, move_average, split_model
-from segalias_jax.typing import IGNORE_LABEL, Array
+from segalias_jax.training.task import Task
+from segalias_jax.typing import Array
 
 TrainStep = Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, dict[str, Array]]]
-PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-"""Types that a network computes in. Parameters, statistics and losses are float32 in both."""
+LEAVE = "leave"
+"""Field of a batch, one truth value per row: whether a process was asked to end the run."""
 
 
 def create_train_step(
     graph: nnx.GraphDef,
+    task: Task,
     optimizer: optax.GradientTransformation,
-    schedule: Schedule,
-    loss_config: Mapping[str, Any],
     mesh: Mesh,
     *,
-    precision: str = "float32",
+    schedule: Callable[[Array], Any] | None = None,
     accumulate: int = 1,
     average: float = 0.0,
-    curriculum: Curriculum | None = None,
 ) -> TrainStep:
     """Compiles one update.
 
-    An update whose loss or gradient is not finite changes nothing but `state.step`.
+    An update whose loss or gradient is not finite changes nothing but `state.step`, whatever is
+    then done about it: the state stays one that can be saved.
 
     Args:
       graph: structure of the model.
+      task: says what the loss is.
       optimizer: transformation of the gradients.
-      schedule: learning rate, for the record only.
-      loss_config: section `loss` of a recipe.
       mesh: the devices.
-      precision: "float32" or "bfloat16", see `PRECISIONS`.
+      schedule: learning rate by step, for the record only.
       accumulate: parts that a batch is computed in, one after the other; gradients are those of the
         whole batch but for batch normalization, which sees a part at a time.
-      average: share that averaged parameters keep per update; read only where the state has them.
-      curriculum: how much of the spectrum is seen at which step; None for all of it.
+      average: fraction that averaged parameters keep per update; read only where the state has
+        them.
 
     Returns:
-      `step(state, batch) -> (state, {"loss", "grad_norm", "rate"})`; the state given is consumed.
-      With a curriculum "ratio" is among the numbers.
-      Where a batch has truth values "leave", one per row, so have the numbers: whether any is true.
-      With batches split over the mesh, batch normalization spans all devices.
+      `step(state, batch) -> (state, numbers)`; the state given is consumed. Numbers are "loss",
+      "grad_norm", "rate" with a schedule, and what the task adds. Where a batch has `LEAVE`, so
+      have the numbers: whether any is true. With batches split over the mesh, batch normalization
+      spans all devices.
     """
-    curriculum = curriculum or Curriculum()
-    network = _Network(graph, PRECISIONS[precision], curriculum)
-    gradient_of = _gradients(network, dict(loss_config), mesh, accumulate)
-    ratio_of = _ratios(network, mesh, accumulate)
+    gradient_of = _gradients(graph, task, mesh, accumulate)
 
     def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, dict[str, Array]]:
-        ratio = ratio_of(state, batch)
-        loss, statistics, gradients = gradient_of(state.parameters, state.statistics, batch, ratio)
+        fields = {key: value for key, value in batch.items() if key != LEAVE}
+
+        def evaluated_model() -> nnx.Module:
+            whole = jax.lax.with_sharding_constraint(state.parameters, replicated(mesh))
+            model = merge_model(graph, whole, state.statistics)
+            model.eval()
+            return model
+
+        # Of a batch that is too large for the memory, the first part has to do.
+        first = fields if accumulate == 1 else _parts(fields, task, accumulate, mesh, first=True)
+        carry, extras = task.before_step(state.task, state.step, first, evaluated_model)
+        loss, numbers, statistics, gradients = gradient_of(state, fields, extras)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
         norm = optax.tree.norm(gradients)
-        metrics = {"loss": loss, "grad_norm": norm, "rate": jnp.asarray(schedule(state.step))}
-        metrics |= {} if ratio is None else {"ratio": ratio}
-        # In this program, since two with messages between processes must not run at a time.
-        metrics |= {"leave": jnp.any(batch["leave"])} if "leave" in batch else {}
+        metrics = {"loss": loss, "grad_norm": norm}
+        if schedule is not None:
+            metrics["rate"] = jnp.asarray(schedule(state.step))
+        metrics |= {**extras, **numbers}
+        if LEAVE in batch:
+            # In this program, since two with messages between processes must not run at a time.
+            metrics[LEAVE] = jnp.any(batch[LEAVE])
         parameters = optax.apply_updates(state.parameters, updates)
         moved = move_average(state.average, parameters, state.step, average)
-        kept = ratio if curriculum.adaptive else ()
-        new = TrainState(state.step, parameters, statistics, optimizer_state, moved, kept)
+        new = TrainState(state.step, parameters, statistics, optimizer_state, moved, carry)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         new = _choose(finite, new, state)._replace(step=state.step + 1)
         return jax.lax.with_sharding_constraint(
@@ -89,145 +90,46 @@ def create_train_step(
     return jax.jit(step, donate_argnums=0)
 
 
-def create_predict(
-    graph: nnx.GraphDef, *, precision: str = "float32", curriculum: Curriculum | None = None
-) -> Callable[[TrainState, Array], Array]:
+def compile_forward(
+    graph: nnx.GraphDef, forward: Callable[[nnx.Module, Any, Array], Any]
+) -> Callable[[TrainState, Array], Any]:
+    """Compiles something that is computed from a state's network and an image.
+
+    Args:
+      graph: structure of the model.
+      forward: `forward(model, carry, image)`; the model is in evaluation mode and has the averaged
+        parameters where the state has them, `carry` is what the task carries.
+
+    Returns:
+      `compiled(state, image)`.
+    """
+
+    @jax.jit
+    def compiled(parameters: Any, statistics: Any, carry: Any, image: Array) -> Any:
+        model = merge_model(graph, parameters, statistics)
+        model.eval()
+        return forward(model, carry, image)
+
+    # The optimizer's arrays stay outside: the compiled function never needs them.
+    return lambda state, image: compiled(
+        state.average or state.parameters, state.statistics, state.task, image
+    )
+
+
+def create_predict(graph: nnx.GraphDef, task: Task) -> Callable[[TrainState, Array], Any]:
     """Compiles the prediction of a batch.
 
     Args:
       graph: structure of the model.
-      precision: see `PRECISIONS`.
-      curriculum: says how much of the spectrum is seen in evaluation; None for all of it.
+      task: says what a prediction is.
 
     Returns:
-      `predict(state, image uint8[b,h,w,3]) -> int32[b,h,w]`, the class of every pixel, by the
-      averaged parameters where the state has them.
+      `predict(state, image)`, by the averaged parameters where the state has them.
     """
-    network = _Network(graph, PRECISIONS[precision], curriculum or Curriculum())
-
-    @jax.jit
-    def predict(parameters: Any, statistics: Any, ratio: Any, image: Array) -> Array:
-        logits = _logits(network, parameters, statistics, ratio, image)
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-
-    # The optimizer's arrays stay outside: the compiled function never needs them.
-    return lambda state, image: predict(*_seen_by(state), image)
-
-
-def create_logits(
-    graph: nnx.GraphDef, *, precision: str = "float32", curriculum: Curriculum | None = None
-) -> Callable[[TrainState, Array], Array]:
-    """Compiles the logits of a batch, what `evaluation.SlidingPredictor` asks for.
-
-    Args:
-      graph: structure of the model.
-      precision: see `PRECISIONS`.
-      curriculum: as for `create_predict`.
-
-    Returns:
-      `logits(state, image uint8[b,h,w,3]) -> float32[b,h,w,c]`, by the averaged parameters where
-      the state has them.
-    """
-    network = _Network(graph, PRECISIONS[precision], curriculum or Curriculum())
-    logits = jax.jit(functools.partial(_logits, network))
-    return lambda state, image: logits(*_seen_by(state), image)
-
-
-def create_recorded(
-    graph: nnx.GraphDef,
-    measure: Callable[[Array, Sequence[Array], Sequence[tuple[Array, Array]]], Any],
-    *,
-    where: Callable[[DownsamplingOperator], bool] | None,
-    precision: str = "float32",
-    curriculum: Curriculum | None = None,
-) -> Callable[[TrainState, Array], tuple[Array, Any]]:
-    """Compiles a prediction that also measures the feature maps where a network samples.
-
-    Args:
-      graph: structure of the model.
-      measure: of the image, of what enters the operators that `where` chooses, and of what
-        `models.stages.recording_filters` lists; compiled with the prediction.
-      where: as for `tracing.capture_inputs`; None for no operator.
-      precision: see `PRECISIONS`.
-      curriculum: as for `create_predict`.
-
-    Returns:
-      `recorded(state, image uint8[b,h,w,3]) -> (classes int32[b,h,w], measured)`, by the averaged
-      parameters where the state has them.
-    """
-    network = _Network(graph, PRECISIONS[precision], curriculum or Curriculum())
-
-    @jax.jit
-    def recorded(seen_by: tuple[Any, Any, Any], image: Array) -> tuple[Array, Any]:
-        def forward(image: Array) -> tuple[Array, list[tuple[Array, Array]]]:
-            with recording_filters() as seen:
-                return _logits(network, *seen_by, image), seen
-
-        if where is None:
-            (logits, seen), entering = forward(image), ()
-        else:
-            (logits, seen), entering = capture_inputs(forward, where)(image)
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32), measure(image, entering, seen)
-
-    return lambda state, image: recorded(_seen_by(state), image)
-
-
-class _Network(NamedTuple):
-    """The structure of a network, the type that it computes in, and what it sees of an image."""
-
-    graph: nnx.GraphDef
-    dtype: Any
-    curriculum: Curriculum
-
-    def see(self, image: Array, ratio: Array | float | None) -> Array:
-        return self.curriculum.network_input(image, ratio).astype(self.dtype)
-
-
-def _seen_by(state: TrainState) -> tuple[Any, Any, Any]:
-    return state.average or state.parameters, state.statistics, state.ratio
-
-
-def _logits(network: _Network, parameters: Any, statistics: Any, ratio: Any, image: Array) -> Array:
-    model = merge_model(network.graph, parameters, statistics)
-    model.eval()
-    return model(network.see(image, network.curriculum.evaluation_ratio(ratio)))
-
-
-def _ratios(
-    network: _Network, mesh: Mesh, accumulate: int
-) -> Callable[[TrainState, Mapping[str, Array]], Array | None]:
-    """Which ratio of the spectrum the batch of a step is shown with."""
-
-    def ratio(state: TrainState, batch: Mapping[str, Array]) -> Array | None:
-        if not network.curriculum.adaptive:
-            return network.curriculum.training_ratio(state.step)
-        whole = jax.lax.with_sharding_constraint(state.parameters, replicated(mesh))
-        model = merge_model(network.graph, whole, state.statistics)
-        model.eval()
-        # Of a batch that is too large for the memory, the first part has to do.
-        image = batch["image"]
-        image = image if accumulate == 1 else _split_rows(image, accumulate, mesh)[0]
-        return network.curriculum.adapted_ratio(
-            state.ratio, state.step, lambda x: model(x.astype(network.dtype)), image
-        )
-
-    return ratio
-
-
-def check_precision(precision: str) -> None:
-    """Raises if there is no such precision.
-
-    Args:
-      precision: one of `PRECISIONS`.
-
-    Raises:
-      InputError: listing the choices.
-
-    Example:
-      >>> check_precision("bfloat16")
-    """
-    if precision not in PRECISIONS:
-        raise InputError(f"train.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    return compile_forward(
+        graph,
+        lambda model, carry, image: task.predict(model, image, **task.prediction_inputs(carry)),
+    )
 
 
 def _choose(finite: Array, new: TrainState, old: TrainState) -> TrainState:
@@ -239,60 +141,60 @@ def _choose(finite: Array, new: TrainState, old: TrainState) -> TrainState:
 
 
 def _gradients(
-    network: _Network, options: dict[str, Any], mesh: Mesh, accumulate: int
-) -> Callable[..., tuple[Array, Any, Any]]:
+    graph: nnx.GraphDef, task: Task, mesh: Mesh, accumulate: int
+) -> Callable[..., tuple[Array, Mapping[str, Array], Any, Any]]:
     def loss_of(
-        parameters: Any,
-        statistics: Any,
-        ratio: Array | None,
-        batch: Mapping[str, Array],
-        weight: Array | float,
+        parameters: Any, statistics: Any, batch: Mapping[str, Array], weight: Array | float
     ) -> tuple[Array, Any]:
-        model = merge_model(network.graph, parameters, statistics)
+        model = merge_model(graph, parameters, statistics)
         model.train()
-        logits, auxiliary = model.with_auxiliary(network.see(batch["image"], ratio))
-        loss = segmentation_loss(logits, auxiliary, batch["label"], valid=batch["valid"], **options)
-        return weight * loss, split_model(model)[2]
+        loss, numbers = task.loss(model, batch)
+        numbers = {key: weight * number for key, number in numbers.items()}
+        return weight * loss, (numbers, split_model(model)[2])
 
     value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
 
     def gradients(
-        parameters: Any, statistics: Any, batch: Mapping[str, Array], ratio: Array | None
-    ) -> tuple[Array, Any, Any]:
-        # Gathered here, the split parameters never tempt the partitioner to gather images instead.
-        whole = jax.lax.with_sharding_constraint(parameters, replicated(mesh))
+        state: TrainState, batch: Mapping[str, Array], extras: Mapping[str, Array]
+    ) -> tuple[Array, Mapping[str, Array], Any, Any]:
+        # Gathered here by name, the parameters split over fsdp never tempt the partitioner to
+        # gather images instead.
+        whole = jax.lax.with_sharding_constraint(state.parameters, replicated(mesh))
         if accumulate == 1:
-            (loss, statistics), sums = value_and_grad(whole, statistics, ratio, batch, 1.0)
-            return loss, statistics, sums
-        parts = {
-            key: _split_rows(value, accumulate, mesh)
-            for key, value in batch.items()
-            if key != "leave"
-        }
-        weights = jax.vmap(lambda part: _pixels(part, options["average"]))(parts)
+            (loss, (numbers, statistics)), sums = value_and_grad(
+                whole, state.statistics, {**batch, **extras}, 1.0
+            )
+            return loss, numbers, statistics, sums
+        parts = _parts(batch, task, accumulate, mesh)
+        weights = jax.vmap(task.weight)(parts)
 
-        def add(carry: tuple[Array, Any, Any], part: Any) -> tuple[tuple[Array, Any, Any], None]:
+        def add(carry: Any, part: Any) -> tuple[Any, Any]:
             loss, statistics, sums = carry
-            (more, statistics), new = value_and_grad(whole, statistics, ratio, *part)
-            return (loss + more, statistics, jax.tree.map(jnp.add, sums, new)), None
+            fields, weight = part
+            (more, (numbers, statistics)), new = value_and_grad(
+                whole, statistics, {**fields, **extras}, weight
+            )
+            return (loss + more, statistics, jax.tree.map(jnp.add, sums, new)), numbers
 
         weights = weights / jnp.maximum(weights.sum(), 1.0)
-        start = (jnp.zeros(()), statistics, jax.tree.map(jnp.zeros_like, whole))
-        return jax.lax.scan(add, start, (parts, weights))[0]
+        start = (jnp.zeros(()), state.statistics, jax.tree.map(jnp.zeros_like, whole))
+        (loss, statistics, sums), numbers = jax.lax.scan(add, start, (parts, weights))
+        return loss, jax.tree.map(lambda x: x.sum(0), numbers), statistics, sums
 
     return gradients
 
 
-def _split_rows(x: Array, parts: int, mesh: Mesh) -> Array:
-    # Row r goes to part r mod n: so every device has its own rows of every part already.
-    x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
-    height = ("spatial",) if x.ndim > 3 and x.shape[2] % mesh.shape["spatial"] == 0 else ()
-    spec = PartitionSpec(None, ("data", "fsdp"), *height)
-    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+def _parts(
+    batch: Mapping[str, Array], task: Task, count: int, mesh: Mesh, *, first: bool = False
+) -> dict[str, Array]:
+    """Splits the rows of a batch into parts, stacked ahead of them; or returns the first one."""
 
+    def split(key: str, x: Array) -> Array:
+        # Row r goes to part r mod n: so every device has its own rows of every part already.
+        x = x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
+        tall = key in task.spatial and x.ndim > 3 and x.shape[2] % mesh.shape["spatial"] == 0
+        spec = PartitionSpec(None, ("data", "fsdp"), *(("spatial",) if tall else ()))
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
 
-def _pixels(batch: Mapping[str, Array], average: str) -> Array:
-    """What the loss of a batch is divided by; losses of parts are weighed with it."""
-    rows = jnp.broadcast_to(batch["valid"][:, None, None], batch["label"].shape)
-    counted = rows if average == "all" else rows & (batch["label"] != IGNORE_LABEL)
-    return jnp.sum(counted, dtype=jnp.float32)
+    parts = {key: split(key, value) for key, value in batch.items()}
+    return {key: value[0] for key, value in parts.items()} if first else parts

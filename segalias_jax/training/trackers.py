@@ -7,43 +7,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import config_dict
-
 from segalias_jax.errors import InputError
-from segalias_jax.runs.recipes import flat_items
 
 
 class Trackers:
-    """Hands numbers on to the services that a recipe's section `track` names.
+    """Hands numbers on to TensorBoard and Weights & Biases.
 
     Args:
-      config: the recipe.
       workdir: folder of the run.
+      tensorboard: whether `tensorboard/` is written there.
+      wandb: project at Weights & Biases; "" for none.
+      about: what the run is of, for those services; a recipe's values by key, say.
 
     Raises:
       InputError: the package of a service is not installed.
 
     Example:
-      >>> config = config_dict.ConfigDict({"track": {"tensorboard": False, "wandb": ""}})
-      >>> with Trackers(config, Path("run")) as trackers:
+      >>> with Trackers(Path("run")) as trackers:
       ...     trackers.write({"step": 1, "loss": 0.5})
     """
 
-    def __init__(self, config: config_dict.ConfigDict, workdir: Path):
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        tensorboard: bool = False,
+        wandb: str = "",
+        about: Mapping[str, Any] | None = None,
+    ):
         self._board, self._run = None, None
-        if config.track.tensorboard:
-            package = _load("tensorboardX", "track.tensorboard", "segalias_jax[tensorboard]")
+        if tensorboard:
+            package = _load("tensorboardX", "tensorboard", "segalias_jax[tensorboard]")
             self._board = package.SummaryWriter(str(workdir / "tensorboard"))
-        if config.track.wandb:
-            package = _load("wandb", "track.wandb", "wandb")
+        if wandb:
+            package = _load("wandb", "wandb", "wandb")
             name = workdir.absolute().name
             self._run = package.init(
-                project=config.track.wandb,
+                project=wandb,
                 name=name,
                 id=name,
                 resume="allow",
                 dir=str(workdir),
-                config=flat_items(config),
+                config=dict(about or {}),
             )
 
     def __enter__(self) -> Trackers:
@@ -66,22 +71,23 @@ class Trackers:
             self._run.log(numbers, step=step)
 
 
-def check_trackers(config: config_dict.ConfigDict) -> None:
-    """Raises if the package of a service that a recipe names is not installed.
+def check_trackers(*, tensorboard: bool, wandb: str) -> None:
+    """Raises if the package of a service is not installed.
 
     Args:
-      config: the recipe.
+      tensorboard: as for `Trackers`.
+      wandb: as for `Trackers`.
 
     Raises:
-      InputError: naming the key and what to install.
+      InputError: naming the argument and what to install.
 
     Example:
-      >>> check_trackers(config_dict.ConfigDict({"track": {"tensorboard": False, "wandb": ""}}))
+      >>> check_trackers(tensorboard=False, wandb="")
     """
-    if config.track.tensorboard:
-        _load("tensorboardX", "track.tensorboard", "segalias_jax[tensorboard]")
-    if config.track.wandb:
-        _load("wandb", "track.wandb", "wandb")
+    if tensorboard:
+        _load("tensorboardX", "tensorboard", "segalias_jax[tensorboard]")
+    if wandb:
+        _load("wandb", "wandb", "wandb")
 
 
 def _load(module: str, key: str, package: str) -> Any:
@@ -89,5 +95,5 @@ def _load(module: str, key: str, package: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise InputError(
-            f"{key}: {module} is not installed; pip install '{package}' or unset the key"
+            f"{key}: {module} is not installed; pip install '{package}' or unset it"
         ) from None

@@ -57,7 +57,7 @@ class Watchdog:
             file = self._file or sys.stderr
             print(
                 f"warning: {self._doing} takes longer than {self.seconds:g} seconds "
-                "(train.stall_seconds); all threads are at:",
+                "(stall_seconds); all threads are at:",
                 file=file,
                 flush=True,
             )

@@ -76,7 +76,7 @@ def test_wrong_places(tmp_path):
     (tmp_path / "empty").mkdir()
     for name, message in (
         ("no", "is not there"),
-        ("w.pth", "is a file; make a checkpoint of it by python -m segalias_jax.checkpoints"),
+        ("w.pth", "is a file; make a checkpoint of it by segalias convert"),
         ("empty", "holds no checkpoint"),
     ):
         with pytest.raises(InputError, match=message):

@@ -55,7 +55,7 @@ class Younger(NamedTuple):
     parameters: Any
     statistics: Any
     optimizer: Any
-    ratio: Any = ()
+    task: Any = ()
 
 
 def test_a_part_that_is_younger_than_the_checkpoint(tmp_path):
@@ -64,13 +64,44 @@ def test_a_part_that_is_younger_than_the_checkpoint(tmp_path):
         store.save(1, state)
         store.wait()
         again = store.restore(Younger(*state))
-        assert again.ratio == () and int(again.step) == 1
-        assert "ratio" not in store.read(1)
-        with pytest.raises(InputError, match="ratio is absent there and of shape .* here; use the"):
-            store.restore(Younger(*state, ratio=jnp.float32(0.5)))
-        store.save(2, Younger(*state, ratio=jnp.float32(0.25)))
+        assert again.task == () and int(again.step) == 1
+        assert "task" not in store.read(1)
+        with pytest.raises(InputError, match="task is absent there and of shape .* here; use the"):
+            store.restore(Younger(*state, task=jnp.float32(0.5)))
+        store.save(2, Younger(*state, task=jnp.float32(0.25)))
         store.wait()
-        assert store.read(2)["ratio"] == 0.25
+        assert store.read(2)["task"] == 0.25
+
+
+class Older(NamedTuple):
+    step: Any
+    parameters: Any
+    statistics: Any
+    optimizer: Any
+    ratio: Any = ()
+
+
+@pytest.mark.parametrize("carried", [(), jnp.float32(0.25)])
+def test_a_part_that_had_another_name(tmp_path, carried):
+    """Version 0.1 called what the task carries "ratio"."""
+    state = make_state(1)
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, Older(*state, ratio=carried))
+        store.wait()
+        again = store.restore(Younger(*state, task=carried))
+        assert again.task == carried and int(again.step) == 1
+        if not isinstance(carried, tuple):
+            assert store.read(1)["task"] == 0.25
+
+
+@pytest.mark.parametrize("larger, best", [(True, 2), (False, 3)])
+def test_direction_of_the_score_is_kept_with_it(tmp_path, larger, best):
+    with CheckpointStore(tmp_path, score="error", larger_is_better=larger) as store:
+        for step, score in ((1, float("nan")), (2, 0.5), (3, 0.25)):
+            store.save(step, make_state(step))
+            store.set_score(step, score)
+    with CheckpointStore(tmp_path) as store:
+        assert (store.score, store.best_step()) == ("error", best)
 
 
 def test_comes_back_as_it_was_although_the_arrays_were_reused(tmp_path):
@@ -113,7 +144,7 @@ def test_empty_folder_says_what_to_do(tmp_path):
     with CheckpointStore(tmp_path) as store:
         assert store.latest_step() is None
         assert store.best_step() is None
-        with pytest.raises(InputError, match=r"holds no checkpoint; train with this --workdir"):
+        with pytest.raises(InputError, match=r"holds no checkpoint; train into this folder"):
             store.restore(make_state())
 
 
@@ -129,7 +160,7 @@ def test_name_of_the_score_stays_that_of_the_folder(tmp_path):
         assert (store.score, store.scores) == ("mIoU", {10: 0.5})
 
 
-@pytest.mark.parametrize("text", ["", '{"10": 0.5', "[1]", '{"10": null}'])
+@pytest.mark.parametrize("text", ["", '{"10": 0.5', "[1]", '{"10": "x"}'])
 def test_damaged_scores_are_one_sentence(tmp_path, text):
     (tmp_path / "scores.json").write_text(text)
     with pytest.raises(InputError, match="scores.json is damaged .*; delete it, and the best"):
@@ -186,7 +217,7 @@ def test_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path, capfd, dam
             store.restore(make_state(width=300))
         restored = store.restore_latest(make_state(width=300))
         told = capfd.readouterr().err
-        assert "warning: the checkpoint" in told and "going on from the one before" in told
+        assert "warning: the checkpoint" in told and "resuming from the one before" in told
         np.testing.assert_array_equal(restored.parameters["a"][0], state.parameters["a"][0])
         assert (tmp_path / "damaged-2").is_dir() and store.latest_step() == 1
         store.save(2, make_state(3.0, width=300))

@@ -74,7 +74,7 @@ def test_keys_that_contradict_the_set_are_refused(prepared):
 
 def test_missing_set_says_how_to_write_it(tmp_path):
     config = {"source": "tfds:camvid", "root": str(tmp_path)}
-    with pytest.raises(InputError, match=r"^data\.root: .*segalias_jax\.data\.prepare camvid "):
+    with pytest.raises(InputError, match=r"^data\.root: .*segalias prepare camvid "):
         create_source(config, "train")
 
 

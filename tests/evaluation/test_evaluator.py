@@ -104,6 +104,23 @@ def test_predictions_of_single_images_are_counted_on_the_host(ignore):
         np.testing.assert_array_equal(a.prediction, b.prediction)
 
 
+def test_batches_and_single_images_add_up():
+    """Of one pass, some predictions may be arrays and others of single images."""
+    image, label = _data(4)
+    label = np.where(label == 255, 255, label % 2)
+    slider = SlidingPredictor(lambda x: jax.nn.one_hot(x[..., 0] // 128, 2), ViewSettings())
+
+    def predict(image):
+        classes = (image[..., 0] // 128).astype(np.int32)
+        return slider.start(image[0]) if len(image) == 1 else classes
+
+    batches = list(_batches(image[:3], label[:3], 3)) + list(_batches(image[3:], label[3:], 1))
+    found = evaluate(predict, batches, num_classes=2)
+    expected = evaluate(predict, _batches(image, label, 4), num_classes=2)
+    assert _numbers(found.scores) == _numbers(expected.scores)
+    jax.tree.map(np.testing.assert_array_equal, found.binary, expected.binary)
+
+
 def test_rules_reach_the_scores():
     """Every scoring argument is in the state; an unknown rule is refused before predicting."""
     rules = {"boundary": "exact", "ignore": "exclude", "reduce_zero_label": True, "width": 5}

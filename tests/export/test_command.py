@@ -1,19 +1,15 @@
-"""The command `python -m segalias_jax.export.command`."""
+"""The command `segalias export`."""
 
 import json
 
 import pytest
 
 import segalias_jax as sa
-from segalias_jax.export.command import main
+from segalias_jax import cli
 
 
 def export(*words):
-    try:
-        main(["export", *map(str, words)])
-    except SystemExit as end:
-        return end.code
-    return 0
+    return cli.main(["export", *map(str, words)])
 
 
 def test_writes_a_program(run, tmp_path, capsys):
@@ -37,10 +33,10 @@ def test_writes_a_program(run, tmp_path, capsys):
             ["--run", "RUN", "--format", "onnx", "--size", "8"],
             "'8' is neither H,W such as",
         ),
-        (["--run", "RUN"], "required: --format"),
+        (["--run", "RUN"], "--format is missing"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(run, tmp_path, capsys, words, message):
+def test_errors_are_one_line_and_status_2(run, tmp_path, capsys, words, message):
     words = [run[1] if word == "RUN" else word for word in words]
     assert export(*words, "--out", tmp_path / "out") == 2
     error = capsys.readouterr().err

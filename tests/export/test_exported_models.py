@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 import segalias_jax as sa
-from segalias_jax.inference import export_model, load_trained
+from segalias_jax.export import export_model
+from segalias_jax.inference import load_trained
 from segalias_jax.layers.upsample import UPSAMPLE
 from segalias_jax.models.convnext import CONVNEXTS
 

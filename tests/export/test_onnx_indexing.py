@@ -63,7 +63,7 @@ def test_equals_jax(name):
     "function, message",
     [
         (lambda x: jnp.pad(x, ((0, 0), (0, x.shape[2]), (0, 0), (0, 0))), "at the borders only"),
-        (lambda x: x[:, ::2, 1:-3], "whole lines only"),
+        (lambda x: x[:, ::2, 1:-3], "whole axes only"),
     ],
 )
 def test_what_has_no_rule_is_refused(function, message):

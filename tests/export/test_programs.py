@@ -1,7 +1,9 @@
 """Exported programs in other runtimes, fresh processes among them, against the network itself."""
 
 import dataclasses
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +16,8 @@ from flax import nnx
 import segalias_jax as sa
 from segalias_jax import layers
 from segalias_jax.errors import InputError
-from segalias_jax.inference import export_model, load_exported, load_trained
+from segalias_jax.export import export_model, programs
+from segalias_jax.inference import load_exported, load_trained
 from segalias_jax.models.upernet import UPerNet
 
 RELOAD = """
@@ -165,7 +168,7 @@ def test_predictor_of_the_program(stablehlo, run, images):
     other, fitting = whole.stream([images[0], images[0][:32, :32]])
     assert "not 1x40x56x3" in str(other.error) and other.prediction is None
     assert fitting.prediction.classes().shape == (32, 32)
-    with pytest.raises(InputError, match="exported program; leave --config out"):
+    with pytest.raises(InputError, match="exported program; leave config out"):
         sa.Predictor(stablehlo, config=run[0])
 
 
@@ -250,10 +253,14 @@ def test_mistakes(trained, make_run, tmp_path, monkeypatch):
         patch.setitem(sys.modules, "tensorflow", None)
         with pytest.raises(InputError, match=r"pip install 'segalias_jax\[savedmodel\]'"):
             export_model(trained, tmp_path / "other", format="savedmodel")
+        patch.setitem(sys.modules, "flatbuffers", None)
+        with pytest.raises(InputError, match="need the package flatbuffers; pip install flatbuf"):
+            export_model(trained, new, format="stablehlo")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]  # halves are removed
     with pytest.raises(InputError, match="frequency_low_cut needs a fixed size; export with --si"):
         flc = dataclasses.replace(trained, model=layers.FrequencyLowCut(2))
         export_model(flc, new, format="stablehlo", size="any")
-    with pytest.raises(InputError, match="more than 32 pixels; export it with --size H,W"):
+    with pytest.raises(InputError, match="more than 32 pixels; export it with a fixed size"):
         small = nnx.Sequential(layers.BlurPool(3, stride=16), layers.BlurPool(7))
         blur = dataclasses.replace(trained, model=small)
         export_model(blur, new, format="stablehlo", size="any")
@@ -263,13 +270,84 @@ def test_mistakes(trained, make_run, tmp_path, monkeypatch):
     assert not new.exists()
 
 
+WAITING = """
+import sys, time
+from pathlib import Path
+from segalias_jax.export.programs import _written_whole
+with _written_whole(Path(sys.argv[1])) as temporary:
+    (temporary / "half").mkdir()
+    (temporary / "half/model").write_text("ha")
+    print("waiting", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_killed_export_leaves_nothing_in_the_way(trained, tmp_path, monkeypatch):
+    """While one writes, another is refused; what a killed one left is no part of the next."""
+    monkeypatch.setitem(
+        programs.WRITERS, "onnx", ("model.onnx", lambda function, image, path: path.write_text("x"))
+    )
+    new = tmp_path / "new"
+    command = [sys.executable, "-c", WAITING, str(new)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "waiting\n" and not new.exists()
+        with pytest.raises(InputError, match="new: another export is writing it"):
+            export_model(trained, new, format="onnx")
+        assert (tmp_path / ".new.tmp/half/model").exists()
+        process.kill()
+    new.mkdir()  # an empty one is as good as none
+    export_model(trained, new, format="onnx")
+    assert sorted(path.name for path in new.iterdir()) == ["manifest.json", "model.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+def test_a_full_disk_is_one_sentence(trained, tmp_path, monkeypatch):
+    def write(function, image, path):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(programs.WRITERS, "onnx", ("model.onnx", write))
+    with pytest.raises(InputError, match=r"new: cannot be written \(No space left on device\)"):
+        export_model(trained, tmp_path / "new", format="onnx")
+    assert not any(tmp_path.iterdir())
+
+
+def test_programs_of_other_bytes_are_refused(stablehlo, tmp_path):
+    """One flipped bit, of a constant, say, would go unnoticed; older manifests have no sha256."""
+    folder = tmp_path / "copy"
+    shutil.copytree(stablehlo, folder)
+    path, manifest = folder / "model.stablehlo", folder / "manifest.json"
+    data = bytearray(path.read_bytes())
+    content = json.loads(manifest.read_text())
+    assert content["sha256"] == hashlib.sha256(data).hexdigest()
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="model.stablehlo: its sha256 is not the one in manifest"):
+        load_exported(folder)
+    path.write_bytes((stablehlo / "model.stablehlo").read_bytes())
+    del content["sha256"]
+    manifest.write_text(json.dumps(content))
+    assert load_exported(folder).manifest == content
+
+
 def test_damaged_programs(tmp_path):
-    (tmp_path / "manifest.json").write_text("{}")
+    manifest = {"format": "stablehlo", "file": "model.stablehlo", "align_corners": False}
+    manifest |= {"input": {"shape": ["batch", 8, 8, 3]}, "protocol": {"window": [8, 8]}}
+    manifest |= {"classes": ["a"], "palette": [[0, 0, 0]]}
+    path = tmp_path / "manifest.json"
+    for changes in (
+        {"input": {"shape": [8, 8]}},
+        {"protocol": "slide"},
+        {"palette": [[0, 0, 256]]},
+        {"classes": ["a", "b"]},
+    ):
+        path.write_text(json.dumps(manifest | changes))
+        with pytest.raises(InputError, match="is damaged"):
+            load_exported(tmp_path)
+    path.write_text("{}")
     with pytest.raises(InputError, match="is damaged"):
         load_exported(tmp_path)
-    keys = ("file", "input", "classes", "palette", "align_corners", "protocol")
-    manifest = dict.fromkeys(keys, "model.stablehlo") | {"format": "stablehlo"}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"model.stablehlo: cannot be read"):
         load_exported(tmp_path)
     for content in (b"", b"junk that is no program", bytes(1000)):

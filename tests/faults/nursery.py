@@ -15,11 +15,13 @@ from unittest import mock
 
 import jax
 from flax import nnx
+from segalias_jax.runs.recipe import Recipe
 
 from segalias_jax import data, layers, models
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
-from segalias_jax.runs import loop, recipes, setup
+from segalias_jax.runs import recipes, setup
+from segalias_jax.runs.train import train
 from segalias_jax.training.goodput import Account
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
 from segalias_jax.training.sharding import create_mesh
@@ -87,9 +89,9 @@ def watch(log):
     def logged_batches(config, source, *, start_step, **options):
         names = {digest(source[i]["image"]): name for i, name in enumerate(source.names)}
         stream = batches(config, source, start_step=start_step, **options)
-        for step, placed in enumerate(stream, start_step + 1):
-            write("images", step, *(names[digest(image)] for image in placed[0]["image"]))
-            yield placed
+        for step, batch in enumerate(stream, start_step + 1):
+            write("images", step, *(names[digest(image)] for image in batch["image"]))
+            yield batch
 
     Account.start, data.train_batches = logged_start, logged_batches
     return write
@@ -108,7 +110,7 @@ def run(workdir, log, changes):
     setup.enable_compilation_cache = lambda: None
     config = make_config(changes)
     try:
-        loop.train(config, Path(workdir))
+        train(config, Path(workdir))
     except Interrupted as signal:
         print(signal, file=sys.stderr)
         return EXIT_STATUS
@@ -145,9 +147,11 @@ def final_arrays(workdir, changes):
     """Every array of the last checkpoint, by path."""
     config = make_config(changes)
     with mock.patch.object(models, "create_model", create_network):
-        parts = setup.build_parts(config, 8, create_mesh())
+        recipe = Recipe.from_config(config)
+        task = setup.create_task(recipe, num_classes=8)
+        trainer = setup.create_trainer(recipe, task, create_mesh())
     with CheckpointStore(Path(workdir) / "checkpoints") as store:
-        state = store.restore(parts.state)
+        state = store.restore(trainer.state)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): numbers(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)

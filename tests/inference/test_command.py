@@ -1,4 +1,4 @@
-"""The command `predict`, and its maps scored beside `eval.py`'s scores."""
+"""The command `segalias predict`, and its maps scored beside the scores of `segalias eval`."""
 
 import json
 
@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from segalias_jax import data, evaluation
+from segalias_jax import cli, data, evaluation
 from segalias_jax.data.maps import read_map
-from segalias_jax.inference.command import main
 from segalias_jax.runs import loop, setup
 
 SIX = ("mIoU", "BIoU", "BAcc", "FErr", "MErr", "DErr")
@@ -21,10 +20,7 @@ def keep_the_cache(monkeypatch):
 
 
 def predict(*words):
-    try:
-        return main(["predict", *map(str, words)])
-    except SystemExit as end:
-        return end.code
+    return cli.main(["predict", *map(str, words)])
 
 
 def test_folder_with_a_bad_file(run, images, tmp_path, capsys):
@@ -62,11 +58,11 @@ def test_results_are_no_images_of_a_second_call(run, images, tmp_path, capsys):
         (["--run", "RUN", "IMAGE", "--window", "8"], "eval.window is (8,); give two sides"),
         (["--run", "RUN", "IMAGE", "--window", "a,b"], "'a,b' is no list such as 1,2"),
         (["--run", "RUN", "IMAGE", "--label-ids"], "--label-ids is for the 19 classes"),
-        (["--run", "RUN"], "required: IMAGE"),
-        (["--run", "RUN", "IMAGE", "--scale", "x"], "--help lists the flags"),
+        (["--run", "RUN"], "IMAGE is missing"),
+        (["--run", "RUN", "IMAGE", "--scale", "x"], "unknown flag --scale; did you mean --scales?"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(run, images, tmp_path, capsys, words, message):
+def test_errors_are_one_line_and_status_2(run, images, tmp_path, capsys, words, message):
     cv2.imwrite(str(tmp_path / "a.png"), images[0])
     names = {"RUN": run[1], "IMAGE": tmp_path / "a.png"}
     words = [names.get(word, word) for word in words]
@@ -77,7 +73,7 @@ def test_mistakes_are_one_line_and_status_2(run, images, tmp_path, capsys, words
 
 
 def test_scores_of_the_maps_are_those_of_the_recipe(run, tmp_path, capsys):
-    """`eval.py` on the recipe, and `eval.py --predictions` on what `predict` wrote."""
+    """`segalias eval` on the recipe, and `segalias score` on what `segalias predict` wrote."""
     config, folder = run
     config = config.copy_and_resolve_references().unlock()
     config.model.pretrained = str(folder)

@@ -48,7 +48,7 @@ def test_cityscapes_server_names_and_ids(tmp_path):
     np.testing.assert_array_equal(read_map(path), np.asarray(CITYSCAPES_IDS)[result.image[..., 0]])
     colors = cv2.imread(str(path))[..., ::-1]
     np.testing.assert_array_equal(colors, CITYSCAPES[1][result.image[..., 0]])
-    with pytest.raises(InputError, match="--label-ids is for the 19 classes of Cityscapes"):
+    with pytest.raises(InputError, match="label_ids is for the 19 classes of Cityscapes"):
         PredictionFolder(tmp_path / "new", ["sky"], np.zeros((1, 3), np.uint8), label_ids=True)
 
 
@@ -70,8 +70,55 @@ def test_only_folders_of_predictions_are_written_into(tmp_path):
     assert json.loads((tmp_path / "new/predictions.json").read_text())["run"] == "r"
     PredictionFolder(tmp_path / "new", *CITYSCAPES)
     (tmp_path / "new/predictions.json").unlink()
+    (tmp_path / "new/.predictions.json.123.tmp").touch()  # of a call that was killed
+    PredictionFolder(tmp_path / "new", *CITYSCAPES)
     (tmp_path / "new/thesis.txt").touch()
     with pytest.raises(InputError, match="new: holds other files than predictions"):
         PredictionFolder(tmp_path / "new", *CITYSCAPES)
     with pytest.raises(InputError, match=r"thesis.txt: not a folder"):
         PredictionFolder(tmp_path / "new/thesis.txt", *CITYSCAPES)
+
+
+def test_maps_of_two_runs_are_not_mixed(tmp_path, monkeypatch):
+    """A run is the same under another spelling of its path."""
+    monkeypatch.chdir(tmp_path)
+    PredictionFolder(tmp_path / "out", *CITYSCAPES).write_manifest({"run": "runs/one"})
+    before = (tmp_path / "out/predictions.json").read_bytes()
+    again = PredictionFolder(tmp_path / "out", *CITYSCAPES)
+    with pytest.raises(InputError, match="out: holds predictions of the run runs/one; choose an"):
+        again.write_manifest({"run": "runs/two"})
+    assert (tmp_path / "out/predictions.json").read_bytes() == before
+    again.write_manifest({"run": str(tmp_path / "runs/one")})
+
+
+@pytest.mark.parametrize("content", [None, '{"annotations": []}', "[1, 2]", "{"])
+def test_maps_of_other_origin_are_left_alone(tmp_path, content):
+    """Without predictions.json beside them, or with one that another program wrote."""
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps/a.png").write_bytes(b"mine")
+    if content is not None:
+        (tmp_path / "predictions.json").write_text(content)
+    with pytest.raises(InputError, match="holds other files than predictions"):
+        PredictionFolder(tmp_path, *CITYSCAPES)
+
+
+def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path, monkeypatch):
+    folder = PredictionFolder(tmp_path, *CITYSCAPES)
+    folder.write("a", make_result())
+    before = (tmp_path / "maps/a.png").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match=r"a.png: cannot be written \(No space left on device\)"):
+        folder.write("a", make_result((3, 4)))
+    assert (tmp_path / "maps/a.png").read_bytes() == before
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["a.png"]
+
+
+def test_a_result_without_a_prediction_is_not_written(tmp_path):
+    with pytest.raises(InputError, match="b.png: has no prediction to write .truncated."):
+        PredictionFolder(tmp_path, *CITYSCAPES).write(
+            "b", Result("b.png", error=InputError("truncated"))
+        )

@@ -1,6 +1,7 @@
 """`sa.Predictor`: arrays, files and folders, and what cannot be predicted."""
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
@@ -41,13 +42,40 @@ def test_arrays_files_and_streams_agree(predictor, images, tmp_path):
     np.testing.assert_allclose(results[3].prediction.scores().sum(-1), 1, rtol=1e-5)
 
 
-def test_mirrored_images_are_averaged_in(run, images, predictor):
+def test_flipped_images_are_averaged_in(run, images, predictor):
     """What both see is the same then; the windows of this size lie symmetrically."""
     flipping = sa.Predictor(run[1], flip=True)
     found = flipping.probabilities(images[0])
-    mirrored = flipping.probabilities(images[0][:, ::-1].copy())
-    np.testing.assert_allclose(mirrored[:, ::-1], found, rtol=0, atol=1e-5)
+    flipped = flipping.probabilities(images[0][:, ::-1].copy())
+    np.testing.assert_allclose(flipped[:, ::-1], found, rtol=0, atol=1e-5)
     assert np.abs(found - predictor.probabilities(images[0])).max() > 1e-3
+
+
+def test_logits_are_those_of_which_probabilities_are_the_softmax(predictor, images, run):
+    logits = predictor.logits(images[0])
+    assert logits.shape == (40, 56, 8) and logits.dtype == np.float32
+    np.testing.assert_allclose(
+        jax.nn.softmax(logits), predictor.probabilities(images[0]), rtol=0, atol=1e-6
+    )
+    assert np.abs(logits.sum(-1) - 1).max() > 1e-2  # no probabilities themselves
+    with pytest.raises(InputError, match="logits are those of one view, not of 2"):
+        sa.Predictor(run[1], flip=True).logits(images[0])
+
+
+def test_overlay_mixes_the_colors_of_the_classes(predictor, images):
+    colors = predictor.palette[predictor(images[0])].astype(float)
+    found = predictor.overlay(images[0])
+    assert found.dtype == np.uint8
+    np.testing.assert_allclose(found, (images[0] + colors) / 2, atol=0.5)
+
+
+def test_repr_says_what_is_predicted_and_how(predictor, run):
+    assert repr(predictor) == (
+        f"Predictor('{run[1]}', 8 classes, mode='slide', window=(32, 32), stride=(24, 24), "
+        "batch_size=2)"
+    )
+    whole = sa.Predictor(run[1], mode="whole", flip=True)
+    assert repr(whole) == f"Predictor('{run[1]}', 8 classes, mode='whole', flip=True)"
 
 
 def test_find_images_sorts_frames_and_names_results(tmp_path):

@@ -12,8 +12,8 @@ import segalias_jax as sa
 from segalias_jax import ops
 from segalias_jax.checkpoints import CheckpointStore
 from segalias_jax.errors import InputError
-from segalias_jax.export.programs import export_model, load_exported
-from segalias_jax.inference import predictor
+from segalias_jax.export import export_model
+from segalias_jax.inference import load_exported, predictor
 from segalias_jax.inference.trained import TrainedModel, load_trained, nested_recipe
 from segalias_jax.runs.recipes import flat_items
 
@@ -35,7 +35,7 @@ def test_what_was_recomputed_in_training_plays_no_part(run, tmp_path):
 
 def test_mistakes_in_the_run(run, tmp_path):
     config, folder = run
-    with pytest.raises(InputError, match="has a recipe of its own; leave --config out"):
+    with pytest.raises(InputError, match="has a recipe of its own; leave config out"):
         sa.Predictor(folder, config=config)
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
@@ -54,7 +54,7 @@ def test_mistakes_in_the_run(run, tmp_path):
     with pytest.raises(InputError, match="does not fit the model"):
         sa.Predictor(copy)
     (copy / "recipe.json").unlink()
-    with pytest.raises(InputError, match="has no recipe.json; pass --config"):
+    with pytest.raises(InputError, match="has no recipe.json; pass config, the recipe"):
         sa.Predictor(copy)
     unnamed = config.copy_and_resolve_references()
     unnamed.data.source = "mine"
@@ -62,6 +62,34 @@ def test_mistakes_in_the_run(run, tmp_path):
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(InputError, match="holds no checkpoint"):
         sa.Predictor(copy)
+
+
+MY_ENCODERS = """
+import functools
+from segalias_jax.models import ENCODERS
+
+class Mine(ENCODERS["resnet18"]):
+    @functools.wraps(ENCODERS["resnet18"].__init__)  # whose keywords are read
+    def __init__(self, name, **options):
+        super().__init__("resnet18", **options)
+
+ENCODERS["mine"] = Mine
+"""
+
+
+def test_modules_of_the_recipe_are_imported_first(run, tmp_path, monkeypatch):
+    """They may add an encoder that the recipe names."""
+    folder = tmp_path / "run"
+    shutil.copytree(run[1], folder)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe |= {"model.imports": ["my_encoders_of_a_test"], "model.encoder": "mine"}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(InputError, match="imports my_encoders_of_a_test, which failed .No module"):
+        load_trained(folder)
+    (tmp_path / "my_encoders_of_a_test.py").write_text(MY_ENCODERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sa.models.ENCODERS, "mine", None)  # and away again at the end
+    assert load_trained(folder).classes == load_trained(run[1]).classes
 
 
 class Doubling(nnx.Module):

@@ -72,5 +72,5 @@ def test_which_methods_leave_a_checkerboard():
 
 
 def test_unknown_method():
-    with pytest.raises(InputError, match="upsample is 'cubic'; choose one of zeros, nearest"):
+    with pytest.raises(InputError, match="method is 'cubic'; choose one of zeros, nearest"):
         up("cubic")

@@ -181,7 +181,7 @@ def test_dilation_of_every_block():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"name": "resnet51"}, "encoder is 'resnet51'; choose one of resnet18, resnet34,"),
+        ({"name": "resnet51"}, r"encoder is 'resnet51'; did you mean 'resnet50'\? choose one of"),
         ({"variant": "v1e"}, "variant is 'v1e'; choose one of v1b, v1c, v1d"),
         ({"output_stride": 4}, "output_stride is 4; choose one of 32, 16, 8"),
         ({"multi_grid": (1, 2)}, "one positive dilation for each of the 3 blocks"),

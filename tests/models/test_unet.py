@@ -77,9 +77,9 @@ def test_summary_finds_the_poolings(downsample, size, monkeypatch):
     found = find_downsampling(net, read_model(net, (1, 64, 64, 3))[0])
     pools = [d for d in found if d.kind == "pool"]
     assert [(d.part, d.stride, d.in_channels) for d in pools] == [
-        (f"stage{i + 2}", 2, 8 * 2**i) for i in range(4)
+        (f"stage{i + 2}", (2, 2), 8 * 2**i) for i in range(4)
     ]
-    assert {(d.kernel_size, d.filter) for d in pools} == {(size, downsample)}
+    assert {(*d.kernel_size, d.filter) for d in pools} == {(size, size, downsample)}
     assert {d.cutoff for d in pools} == {0.25 if downsample == "daf" else None}
     assert {d.nyquist_frequency for d in pools} == {0.25}
 
@@ -173,7 +173,7 @@ def test_unknown_names_are_refused():
 
 
 def test_no_torch_names():
-    with pytest.raises(InputError, match="no PyTorch names are known for the encoder double_conv"):
+    with pytest.raises(InputError, match="no PyTorch names are known for the encoder Double"):
         key_table(nnx.eval_shape(encoder))
     config = {"name": "unet", "encoder": "resnet18", "width": 8}
     model = nnx.eval_shape(lambda: models.create_model(config, num_classes=2, rngs=nnx.Rngs(0)))

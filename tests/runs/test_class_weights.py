@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from segalias_jax.runs.recipe import Recipe
 
-from segalias_jax import (data, models)
-from segalias_jax.runs import recipes
+from segalias_jax import data, models
 from segalias_jax.errors import InputError
-from segalias_jax.runs import (class_weights as balance, loop, setup)
-from segalias_jax.training.sharding import create_mesh
+from segalias_jax.runs import class_weights, recipes, setup
+from segalias_jax.runs.train import train
+from segalias_jax.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,51 +34,36 @@ def config(monkeypatch, small_model):
     return config
 
 
-def test_weights_are_counted_once_and_reach_the_step(config, tmp_path, monkeypatch, capsys):
+def test_weights_are_counted_once_and_reach_the_loss(config, tmp_path, monkeypatch, capsys):
     given = []
 
-    def create_train_step(graph, optimizer, schedule, loss, mesh, **options):
-        given.append(loss["class_weights"])
-        return lambda state, batch: (state, {})
-
-    def no_state(*args, **options):
+    def no_steps(trainer, *args, **options):
+        given.append(trainer.task.class_weights)
         raise Stop
 
     source = data.create_source(config.data, "train")
     labels = np.concatenate([source[i]["label"].ravel() for i in range(len(source))])
     share = np.bincount(labels, minlength=256)[:8] / (labels != 255).sum()
-    monkeypatch.setattr(setup, "create_train_step", create_train_step)
-    monkeypatch.setattr(loop, "CheckpointStore", no_state)
+    monkeypatch.setattr(Trainer, "fit", no_steps)
     with pytest.raises(Stop):
-        loop.train(config, tmp_path)
+        train(config, tmp_path)
     np.testing.assert_allclose(given[0], (1 - share) / share, rtol=1e-12)
     assert "loss.class_weights: background " in capsys.readouterr().out
-    kept = json.loads((tmp_path / balance.FILE).read_text())
+    kept = json.loads((tmp_path / class_weights.FILE).read_text())
     assert tuple(kept) == source.classes and tuple(kept.values()) == given[0]
     assert json.loads((tmp_path / "recipe.json").read_text())["loss.class_weights"] == "balanced"
-    monkeypatch.setattr(balance, "count_classes", None)
+    monkeypatch.setattr(class_weights, "count_classes", None)
     with pytest.raises(Stop):
-        loop.train(config, tmp_path)
+        train(config, tmp_path)
     assert given[1] == given[0] and not capsys.readouterr().out
-
-
-def test_numbers_of_a_recipe_reach_the_step_by_themselves(config, monkeypatch):
-    given = []
-
-    def create_train_step(graph, optimizer, schedule, loss, mesh, **options):
-        given.append(loss["class_weights"])
-        return lambda state, batch: (state, {})
-
-    monkeypatch.setattr(setup, "create_train_step", create_train_step)
-    config.loss.class_weights = tuple(range(8))
-    setup.build_parts(config, 8, create_mesh(), abstract=True)
-    assert given[0] == tuple(range(8))
 
 
 def test_numbers_are_not_counted(config, tmp_path):
     config.loss.class_weights = tuple(range(8))
-    assert balance.find_class_weights(config, tmp_path, None) == tuple(range(8))
-    balance.keep_class_weights(config, tmp_path, (1.0,) * 8, "abcdefgh")
+    assert class_weights.find_class_weights(Recipe.from_config(config), tmp_path, None) == tuple(
+        range(8)
+    )
+    class_weights.keep_class_weights(recipe, tmp_path, (1.0,) * 8, "abcdefgh")
     assert not list(tmp_path.iterdir())
 
 
@@ -88,14 +74,14 @@ def test_class_without_pixels_is_named(config, tmp_path):
     source = Source([{"label": np.asarray([[0, 255]], np.uint8)}])
     config.data.source = "camvid"
     with pytest.raises(InputError, match="no pixel of camvid train is of class 'road'; give num"):
-        balance.find_class_weights(config, tmp_path, source)
+        class_weights.find_class_weights(Recipe.from_config(config), tmp_path, source)
 
 
 @pytest.mark.parametrize("word", ["inverse", 2.0, ("balanced",)])
 def test_other_words_are_refused_before_counting(config, tmp_path, word):
     config.loss.class_weights = word
     with pytest.raises(InputError, match="loss.class_weights is .*; give one number per class"):
-        loop.train(config, tmp_path / "run")
+        train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -3,8 +3,8 @@
 import pytest
 from absl import flags
 
-from segalias_jax.runs import recipes
 from segalias_jax.errors import InputError
+from segalias_jax.runs import recipes
 
 
 def test_recipe_whose_imports_are_not_found(tmp_path):

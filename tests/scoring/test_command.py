@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from segalias_jax import cli
 from segalias_jax.errors import InputError
-from segalias_jax.scoring import command as flags
+from segalias_jax.scoring import command
 
-EVAL = Path(__file__).parents[2] / "eval.py"
-LINE = "eval.py --predictions p --labels l --num_classes 3 --out o"
+LINE = "p l --num-classes 3 --out o"
 
 
 @pytest.fixture
@@ -27,115 +27,194 @@ def folder(tmp_path):
     return tmp_path
 
 
-def _run(folder, *more):
-    command = [sys.executable, str(EVAL), *LINE.split()[1:], *more]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+def start(folder, *words, **streams):
+    """Runs the command as a person does."""
+    line = [sys.executable, "-m", "segalias_jax", "score", *words]
+    streams = streams or {"stdout": subprocess.PIPE}
+    return subprocess.run(line, cwd=folder, stderr=subprocess.PIPE, text=True, **streams)
+
+
+def parse(line):
+    return cli.parse_command(["score", *line.split()])[1]
+
+
+@pytest.fixture
+def score(folder, monkeypatch, capsys):
+    """Runs the command in this process and returns its exit status and what it wrote."""
+    monkeypatch.chdir(folder)
+
+    def score(line):
+        status = cli.main(["score", *line.split()])
+        return status, *capsys.readouterr()
+
+    return score
 
 
 def test_command_scores_and_reports(folder):
     (folder / "names.txt").write_text("sky\nroad\n\ntree\n")
-    result = _run(folder, "--classes", "names.txt")
+    result = start(folder, *LINE.split(), "--classes", "names.txt")
     assert result.returncode == 0, result.stderr
     assert "| 100.00 |" in result.stdout and "tree" in result.stdout
     assert result.stdout.endswith("report: o/report.html\n")
-    assert sorted(p.name for p in (folder / "o").iterdir()) == sorted(flags.FILES)
-    again = _run(folder)
-    assert again.returncode == 2 and "is there already" in again.stderr
+    assert sorted(p.name for p in (folder / "o").iterdir()) == sorted(command.FILES)
 
 
 def test_reader_of_the_table_may_leave(folder):
     read, write = os.pipe()
     os.close(read)  # what `| head` does, at its earliest
-    result = subprocess.run(
-        [sys.executable, EVAL, *LINE.split()[1:]], cwd=folder, stdout=write, stderr=subprocess.PIPE
-    )
+    result = start(folder, *LINE.split(), stdout=write)
     os.close(write)
-    assert result.returncode == 141 and b"Traceback" not in result.stderr, result.stderr
-    assert sorted(p.name for p in (folder / "o").iterdir()) == sorted(flags.FILES)
+    assert result.returncode == 141 and "Traceback" not in result.stderr, result.stderr
+    assert sorted(p.name for p in (folder / "o").iterdir()) == sorted(command.FILES)
 
 
-def test_mistake_is_one_line_and_status_2(folder):
+def test_report_is_not_overwritten(score):
+    assert score(LINE)[0] == 0
+    status, _, err = score(LINE)
+    assert status == 2 and "is there already" in err
+
+
+def test_errors_are_one_line_and_status_2(folder, score):
     (folder / "p" / "a.png").write_bytes(b"")
-    result = _run(folder)
-    assert result.returncode == 2 and not (folder / "o").exists()
-    assert result.stderr == "error: p/a.png: the file is empty; copy it again\n"
-    result = _run(folder, "--keep-going")
-    assert result.returncode == flags.LEFT_OUT == 3
-    assert "left out 1:\n  a: p/a.png: the file is empty" in result.stderr
+    status, _, err = score(LINE)
+    assert status == 2 and not (folder / "o").exists()
+    assert err == "error: p/a.png: the file is empty; copy it again\n"
+    status, _, err = score(f"{LINE} --keep-going")
+    assert status == command.LEFT_OUT == 3
+    assert "left out 1:\n  a: p/a.png: the file is empty" in err
+
+
+def test_two_folders_are_all_that_is_needed(folder, score):
+    """Without --out nothing is written, without --num-classes the maps tell it."""
+    status, out, err = score("p l")
+    assert (status, err) == (0, "") and not (folder / "o").exists()
+    assert out.startswith("3 classes, by the largest id in the maps\n|")
+    assert out.partition("\n")[2] == score("p l --num-classes 3")[1]
+
+
+@pytest.mark.parametrize(
+    "line", ["--predictions p --labels l", "--labels=l --predictions=p", "p --num_classes 3 l"]
+)
+def test_folders_in_their_places_and_as_flags(score, line):
+    number = "" if "num_classes" in line else " --num-classes 3"
+    assert score(line + number) == score("p l --num-classes 3")
 
 
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("eval.py --predictions a --workdir b", "--workdir scores a trained run, --predictions"),
-        ("eval.py --labels=a --config.seed=1", "give one of the two"),
+        ("", "give two folders, PREDICTIONS and LABELS, not 0"),
+        ("p", "give two folders, PREDICTIONS and LABELS, not 1"),
+        ("p l o", "give two folders, PREDICTIONS and LABELS, not 3"),
+        ("--labels l", "give two folders, PREDICTIONS and LABELS, not 1"),
+        ("p --labels l", "give PREDICTIONS LABELS, or --predictions and --labels, not both"),
+        ("p l --num-classes 0", "num_classes: 0 must be at least 1"),
+        ("p l --workdir b", "unknown flag --workdir; segalias score --help"),
     ],
 )
-def test_both_forms_at_once_are_an_error(line, message):
-    with pytest.raises(InputError, match=message):
-        flags.names_folders(line.split())
+def test_what_cannot_be_scored_is_told(score, line, message):
+    status, _, err = score(line)
+    assert status == 2 and message in err
+
+
+def write(folder, *maps):
+    folder.mkdir(exist_ok=True)
+    for name, ids in zip("ab", maps, strict=False):
+        np.save(folder / f"{name}.npy", np.asarray(ids, np.int32))
+
+
+@pytest.mark.parametrize(
+    "more, predicted, true, count",
+    [
+        ("", [[0, 1]], [[0, 4]], 5),
+        ("", [[0, 6]], [[0, 255]], 7),  # 255 is ignored
+        ("--ignore 4", [[0, 1]], [[0, 4]], 2),
+        ("--reduce-zero-label", [[0, 1]], [[0, 4]], 4),  # labels hold k + 1
+        ("", [[0, 0]], [[0, 0]], 2),
+        ("--compare r", [[0, 1]], [[0, 1]], 9),  # any of the models
+    ],
+)
+def test_number_of_classes_by_the_largest_id(score, tmp_path, more, predicted, true, count):
+    write(tmp_path / "q", predicted)
+    write(tmp_path / "r", [[0, 8]])
+    write(tmp_path / "m", true)
+    status, out, err = score(f"q m {more}")
+    assert status == 0, err
+    assert out.startswith(f"{count} classes, by the largest id in the maps\n")
+
+
+def test_number_of_classes_that_files_say(score, tmp_path):
+    Path("names").write_text("sky\nroad\ntree\nsea\n")
+    out = score("p l --classes names")[1]
+    assert out.startswith("|") and "sea" in out
+    for folder, name in (("c", "x_leftImg8bit.png"), ("t", "x_gtFine_labelIds.png")):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(f"{folder}/{name}", np.full((4, 4), 0 if folder == "c" else 7, np.uint8))
+    status, out, err = score("c t")  # Cityscapes' own ids: 7 is road, class 0
+    assert status == 0 and "| road " in out and "train" in out, err
+
+
+def test_files_that_cannot_be_read_are_left_out_of_the_number_too(folder, score):
+    (folder / "p" / "a.png").write_bytes(b"")
+    assert score("p l")[0] == 2
+    status, out, _ = score("p l --keep-going")
+    assert status == command.LEFT_OUT and out.startswith("3 classes")
 
 
 @pytest.mark.parametrize(
     "more, message",
     [
         ("--boundary sobel", "invalid choice: 'sobel'"),
-        ("--num_classes x", "invalid int value"),
-        ("--speed 3", "unrecognized arguments: --speed"),
+        ("--num-classes x", "invalid int value"),
+        ("--speed 3", "unknown flag --speed"),
         ("--tolerances 1,x", "--tolerances: '1,x' is no list of pixels such as 1,3,5"),
     ],
 )
 def test_wrong_flags_are_told(more, message):
     with pytest.raises(InputError, match=message):
-        flags.parse(LINE.split() + more.split())
-
-
-def test_help_lists_the_flags(capsys):
-    with pytest.raises(SystemExit):
-        flags.parse(["eval.py", "--predictions", "--help"])
-    assert "--reduce_zero_label" in capsys.readouterr().out
+        parse(f"{LINE} {more}")
 
 
 def test_every_flag_has_its_value():
-    line = f"{LINE} --tolerances 2,4 --boundary_iou 5 --width 3 --reduce_zero_label --ignore 300"
-    parsed = flags.parse(line.split())
-    assert (parsed.tolerances, parsed.boundary_iou, parsed.width) == ((2, 4), 5, 3)
-    assert parsed.reduce_zero_label and parsed.ignore == 300
-    assert flags.parse([*LINE.split(), "--tolerances", ""]).tolerances == ()
+    for tail in ("--boundary_iou 5 --reduce_zero_label", "--boundary-iou 5 --reduce-zero-label"):
+        flags = parse(f"{LINE} --tolerances 2,4 --width 3 --ignore 300 {tail}")
+        assert (flags.tolerances, flags.boundary_iou, flags.width) == ((2, 4), 5, 3)
+        assert flags.reduce_zero_label and flags.ignore == 300
+    assert cli.parse_command(["score", "p", "l", "--tolerances", ""])[1].tolerances == ()
 
 
-def test_several_models(folder):
+def test_several_models(folder, score):
     shutil.copytree(folder / "p", folder / "q")
-    result = _run(folder, "--compare", "q")
-    assert result.returncode == 0, result.stderr
-    assert "q - p" in result.stdout and "+0.00 [+0.00, +0.00]" in result.stdout
+    status, out, err = score(f"{LINE} --compare q")
+    assert status == 0, err
+    assert "q - p" in out and "+0.00 [+0.00, +0.00]" in out
     assert {"p", "q", "report.html"} < {path.name for path in (folder / "o").iterdir()}
 
 
-def test_all_is_checked_before_anything_is_scored(folder, monkeypatch, capsys):
+def test_all_is_checked_before_anything_is_scored(folder, monkeypatch, score):
     """Another model's folder, the report's folder, names of classes, pictures."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(flags, "score_folders", None)
+    monkeypatch.setattr(command, "score_folders", None)
     shutil.copytree("p", "other")
     Path("other/a.png").rename("other/c.png")
     Path("names").write_text("one\ntwo\n")
     for more, message in (
-        ("--compare missing", "^missing: no such folder"),
-        ("--compare other", "^other/c.png: no label of this name in l .and 1 more.; add it"),
-        ("--out names", "^names: not a folder; choose"),
-        ("--out names/o", "^.*names: not a folder; choose"),
-        ("--out /proc/o", "^/proc/o: cannot be written .*; choose another folder"),
-        ("--classes names", "^names: 2 names for 3 classes; write one name a line"),
-        ("--images missing", "^missing: no such folder"),
+        ("--compare missing", "missing: no such folder"),
+        ("--compare other", "other/c.png: no label of this name in l (and 1 more); add it"),
+        ("--out names", "names: not a folder; choose"),
+        ("--out names/o", "names: not a folder; choose"),
+        ("--out /proc/o", "/proc/o: cannot be written "),
+        ("--classes names", "names: 2 names for 3 classes; write one name a line"),
+        ("--classes missing.txt", "missing.txt: cannot be read (No such file or directory)"),
+        ("--images missing", "missing: no such folder"),
     ):
-        with pytest.raises(InputError, match=message):
-            flags.run(LINE.split() + more.split())
+        status, _, err = score(f"{LINE} {more}")
+        assert status == 2 and message in err
     Path("pictures").mkdir()
     cv2.imwrite("pictures/z.png", np.zeros((6, 8, 3), np.uint8))
-    with pytest.raises(
-        InputError, match="^pictures: no picture has the name of a label, such as a"
-    ):
-        flags.run([*LINE.split(), "--images", "pictures"])
-    with pytest.raises(TypeError):
-        flags.run([*LINE.split(), "--predictions", "l"])
-    assert capsys.readouterr().err == "warning: l is the folder of the labels, too\n"
+    message = "error: pictures: no picture has the name of a label, such as a"
+    assert score(f"{LINE} --images pictures")[2].startswith(message)
+
+
+def test_labels_that_are_scored_against_themselves_are_told(score):
+    status, _, err = score("l l --num-classes 3")
+    assert status == 0 and err == "warning: l is the folder of the labels, too\n"

@@ -65,7 +65,7 @@ def test_a_file_of_another_variant_is_told(file, model):
         assert filled.keys() == leaves(encoder).keys()
         assert source.table == ("torchvision" if file == "v1b" else "open-mmlab")
     else:
-        with pytest.raises(InputError, match=f"its names are those of model.variant='{file}'$"):
+        with pytest.raises(InputError, match=f"its names are those of variant='{file}'$"):
             fit_torch(arrays, encoder, "/dev/null")
 
 

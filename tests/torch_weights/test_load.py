@@ -128,7 +128,7 @@ def test_backbone_into_a_bare_encoder(state_dict):
 
 def test_published_gates_ask_for_theirs(abstract_model, state_dict):
     arrays = state_dict(**PUBLISHED)
-    with pytest.raises(InputError, match="published gates need model.gate='corner'"):
+    with pytest.raises(InputError, match="published gates need gate='corner'"):
         fit(arrays, abstract_model(mixer="freqmix"))
 
 

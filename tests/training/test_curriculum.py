@@ -11,12 +11,12 @@ from segalias_jax import ops
 from segalias_jax.analysis import best_ratio
 from segalias_jax.checkpoints import CheckpointStore
 from segalias_jax.errors import InputError
+from segalias_jax.tasks import SemanticSegmentation
 from segalias_jax.training.curriculum import Curriculum, read_curriculum
 from segalias_jax.training.sharding import create_mesh, shard_batch
 from segalias_jax.training.state import create_state
-from segalias_jax.training.step import create_logits, create_predict, create_train_step
+from segalias_jax.training.step import create_predict, create_train_step
 
-LOSS = {"auxiliary_weight": 0.4, "average": "all", "class_weights": ()}
 STEPS = 8
 # Ratio at every step from 0 to the last one and beyond, from the closed forms by hand.
 COURSES = {
@@ -49,13 +49,15 @@ def make_batch(rows=4, size=(16, 12)):
     }
 
 
-def build(curriculum, mesh, **options):
+def build(curriculum, mesh, precision="float32", **options):
     optimizer = optax.sgd(0.1)
-    adapted = curriculum is not None and curriculum.adaptive
-    first = {"ratio": curriculum.start} if adapted else {}
-    graph, state = create_state(lambda: Plain(nnx.Rngs(0)), optimizer, mesh, **first)
-    options |= {"curriculum": curriculum}
-    return graph, state, create_train_step(graph, optimizer, lambda t: 0.1, LOSS, mesh, **options)
+    task = SemanticSegmentation(3, curriculum=curriculum, precision=precision)
+    graph, state = create_state(lambda: Plain(nnx.Rngs(0)), optimizer, mesh, carry=task.carry())
+    return graph, state, create_train_step(graph, task, optimizer, mesh, **options)
+
+
+def create_logits(graph, curriculum=None):
+    return SemanticSegmentation(3, curriculum=curriculum).compile_logits(graph)
 
 
 @pytest.mark.parametrize("schedule", COURSES)
@@ -93,13 +95,8 @@ def test_a_step_is_that_of_filtered_images_and_compiles_once():
     batch = make_batch()
     normalized = np.asarray(ops.normalize_image(jnp.asarray(batch["image"])), np.float64)
 
-    class Seen(Curriculum):
-        def network_input(self, image, ratio):
-            return image
-
-    reference = create_train_step(
-        graph, optax.sgd(0.1), lambda t: 0.1, LOSS, mesh, curriculum=Seen()
-    )
+    # Images of floats are taken as they are.
+    reference = create_train_step(graph, SemanticSegmentation(3), optax.sgd(0.1), mesh)
     for ratio in (1.0, 0.7, 0.4):
         state, numbers = step(state, shard_batch(batch, mesh))
         np.testing.assert_allclose(numbers["ratio"], ratio, atol=1e-7)
@@ -128,7 +125,8 @@ def test_evaluation_sees_the_full_spectrum_or_that_of_the_end():
     filtered = ops.low_pass(ops.normalize_image(image), 0.25)
     model = nnx.merge(graph, state.parameters, state.statistics)
     np.testing.assert_allclose(logits["final"], model(filtered), atol=1e-5)
-    predict = create_predict(graph, curriculum=Curriculum(0.5, evaluate="final"))
+    task = SemanticSegmentation(3, curriculum=Curriculum(0.5, evaluate="final"))
+    predict = create_predict(graph, task)
     np.testing.assert_array_equal(predict(state, image), logits["final"].argmax(-1))
 
 
@@ -182,19 +180,19 @@ def test_adaptive_ratio_is_the_best_for_the_state_and_the_batch_of_its_step(adap
     graph, step, records, last = adaptive_run
     choices = jnp.array([0.2, 0.4, 0.6, 0.8])
     for t, (state, batch, numbers) in enumerate(records):
-        expected = float(state.ratio)
+        expected = float(state.task)
         if t in (2, 4):
             model = nnx.merge(graph, state.parameters, state.statistics)
             image = ops.normalize_image(batch["image"])
             expected = float(best_ratio(model, image, choices, alpha=3.0, beta=1.0))
         np.testing.assert_allclose(numbers["ratio"], expected, rtol=1e-6)
-    ratios = [float(state.ratio) for state, _, _ in records]
+    ratios = [float(state.task) for state, _, _ in records]
     assert ratios[:3] == [np.float32(0.9)] * 3 and ratios[3] < 0.9
     assert step._cache_size() == 1
     image = records[0][1]["image"]
     logits = create_logits(graph, curriculum=adaptive(evaluate="final"))(last, image)
     model = nnx.merge(graph, last.parameters, last.statistics)
-    low = ops.ratio_low_pass(ops.normalize_image(image), float(last.ratio))
+    low = ops.ratio_low_pass(ops.normalize_image(image), float(last.task))
     np.testing.assert_allclose(logits, model(low), atol=1e-5)
 
 

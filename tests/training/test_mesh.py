@@ -11,11 +11,12 @@ from flax import nnx
 
 from segalias_jax import layers, ops
 from segalias_jax.errors import InputError
+from segalias_jax.tasks import SemanticSegmentation
 from segalias_jax.training.sharding import batch_sharding, create_mesh, shard_batch, state_sharding
 from segalias_jax.training.state import create_state
 from segalias_jax.training.step import create_train_step
 
-LOSS = {"auxiliary_weight": 0.4, "average": "valid", "class_weights": ()}
+TASK = SemanticSegmentation(3, average="valid")
 MESHES = {"8x1x1": (8, 1, 1), "2x4x1": (2, 4, 1), "2x1x4": (2, 1, 4), "2x2x2": (2, 2, 2)}
 HEIGHT, WIDTH, ROWS = 48, 40, 8
 COLLECTIVE = re.compile(
@@ -65,7 +66,7 @@ def make_batch():
 def build(mesh):
     optimizer = optax.sgd(0.05, momentum=0.9)
     graph, state = create_state(lambda: Network(nnx.Rngs(0)), optimizer, mesh, average=True)
-    step = create_train_step(graph, optimizer, lambda step: 0.05, LOSS, mesh, average=0.9)
+    step = create_train_step(graph, TASK, optimizer, mesh, average=0.9)
     batch = shard_batch(make_batch(), mesh)
     return step.lower(state, batch).compile(compiler_options=QUICK), state, batch
 

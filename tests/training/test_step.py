@@ -13,13 +13,14 @@ from segalias_jax.errors import InputError
 from segalias_jax.models.blocks import BasicBlock
 from segalias_jax.models.resnet import RESNETS
 from segalias_jax.models.stages import frozen_parameters
+from segalias_jax.tasks import SemanticSegmentation
 from segalias_jax.training.optimizer import create_optimizer, parameter_paths
 from segalias_jax.training.schedules import create_schedule
 from segalias_jax.training.sharding import check_batch_size, create_mesh, shard_batch
 from segalias_jax.training.state import TrainState, create_state, merge_model, split_model
 from segalias_jax.training.step import create_predict, create_train_step
 
-LOSS = {"auxiliary_weight": 0.4, "average": "all", "class_weights": ()}
+TASK = SemanticSegmentation(3)
 
 
 def make_mesh(count):
@@ -41,7 +42,9 @@ def make_run(small_model):
     def make(mesh):
         optimizer = optax.sgd(0.1, momentum=0.9)
         graph, state = create_state(lambda: small_model(3, nnx.Rngs(0)), optimizer, mesh)
-        step = create_train_step(graph, optimizer, lambda step: 0.1 + 0.0 * step, LOSS, mesh)
+        step = create_train_step(
+            graph, TASK, optimizer, mesh, schedule=lambda step: 0.1 + 0.0 * step
+        )
         return graph, state, step
 
     return make
@@ -112,7 +115,7 @@ def test_metrics_are_those_of_the_gradient(make_run):
 def test_prediction_uses_running_statistics_and_no_dropout(make_run):
     mesh = make_mesh(1)
     graph, state, _ = make_run(mesh)
-    predict = create_predict(graph)
+    predict = create_predict(graph, TASK)
     image = make_batch()["image"]
     alone = np.concatenate([predict(state, jnp.asarray(image[i : i + 1])) for i in range(8)])
     together = predict(state, jnp.asarray(image))
@@ -129,10 +132,10 @@ def test_state_has_no_weak_types_and_merges_to_a_model(make_run):
 
 def test_batch_that_does_not_split_is_named():
     mesh = create_mesh()
-    check_batch_size("train.batch_size", 2 * mesh.size, mesh)
+    check_batch_size("batch_size", 2 * mesh.size, mesh)
     for size in (0, 2 * mesh.size + 1) if mesh.size > 1 else (0,):
-        with pytest.raises(InputError, match=f"train.batch_size is {size}, .* choose a multiple"):
-            check_batch_size("train.batch_size", size, mesh)
+        with pytest.raises(InputError, match=f"batch_size is {size}, .* choose a multiple"):
+            check_batch_size("batch_size", size, mesh)
 
 
 class FrozenStart(nnx.Module):
@@ -155,13 +158,16 @@ def test_frozen_parameters_and_statistics_stay_to_the_bit(tmp_path, monkeypatch)
     make = lambda: FrozenStart(nnx.Rngs(0))  # noqa: E731
     frozen = frozen_parameters(nnx.eval_shape(make))
     optimizer = create_optimizer(
-        {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1, "rate_multipliers": (("stem", 9.0),)},
+        "sgd",
         lambda step, factor=1.0: 1e-2 + 0.0 * step,
+        momentum=0.9,
+        weight_decay=0.1,
+        rate_multipliers=(("stem", 9.0),),
         frozen=frozen,
     )
     mesh = make_mesh(1)
     graph, state = create_state(make, optimizer, mesh)
-    step = create_train_step(graph, optimizer, lambda step: 1e-2 + 0.0 * step, LOSS, mesh)
+    step = create_train_step(graph, TASK, optimizer, mesh)
     before = jax.tree.map(np.array, (state.parameters, state.statistics))
     batch = make_batch(2) | {"image": np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3))}
     batch |= {"image": batch["image"].astype(np.uint8), "label": np.zeros((2, 64, 64), np.int32)}
@@ -213,10 +219,8 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(average, count):
     for parts in (1, 4):
         optimizer = optax.sgd(0.1)
         graph, state = create_state(lambda: Plain(nnx.Rngs(0)), optimizer, mesh)
-        options = LOSS | {"average": average, "class_weights": weights}
-        step = create_train_step(
-            graph, optimizer, lambda step: 0.1, options, mesh, accumulate=parts
-        )
+        task = SemanticSegmentation(3, average=average, class_weights=weights)
+        step = create_train_step(graph, task, optimizer, mesh, accumulate=parts)
         results.append(step(state, shard_batch(batch, mesh)))
     (one, numbers), (many, others) = results
     np.testing.assert_allclose(others["loss"], numbers["loss"], rtol=1e-6)
@@ -229,7 +233,7 @@ def test_parts_of_a_batch_normalize_each_by_itself(small_model):
     mesh = make_mesh(1)
     optimizer = optax.sgd(0.0)
     graph, state = create_state(lambda: small_model(3, nnx.Rngs(0)), optimizer, mesh)
-    step = create_train_step(graph, optimizer, lambda step: 0.1, LOSS, mesh, accumulate=2)
+    step = create_train_step(graph, TASK, optimizer, mesh, accumulate=2)
     count = int(state.statistics["dropout"]["rngs"]["count"])
     state, _ = step(state, shard_batch(make_batch(), mesh))
     assert int(state.statistics["dropout"]["rngs"]["count"]) == count + 2
@@ -238,12 +242,11 @@ def test_parts_of_a_batch_normalize_each_by_itself(small_model):
 def test_update_that_is_no_number_changes_nothing_but_the_step(make_run, small_model):
     mesh = make_mesh(1)
     schedule = create_schedule(
-        {"name": "constant", "warmup_steps": 4, "warmup_ratio": 0.0}, learning_rate=0.1, steps=9
+        "constant", learning_rate=0.1, steps=9, warmup_steps=4, warmup_ratio=0.0
     )
-    config = {"name": "adamw", "momentum": 0.9, "weight_decay": 0.1, "rate_multipliers": ()}
-    optimizer = create_optimizer(config, schedule)
+    optimizer = create_optimizer("adamw", schedule, momentum=0.9, weight_decay=0.1)
     graph, state = create_state(lambda: small_model(3, nnx.Rngs(0)), optimizer, mesh, average=True)
-    step = create_train_step(graph, optimizer, schedule, LOSS, mesh, average=0.9)
+    step = create_train_step(graph, TASK, optimizer, mesh, schedule=schedule, average=0.9)
     state, _ = step(state, shard_batch(make_batch(), mesh))
     before = jax.tree.map(np.array, (state.parameters, state.average, state.optimizer[0]))
     mean = np.array(state.statistics["norm"]["mean"])
@@ -264,7 +267,7 @@ def test_average_follows_its_equation_and_is_what_predicts(small_model):
     mesh = make_mesh(1)
     optimizer = optax.sgd(0.5)
     graph, state = create_state(lambda: small_model(3, nnx.Rngs(0)), optimizer, mesh, average=True)
-    step = create_train_step(graph, optimizer, lambda step: 0.5, LOSS, mesh, average=0.3)
+    step = create_train_step(graph, TASK, optimizer, mesh, average=0.3)
     expected = np.array(state.average["encoder"]["kernel"])
     for t in range(4):
         state, _ = step(state, shard_batch(make_batch(), mesh))
@@ -273,7 +276,7 @@ def test_average_follows_its_equation_and_is_what_predicts(small_model):
     np.testing.assert_allclose(state.average["encoder"]["kernel"], expected, atol=1e-7)
     image = jnp.asarray(make_batch()["image"])
     averaged = state._replace(parameters=state.average, average=())
-    predict = create_predict(graph)
+    predict = create_predict(graph, TASK)
     np.testing.assert_array_equal(predict(state, image), predict(averaged, image))
 
 
@@ -290,8 +293,8 @@ def test_bfloat16_computes_short_and_keeps_everything_long(small_model):
         return TrainState(jnp.int32(0), parameters, statistics, optimizer.init(parameters))
 
     shapes, graph = jax.eval_shape(initial), nnx.split(nnx.eval_shape(create))[0]
-    options = {"precision": "bfloat16"}
-    step = create_train_step(graph, optimizer, lambda s: 0.1, LOSS, make_mesh(1), **options)
+    task = SemanticSegmentation(3, precision="bfloat16")
+    step = create_train_step(graph, task, optimizer, make_mesh(1))
     batch = {key: jnp.asarray(value) for key, value in make_batch(2).items()}
     batch = jax.tree.map(lambda x: jnp.repeat(x, 4, 1) if x.ndim > 1 else x, batch)
     jaxpr = jax.make_jaxpr(step)(shapes, batch)

@@ -28,7 +28,7 @@ def test_hanging_step_is_reported_once_with_all_stacks(tmp_path):
     event.set()
     other.join()
     text = path.read_text()
-    told = "warning: step 7 takes longer than 0.05 seconds (train.stall_seconds); all threads are"
+    told = "warning: step 7 takes longer than 0.05 seconds (stall_seconds); all threads are"
     assert text.startswith(told) and text.count("warning") == 1
     assert "in hang" in text and "test_hanging_step_is_reported" in text
 

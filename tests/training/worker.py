@@ -12,7 +12,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from faults.nursery import Network, make_config  # noqa: E402
 
 from segalias_jax import layers, models  # noqa: E402
-from segalias_jax.runs import loop, setup  # noqa: E402
+from segalias_jax.runs import setup  # noqa: E402
+from segalias_jax.runs.train import train  # noqa: E402
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted  # noqa: E402
 from segalias_jax.training.processes import Launch  # noqa: E402
 
@@ -41,7 +42,7 @@ def main(workdir, port, count, index, *changes):
             coordinator=f"127.0.0.1:{port}", num_processes=int(count), process_id=int(index)
         )
     try:
-        loop.train(config, Path(workdir), launch)
+        train(config, Path(workdir), launch)
     except Interrupted as signal:
         print(signal, file=sys.stderr)
         sys.exit(EXIT_STATUS)

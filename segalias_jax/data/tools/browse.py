@@ -1,22 +1,20 @@
-"""Shows what a recipe trains on: a sheet of augmented samples, class shares and statistics.
+"""Shows what a recipe trains on: a sheet of augmented samples, class fractions and statistics.
 
-    python -m segalias_jax.data.tools.browse --config FILE[:VARIANT] --out sheet.png [--split SPLIT]
-        [--count 16] [--limit N] [--json FILE] [--noaugment] [--duplicates]
+    segalias browse --config NAME|FILE[:VARIANT] --out sheet.png
 
 The statistics are of the files as they are; the sheet shows what training sees.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from absl import flags
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -26,8 +24,8 @@ from segalias_jax.data.sources import Source, open_split
 from segalias_jax.data.splits import same_content
 from segalias_jax.data.tools.statistics import Statistics, collect_statistics
 from segalias_jax.data.transforms import Sample, apply_transforms, training_transforms
-from segalias_jax.errors import InputError, exiting_on_mistakes
-from segalias_jax.runs.recipes import parse_recipe
+from segalias_jax.errors import FlagParser, InputError
+from segalias_jax.files import write_bytes
 from segalias_jax.typing import IGNORE_LABEL, UInt8
 
 _CELL = 220  # longest side of a picture in pixels
@@ -44,14 +42,15 @@ def contact_sheet(
     shares: Sequence[float],
     ignored: float = 0.0,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Puts samples and their labels into one picture, with a legend of class shares.
+    """Puts samples and their labels into one picture, with a legend of the classes.
 
     Args:
       samples: names and samples; sizes may differ.
       classes: names of the classes.
       palette: RGB color of each class.
-      shares: of each class in all pixels of a class; classes without any are not in the legend.
-      ignored: share of all pixels that are ignored.
+      shares: fraction of each class in all labeled pixels; classes without any are not in the
+        legend.
+      ignored: fraction of all pixels that are ignored.
 
     Returns:
       RGB picture.
@@ -108,7 +107,7 @@ def browse(
       RGB picture, statistics, and the split.
 
     Raises:
-      InputError: a mistake in the settings, or no sample can be used.
+      InputError: an error in the settings, or no sample can be used.
 
     Example:
       >>> settings = DataSettings("synthetic", num_eval=3)
@@ -129,7 +128,8 @@ def browse(
         rng = np.random.default_rng([seed, index])
         samples.append((source.names[index], apply_transforms(transforms, sample, rng)))
     if not samples:
-        raise InputError(f"split {split!r}: {_first(statistics.unusable)}")
+        reason = statistics.unusable[0] if statistics.unusable else "no sample can be used"
+        raise InputError(f"split {split!r}: {reason}")
     sheet = contact_sheet(
         samples,
         classes=source.classes,
@@ -140,71 +140,86 @@ def browse(
     return sheet, statistics, source
 
 
-def main(argv: Sequence[str]) -> None:
-    """Reads the command line, writes the sheet and prints the statistics.
+def add_flags(parser: FlagParser) -> None:
+    """Adds the flags of `segalias browse`.
+
+    Example:
+      >>> parser = FlagParser("browse")
+      >>> add_flags(parser)
+      >>> parser.parse(["--out=sheet.png", "--noaugment"]).augment
+      False
+    """
+    add = parser.add_argument
+    add("--out", type=_picture, required=True, metavar="FILE", help="png or jpg file of the sheet")
+    add("--split", default="", metavar="NAME", help="split to show (the one trained on)")
+    add("--json", type=Path, metavar="FILE", help="file for the statistics")
+    add(
+        "--count",
+        type=_positive,
+        default=16,
+        metavar="N",
+        help="samples on the sheet (%(default)s)",
+    )
+    add("--limit", type=_positive, metavar="N", help="images for the statistics (all)")
+    add(
+        "--augment",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="apply the training transforms (on)",
+    )
+    add(
+        "--duplicates",
+        action="store_true",
+        help="compare the images of both splits by content",
+    )
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Writes the sheet and prints the statistics.
 
     Args:
-      argv: the command line, the program's name first.
+      flags: of `add_flags`, and the recipe `config`.
+
+    Returns:
+      The exit status, 0.
 
     Raises:
-      InputError: a mistake in the flags, the recipe or the data.
+      InputError: an error in the recipe, the data or the files to be written.
     """
-    values = _define_flags()
-    config, rest = parse_recipe(argv, values=values)
-    if rest:
-        raise InputError(f"argument {rest[0]!r} is not expected; flags start with --")
-    if not values.out or Path(values.out).suffix.lower() not in (".png", ".jpg"):
-        raise InputError("--out is missing; pass --out=FILE.png, where the sheet goes")
+    config = flags.config
     settings = read_settings(config.data.to_dict())
-    split = values.split or settings.train_split
+    split = flags.split or settings.train_split
     sheet, statistics, source = browse(
         settings,
         split,
-        count=values.count,
-        limit=values.limit,
-        augment=values.augment,
+        count=flags.count,
+        limit=flags.limit,
+        augment=flags.augment,
         seed=config.seed,
     )
     print(f"{settings.source}, split {split}, {len(source)} images")
     print(statistics.table(source.classes))
-    if values.duplicates:
+    if flags.duplicates:
         print(_duplicates(settings, config.data.train_split, config.data.eval_split))
-    _write(Path(values.out), cv2.imencode(Path(values.out).suffix, sheet[..., ::-1])[1].tobytes())
-    print(f"sheet: {values.out}")
-    if values.json:
+    _write(flags.out, cv2.imencode(flags.out.suffix, sheet[..., ::-1])[1].tobytes())
+    print(f"sheet: {flags.out}")
+    if flags.json:
         text = json.dumps(statistics.as_dict(source.classes), indent=1, allow_nan=False)
-        _write(Path(values.json), (text + "\n").encode())
-        print(f"statistics: {values.json}")
-
-
-def _define_flags() -> flags.FlagValues:
-    values = flags.FlagValues()
-    flags.DEFINE_string("out", "", "PNG file of the sheet.", flag_values=values)
-    flags.DEFINE_string("split", "", "Split to show; the one trained on.", flag_values=values)
-    flags.DEFINE_string("json", "", "File for the statistics.", flag_values=values)
-    flags.DEFINE_integer("count", 16, "Samples on the sheet.", 1, flag_values=values)
-    flags.DEFINE_integer("limit", None, "Images for the statistics.", 1, flag_values=values)
-    flags.DEFINE_boolean("augment", True, "Apply the training transforms.", flag_values=values)
-    flags.DEFINE_boolean(
-        "duplicates", False, "Compare the images of both splits by content.", flag_values=values
-    )
-    return values
+        _write(flags.json, (text + "\n").encode())
+        print(f"statistics: {flags.json}")
+    return 0
 
 
 def _duplicates(settings: DataSettings, first: str, second: str) -> str:
-    sources = [open_split(settings, split) for split in (first, second)]
-    if not all(isinstance(source, PairSource) for source in sources):
+    one, other = open_split(settings, first), open_split(settings, second)
+    if not (isinstance(one, PairSource) and isinstance(other, PairSource)):
         raise InputError(f"--duplicates: compares image files, {settings.source!r} has none")
-    same = [f"{a} = {b}" for a, b in same_content(*sources)]
+    same = [f"{a} = {b}" for a, b in same_content(one, other)]
     return f"images of equal content in {first} and {second}: {', '.join(same) or 'none'}"
 
 
 def _spread(total: int, count: int) -> list[int]:
     return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
-
-
-def _first(reasons: Sequence[str]) -> str:
-    return reasons[0] if reasons else "no sample can be used"
 
 
 def _pictures(sample: Sample, palette: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -257,12 +272,19 @@ def _legend(
 
 def _with_texts(canvas: np.ndarray, texts: Sequence[tuple[int, int, str]]) -> np.ndarray:
     height, width = canvas.shape[:2]
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    # A hundredth of a pixel more, since older versions of matplotlib round sizes down.
+    figure = Figure(figsize=((width + 0.01) / 100, (height + 0.01) / 100), dpi=100)
     figure.figimage(canvas)
     for x, y, text in texts:
-        # parse_math would take a $ in a file's name for a formula.
-        place = {"ha": "left", "va": "center", "fontsize": _FONT, "parse_math": False}
-        figure.text(x / width, 1 - y / height, text, **place)
+        figure.text(
+            x / width,
+            1 - y / height,
+            text,
+            ha="left",
+            va="center",
+            fontsize=_FONT,
+            parse_math=False,  # it would take a $ in a file's name for a formula
+        )
     painter = FigureCanvasAgg(figure)
     painter.draw()
     return np.asarray(painter.buffer_rgba())[..., :3].copy()
@@ -271,11 +293,19 @@ def _with_texts(canvas: np.ndarray, texts: Sequence[tuple[int, int, str]]) -> np
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        write_bytes(path, content)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-if __name__ == "__main__":
-    with exiting_on_mistakes():
-        main(sys.argv)
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in (".png", ".jpg"):
+        raise argparse.ArgumentTypeError(f"{text!r} ends in neither .png nor .jpg")
+    return path
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive integer")
+    return int(text)

@@ -1,17 +1,19 @@
 """Writes a data set as array_record files, which TFDS reads; images keep their encoded bytes.
 
-    python -m segalias_jax.data.tools.prepare NAME --root DIR --out DIR [--splits train,val]
-    python -m segalias_jax.data.tools.prepare NAME --config FILE [--root DIR] --out DIR
+    segalias prepare NAME --root DIR --out DIR [--splits train,val]
+    segalias prepare NAME --config NAME|FILE [--root DIR] --out DIR
 
 NAME is a data set such as cityscapes or, with a recipe, any name for the set that its section
 `data` describes. The set lies in OUT/NAME/1.0.0; recipes read it by --config.data.source=tfds:NAME
---config.data.root=OUT. A call that was stopped goes on when it is repeated; one that finds a
+--config.data.root=OUT. A call that was stopped resumes when it is repeated; one that finds a
 finished set verifies its checksums.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -22,10 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import flags
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
-from tqdm import tqdm
 
+from segalias_jax.data.pairs import PairSource
 from segalias_jax.data.prepared import (
     MANIFEST,
     VERSION,
@@ -35,9 +36,10 @@ from segalias_jax.data.prepared import (
     read_manifest,
 )
 from segalias_jax.data.settings import DataSettings, read_settings
-from segalias_jax.data.sources import Source, check_source, open_split
-from segalias_jax.errors import InputError, exiting_on_mistakes
-from segalias_jax.runs.recipes import parse_recipe
+from segalias_jax.data.sources import check_source, open_split
+from segalias_jax.errors import FlagParser, InputError
+from segalias_jax.files import write_text
+from segalias_jax.progress import progress_bar
 
 # As TFDS names the files of a set: split, then shard of how many.
 _FILES = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -79,20 +81,20 @@ def prepare(
     Example:
       >>> prepare("My Set", {"source": "camvid"}, Path("out"))
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: NAME: 'My Set' is no name for a set; use small letters, \
-digits and underscores, beginning with a letter
+      segalias_jax.errors.InputError: name is 'My Set', which is no name for a set; use small \
+letters, digits and underscores, beginning with a letter
     """
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise InputError(
-            f"NAME: {name!r} is no name for a set; use small letters, digits and underscores, "
-            "beginning with a letter"
+            f"name is {name!r}, which is no name for a set; use small letters, digits and "
+            "underscores, beginning with a letter"
         )
     # What is left out while training would be missing from the set for good.
     settings = dataclasses.replace(read_settings(data_config), on_error="stop")
     folder = out / name / VERSION
     import_tfds()
     splits = splits or tuple(dict.fromkeys((settings.train_split, settings.eval_split)))
-    sources = {split: open_split(settings, split) for split in splits}
+    sources = {split: _open_files(settings, split) for split in splits}
     manifest = _describe(sources, settings)
     finished = _check_folder(folder, manifest)
     if settings.check and finished is None:
@@ -104,77 +106,84 @@ digits and underscores, beginning with a letter
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if finished is None:
-            _replace(folder / MANIFEST, manifest)
+            _write_manifest(folder, manifest)
         _write_missing(folder, shards, sources, manifest["features"])
         files = _verify(folder, shards, sources, manifest["features"], finished or {})
         _write_metadata(folder, name, shards, files, manifest)
-        _replace(folder / MANIFEST, manifest | {"files": files})
+        _write_manifest(folder, manifest | {"files": files})
     except (OSError, RuntimeError) as error:  # the latter from the array_record library
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--out: cannot write to {folder}: {reason}") from None
+        raise InputError(f"out: cannot write to {folder}: {reason}") from None
     return folder
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs the command; a mistake ends in one line on stderr and exit status 2.
-
-    Args:
-      argv: the command line, the program's name first.
+def add_flags(parser: FlagParser) -> None:
+    """Adds the flags of `segalias prepare`.
 
     Example:
-      >>> main(["prepare", "--help"])  # doctest: +SKIP
+      >>> parser = FlagParser("prepare")
+      >>> add_flags(parser)
+      >>> parser.parse("camvid --root data --out o --splits train,val".split()).splits
+      ['train', 'val']
     """
-    with exiting_on_mistakes():
-        try:
-            _run(argv)
-        except KeyboardInterrupt:
-            print("stopped; the same command goes on with the next file", file=sys.stderr)
-            raise
-
-
-def _run(argv: Sequence[str]) -> None:
-    if {"--help", "-h"} & set(argv):
-        print(__doc__)
-        return
-    values = flags.FlagValues()
-    values.set_gnu_getopt(True)
-    flags.DEFINE_string("root", "", "Folder of the data set.", flag_values=values)
-    flags.DEFINE_string("out", "", "Folder above the prepared sets.", flag_values=values)
-    flags.DEFINE_list("splits", [], "Names of the splits.", flag_values=values)
-    if any(re.match("--?config", arg) for arg in argv):
-        config, rest = parse_recipe(argv, values=values)
-        section = config.data.to_dict()
-    else:
-        try:
-            section, rest = {}, values(list(argv))[1:]
-        except flags.Error as error:
-            raise InputError(" ".join(str(error).split())) from None
-    if len(rest) != 1:
-        raise InputError(f"give one NAME, not {len(rest)}; --help tells of it")
-    if not values["out"].value:
-        raise InputError("--out is missing; pass --out=DIR, the folder for prepared sets")
-    section.setdefault("source", rest[0])
-    if values["root"].value:
-        section["root"] = values["root"].value
-    folder = prepare(rest[0], section, Path(values["out"].value), splits=values["splits"].value)
-    print(
-        f"{folder} is whole; train with --config.data.source=tfds:{rest[0]} "
-        f"--config.data.root={values['out'].value}"
+    add = parser.add_argument
+    add("name", metavar="NAME", help="of the set; without a recipe, that of its layout too")
+    add("--root", type=Path, metavar="DIR", help="folder of the data set (the recipe's data.root)")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder above the prepared sets")
+    add(
+        "--splits",
+        type=lambda text: [word for word in text.split(",") if word],
+        default=[],
+        metavar="NAME,...",
+        help="names of the splits (the recipe's training and evaluation split)",
     )
 
 
-def _describe(sources: Mapping[str, Source], settings: DataSettings) -> dict[str, Any]:
-    """All that tells one set from another, and that reading needs besides the bytes."""
-    first = next(iter(sources.values()))
-    if not hasattr(first, "pairs"):
+def run(flags: argparse.Namespace) -> int:
+    """Writes the data set that the flags name.
+
+    Args:
+      flags: of `add_flags`, and the recipe `config` or None.
+
+    Returns:
+      The exit status, 0.
+
+    Raises:
+      InputError: see `prepare`.
+    """
+    section = {} if flags.config is None else flags.config.data.to_dict()
+    section.setdefault("source", flags.name)
+    if flags.root:
+        section["root"] = str(flags.root)
+    try:
+        folder = prepare(flags.name, section, flags.out, splits=flags.splits)
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes with the next file", file=sys.stderr)
+        raise
+    print(
+        f"{folder} is whole; train with --config.data.source=tfds:{flags.name} "
+        f"--config.data.root={flags.out}"
+    )
+    return 0
+
+
+def _open_files(settings: DataSettings, split: str) -> PairSource:
+    source = open_split(settings, split)
+    if not isinstance(source, PairSource):
         raise InputError(
             f"data.source: {settings.source} is not made of files, so it cannot be prepared"
         )
+    return source
+
+
+def _describe(sources: Mapping[str, PairSource], settings: DataSettings) -> dict[str, Any]:
+    """All that tells one set from another, and that reading needs besides the bytes."""
+    first = next(iter(sources.values()))
     described = {}
     for split, source in sources.items():
         with ThreadPoolExecutor(8) as pool:
             sizes = list(pool.map(source.size, range(len(source))))
-            weights = list(pool.map(lambda i, s=source: _bytes(s, i), range(len(source))))
+            weights = list(pool.map(functools.partial(_bytes, source), range(len(source))))
         described[split] = {
             "rule": dataclasses.asdict(source.rule),
             "exif": source.exif,
@@ -194,7 +203,7 @@ def _describe(sources: Mapping[str, Source], settings: DataSettings) -> dict[str
     return json.loads(json.dumps(described))  # as it will be read
 
 
-def _bytes(source: Any, index: int) -> int:
+def _bytes(source: PairSource, index: int) -> int:
     image, label, _, region = source.pair(index)
     return sum(path.stat().st_size for path in (image, label, region) if path)
 
@@ -204,14 +213,14 @@ def _check_folder(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any] |
     there = read_manifest(folder)
     if there is None:
         if folder.exists() and any(folder.iterdir()):
-            raise InputError(f"--out: {folder} holds something else; give another NAME or folder")
+            raise InputError(f"out: {folder} holds something else; give another name or folder")
         return None
     files = there.pop("files", None)
     if there != manifest:
         differing = ", ".join(key for key in manifest if there.get(key) != manifest[key])
         raise InputError(
-            f"--out: {folder} holds another set (its {differing} differ); "
-            "give another NAME or folder, or delete it"
+            f"out: {folder} holds another set (its {differing} differ); "
+            "give another name or folder, or delete it"
         )
     return files
 
@@ -232,12 +241,15 @@ def _plan(name: str, split: str, described: Mapping[str, Any], shard_bytes: int)
 
 
 def _write_missing(
-    folder: Path, shards: Sequence[_Shard], sources: Mapping[str, Any], features: Sequence[str]
+    folder: Path,
+    shards: Sequence[_Shard],
+    sources: Mapping[str, PairSource],
+    features: Sequence[str],
 ) -> None:
     serialize = _serializer(features)
     missing = [shard for shard in shards if not (folder / shard.file).exists()]
     total = sum(len(shard.indices) for shard in missing)
-    with tqdm(desc="writing", total=total, unit=" images", dynamic_ncols=True) as bar:
+    with progress_bar("writing", total, delay=0, leave=True) as bar:
         for shard in missing:
             # Whole or absent: what a killed call has left is begun anew.
             temporary = folder / f".{shard.file}.tmp"
@@ -252,14 +264,14 @@ def _write_missing(
 def _verify(
     folder: Path,
     shards: Sequence[_Shard],
-    sources: Mapping[str, Any],
+    sources: Mapping[str, PairSource],
     features: Sequence[str],
     finished: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Compares every record with the source, and files with the checksums they once had."""
     serialize, files = _serializer(features), {}
     total = sum(len(shard.indices) for shard in shards)
-    with tqdm(desc="verifying", total=total, unit=" images", dynamic_ncols=True) as bar:
+    with progress_bar("verifying", total, delay=0, leave=True) as bar:
         for shard in shards:
             path = folder / shard.file
             damaged = InputError(f"{path}: damaged; delete it and repeat the command")
@@ -283,7 +295,7 @@ def _verify(
     return files
 
 
-def _read(source: Any, indices: range) -> Iterator[tuple[dict[str, bytes], str]]:
+def _read(source: PairSource, indices: range) -> Iterator[tuple[dict[str, bytes], str]]:
     for index in indices:
         yield source.encoded(index), source.names[index]
 
@@ -295,7 +307,7 @@ def _serializer(features: Sequence[str]) -> Callable[[Mapping[str, bytes], str],
     )
 
     def serialize(encoded: Mapping[str, bytes], name: str) -> bytes:
-        example = dict.fromkeys(features, b"") | encoded | {"name": name}
+        example = {**dict.fromkeys(features, b""), **encoded, "name": name}
         message = serializer.get_tf_example(described.encode_example(example))
         return message.SerializeToString(deterministic=True)  # in the order of the keys
 
@@ -342,16 +354,10 @@ def _write_metadata(
         split_infos=splits,
         filename_template=_FILES,
         version=VERSION,
-        description=f"{manifest['source']}, written by segalias_jax.data.tools.prepare",
+        description=f"{manifest['source']}, written by segalias prepare",
         check_data=False,  # which would need TensorFlow; `_verify` has read everything back
     )
 
 
-def _replace(path: Path, content: Mapping[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content) + "\n")
-    os.replace(temporary, path)
-
-
-if __name__ == "__main__":
-    main(sys.argv)
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    write_text(folder / MANIFEST, json.dumps(manifest) + "\n")

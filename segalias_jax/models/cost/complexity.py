@@ -125,11 +125,7 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Returns everything as plain numbers, for `json.dumps`."""
         content = dataclasses.asdict(self) | {"total": dataclasses.asdict(self.total)}
-        content["downsampling"] = [
-            dataclasses.asdict(d)
-            | {"sampling_rate": d.sampling_rate, "nyquist_frequency": d.nyquist_frequency}
-            for d in self.downsampling
-        ]
+        content["downsampling"] = [operator.to_json() for operator in self.downsampling]
         return content | {"conventions": CONVENTIONS}
 
 
@@ -173,10 +169,14 @@ def summarize(model: nnx.Module, image_shape: Sequence[int], *, compiled: bool =
 
 
 def _parts(program: Program, parameters: dict[int, int], with_auxiliary: bool) -> tuple[Part, ...]:
-    """Sums over the operations of each part; parameters belong where they are read first."""
+    """Sums over the operations of each part; parameters belong to the part that reads them first.
+
+    Everything is read from the traced program, not from modules: in whatever form an operator is
+    computed, its operations, parameters and resolution are there.
+    """
     needed = _needed(program) if with_auxiliary else None
     sums: dict[str, list[int]] = {}
-    unread = dict(parameters)
+    unread: dict[int | None, int] = {**parameters}  # inputs that are constants are None
     for operation in program.operations:
         used = needed is None or operation in needed
         name = part_of(operation.scope) if used else AUXILIARY
@@ -194,8 +194,11 @@ def _parts(program: Program, parameters: dict[int, int], with_auxiliary: bool) -
 
 def _needed(program: Program) -> set[Operation]:
     """Operations that the first output, the logits, depends on."""
-    makers = {value: operation for operation in program.operations for value in operation.outputs}
-    found, waiting = set(), [program.outputs[0]]
+    makers: dict[int | None, Operation] = {
+        value: operation for operation in program.operations for value in operation.outputs
+    }
+    found: set[Operation] = set()
+    waiting = [program.outputs[0]]
     while waiting:
         maker = makers.get(waiting.pop())
         if maker is not None and maker not in found:
@@ -254,7 +257,8 @@ def _part_row(part: Part) -> tuple[str, ...]:
 
 
 def _downsampling_row(operator: Downsampling) -> tuple[str, ...]:
-    size = f"{operator.kernel_size}x{operator.kernel_size}/{operator.stride}"
+    side = max(operator.kernel_size)
+    size = f"{side}x{side}/{max(operator.stride)}"
     whole = operator.kind == "stage"
     return (
         operator.part,

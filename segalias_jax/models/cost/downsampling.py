@@ -1,4 +1,4 @@
-"""The downsampling operators of a traced model, and the filters ahead of them."""
+"""The downsampling operators of a traced model, and the filters in front of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from flax import nnx
 
-from segalias_jax import layers, ops
+from segalias_jax import layers
 from segalias_jax.models.cost.scopes import ENCODER, part_of
-from segalias_jax.tracing import Operation, Program, recognize
+from segalias_jax.tracing import DownsamplingOperator, Operation, Program, recognize
+from segalias_jax.tracing.sources import source_line
 
 FILTERS = {
     layers.DeAliasingFilter: "daf",
@@ -22,49 +23,92 @@ FILTERS = {
 """Filters by what recipes call them; of a blur, the number of taps follows."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Downsampling:
-    """An operator that returns fewer pixels than it reads.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Downsampling(DownsamplingOperator):
+    """A downsampling operator of a model: where it is, and the filter in front of it.
+
+    Its `kind` is "conv", "pool", "flc" and other filters that stride, or "stage": all strided
+    operators of a stage as one, from what enters the stage to what leaves it.
 
     Attributes:
       part: of the model, see `scopes.part_of`.
-      where: path of the innermost module that it stands in.
-      kind: "conv", "pool", "flc" and other filters that stride, or "stage": all strided
-        operators of a stage as one, from what enters the stage to what leaves it.
-      kernel_size: side length of what one output pixel is computed from.
-      stride: pixels from one output to the next.
-      in_channels: channels read.
-      out_channels: channels written.
-      filter: the filter ahead of it at the same resolution, or "none".
+      filter: the filter before it at the same resolution, or "none".
       cutoff: of that filter in cycles per pixel, if it has one that is no parameter.
 
     Example:
-      >>> change = Downsampling("stage2", "", "stage", 3, 2, 256, 512, "none", None)
-      >>> round(change.sampling_rate, 4), round(change.nyquist_frequency, 4)
-      (0.7071, 0.3536)
+      >>> from segalias_jax.models.cost.scopes import read_model
+      >>> from segalias_jax.models.resnet import ResNet
+      >>> net = nnx.eval_shape(lambda: ResNet("resnet18", width=8, rngs=nnx.Rngs(0)))
+      >>> change = find_downsampling(net, read_model(net, (1, 64, 64, 3))[0])[4]
+      >>> change.part, round(change.sampling_rate, 4), round(change.nyquist_frequency, 4)
+      ('stage2', 0.7071, 0.3536)
     """
 
     part: str
-    where: str
-    kind: str
-    kernel_size: int
-    stride: int
-    in_channels: int
-    out_channels: int
-    filter: str
-    cutoff: float | None
+    filter: str = "none"
+    cutoff: float | None = None
 
-    @property
-    def sampling_rate(self) -> float:
-        """Its equivalent sampling rate, `ops.equivalent_sampling_rate`."""
-        return ops.equivalent_sampling_rate(
-            self.kernel_size, self.stride, self.in_channels, self.out_channels
+    @classmethod
+    def of(
+        cls,
+        operator: DownsamplingOperator,
+        *,
+        part: str,
+        kind: str,
+        filter: str = "none",
+        cutoff: float | None = None,
+    ) -> Downsampling:
+        """Returns an operator with what is known of it in a model.
+
+        Args:
+          operator: as it stands in the program.
+          part: of the model.
+          kind: what the model's tables call it.
+          filter: in front of it.
+          cutoff: of that filter.
+        """
+        return cls(
+            index=operator.index,
+            name=operator.name,
+            source=operator.source,
+            kind=kind,
+            input_shape=operator.input_shape,
+            spatial_axes=operator.spatial_axes,
+            channel_axis=operator.channel_axis,
+            kernel_size=operator.kernel_size,
+            stride=operator.stride,
+            in_channels=operator.in_channels,
+            out_channels=operator.out_channels,
+            depth=operator.depth,
+            members=operator.members,
+            part=part,
+            filter=filter,
+            cutoff=cutoff,
         )
 
     @property
-    def nyquist_frequency(self) -> float:
-        """What that rate can carry, in cycles per pixel."""
-        return ops.nyquist_frequency(self.sampling_rate)
+    def where(self) -> str:
+        """Path of the innermost module around it, without the encoder's name; "" for a stage."""
+        words = [word for word in self.name.split("/") if "." in word and ">" not in word]
+        if self.kind == "stage":
+            return ""
+        return words[-1].removeprefix(f"{ENCODER}.") if words else self.name
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what tables show of it, as plain numbers."""
+        return {
+            "part": self.part,
+            "where": self.where,
+            "kind": self.kind,
+            "kernel_size": max(self.kernel_size),
+            "stride": max(self.stride),
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "filter": self.filter,
+            "cutoff": self.cutoff,
+            "sampling_rate": self.sampling_rate,
+            "nyquist_frequency": self.nyquist_frequency,
+        }
 
 
 def find_downsampling(model: nnx.Module, program: Program) -> list[Downsampling]:
@@ -84,8 +128,8 @@ def find_downsampling(model: nnx.Module, program: Program) -> list[Downsampling]
       >>> from segalias_jax.models.resnet import ResNet
       >>> net = nnx.eval_shape(lambda: ResNet("resnet18", width=8, rngs=nnx.Rngs(0)))
       >>> found = find_downsampling(net, read_model(net, (1, 64, 64, 3))[0])
-      >>> [f"{d.part} {d.kernel_size}x{d.kernel_size}" for d in found][:5]
-      ['stem 3x3', 'stem 3x3', 'stage2 3x3', 'stage2 1x1', 'stage2 3x3']
+      >>> [(d.part, *d.kernel_size) for d in found][2:5]
+      [('stage2', 3, 3), ('stage2', 1, 1), ('stage2', 3, 3)]
     """
     search = _Search(program, _filters(model))
     found: list[Downsampling] = []
@@ -96,7 +140,7 @@ def find_downsampling(model: nnx.Module, program: Program) -> list[Downsampling]
     return found + (search.stage(found[-1].part, found) if found else [])
 
 
-def _filters(model: nnx.Module) -> dict[str, nnx.Module]:
+def _filters(model: nnx.Module) -> dict[str, Any]:
     """Filters by the word that stands for them in scopes."""
     prefix = () if hasattr(model, ENCODER) else (ENCODER,)
     return {
@@ -106,7 +150,8 @@ def _filters(model: nnx.Module) -> dict[str, nnx.Module]:
     }
 
 
-def _describe(module: nnx.Module) -> tuple[str, float | None]:
+def _describe(module: Any) -> tuple[str, float | None]:
+    """Name and cutoff of a filter."""
     name = FILTERS[type(module)]
     if isinstance(module, layers.BlurPool):
         name += str(module.kernel_size)
@@ -119,10 +164,13 @@ def _describe(module: nnx.Module) -> tuple[str, float | None]:
 class _Search:
     """One walk over a program."""
 
-    def __init__(self, program: Program, filters: Mapping[str, nnx.Module]):
-        self.operations = program.operations
+    def __init__(self, program: Program, filters: Mapping[str, Any]):
+        self.operations, self.image = program.operations, program.inputs[-1]
         self.filters = filters
-        self.makers = {v: o for o in self.operations for v in o.outputs}
+        # Looked up by inputs, which are None for constants.
+        self.makers: dict[int | None, Operation] = {
+            v: o for o in self.operations for v in o.outputs
+        }
 
     def operators(self) -> Iterator[Downsampling]:
         recognized = {found.operation.path: found.operator for found in recognize(self.operations)}
@@ -137,40 +185,40 @@ class _Search:
             found = recognized.get(operation.path)
             if found is not None:
                 kind = "conv" if found.kind in ("conv", "patches") else "pool"
-                size, stride = max(found.kernel_size), max(found.stride)
-                channels = found.in_channels, found.out_channels
-                yield self.operator(operation, kind, size, stride, *channels)
-
-    def operator(
-        self, operation: Operation, kind: str, size: int, stride: int, channels: int, out: int
-    ) -> Downsampling:
-        return Downsampling(
-            part_of(operation.scope),
-            _module_of(operation.scope),
-            kind,
-            size,
-            stride,
-            channels,
-            out,
-            *self.filter_ahead(operation),
-        )
+                filter, cutoff = self.filter_before(operation)
+                part = part_of(operation.scope)
+                yield Downsampling.of(found, part=part, kind=kind, filter=filter, cutoff=cutoff)
 
     def striding_filter(self, operation: Operation, name: str) -> Downsampling:
         module = self.filters[name]
         kind, cutoff = _describe(module)
-        # A filter in frequency computes each pixel from all of its row and column.
         entering = self.entering(o for o in self.operations if self.filter_around(o) == name)
+        # A filter in frequency computes each pixel from all of its row and column.
         size = getattr(module, "kernel_size", max(entering.shape[1:3]))
-        channels = entering.shape[-1]
-        found = self.operator(operation, kind, size, module.stride, channels, channels)
-        return dataclasses.replace(found, filter=kind, cutoff=cutoff)
+        return Downsampling(
+            index=-1,
+            name=operation.scope,
+            source=source_line(operation.origin),
+            kind=kind,
+            input_shape=tuple(entering.shape),
+            spatial_axes=(1, 2),
+            channel_axis=3,
+            kernel_size=(size, size),
+            stride=(module.stride, module.stride),
+            in_channels=entering.shape[-1],
+            out_channels=entering.shape[-1],
+            part=part_of(operation.scope),
+            filter=kind,
+            cutoff=cutoff,
+        )
 
     def entering(self, inside: Iterable[Operation]) -> Any:
-        """Type of the first feature map that some operations read of others."""
-        made: set[int] = set()
+        """Type of the first feature map, or the image, that some operations read of others."""
+        made: set[int | None] = set()
         for operation in inside:
             for value, kind in zip(operation.inputs, operation.input_types, strict=True):
-                if value in self.makers and value not in made and len(kind.shape) == 4:
+                outside = value in self.makers or value == self.image
+                if outside and value not in made and len(kind.shape) == 4:
                     return kind
             made.update(operation.outputs)
         raise ValueError("nothing enters")
@@ -181,17 +229,18 @@ class _Search:
         if not part.startswith("stage"):
             return []
         inside = [o for o in self.operations if part_of(o.scope) == part]
-        widest = max(own, key=lambda d: (d.kernel_size, d.filter != "none"))
-        total = Downsampling(
-            part,
-            "",
-            "stage",
-            widest.kernel_size,
-            widest.stride,
-            self.entering(inside).shape[-1],
-            inside[-1].output_types[0].shape[-1],
-            widest.filter,
-            widest.cutoff,
+        widest = max(own, key=lambda d: (max(d.kernel_size), d.filter != "none"))
+        entering = self.entering(inside)
+        total = dataclasses.replace(
+            widest,
+            name=part,
+            source="",
+            kind="stage",
+            input_shape=tuple(entering.shape),
+            spatial_axes=(1, 2),
+            channel_axis=3,
+            in_channels=entering.shape[-1],
+            out_channels=inside[-1].output_types[0].shape[-1],
         )
         return [total]
 
@@ -199,7 +248,7 @@ class _Search:
         words = operation.scope.split("/")
         return next((word for word in words if word in self.filters), None)
 
-    def filter_ahead(self, operation: Operation) -> tuple[str, float | None]:
+    def filter_before(self, operation: Operation) -> tuple[str, float | None]:
         """The filter that this operator's input has gone through at about the same resolution."""
         pixels = math.prod(operation.input_types[0].shape[:-1])
         waiting, seen = [operation.inputs[0]], set()
@@ -216,9 +265,3 @@ class _Search:
                 if pixels / 2 < math.prod(kind.shape[:-1]) < 2 * pixels:
                     waiting.append(value)
         return "none", None
-
-
-def _module_of(scope: str) -> str:
-    """Path of the innermost module, without the encoder's own name."""
-    words = [word for word in scope.split("/") if "." in word and ">" not in word]
-    return words[-1].removeprefix(f"{ENCODER}.") if words else scope

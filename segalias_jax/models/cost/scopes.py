@@ -17,6 +17,7 @@ from segalias_jax.tracing import Program, read_program
 ENCODER = "encoder"
 STEM = "stem"
 OTHER = "other"
+_SCOPE = "scope_name"  # attribute of a module while it is traced
 
 
 def read_model(
@@ -86,7 +87,7 @@ def _named_calls(model: nnx.Module, prefix: tuple[str, ...]) -> Iterator[None]:
     for path, module in nnx.iter_modules(model):
         if callable(module):
             # An attribute, which copies of the module keep that `nnx.remat` makes.
-            module.scope_name = ".".join(map(str, prefix + path))
+            setattr(module, _SCOPE, ".".join(map(str, prefix + path)))
             classes.add(type(module))
     originals = {cls: cls.__call__ for cls in classes if "__call__" in vars(cls)}
     for cls, call in originals.items():
@@ -101,7 +102,7 @@ def _named_calls(model: nnx.Module, prefix: tuple[str, ...]) -> Iterator[None]:
 def _in_scope(call: Any) -> Any:
     @functools.wraps(call)
     def scoped(self, *arguments, **options):
-        name = getattr(self, "scope_name", "")
+        name = getattr(self, _SCOPE, "")
         with jax.named_scope(name) if name else contextlib.nullcontext():
             return call(self, *arguments, **options)
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from trees import values, write, write_images
 
+from segalias_jax import cli
 from segalias_jax.data.settings import read_settings
 from segalias_jax.data.tools import browse
 from segalias_jax.errors import InputError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PALETTE = np.array([[255, 0, 0], [0, 0, 255]], np.uint8)
 
 
@@ -36,7 +37,9 @@ def run(tree, monkeypatch):
 
     def call(*words):
         recipe = f"--config={ROOT}/configs/folders.py"
-        browse.main(["browse", recipe, f"--config.data.root={tree}", *words])
+        words = ["browse", recipe, f"--config.data.root={tree}", *words]
+        run, flags = cli.parse_command(words)
+        assert run(flags) == 0
 
     return call
 
@@ -119,27 +122,22 @@ def test_what_is_missing_is_listed(run, tree, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), r"^--out is missing; pass --out=FILE\.png"),
-        (("--out=sheet.txt",), r"^--out is missing"),
+        ((), r"^--out is missing; segalias browse --help"),
+        (("--out=sheet.txt",), r"--out: 'sheet.txt' ends in neither .png nor .jpg"),
         (("--out=a.png", "more"), r"^argument 'more' is not expected"),
         (("--out=a.png", "--split=no"), r"^split 'no': .*no\.txt is missing; choose from train, v"),
         (("--out=/dev/null/a.png",), r"^/dev/null/a\.png: cannot be written"),
-        (("--out=a.png", "--count=0"), "--count"),
+        (("--out=a.png", "--count=0"), "--count: '0' is no positive integer"),
     ],
 )
-def test_mistakes_are_told(run, words, message):
+def test_errors_are_told(run, words, message):
     with pytest.raises(InputError, match=message):
         run(*words)
 
 
 def test_command_needs_no_device_and_no_jax_program(tmp_path):
     out = tmp_path / "sheet.png"
-    command = [
-        sys.executable,
-        "-m",
-        "segalias_jax.data.tools.browse",
-        "--config=configs/quickstart.py",
-    ]
+    command = [sys.executable, "-m", "segalias_jax", "browse", "--config=configs/quickstart.py"]
     words = ["--config.data.num_train=2", "--config.data.image_size=(32, 32)", f"--out={out}"]
     # Any use of JAX beyond its types would ask for this backend.
     environment = os.environ | {"JAX_PLATFORMS": "nowhere", "PYTHONPATH": str(ROOT)}

@@ -29,15 +29,15 @@ def test_stages_of_a_resnet(encoder):
 
 def test_operators_in_order():
     found = [
-        (d.where, d.kind, d.kernel_size, d.stride, d.in_channels, d.out_channels)
+        (d.where, d.kind, *d.kernel_size, d.stride, d.in_channels, d.out_channels)
         for d in operators(encoder="resnet50")
     ]
     assert found[:5] == [
-        ("stem.0.conv", "conv", 3, 2, 3, 4),
-        ("encoder", "pool", 3, 2, 8, 8),
-        ("stages.1.0.conv2", "conv", 3, 2, 16, 16),
-        ("stages.1.0.shortcut.conv", "conv", 1, 2, 32, 64),
-        ("", "stage", 3, 2, 32, 64),
+        ("stem.0.conv", "conv", 3, 3, (2, 2), 3, 4),
+        ("encoder", "pool", 3, 3, (2, 2), 8, 8),
+        ("stages.1.0.conv2", "conv", 3, 3, (2, 2), 16, 16),
+        ("stages.1.0.shortcut.conv", "conv", 1, 1, (2, 2), 32, 64),
+        ("", "stage", 3, 3, (2, 2), 32, 64),
     ]
     assert len(found) == 11
 
@@ -72,5 +72,23 @@ class Pooled(nnx.Module):
 def test_pooling_by_slices():
     net = Pooled()
     (found,) = find_downsampling(net, read_model(net, (1, 8, 8, 3))[0])
-    assert (found.kind, found.kernel_size, found.stride) == ("pool", 2, 2)
+    assert (found.kind, found.kernel_size, found.stride) == ("pool", (2, 2), (2, 2))
     assert (found.in_channels, found.out_channels) == (3, 3)
+
+
+def test_plain_numbers():
+    """What is written to JSON: names, sides and steps as before, each operator's own rate."""
+    stage = [d for d in operators(downsample="daf") if d.kind == "stage"][0].to_json()
+    assert stage == {
+        "part": "stage2",
+        "where": "",
+        "kind": "stage",
+        "kernel_size": 3,
+        "stride": 2,
+        "in_channels": 8,
+        "out_channels": 16,
+        "filter": "daf",
+        "cutoff": 2**0.5 / 4,
+        "sampling_rate": 2**0.5 / 2,
+        "nyquist_frequency": 2**0.5 / 4,
+    }

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from segalias_jax import cli
 from segalias_jax.models.cost import summary
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # How ml_collections loads a file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
@@ -17,15 +18,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Runs the command line and returns its exit status and output."""
-    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])  # as `python -m` does in the root
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])  # as in the root
 
     def run(*argv, recipe="cityscapes.py:published"):
         small = ["--config.model.encoder=resnet18", "--config.model.width=8"]
-        try:
-            summary.main(["summary", "--config", f"{ROOT}/configs/{recipe}", *small, *argv])
-            status = 0
-        except SystemExit as end:
-            status = end.code
+        status = cli.main(["summary", "--config", f"{ROOT}/configs/{recipe}", *small, *argv])
         return status, "".join(capsys.readouterr())
 
     return run
@@ -64,15 +61,15 @@ def test_tells_that_it_compiles(run, monkeypatch):
     "argv, message",
     [
         (["--size", "64"], "argument --size: expected 2 arguments"),
-        (["--size", "64", "0"], "argument --size: '0' is no positive whole number"),
-        (["--sise", "64", "64"], "sise"),
+        (["--size", "64", "0"], "argument --size: '0' is no positive integer"),
+        (["--sise", "64", "64"], "unknown flag --sise; did you mean --size?"),
         (["more"], "argument 'more' is not expected"),
         (["--config.model.encoder=resnet19"], "model.encoder is 'resnet19'; choose one of"),
         (["--config.model.widht=8"], "did you mean model.width"),
         (["--count-only", "--size", "32", "32", "--json=no/x.json"], "no/x.json cannot be written"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(run, argv, message):
+def test_errors_are_one_line_and_status_2(run, argv, message):
     status, told = run(*argv)
     errors = [line for line in told.splitlines() if line.startswith("error: ")]
     assert status == 2 and len(errors) == 1 and message in errors[0]

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from segalias_jax import (data, models)
-from segalias_jax.runs import recipes
+from segalias_jax import data, models
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
-from segalias_jax.runs import (loop, setup)
+from segalias_jax.runs import loop, recipes, setup
 from segalias_jax.training.interrupts import Interrupted
 from segalias_jax.training.processes import Launch
 from segalias_jax.training.sharding import create_mesh
@@ -65,10 +64,12 @@ def make_config(recipe="quickstart", **changes):
 
 
 def saved_state(config, workdir, step):
-    source = data.create_source(config.data, "val")
-    parts = setup.build_parts(config, len(source.classes), create_mesh())
+    recipe = Recipe.from_config(config)
+    source = data.create_source(recipe.data, "val")
+    task = setup.create_task(recipe, num_classes=len(source.classes))
+    trainer = setup.create_trainer(recipe, task, create_mesh())
     with CheckpointStore(workdir / "checkpoints") as store:
-        return jax.tree.map(_numbers, store.restore(parts.state, step=step))
+        return jax.tree.map(_numbers, store.restore(trainer.state, step=step))
 
 
 def _numbers(x):
@@ -94,12 +95,12 @@ def stop_after(monkeypatch, batches):
 
 def test_stopped_run_ends_with_the_parameters_of_the_unbroken_one(tmp_path, monkeypatch, capsys):
     config = make_config()
-    loop.train(config, tmp_path / "unbroken")
+    train(config, tmp_path / "unbroken")
     with monkeypatch.context() as patch:
         stop_after(patch, 5)
         with pytest.raises(KeyboardInterrupt):
-            loop.train(config, tmp_path / "broken")
-    loop.train(config, tmp_path / "broken")
+            train(config, tmp_path / "broken")
+    train(config, tmp_path / "broken")
     states = [saved_state(config, tmp_path / name, 6) for name in ("unbroken", "broken")]
     jax.tree.map(np.testing.assert_array_equal, *states)
     assert "from step 4 to 6" in capsys.readouterr().out
@@ -122,15 +123,15 @@ def test_signal_that_ends_the_readers_too_saves_the_state(tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(data, "train_batches", ending)
         with pytest.raises(Interrupted, match="SIGTERM: saved step 3"):
-            loop.train(make_config(), tmp_path)
-    loop.train(make_config(), tmp_path)
+            train(make_config(), tmp_path)
+    train(make_config(), tmp_path)
     assert [r["step"] for r in read_metrics(tmp_path) if "loss" in r] == [1, 2, 3, 4, 5, 6]
 
 
 def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys, monkeypatch):
     config, doing = make_config(**{"train.steps": 2}), []
     monkeypatch.setattr(loop.Watchdog, "beat", lambda watchdog, text: doing.append(text))
-    loop.train(config, tmp_path)
+    train(config, tmp_path)
     assert doing[-1] == "the evaluation of the best checkpoint"
     told = capsys.readouterr().out
     assert "step 2: loss" in told and "| mIoU" in told.replace("  ", " ")
@@ -145,7 +146,7 @@ def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys, monkeypatch):
     summary = json.loads((tmp_path / "report.json").read_text())["summary"]
     assert validation["mIoU"] == summary["mIoU"] and len(validation["IoU"]) == 8
 
-    loop.evaluate_run(config, tmp_path)
+    evaluate_run(config, tmp_path)
     evaluated = json.loads((tmp_path / "eval" / "report.json").read_text())["summary"]
     assert evaluated == summary
     assert (tmp_path / "report.md").read_text() == trained
@@ -158,7 +159,7 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
         "set_score",
         lambda store, step, score: set_score(store, step, scores[step]),
     )
-    loop.train(make_config(), tmp_path)
+    train(make_config(), tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["settings"]["checkpoint"].startswith("step 2")
     lines = read_metrics(tmp_path)
@@ -200,49 +201,49 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
 )
 def test_mistakes_are_told_before_anything_is_written(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
-        loop.train(make_config(**changes), tmp_path / "run")
+        train(make_config(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_workdir_of_another_recipe_is_left_alone(tmp_path):
-    loop.train(make_config(**{"train.steps": 1}), tmp_path)
+    train(make_config(**{"train.steps": 1}), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="train.steps is 1 there and 2 here"):
-        loop.train(make_config(**{"train.steps": 2}), tmp_path)
+        train(make_config(**{"train.steps": 2}), tmp_path)
     with pytest.raises(InputError, match="model.width is 16 there and 8 here"):
-        loop.evaluate_run(make_config(**{"model.width": 8}), tmp_path)
+        evaluate_run(make_config(**{"model.width": 8}), tmp_path)
     with pytest.raises(InputError, match="curriculum.ratio is 1.0 there and 0.5 here"):
-        loop.evaluate_run(make_config(**{"curriculum.ratio": 0.5}), tmp_path)
+        evaluate_run(make_config(**{"curriculum.ratio": 0.5}), tmp_path)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
 def test_evaluation_without_checkpoint_says_so(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint; train with it first"):
-        loop.evaluate_run(make_config(), tmp_path)
+        evaluate_run(make_config(), tmp_path)
     with pytest.raises(InputError, match="eval.ignore is 'none'; choose one of"):
-        loop.evaluate_run(make_config(**{"eval.ignore": "none"}), tmp_path)
+        evaluate_run(make_config(**{"eval.ignore": "none"}), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_run_that_starts_from_another_one(tmp_path, capsys):
-    loop.train(make_config(**{"train.steps": 1}), tmp_path / "a")
+    train(make_config(**{"train.steps": 1}), tmp_path / "a")
     first = saved_state(make_config(), tmp_path / "a", 1)
     changes = {"model.pretrained": str(tmp_path / "a"), "optimizer.learning_rate": 0.0}
     config = make_config(**changes, **{"optimizer.weight_decay": 0.0, "train.steps": 1})
-    loop.train(config, tmp_path / "b")
+    train(config, tmp_path / "b")
     assert "pretrained: " in capsys.readouterr().out
     second = saved_state(config, tmp_path / "b", 1)
     assert second.step == 1
     jax.tree.map(np.testing.assert_array_equal, first.parameters, second.parameters)
     # What a run began with is not needed to score it, or to go on.
-    loop.evaluate_run(make_config(), tmp_path / "b")
+    evaluate_run(make_config(), tmp_path / "b")
     assert "pretrained: " not in capsys.readouterr().out
 
 
 def test_pretrained_model_is_scored_without_a_run(tmp_path):
-    loop.train(make_config(**{"train.steps": 1}), tmp_path / "a")
+    train(make_config(**{"train.steps": 1}), tmp_path / "a")
     config = make_config(**{"model.pretrained": str(tmp_path / "a")})
-    loop.evaluate_run(config, tmp_path / "b")
+    evaluate_run(config, tmp_path / "b")
     trained, scored = (
         json.loads((tmp_path / path).read_text())
         for path in ("a/report.json", "b/eval/report.json")
@@ -255,7 +256,7 @@ def test_loss_that_is_no_number_stops_the_run_and_leaves_its_batch(tmp_path):
     plain = {"optimizer.name": "sgd", "data.flip": 0.0}
     config = make_config(**plain, **{"optimizer.learning_rate": 1e30})
     with pytest.raises(InputError, match=r"step \d: the (loss|grad_norm) is (nan|inf)") as caught:
-        loop.train(config, tmp_path)
+        train(config, tmp_path)
     told = str(caught.value)
     assert "\n" not in told and "its batch is in" in told
     (dump,) = tmp_path.glob("nonfinite-*.npz")
@@ -273,15 +274,15 @@ def test_updates_that_are_no_number_are_skipped_up_to_a_limit(tmp_path, monkeypa
     # Labels beyond the classes make the loss of a step no number.
     bad = {2, 3}
 
-    def spoilt(batch, mesh):
-        spoilt.step += "label" in batch
-        wrong = spoilt.step in bad and "label" in batch
-        return real(batch | {"label": np.full_like(batch["label"], 99)} if wrong else batch, mesh)
+    def spoilt(batch, mesh, **options):
+        spoilt.step += 1
+        label = np.full_like(batch["label"], 99) if spoilt.step in bad else batch["label"]
+        return real(batch | {"label": label}, mesh, **options)
 
     monkeypatch.setattr(loop, "shard_batch", spoilt)
     changes = {"train.nonfinite": "skip", "train.nonfinite_limit": 2, "train.eval_every": 6}
     spoilt.step = 0
-    loop.train(make_config(**changes), tmp_path / "skips")
+    train(make_config(**changes), tmp_path / "skips")
     told = capsys.readouterr().err
     assert "step 2: the loss is nan; update skipped" in told and "step 3" in told
     lines = [line for line in read_metrics(tmp_path / "skips") if "loss" in line]
@@ -289,7 +290,7 @@ def test_updates_that_are_no_number_are_skipped_up_to_a_limit(tmp_path, monkeypa
     assert [line.get("skipped", 0) for line in lines] == [0, 1, 1, 0, 0, 0]
     spoilt.step = 0
     with pytest.raises(InputError, match="step 3: the loss is nan"):
-        loop.train(make_config(**changes | {"train.nonfinite_limit": 1}), tmp_path / "stops")
+        train(make_config(**changes | {"train.nonfinite_limit": 1}), tmp_path / "stops")
 
 
 def test_data_that_cannot_be_read_is_named_on_the_way(tmp_path, monkeypatch):
@@ -301,28 +302,28 @@ def test_data_that_cannot_be_read_is_named_on_the_way(tmp_path, monkeypatch):
     draw = data.synthetic.SyntheticScenes.__getitem__
     monkeypatch.setattr(data.synthetic.SyntheticScenes, "__getitem__", broken)
     with pytest.raises(InputError, match="^train_00007.png: the file is damaged") as caught:
-        loop.train(make_config(), tmp_path)
+        train(make_config(), tmp_path)
     assert str(caught.value).splitlines()[0] == "train_00007.png: the file is damaged"
 
 
 def test_resume_by_flag(tmp_path, capsys):
     config = make_config(**{"train.steps": 4, "train.ema_decay": 0.9, "checkpoint.every": 3})
     for flag in ("auto", "never"):
-        loop.train(config, tmp_path / flag, Launch(resume=flag))
+        train(config, tmp_path / flag, Launch(resume=flag))
     states = [saved_state(config, tmp_path / flag, 4) for flag in ("auto", "never")]
     jax.tree.map(np.testing.assert_array_equal, *states)
-    with pytest.raises(InputError, match="--resume=never: .* holds checkpoints; take another"):
-        loop.train(config, tmp_path / "never", Launch(resume="never"))
-    with pytest.raises(InputError, match="--resume: .*missing is no folder of a run"):
-        loop.train(config, tmp_path / "new", Launch(resume=str(tmp_path / "missing")))
-    with pytest.raises(InputError, match="auto is at step 4 already, and train.steps is 4; raise"):
-        loop.train(config, tmp_path / "new", Launch(resume=str(tmp_path / "auto")))
+    with pytest.raises(InputError, match="resume is 'never', but .* holds checkpoints; take"):
+        train(config, tmp_path / "never", Launch(resume="never"))
+    with pytest.raises(InputError, match="resume: .*missing is no folder of a run"):
+        train(config, tmp_path / "new", Launch(resume=str(tmp_path / "missing")))
+    with pytest.raises(InputError, match="auto is at step 4 already, and steps is 4; raise"):
+        train(config, tmp_path / "new", Launch(resume=str(tmp_path / "auto")))
     assert not (tmp_path / "new").exists()
     capsys.readouterr()
     # From another run's latest checkpoint, with its optimizer and its place in the data.
     longer = make_config(**{"train.ema_decay": 0.9})
     for _ in range(2):
-        loop.train(longer, tmp_path / "new", Launch(resume=str(tmp_path / "auto")))
+        train(longer, tmp_path / "new", Launch(resume=str(tmp_path / "auto")))
     assert [f"from step {step} to 6" in capsys.readouterr().out for step in (4,)] == [True]
     assert [line["step"] for line in read_metrics(tmp_path / "new") if "loss" in line] == [5, 6]
 
@@ -335,7 +336,7 @@ def test_account_covers_the_run_and_is_ahead_of_its_checkpoints(tmp_path, monkey
         save(store, step, *args, **options)
 
     monkeypatch.setattr(CheckpointStore, "save", saving)
-    loop.train(make_config(**{"train.steps": 2, "checkpoint.every": 1}), tmp_path)
+    train(make_config(**{"train.steps": 2, "checkpoint.every": 1}), tmp_path)
     assert marked == [True, True]
     account = json.loads((tmp_path / "goodput.json").read_text())
     assert all(seconds > 0 for seconds in account["seconds"].values()), account
@@ -344,11 +345,11 @@ def test_account_covers_the_run_and_is_ahead_of_its_checkpoints(tmp_path, monkey
 
 
 def test_profile_by_flag(tmp_path, capsys):
-    loop.train(make_config(**{"train.eval_every": 6}), tmp_path, Launch(profile=True))
+    train(make_config(**{"train.eval_every": 6}), tmp_path, Launch(profile=True))
     assert "profile: the steps from 4 on are traced in" in capsys.readouterr().out
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
     with pytest.raises(InputError, match="--profile is for training"):
-        loop.evaluate_run(make_config(), tmp_path, Launch(profile=True))
+        evaluate_run(make_config(), tmp_path, Launch(profile=True))
 
 
 def fake_cityscapes(root, size=(96, 128)):
@@ -372,8 +373,9 @@ def test_labels_are_read_again_only_where_files_changed(tmp_path, monkeypatch):
     config = make_config("cityscapes", **{"data.root": str(tmp_path / "data")})
 
     def check(checked):
-        sources = [data.create_source(config.data, split) for split in ("train", "val")]
-        return setup.check_labels(config, sources, checked=checked)
+        recipe = Recipe.from_config(config)
+        sources = [data.create_source(recipe.data, split) for split in ("train", "val")]
+        return setup.check_labels(recipe, sources, checked=checked)
 
     checked = check(())
     assert len(read) == len(checked) == 2 and check(checked) == checked and len(read) == 2
@@ -390,9 +392,9 @@ def test_cityscapes_starts_on_a_tree_in_the_official_layout(tmp_path, monkeypatc
         "cityscapes",
         **{"data.root": str(tmp_path / "data"), "data.resize": (128, 96), "train.steps": 1},
     )
-    loop.train(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     assert "| road " in (tmp_path / "run" / "report.md").read_text()
     # Nothing changed since, so no label is read again.
     monkeypatch.setattr(data, "check_source", None)
-    monkeypatch.setattr(loop.scoring, "report", lambda *args, **options: None)
-    loop.evaluate_run(config, tmp_path / "run")
+    monkeypatch.setattr(evaluate, "report", lambda *args, **options: None)
+    evaluate_run(config, tmp_path / "run")

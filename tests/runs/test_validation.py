@@ -9,11 +9,13 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from segalias_jax.runs.recipe import Recipe
 
-from segalias_jax import (data, models)
-from segalias_jax.runs import recipes
+from segalias_jax import data, models
 from segalias_jax.metrics import BinaryScores
-from segalias_jax.runs import (loop, scoring, setup)
+from segalias_jax.runs import recipes, setup, validation
+from segalias_jax.runs.train import train
+from segalias_jax.runs.validation import RecipeValidation
 from segalias_jax.training import processes
 from segalias_jax.training.sharding import create_mesh
 from segalias_jax.training.state import TrainState
@@ -43,10 +45,17 @@ def config(tmp_path, monkeypatch, small_model):
     return config
 
 
+def make_validation(config):
+    recipe = Recipe.from_config(config)
+    task = setup.create_task(recipe, num_classes=2)
+    trainer = setup.create_trainer(recipe, task, create_mesh())
+    return RecipeValidation(recipe, trainer, data.create_source(recipe.data, "test"))
+
+
 def test_both_averages_and_all_thresholds_are_told(config, tmp_path, capsys):
-    source = data.create_source(config.data, "test")
-    parts = setup.build_parts(config, 2, create_mesh())
-    scoring.report(config, parts, parts.state, source, tmp_path / "out", checkpoint="none")
+    scored = make_validation(config)
+    state = scored.trainer.state
+    validation.report(scored, state, tmp_path / "out", checkpoint="none")
     told = capsys.readouterr().out
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     summary, polyp = content["summary"], content["classes"][1]
@@ -65,7 +74,7 @@ def test_both_averages_and_all_thresholds_are_told(config, tmp_path, capsys):
     picture.unlink()
     picture.mkdir()  # so that it cannot be written
     with pytest.raises(IsADirectoryError):
-        scoring.report(config, parts, parts.state, source, tmp_path / "out", checkpoint="none")
+        validation.report(scored, state, tmp_path / "out", checkpoint="none")
 
 
 def test_best_checkpoint_is_that_of_the_first_score(config, tmp_path, monkeypatch, capsys):
@@ -78,9 +87,9 @@ def test_best_checkpoint_is_that_of_the_first_score(config, tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(scoring, "score", cut_off)
-        loop.train(config, tmp_path / "run")
-    loop.train(config, tmp_path / "run")
+        patch.setattr(RecipeValidation, "score", cut_off)
+        train(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     # The validation that was cut off is made up for; the loss of its steps is not known here.
     assert "step 1: mIoU" in capsys.readouterr().out
     content = json.loads((tmp_path / "run" / "report.json").read_text())
@@ -94,20 +103,17 @@ def test_best_checkpoint_is_that_of_the_first_score(config, tmp_path, monkeypatc
     "evaluate, told", [("final", "low pass, square band, ratio 0.5"), ("full", "full spectrum")]
 )
 def test_reports_of_a_curriculum_tell_what_was_seen(config, evaluate, told):
-    source = data.create_source(config.data, "test")
     state = TrainState(0, {}, {}, ())
-    assert "images" not in scoring.describe(config, state, source, checkpoint="none")
+    assert "images" not in make_validation(config).describe(state, checkpoint="none")
     config.curriculum.update({"ratio": 0.5, "evaluate": evaluate})
-    assert scoring.describe(config, state, source, checkpoint="none")["images"] == told
+    assert make_validation(config).describe(state, checkpoint="none")["images"] == told
 
 
 def test_scores_of_processes_are_added_up(monkeypatch):
     mine = BinaryScores.empty(4).add(np.arange(16).reshape(2, 2, 4))
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     monkeypatch.setattr(
-        processes.multihost_utils,
-        "process_allgather",
-        lambda tree: jax.tree.map(lambda x: np.stack([x, 2 * x, 0 * x]), tree),
+        processes.multihost_utils, "process_allgather", lambda x: np.stack([np.asarray(x)] * 3)
     )
     found, expected = processes.merge_scores(mine).compute(), mine.compute()
     assert found["images"] == 6 and expected["ROC_AUC"] < 1

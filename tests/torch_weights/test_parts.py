@@ -2,8 +2,8 @@
 
 import pytest
 
-from segalias_jax.checkpoints.parts import check_parts, in_parts
 from segalias_jax.errors import InputError
+from segalias_jax.torch_weights.parts import check_parts, in_parts
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""Scores of a trained run, or of converted weights, and what else is asked about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segalias_jax import data
+from segalias_jax.checkpoints.store import CheckpointStore
+from segalias_jax.errors import InputError
+from segalias_jax.runs import setup
+from segalias_jax.runs.recipe import Recipe
+from segalias_jax.runs.studies import Studies, check_studies, measure_shift, run_studies
+from segalias_jax.runs.validation import RecipeValidation, describe_checkpoint, report
+from segalias_jax.runs.workdir import check_recipe, read_checked
+from segalias_jax.training.folder import CHECKPOINTS, has_checkpoint
+from segalias_jax.training.processes import Launch, initialize
+
+WHAT_WAS_TRAINED = (
+    *("model.", "data.source", "train.ema_decay"),
+    *("curriculum.ratio", "curriculum.schedule", "curriculum.band"),
+)
+"""Beginnings of the keys that a run and its evaluation have to agree in."""
+
+
+def evaluate_run(
+    config: Recipe | Mapping[str, Any],
+    workdir: Path,
+    launch: Launch | None = None,
+    studies: Studies | None = None,
+) -> None:
+    """Scores the best checkpoint of a run and writes `eval/report.md` and `eval/pictures/`.
+
+    Where the folder has no checkpoint, the whole model that `model.pretrained` names is scored.
+
+    Args:
+      config: the recipe of the run; keys other than `WHAT_WAS_TRAINED` may differ.
+      workdir: folder of the run.
+      launch: how the scoring is started.
+      studies: what else is asked for.
+
+    Raises:
+      InputError: no checkpoint, another model, or an error in the data.
+    """
+    launch, studies, workdir = launch or Launch(), studies or Studies(), Path(workdir)
+    if launch.resume != "auto":
+        raise InputError("--resume is for training; leave it out")
+    if launch.profile:
+        raise InputError("--profile is for training; leave it out")
+    setup.enable_compilation_cache()
+    initialize(launch)
+    check_studies(studies)
+    recipe = Recipe.from_config(config)
+    check_recipe(recipe.to_flat(), workdir, prefixes=WHAT_WAS_TRAINED)
+    trained = has_checkpoint(workdir)
+    if not trained and not recipe.model.pretrained:
+        raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
+    source = data.create_source(recipe.data, recipe.data.eval_split)
+    task = setup.create_task(recipe, source, num_classes=len(source.classes))
+    trainer = setup.create_trainer(recipe, task, setup.open_mesh(recipe), abstract=trained)
+    setup.check_labels(recipe, [source], checked=read_checked(workdir))
+    if trained:
+        with CheckpointStore(workdir / CHECKPOINTS) as store:
+            state = store.restore(trainer.state, step=store.best_step())
+        checkpoint = describe_checkpoint(state, store.score)
+    else:
+        state = setup.load_pretrained(recipe, trainer.state, whole=True)
+        checkpoint = f"pretrained, {recipe.model.pretrained}"
+    validation = RecipeValidation(recipe, trainer, source)
+    shift = measure_shift(validation, state) if studies.shift else None
+    report(validation, state, workdir / "eval", checkpoint=checkpoint, shift=shift)
+    run_studies(studies, validation, state, workdir / "eval", checkpoint=checkpoint)

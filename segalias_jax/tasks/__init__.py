@@ -1,0 +1,5 @@
+"""What can be learned: tasks for `training.fit`."""
+
+from segalias_jax.tasks.semantic import SemanticSegmentation
+
+__all__ = ["SemanticSegmentation"]

@@ -1,0 +1,31 @@
+"""The quickstart at its smallest, and how its commands are started."""
+
+import os
+
+TINY = (
+    "--config.train.steps=4",
+    "--config.train.eval_every=2",
+    "--config.train.log_every=1",
+    "--config.train.batch_size=2",
+    "--config.eval.batch_size=2",
+    "--config.eval.images=1",
+    "--config.schedule.warmup_steps=1",
+    "--config.data.image_size=64,64",
+    "--config.data.crop=64,64",
+    "--config.data.num_train=4",
+    "--config.data.num_eval=3",
+    "--config.model.width=8",
+    "--config.model.channels=8",
+    "--config.model.auxiliary_channels=8",
+    "--config.model.reduction=4",
+)
+
+
+def environment(folder):
+    """Returns the variables of a process that keeps what it compiles in a folder."""
+    return os.environ | {
+        # Compiling takes most of the time of so small a run, and what it saves here is nothing.
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+    }

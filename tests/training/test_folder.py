@@ -1,0 +1,53 @@
+"""The folder of a run while it is at work: its lock and its record of numbers."""
+
+import os
+
+import pytest
+
+from segalias_jax.errors import InputError
+from segalias_jax.training.folder import MetricsLog, RunFolder, RunLock
+
+STEPS = {"step": 2, "loss": 1.0, "images_per_second": 3.0}
+
+
+def test_record_resumes_at_a_step_and_skips_torn_lines(tmp_path):
+    log = MetricsLog(tmp_path, step=0)
+    for step in (1, 2, 3):
+        log.write({"step": step, "loss": float("nan"), "IoU": [0.5, float("inf")]})
+    with log.path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    kept = MetricsLog(tmp_path, step=2).lines()
+    assert kept == [{"step": step, "loss": None, "IoU": [0.5, None]} for step in (1, 2)]
+
+
+def test_validation_that_was_not_finished_is_repeated(tmp_path):
+    log = MetricsLog(tmp_path, step=0)
+    for line in ({"step": 1, "mIoU": 0.5}, STEPS, {"step": 2, "loss": 0.5}):
+        log.write(line)
+    assert len(MetricsLog(tmp_path, step=2).lines()) == 3
+    kept = MetricsLog(tmp_path, step=2, validated=False).lines()
+    assert kept == [{"step": 1, "mIoU": 0.5}, STEPS]
+
+
+def test_second_owner_is_refused_until_the_first_ends(tmp_path):
+    with RunLock(tmp_path / "run"):
+        with pytest.raises(InputError, match=f"run is in use by process {os.getpid()}; wait for"):
+            RunLock(tmp_path / "run")
+    with RunLock(tmp_path / "run"):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to"):
+        RunLock(tmp_path / "file" / "run")
+
+
+def test_folder_is_locked_once_and_rid_of_what_a_killed_process_left(tmp_path):
+    left = tmp_path / ".goodput.json.123.tmp"
+    left.write_text("half")
+    with RunFolder(tmp_path) as folder:
+        folder.lock()
+        folder.lock()
+        assert not left.exists()
+        with pytest.raises(InputError, match="is in use by process"):
+            RunLock(tmp_path)
+    with RunLock(tmp_path):
+        pass
