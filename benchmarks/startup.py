@@ -40,8 +40,9 @@ def make_folders(root: Path) -> None:
 
 
 def main() -> None:
-    line = ["eval.py", "--predictions", "pred", "--labels", "gt", "--num_classes", "5"]
-    helped = "import contextlib\nwith contextlib.suppress(SystemExit): "
+    arguments = ["score", "pred", "gt", "--num-classes", "5"]
+    start = "import contextlib\nfrom segalias_jax import cli\n"
+    helping = "with contextlib.suppress(SystemExit): cli.main(['score', '--help'])"
     times: dict[str, list[float]] = {"numpy and cv2": [], "help": [], "two folders": []}
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -49,11 +50,8 @@ def main() -> None:
         for turn in range(REPEATS + 1):  # the first one fills the disk's cache
             codes = {
                 "numpy and cv2": "import numpy, cv2",
-                "help": "from segalias_jax.scoring import command\n"
-                + helped
-                + "command.parse(['eval.py', '--help'])",
-                "two folders": "from segalias_jax.scoring import command\n"
-                f"command.run({[*line, '--out', f'out{turn}']!r})",
+                "help": start + helping,
+                "two folders": f"{start}cli.main({[*arguments, '--out', f'out{turn}']!r})",
             }
             for what, code in codes.items():
                 seconds = processor_seconds(code, root)

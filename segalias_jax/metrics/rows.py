@@ -126,7 +126,7 @@ class Score:
             values = values.sum()
         return 1 - values if self.complement else values
 
-    def of_each(self, counts: ClassCounts) -> Num[np.ndarray | np.generic, "*batch"]:
+    def of_each(self, counts: ClassCounts) -> Any:
         """Returns the score of each of many sets of pictures.
 
         It is `of_set` up to the last bit: numbers of whole reports were always rounded as there,

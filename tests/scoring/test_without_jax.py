@@ -29,10 +29,8 @@ write_curves(report.binary, Path("."))
 Comparison((report, report), ("a", "b")).save("compared")
 """
 COMMAND = """
-from segalias_jax.scoring import command
-command.run(
-    ["eval.py", "--predictions", "pred", "--labels", "gt", "--num_classes=2", "--out", "told"]
-)
+from segalias_jax import cli
+assert cli.main(["score", "pred", "gt", "--num-classes=2", "--out", "told"]) == 0
 """
 
 

@@ -242,12 +242,13 @@ def bins_figure(
         axes.set_ylabel("error of the patches [%]")
     text = io.StringIO()
     # Texts stay texts, which is smaller; nothing in the file depends on the day.
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "segalias_jax",
-        "font.sans-serif": ["DejaVu Sans", "sans-serif"],
-    }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "segalias_jax",
+            "font.sans-serif": ["DejaVu Sans", "sans-serif"],
+        }
+    ):
         figure.savefig(text, format="svg", metadata={"Date": None})
     return _DIGITS.sub(lambda found: found[1] or "\n", text.getvalue())
 

@@ -96,7 +96,8 @@ class Comparison:
         for name in self._names():
             first = self.scores[0][name]
             for model, scores in zip(self.names, self.scores, strict=True):
-                row = {"score": name, "model": model} | _interval("", scores[name])
+                row: dict[str, Any] = {"score": name, "model": model}
+                row |= _interval("", scores[name])
                 if scores is not self.scores[0]:
                     row |= _interval("difference", scores[name] - first)
                     low, high = row["difference_low"], row["difference_high"]

@@ -50,7 +50,7 @@ class FolderReport:
       classes: names of the classes.
       settings: what else a reader must know, by name.
       read: decodes the maps of a pair.
-      bins: of two classes, what `probabilities.count_probabilities` gives of each picture.
+      bins: of binary segmentation, what `probabilities.count_probabilities` gives of each picture.
       offsets: distances of shifted predictions in pixels.
       offset_sums: of each picture what `offsets.count_offsets` gives.
     """
@@ -75,7 +75,7 @@ class FolderReport:
     @property
     def has_inner(self) -> bool:
         """Whether Boundary IoU was counted."""
-        return bool(self.count_settings.inner_width)
+        return bool(self.count_settings.boundary_iou)
 
     def _counts(self, sums: Int[np.ndarray, "*images rows classes"]) -> ClassCounts:
         tolerances = self.count_settings.tolerances
@@ -180,10 +180,10 @@ class FolderReport:
             "per image": "each picture is scored by itself over the classes in its two maps; "
             "these scores do not average to those of the whole"
         }
-        if settings.inner_width:
-            wide = f"{settings.inner_width:g} pixels"
-            if settings.inner_width < 1:
-                wide = f"{100 * settings.inner_width:g} % of the picture's diagonal"
+        if settings.boundary_iou:
+            wide = f"{settings.boundary_iou:g} pixels"
+            if settings.boundary_iou < 1:
+                wide = f"{100 * settings.boundary_iou:g} % of the picture's diagonal"
             result["BoundaryIoU_Cheng"] = (
                 "Boundary IoU of Cheng et al. 2021: per class, IoU of the parts of the predicted "
                 f"and of the true area within {wide} (in a square) of their own boundary; the "
@@ -204,7 +204,7 @@ class FolderReport:
     def worst(self, count: int) -> list[int]:
         """Indices of the pictures with the lowest mIoU of their own, the lowest first.
 
-        Of two classes it is the Dice of the foreground.
+        Of binary segmentation it is the Dice of the foreground.
         """
         name = "mIoU" if self.bins is None else "foreground_Dice"
         order = np.argsort(np.nan_to_num(self.per_image[name], nan=2), kind="stable")
@@ -353,8 +353,9 @@ def _pictures(result: FolderReport, count: int) -> list[str]:
         rules = result.state.rules
         painted = overlays.panels(sample, result.palette, rules)
         if result.binary is not None:
-            maps = sample.image, sample.label, sample.prediction
-            painted[-1] = overlays.hit_overlay(*maps, rules=rules)
+            painted[-1] = overlays.hit_overlay(
+                sample.image, sample.label, sample.prediction, rules=rules
+            )
         caption = ", ".join(
             f"{score_title(name)} {report.percent(result.per_image[name][index])}" for name in names
         )

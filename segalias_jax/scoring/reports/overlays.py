@@ -25,7 +25,7 @@ HIT_COLORS = {
     "false positive": (230, 97, 0),
     "false negative": (240, 228, 66),
 }
-"""RGB of the foreground of two classes, found or not: dark, middle and bright without any color."""
+"""RGB of the foreground, found or not: dark, middle and bright without any color."""
 
 _CORRECT = (70, 70, 70)
 
@@ -93,7 +93,7 @@ def hit_overlay(
     *,
     rules: ScoreRules,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Paints where the foreground of two classes was found, imagined and missed.
+    """Paints where the foreground of a binary segmentation was found, imagined and missed.
 
     Args:
       image: RGB picture.
@@ -166,7 +166,7 @@ def _kind_legend() -> list[tuple[str, np.ndarray]]:
 
 def _hatched(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     i, j = np.indices(mask.shape)
-    stripe = (i + j) % 8 < 2
+    stripe = np.asarray((i + j) % 8 < 2)
     picture[mask] = np.where(stripe[mask, None], 90, picture[mask] // 3)
     return picture
 
@@ -220,7 +220,7 @@ def spread_palette(count: int) -> UInt8[np.ndarray, "classes 3"]:
 
 
 def _fit(picture: np.ndarray) -> np.ndarray:
-    """Whole-number enlargement of small pictures, averaging of large ones."""
+    """Enlarges small pictures by an integer, and averages large ones."""
     height, width = picture.shape[:2]
     if width > _CELL[1]:
         size = (_CELL[1], round(height * _CELL[1] / width))
@@ -300,8 +300,9 @@ class _Sheet:
         figure = Figure(figsize=(width / 100, height / 100), dpi=100)
         figure.figimage(self.canvas)
         for x, y, text, side in self.texts:
-            place = {"ha": side, "va": "center", "fontsize": _FONT * 0.72}
-            figure.text(x / width, 1 - y / height, text, **place)
+            figure.text(
+                x / width, 1 - y / height, text, ha=side, va="center", fontsize=_FONT * 0.72
+            )
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -338,8 +338,12 @@ def _image(picture: np.ndarray, width: int, name: str) -> str:
     if picture.shape[1] > width:
         picture = cv2.resize(picture, (width, max(1, height)), interpolation=cv2.INTER_AREA)
     # Full color resolution: thin errors differ from their surroundings by color alone.
-    options = [cv2.IMWRITE_JPEG_QUALITY, 85]
-    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    data = cv2.imencode(".jpg", picture[..., ::-1], options)[1].tobytes()
+    flags = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        85,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
+    data = cv2.imencode(".jpg", picture[..., ::-1], flags)[1].tobytes()
     source = base64.b64encode(data).decode()
     return f'<img alt="{escape(name)}" loading="lazy" src="data:image/jpeg;base64,{source}">'

@@ -155,7 +155,7 @@ def write_report(
         *(f"![{Path(picture).stem}]({picture})" for picture in pictures),
     ]
     write_text(folder / "report.md", "\n\n".join(parts) + "\n")
-    every = computed | dict(extra) | {k: np.float64(v) for k, v in further.items()}
+    every: dict[str, Any] = computed | dict(extra) | {k: np.float64(v) for k, v in further.items()}
     content = {
         "title": title,
         "settings": {k: v if isinstance(v, int | float) else str(v) for k, v in settings.items()},
