@@ -1,10 +1,10 @@
-"""How an image is shown to a network: its size, scales, the mirrored image, and windows."""
+"""How an image is shown to a network: its size, scales, the flipped image, and windows."""
 
 from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -12,6 +12,18 @@ import numpy as np
 from jaxtyping import Num
 
 from segalias_jax.errors import InputError
+from segalias_jax.settings import (
+    check_settings,
+    integer,
+    number,
+    numbers,
+    one_of,
+    read_settings,
+    section_errors,
+    setting,
+    settings_of,
+    size,
+)
 
 MODES = ("whole", "slide")
 
@@ -27,46 +39,57 @@ class ViewSettings:
       resize: (long, short) side that an image is fitted into first; () keeps its own size.
       multiple: both sides are then rounded up to a multiple of this, in pixels.
       scales: factors of that size; the probabilities of all are averaged.
-      flip: whether those of the mirrored image are averaged with them.
+      flip: whether those of the flipped image are averaged with them.
       batch_size: windows computed at a time.
 
     Raises:
-      InputError: an unknown mode, or a number out of range, by its key in the section `eval`.
+      InputError: an unknown mode, or a number out of range.
 
     Example:
       >>> ViewSettings("slide", window=(8, 8), stride=(9, 9))
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: eval.stride is (9, 9), which leaves gaps between windows of \
+      segalias_jax.errors.InputError: stride is (9, 9), which leaves gaps between windows of \
 (8, 8); choose at most that
     """
 
-    mode: str = "whole"
-    window: tuple[int, ...] = (512, 512)
-    stride: tuple[int, ...] = (341, 341)
-    resize: tuple[int, ...] = ()
-    multiple: int = 1
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    batch_size: int = 1
+    mode: str = setting(
+        "whole",
+        '"whole" images, or "slide": windows, averaged where they overlap',
+        check=one_of(MODES),
+    )
+    window: tuple[int, ...] = setting(
+        (512, 512), 'of windows, "slide" only', unit="pixels", check=size()
+    )
+    stride: tuple[int, ...] = setting(
+        (341, 341), "from one window to the next", unit="pixels", check=size("(down, right)")
+    )
+    resize: tuple[int, ...] = setting(
+        (),
+        "sides to predict at; () for the image's own size",
+        unit="pixels",
+        check=size("(long, short)", optional=True),
+    )
+    multiple: int = setting(
+        1, "sides are rounded up to a multiple of this", unit="pixels", check=integer(least=1)
+    )
+    scales: tuple[float, ...] = setting(
+        (1.0,),
+        "factors of that size, whose probabilities are averaged",
+        check=numbers(number(above=0), "at least one positive factor", some=True),
+    )
+    flip: bool = setting(False, "average with the flipped image's probabilities")
+    batch_size: int = setting(
+        1, "windows at a time; bounds the memory", unit="windows", check=integer(least=1)
+    )
 
-    def __post_init__(self):
-        """Checks every number."""
-        if self.mode not in MODES:
-            raise InputError(f"eval.mode is {self.mode!r}; choose one of {', '.join(MODES)}")
-        for key, lengths in (("window", (2,)), ("stride", (2,)), ("resize", (0, 2))):
-            sides = getattr(self, key)
-            if len(sides) not in lengths or any(side < 1 for side in sides):
-                raise InputError(f"eval.{key} is {sides}; give two sides in pixels, from 1 on")
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        check_settings(self)
         if self.mode == "slide" and any(map(operator.gt, self.stride, self.window)):
             raise InputError(
-                f"eval.stride is {self.stride}, which leaves gaps between windows of "
-                f"{self.window}; choose at most that"
+                f"stride is {self.stride}, which leaves gaps between windows of {self.window}; "
+                "choose at most that"
             )
-        if not self.scales or any(scale <= 0 for scale in self.scales):
-            raise InputError(f"eval.scales is {self.scales}; give at least one positive factor")
-        for key in ("multiple", "batch_size"):
-            if getattr(self, key) < 1:
-                raise InputError(f"eval.{key} is {getattr(self, key)}; it must be at least 1")
 
     @property
     def plain(self) -> bool:
@@ -79,7 +102,7 @@ def read_view_settings(section: Any, crop: Sequence[int], **changes: Any) -> Vie
     """Reads the keys of a recipe's section `eval` that say how images are shown.
 
     Args:
-      section: an `ml_collections.ConfigDict` or a dict; its other keys belong to the scores.
+      section: a mapping or a dataclass; what it holds besides belongs to the scores.
       crop: (height, width) that the network was trained with, the window where none is given.
       **changes: values by key that go before those of the section.
 
@@ -95,35 +118,21 @@ def read_view_settings(section: Any, crop: Sequence[int], **changes: Any) -> Vie
       >>> settings.window, settings.stride
       ((768, 768), (512, 512))
     """
-    values = {key: section[key] for key in section if key in _READERS} | changes
-    given = {key: value for key, value in values.items() if value is not None}
-    for key, value in given.items():
-        try:
-            given[key] = _READERS[key](value)
-        except (TypeError, ValueError):
-            raise InputError(f"eval.{key}: {value!r} is of another type; see the recipe") from None
-    window = given.get("window") or tuple(crop)
-    stride = given.get("stride") or tuple(max(1, side * 2 // 3) for side in window)
-    settings = ViewSettings(**given | {"window": window, "stride": stride})
-    if settings.mode == "whole" and changes.get("batch_size") is None:
-        return dataclasses.replace(settings, batch_size=1)
-    return settings
-
-
-def _sides(value: Any) -> tuple[int, ...]:
-    return tuple(operator.index(side) for side in value)
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "mode": str,
-    "window": _sides,
-    "stride": _sides,
-    "resize": _sides,
-    "multiple": operator.index,
-    "scales": lambda value: tuple(float(scale) for scale in value),
-    "flip": bool,
-    "batch_size": operator.index,
-}
+    if dataclasses.is_dataclass(section):
+        section = vars(section)
+    known = settings_of(ViewSettings)
+    own = {key: section[key] for key in section if key in known and key not in changes}
+    values: dict[str, Any] = {"window": tuple(crop)}
+    for given, name in ((own, "eval"), (changes, "")):
+        empty = [key for key in ("window", "stride") if given.get(key) == ()]
+        values |= read_settings(
+            ViewSettings, {k: v for k, v in given.items() if k not in empty}, section=name
+        )
+    if values.get("mode", ViewSettings.mode) == "whole" and changes.get("batch_size") is None:
+        values["batch_size"] = 1
+    values.setdefault("stride", tuple(max(1, side * 2 // 3) for side in values["window"]))
+    with section_errors("" if changes else "eval"):
+        return ViewSettings(**values)
 
 
 def view_images(
@@ -136,7 +145,7 @@ def view_images(
       settings: what it sees.
 
     Returns:
-      The resized images, and whether each is mirrored. Resizing is bilinear, as OpenCV does it.
+      The resized images, and whether each is flipped. Resizing is bilinear, as OpenCV does it.
 
     Example:
       >>> settings = ViewSettings(scales=(1.0, 0.5), flip=True)

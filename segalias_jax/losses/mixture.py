@@ -1,4 +1,4 @@
-"""The loss of a recipe: a weighted sum of losses, over a model's output and auxiliary heads."""
+"""Weighted sums of losses by name, over a model's output and its auxiliary heads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from segalias_jax.errors import InputError
 from segalias_jax.losses import pixel, region
+from segalias_jax.settings import pairs
 from segalias_jax.typing import Array, Bool, Float, Int
 
 LOSSES: dict[str, Callable[..., Array]] = {
@@ -22,12 +23,12 @@ LOSSES: dict[str, Callable[..., Array]] = {
     "lovasz_softmax": region.lovasz_softmax,
     "lovasz_hinge": region.lovasz_hinge,
 }
-"""Losses by the name that a recipe gives them."""
+"""Losses by the name that the terms of a mixture give them."""
 
 SUMS_OVER_PIXELS = ("cross_entropy", "focal", "boundary")
 """Those that are the same sum whether a batch is computed whole or in parts."""
 
-# Recipe key: (loss, its parameter).
+# Option of a mixture: (loss, its parameter). The default is that parameter's.
 _OPTIONS = {
     "focal_gamma": ("focal", "gamma"),
     "ohem_threshold": ("ohem", "threshold"),
@@ -72,7 +73,7 @@ def segmentation_loss(
       The loss.
 
     Raises:
-      InputError: what `check_loss` or a loss complains of.
+      InputError: as for `check_loss` and for each loss.
 
     Example:
       >>> import jax.numpy as jnp
@@ -80,11 +81,17 @@ def segmentation_loss(
       >>> print(f"{segmentation_loss(logits, (logits,), label):.4f} = 1.4 log(4)")
       1.9408 = 1.4 log(4)
     """
+    check_loss(
+        terms,
+        num_classes=logits.shape[-1],
+        average=average,
+        class_weights=class_weights,
+        **options,
+    )
     given = {"average": average, "class_weights": class_weights or None}
-    check_loss(terms, num_classes=logits.shape[-1], **given, **options)
     parts = [(weight, _bind(name, given, options)) for name, weight in terms]
 
-    def one(scores: Array) -> Array:
+    def one(scores: Array) -> Any:
         return sum(weight * loss(scores, label, valid=valid) for weight, loss in parts)
 
     return one(logits) + auxiliary_weight * sum(one(scores) for scores in auxiliary)
@@ -95,7 +102,7 @@ def check_loss(
     *,
     average: str,
     class_weights: Any,
-    num_classes: int,
+    num_classes: int | None,
     **options: Any,
 ) -> None:
     """Raises if the options of a loss do not fit.
@@ -104,33 +111,40 @@ def check_loss(
       terms: as for `segmentation_loss`.
       average: one of `AVERAGES`.
       class_weights: none, one per class, or "balanced".
-      num_classes: number of classes.
+      num_classes: number of classes; None to check what does not depend on it.
       **options: as for `segmentation_loss`.
 
     Raises:
-      InputError: naming the recipe key.
+      InputError: naming the argument.
 
     Example:
       >>> check_loss((("dice", 1.0),), average="all", class_weights=(1.0, 2.0), num_classes=2)
+      >>> check_loss((("dyce", 1.0),), average="all", class_weights=(), num_classes=2)
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: terms has 'dyce'; choose from cross_entropy, focal, ohem, \
+boundary, dice, generalized_dice, tversky, lovasz_softmax, lovasz_hinge
     """
     pixel.check_average(average)
     pixel.check_class_weights(class_weights or (), num_classes)
-    names = [name for name, _ in terms]
-    for name in names:
+    chosen = [name for name, _ in pairs("('dice', 1.0)")("terms", terms)]
+    for name in chosen:
         if name not in LOSSES:
-            raise InputError(f"loss.terms has {name!r}; choose from {', '.join(LOSSES)}")
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"loss.terms is {tuple(terms)}; name at least one loss, each once")
+            raise InputError(f"terms has {name!r}; choose from {', '.join(LOSSES)}")
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise InputError(f"terms is {tuple(terms)}; name at least one loss, each once")
+    if "lovasz_hinge" in chosen and num_classes not in (2, None):
+        raise InputError(
+            f"terms has 'lovasz_hinge', which is for two classes, not {num_classes}; use "
+            "'lovasz_softmax'"
+        )
     for key, value in options.items():
         if key not in _OPTIONS:
-            raise InputError(f"loss.{key} is no key of a loss; keys are {', '.join(_OPTIONS)}")
+            raise InputError(f"{key} is no option of a loss; options are {', '.join(_OPTIONS)}")
         loss, parameter = _OPTIONS[key]
-        if loss not in names and value != _parameters(loss)[parameter].default:
-            raise InputError(
-                f"loss.{key} is set, but loss.terms has no {loss!r}; add it or drop it"
-            )
-    if class_weights and not any("class_weights" in _parameters(name) for name in names):
-        raise InputError(f"loss.class_weights is set, but {', '.join(names)} takes none; drop it")
+        if loss not in chosen and value != _parameters(loss)[parameter].default:
+            raise InputError(f"{key} is set, but terms has no {loss!r}; add it or drop it")
+    if class_weights and not any("class_weights" in _parameters(name) for name in chosen):
+        raise InputError(f"class_weights is set, but {', '.join(chosen)} takes none; drop it")
 
 
 def _bind(name: str, given: dict[str, Any], options: dict[str, Any]) -> Callable[..., Array]:

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.ops import boundary_band
+from segalias_jax.settings import integer, number
 from segalias_jax.typing import IGNORE_LABEL, Array, Bool, Float, Int
 
 AVERAGES = ("all", "valid")
@@ -36,8 +37,8 @@ def cross_entropy(
 
     L = 1/N sum_i w[y_i] (log sum_k exp z_ik - z_i[y_i]) over the pixels i with a label.
 
-    With two classes, weights (1, a) and p the share of positives, the loss is least where the
-    predicted share is a p / (1 - p + a p); both classes weigh the same at a = (1 - p) / p.
+    With two classes, weights (1, a) and p the fraction of positives, the loss is least where the
+    predicted fraction is a p / (1 - p + a p); both classes weigh the same at a = (1 - p) / p.
 
     Args:
       logits: class scores z.
@@ -99,8 +100,7 @@ def focal_loss(
     Reference:
       Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, for softmax probabilities.
     """
-    if gamma < 0:
-        raise InputError(f"loss.focal_gamma is {gamma}, but must be at least 0")
+    number(least=0)("gamma", gamma)
     entropy, labeled, rows = _pixel_losses(logits, label, None, valid)
     # 1 - p without cancellation, and bounded away from 0, where a power below 1 has no slope.
     wrong = jnp.maximum(-jnp.expm1(-entropy), jnp.finfo(entropy.dtype).tiny)
@@ -148,10 +148,8 @@ def ohem_cross_entropy(
       Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example
       Mining", CVPR 2016, applied to pixels.
     """
-    if not 0 <= threshold <= 1:
-        raise InputError(f"loss.ohem_threshold is {threshold}, but must lie in [0, 1]")
-    if min_kept < 1:
-        raise InputError(f"loss.ohem_min_kept is {min_kept}, but must be at least 1")
+    number(least=0, most=1)("threshold", threshold)
+    integer(least=1)("min_kept", min_kept)
     entropy, labeled, rows = _pixel_losses(logits, label, None, valid)
     # By the entropy, which orders pixels as -p does but does not round to 1.
     ranked = jax.lax.stop_gradient(jnp.where(labeled, entropy, -jnp.inf)).ravel()
@@ -198,10 +196,8 @@ def boundary_cross_entropy(
       >>> print(f"{loss:.4f} = (1 + 4 + 4) / 3 log(2)")
       2.0794 = (1 + 4 + 4) / 3 log(2)
     """
-    if boundary_weight <= 0:
-        raise InputError(f"loss.boundary_weight is {boundary_weight}, but must be positive")
-    if width < 1:
-        raise InputError(f"loss.boundary_width is {width}, but must be at least 1")
+    number(above=0)("boundary_weight", boundary_weight)
+    integer(least=1)("width", width)
     loss, labeled, rows = _pixel_losses(logits, label, class_weights, valid)
     band = boundary_band(label, width=width, rule="exact", ignore=IGNORE_LABEL)
     return _mean(jnp.where(band, boundary_weight * loss, loss), labeled, rows, average)
@@ -210,12 +206,12 @@ def boundary_cross_entropy(
 def balanced_class_weights(pixels: Sequence[float | int]) -> tuple[float, ...]:
     """Weights that keep rare classes from being outvoted.
 
-    With p_c the share of class c among the labeled pixels: (1, (1 - p_1) / p_1) for two classes,
+    With p_c the fraction of class c among the labeled pixels: (1, (1 - p_1) / p_1) for two classes,
     with which both weigh the same in `cross_entropy`; (1 - p_c) / p_c for more. A class without
     pixels gets 0: nothing of it occurs.
 
     Args:
-      pixels: number of pixels of each class, or their shares.
+      pixels: number of pixels of each class, or their fractions.
 
     Returns:
       One weight per class.
@@ -230,7 +226,7 @@ def balanced_class_weights(pixels: Sequence[float | int]) -> tuple[float, ...]:
     total = float(sum(pixels))
     if sum(count > 0 for count in pixels) < 2:
         raise InputError(
-            "loss.class_weights is 'balanced', but less than two classes occur in the labels; "
+            "class_weights is 'balanced', but less than two classes occur in the labels; "
             "give numbers, or none"
         )
     weights = [(total - count) / count if count else 0.0 for count in pixels]
@@ -280,8 +276,15 @@ def _of_class(class_weights, label, logits) -> Array | float:
     return table[jnp.where(label == IGNORE_LABEL, 0, label)]
 
 
-def check_class_weights(class_weights: Any, num_classes: int) -> None:
+def check_class_weights(class_weights: Any, num_classes: int | None) -> None:
     """Raises unless there is one class weight per class, or none, or the word for counting them.
+
+    Args:
+      class_weights: numbers, or "balanced".
+      num_classes: number of classes; None where it is not known yet.
+
+    Raises:
+      InputError: naming the argument.
 
     Example:
       >>> check_class_weights((1.0, 2.0), 2)
@@ -292,12 +295,11 @@ def check_class_weights(class_weights: Any, num_classes: int) -> None:
     plural = isinstance(class_weights, Sequence) and not isinstance(class_weights, str)
     if not plural or not all(isinstance(weight, int | float) for weight in class_weights):
         raise InputError(
-            f"loss.class_weights is {class_weights!r}; give one number per class, none, or "
-            f"{BALANCED!r}"
+            f"class_weights is {class_weights!r}; give one number per class, none, or {BALANCED!r}"
         )
-    if len(class_weights) not in (0, num_classes):
+    if num_classes is not None and len(class_weights) not in (0, num_classes):
         raise InputError(
-            f"loss.class_weights has {len(class_weights)} numbers for {num_classes} classes; "
+            f"class_weights has {len(class_weights)} numbers for {num_classes} classes; "
             "give one per class or none"
         )
 
@@ -308,8 +310,7 @@ def check_average(average: str) -> None:
     Example:
       >>> check_average("all")
     """
-    if average not in AVERAGES:
-        raise InputError(f"loss.average is {average!r}; choose one of {', '.join(AVERAGES)}")
+    check_choice("average", average, AVERAGES)
 
 
 def _mean(loss: Array, counted: Array, rows: Array, average: str) -> Array:

@@ -60,7 +60,13 @@ def tversky_loss(
     check_class_weights(class_weights or (), logits.shape[-1])
     scores, target = _with_ignored_class(logits, label, valid)
     losses = optax.losses.dice_loss(
-        scores, target, alpha=alpha, beta=beta, smooth=smooth, reduction="none", axis=(0, 1, 2)
+        scores,
+        target,
+        alpha=alpha,
+        beta=beta,
+        smooth=smooth,
+        reduction="none",
+        axis=(0, 1, 2),  # pyright: ignore[reportArgumentType]  optax takes tuples, as its doc says
     )[:-1]
     return jnp.mean(losses * jnp.asarray(class_weights or 1.0, losses.dtype))
 

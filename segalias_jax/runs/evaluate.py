@@ -51,7 +51,7 @@ def evaluate_run(
     setup.enable_compilation_cache()
     initialize(launch)
     check_studies(studies)
-    recipe = Recipe.from_config(config)
+    recipe = config if isinstance(config, Recipe) else Recipe.from_config(config)
     check_recipe(recipe.to_flat(), workdir, prefixes=WHAT_WAS_TRAINED)
     trained = has_checkpoint(workdir)
     if not trained and not recipe.model.pretrained:

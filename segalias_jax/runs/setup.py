@@ -5,6 +5,7 @@ What can be checked is checked here, before anything is written or compiled.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,6 @@ from jax.sharding import Mesh
 from segalias_jax import data, models
 from segalias_jax.checkpoints import fill_state
 from segalias_jax.errors import InputError
-from segalias_jax.losses import SUMS_OVER_PIXELS
 from segalias_jax.models.stages import frozen_parameters
 from segalias_jax.runs.recipe import Recipe
 from segalias_jax.settings import section_errors
@@ -155,12 +155,6 @@ def create_task(
     Raises:
       InputError: a loss that does not fit, by key.
     """
-    whole = [name for name, _ in recipe.loss.terms if name not in SUMS_OVER_PIXELS]
-    if recipe.train.accumulate > 1 and whole:
-        raise InputError(
-            f"train.accumulate is {recipe.train.accumulate}, but the loss {whole[0]!r} of a batch "
-            "is no sum over parts of it; set it to 1, or leave that loss out"
-        )
     loss = recipe.loss
     with section_errors("loss"):
         return SemanticSegmentation(
@@ -210,7 +204,8 @@ def create_trainer(
     """
 
     def create_model() -> nnx.Module:
-        section = recipe.model.to_dict() | {"pretrained": ""}
+        # Weights that a run starts from are read into its state, not into the model.
+        section = dataclasses.replace(recipe.model, pretrained="")
         with section_errors("model"):
             return models.create_model(
                 section, num_classes=task.num_classes, rngs=nnx.Rngs(recipe.seed)

@@ -14,11 +14,9 @@ from typing import Any
 
 from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
-from segalias_jax.recipes import base
 from segalias_jax.runs import class_weights, setup
 from segalias_jax.runs.curves import plot_curves
 from segalias_jax.runs.recipe import Recipe
-from segalias_jax.runs.recipes import flat_items
 from segalias_jax.runs.validation import RecipeValidation, describe_checkpoint, report
 from segalias_jax.runs.workdir import (
     check_recipe,
@@ -62,10 +60,9 @@ def train(
     with RunFolder(workdir, started=launch.started) as folder:
         setup.enable_compilation_cache()
         initialize(launch)
-        recipe = Recipe.from_config(config)
+        recipe = config if isinstance(config, Recipe) else Recipe.from_config(config)
         values = recipe.to_flat()
-        defaults = flat_items(base.get_config())
-        check_recipe(values, workdir, defaults=defaults)
+        check_recipe(values, workdir)
         mesh = setup.open_mesh(recipe)
         setup.check_devices(recipe, mesh)
         with section_errors("track"):
@@ -87,7 +84,7 @@ def train(
             trackers = []
             if is_first():
                 # Another process may have had the folder until the lock was ours.
-                check_recipe(values, workdir, defaults=defaults)
+                check_recipe(values, workdir)
                 save_recipe(values, workdir)
                 save_classes(workdir, classes, training.palette)
                 class_weights.keep_class_weights(recipe, workdir, weights, classes)

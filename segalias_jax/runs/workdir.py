@@ -36,7 +36,6 @@ def check_recipe(
     workdir: Path,
     *,
     prefixes: Iterable[str] = (),
-    defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """Raises if a folder belongs to the run of another recipe.
 
@@ -45,7 +44,6 @@ def check_recipe(
       workdir: folder of the run; may be missing.
       prefixes: beginnings of the keys that have to agree; all of them where not given. Where they
         are, keys that the run's recipe lacks, since an older version wrote it, are passed over.
-      defaults: what keys stand for that the run's recipe lacks.
 
     Raises:
       InputError: naming the first keys that differ.
@@ -64,9 +62,6 @@ def check_recipe(
     prefixes = tuple(prefixes)
     if prefixes:
         here = {key: value for key, value in here.items() if key in there}
-    for key, value in json.loads(json.dumps(dict(defaults or {}))).items():
-        there.setdefault(key, value)
-        here.setdefault(key, there[key])
     differing = {
         key: f"{key} is {json.dumps(there.get(key))} there and {json.dumps(here.get(key))} here"
         for key in sorted(there.keys() | here.keys())

@@ -4,21 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import config_dict
 
 from segalias_jax.analysis.objective import Logits, best_ratio
 from segalias_jax.errors import InputError
-from segalias_jax.ops import check_ratio, normalize_image, ratio_low_pass
+from segalias_jax.ops import normalize_image, ratio_low_pass
+from segalias_jax.ops.ratio import RATIO_BANDS
+from segalias_jax.settings import check_settings, integer, number, one_of, parse, setting
 from segalias_jax.typing import Array, Float, Int, UInt8
 
 EVALUATE = ("full", "final")
 ADAPTIVE = "adaptive"
+
+
+def _linear(curriculum: Curriculum, step: Int[Array, ""]) -> Float[Array, ""]:
+    # The difference is taken between integers, so that the end is the ratio itself.
+    left = (curriculum.steps - step) / curriculum.steps
+    return curriculum.ratio + (curriculum.start - curriculum.ratio) * left
+
+
+def _cosine(curriculum: Curriculum, step: Int[Array, ""]) -> Float[Array, ""]:
+    left = (1 + jnp.cos(math.pi * (step / curriculum.steps))) / 2
+    return curriculum.ratio + (curriculum.start - curriculum.ratio) * left
+
+
+def _step(curriculum: Curriculum, step: Int[Array, ""]) -> Float[Array, ""]:
+    last = curriculum.stairs - 1
+    # Where each level begins, in integers: a product with the step could overflow.
+    begins = [math.ceil(n * curriculum.steps / curriculum.stairs) for n in range(1, last + 1)]
+    level = jnp.sum(step >= jnp.asarray(begins, jnp.int32))
+    return curriculum.ratio + (curriculum.start - curriculum.ratio) * ((last - level) / last)
+
+
+SCHEDULES: dict[str, Callable[[Curriculum, Any], Any]] = {
+    "constant": lambda curriculum, step: curriculum.ratio,
+    "linear": _linear,
+    "cosine": _cosine,
+    "step": _step,
+}
+"""Ratios as functions of the step, by name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +70,7 @@ class Curriculum:
 
     Args:
       ratio: e, in (0, 1]; 1 for the full spectrum. For "adaptive" the smallest choice, below 1.
-      schedule: one of `SCHEDULES`.
+      schedule: one of `SCHEDULES`, or "adaptive".
       start: s, in (0, 1]; unused by "constant".
       stairs: L, levels of "step", each of the same number of steps.
       band: "square" or "round".
@@ -54,49 +83,64 @@ class Curriculum:
       steps: T, number of updates of the run.
 
     Raises:
-      InputError: an unknown name, or a number out of range, by its key in the section `curriculum`.
+      InputError: an unknown name, or a number out of range.
 
     Example:
       >>> Curriculum(ratio=1.5)
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: curriculum.ratio is 1.5, but must lie in (0, 1]
+      segalias_jax.errors.InputError: ratio is 1.5; it must be above 0 and at most 1
     """
 
-    ratio: float = 1.0
-    schedule: str = "constant"
-    start: float = 1.0
-    stairs: int = 4
-    band: str = "square"
-    every: int = 500
-    choices: int = 16
-    alpha: float = 1.0
-    beta: float = 1.0
-    evaluate: str = "full"
+    ratio: float = setting(
+        1.0,
+        """fraction of each axis's spectrum that the network sees of an image in the end; 1 for all
+        of it; the smallest that "adaptive" may choose""",
+        check=number(above=0, most=1),
+    )
+    schedule: str = setting(
+        "constant",
+        """"constant"; or from `start` to `ratio` over the run, up or down, by a "linear" or
+        "cosine" course or in levels ("step"); or "adaptive": the best one for the network""",
+        check=one_of((*SCHEDULES, ADAPTIVE)),
+    )
+    start: float = setting(
+        1.0, 'fraction at the first update; unused by "constant"', check=number(above=0, most=1)
+    )
+    stairs: int = setting(4, 'levels of "step", start and end among them', check=integer(least=2))
+    band: str = setting(
+        "square",
+        'shape of what is kept: "square", or "round", the disc inside of it',
+        check=one_of(RATIO_BANDS),
+    )
+    every: int = setting(
+        500,
+        'updates between choices of "adaptive", before the first of which it is `start`',
+        unit="updates",
+        check=integer(least=1),
+    )
+    choices: int = setting(
+        16, 'ratios that "adaptive" tries each time, on one batch', check=integer(least=2)
+    )
+    alpha: float = setting(
+        1.0, 'weight of the saliency of both bands, "adaptive" only', check=number(least=0)
+    )
+    beta: float = setting(
+        1.0, 'weight of the total variation of both bands, "adaptive" only', check=number(least=0)
+    )
+    evaluate: str = setting(
+        "full",
+        'predict from "full" spectra, or from those of the "final" ratio',
+        check=one_of(EVALUATE),
+    )
     steps: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks every value."""
-        for key, choices in (("schedule", (*SCHEDULES, ADAPTIVE)), ("evaluate", EVALUATE)):
-            if getattr(self, key) not in choices:
-                raise InputError(
-                    f"curriculum.{key} is {getattr(self, key)!r}; choose one of "
-                    f"{', '.join(choices)}"
-                )
-        check_ratio("curriculum.ratio", self.ratio)
-        check_ratio("curriculum.start", self.start)
-        try:
-            check_ratio("ratio", self.ratio, self.band)
-        except InputError as error:
-            raise InputError(f"curriculum.{error}") from None
-        for key, least in (("stairs", 2), ("every", 1), ("choices", 2), ("alpha", 0), ("beta", 0)):
-            if not least <= getattr(self, key) < math.inf:
-                raise InputError(
-                    f"curriculum.{key} is {getattr(self, key)}; it must be at least {least}"
-                )
+        check_settings(self)
         if self.adaptive and self.ratio == 1:
             raise InputError(
-                "curriculum.ratio is 1.0, but the smallest ratio that curriculum.schedule "
-                "'adaptive' may choose has to be below 1"
+                "ratio is 1.0, but the smallest ratio that the schedule 'adaptive' may choose has "
+                "to be below 1"
             )
 
     @property
@@ -134,7 +178,7 @@ class Curriculum:
     ) -> Float[Array, ""]:
         """Returns the ratio of a step of an adaptive curriculum: the best one, or the present one.
 
-        A function of the state and of the batch of that step, so a run that goes on from any step
+        A function of the state and of the batch of that step, so a run that is resumed at any step
         chooses as the unbroken one does.
 
         Args:
@@ -143,12 +187,18 @@ class Curriculum:
           logits: the network in evaluation mode.
           image: the batch of this step.
         """
-        shares = np.arange(self.choices) / self.choices
-        ratios = jnp.asarray(self.ratio + (1 - self.ratio) * shares, jnp.float32)
-        weights = {"alpha": self.alpha, "beta": self.beta, "band": self.band}
+        fractions = np.arange(self.choices) / self.choices
+        ratios = jnp.asarray(self.ratio + (1 - self.ratio) * fractions, jnp.float32)
 
         def choose() -> Array:
-            return best_ratio(logits, normalize_image(image), ratios, **weights)
+            return best_ratio(
+                logits,
+                normalize_image(image),
+                ratios,
+                alpha=self.alpha,
+                beta=self.beta,
+                band=self.band,
+            )
 
         due = (step > 0) & (step % self.every == 0)
         return jax.lax.cond(due, choose, lambda: present)
@@ -186,35 +236,7 @@ class Curriculum:
         return x if ratio is None else ratio_low_pass(x, ratio, band=self.band)
 
 
-def _linear(curriculum: Curriculum, step: Int[Array, ""]) -> Float[Array, ""]:
-    # The difference is taken between whole numbers, so that the end is the ratio itself.
-    left = (curriculum.steps - step) / curriculum.steps
-    return curriculum.ratio + (curriculum.start - curriculum.ratio) * left
-
-
-def _cosine(curriculum: Curriculum, step: Int[Array, ""]) -> Float[Array, ""]:
-    left = (1 + jnp.cos(math.pi * (step / curriculum.steps))) / 2
-    return curriculum.ratio + (curriculum.start - curriculum.ratio) * left
-
-
-def _step(curriculum: Curriculum, step: Int[Array, ""]) -> Float[Array, ""]:
-    last = curriculum.stairs - 1
-    # Where each level begins, in whole steps: a product with the step could overflow.
-    begins = [math.ceil(n * curriculum.steps / curriculum.stairs) for n in range(1, last + 1)]
-    level = jnp.sum(step >= jnp.asarray(begins, jnp.int32))
-    return curriculum.ratio + (curriculum.start - curriculum.ratio) * ((last - level) / last)
-
-
-SCHEDULES: dict[str, Callable[[Curriculum, Any], Any]] = {
-    "constant": lambda curriculum, step: curriculum.ratio,
-    "linear": _linear,
-    "cosine": _cosine,
-    "step": _step,
-}
-"""Ratios as functions of the step, by name."""
-
-
-def read_curriculum(config: config_dict.ConfigDict | Mapping[str, Any]) -> Curriculum:
+def read_curriculum(config: Any) -> Curriculum:
     """Reads the section `curriculum` of a recipe.
 
     Args:
@@ -230,9 +252,5 @@ def read_curriculum(config: config_dict.ConfigDict | Mapping[str, Any]) -> Curri
       >>> read_curriculum({"curriculum": {"ratio": 0.6}, "train": {"steps": 100}}).steps
       100
     """
-    section = dict(config.get("curriculum", {}))
-    known = [field.name for field in dataclasses.fields(Curriculum) if field.name != "steps"]
-    for key in section:
-        if key not in known:
-            raise InputError(f"curriculum.{key} does not exist; choose one of {', '.join(known)}")
-    return Curriculum(**section, steps=config["train"]["steps"])
+    section = config.get("curriculum", {})
+    return parse(Curriculum, section, section="curriculum", steps=config["train"]["steps"])

@@ -5,35 +5,49 @@ Parameters are nested dictionaries of arrays; the path of one is its keys joined
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import check_choice
+from segalias_jax.settings import number, pairs
 from segalias_jax.training.schedules import Schedule
 from segalias_jax.typing import Array, Int
 
 Multipliers = Sequence[tuple[str, float]]
 
+OPTIMIZERS = ("sgd", "adamw")
+"""Names that `create_optimizer` knows."""
+
 
 def create_optimizer(
-    config: Mapping[str, Any], schedule: Schedule, *, frozen: Collection[str] = ()
+    name: str,
+    schedule: Schedule,
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+    rate_multipliers: Multipliers = (),
+    frozen: Collection[str] = (),
 ) -> optax.GradientTransformation:
-    """Builds the optimizer of a recipe.
+    """Returns an optimizer whose rates follow a schedule and the paths of parameters.
 
     "sgd": d = g + wd p; b = momentum b + d, starting at b = d; p -= rate b.
     "adamw": p -= rate (m / (sqrt(v) + 1e-8) + wd p), with beta1 = momentum and beta2 = 0.999.
-    Weight decay acts on every parameter, biases and normalizations too. With `clip_norm` > 0, g is
-    scaled down first where the norm of all gradients together is larger. Frozen parameters never
-    change, whatever the rate, and have no state.
+    Weight decay acts on every parameter, biases and normalizations too, as in the published code.
+    With `clip_norm` > 0, g is scaled down first where the norm of all gradients together is larger.
+    Frozen parameters never change, whatever the rate, and have no state.
 
     Args:
-      config: section `optimizer` of a recipe.
+      name: "sgd" or "adamw".
       schedule: rate by step and multiplier.
+      momentum: fraction of the old direction that is kept, in [0, 1).
+      weight_decay: wd, at least 0.
+      clip_norm: largest norm of the gradient; 0 for none.
+      rate_multipliers: pairs (substring of a path, factor of the rate), see `rate_multiplier`.
       frozen: paths of parameters that stay as they are.
 
     Returns:
@@ -43,27 +57,25 @@ def create_optimizer(
       InputError: unknown name, a number out of range, or a multiplier that is none.
 
     Example:
-      >>> config = dict(name="sgd", momentum=0.9, weight_decay=0.0, rate_multipliers=(("b", 2.0),))
-      >>> optimizer = create_optimizer(config, lambda step, factor=1.0: 0.5 * factor)
+      >>> rate = lambda step, factor=1.0: 0.5 * factor
+      >>> optimizer = create_optimizer("sgd", rate, rate_multipliers=(("b", 2.0),))
       >>> parameters = {"a": jnp.ones(()), "b": jnp.ones(())}
       >>> updates, _ = optimizer.update(parameters, optimizer.init(parameters), parameters)
       >>> print(updates["a"], updates["b"])
       -0.5 -1.0
     """
-    momentum, decay = config["momentum"], optax.add_decayed_weights(config["weight_decay"])
-    directions = {
-        "sgd": (decay, optax.trace(momentum)),
-        "adamw": (optax.scale_by_adam(b1=momentum), decay),
-    }
-    name = config["name"]
-    if name not in directions:
-        raise InputError(f"optimizer.name is {name!r}; choose one of {', '.join(directions)}")
-    limit = config.get("clip_norm", 0.0)
-    _check_numbers({**config, "clip_norm": limit})
-    check_pairs("optimizer.rate_multipliers", config["rate_multipliers"])
-    clip = (optax.clip_by_global_norm(limit),) if limit else ()
-    rates = _scale_by_path(schedule, config["rate_multipliers"])
-    rated = optax.chain(*clip, *directions[name], rates)
+    check_choice("name", name, OPTIMIZERS)
+    number(least=0, below=1)("momentum", momentum)
+    number(least=0)("weight_decay", weight_decay)
+    number(least=0)("clip_norm", clip_norm)
+    multipliers = pairs()("rate_multipliers", rate_multipliers)
+    parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    decay = optax.add_decayed_weights(weight_decay)
+    if name == "sgd":
+        parts += [decay, optax.trace(momentum)]
+    else:  # decoupled: decay is no part of what the moments average
+        parts += [optax.scale_by_adam(b1=momentum), decay]
+    rated = optax.chain(*parts, _scale_by_path(schedule, multipliers))
     if not frozen:
         return rated
 
@@ -74,13 +86,6 @@ def create_optimizer(
         return jax.tree.unflatten(jax.tree.structure(parameters), of_path)
 
     return optax.partition({"trained": rated, "frozen": optax.set_to_zero()}, labels)
-
-
-def _check_numbers(config: Mapping[str, Any]) -> None:
-    for key, most in (("momentum", 1), ("weight_decay", math.inf), ("clip_norm", math.inf)):
-        if not 0 <= config[key] < most:
-            below = f" and below {most}" * (most < math.inf)
-            raise InputError(f"optimizer.{key} is {config[key]}; it must be at least 0{below}")
 
 
 def check_pairs(key: str, rows: Sequence[Any]) -> None:
@@ -98,10 +103,7 @@ def check_pairs(key: str, rows: Sequence[Any]) -> None:
       Traceback (most recent call last):
       segalias_jax.errors.InputError: loss.terms: 'dice' is no pair such as ('name', 1.0)
     """
-    for row in rows:
-        texts = isinstance(row, list | tuple) and [isinstance(item, str) for item in row]
-        if texts != [True, False]:
-            raise InputError(f"{key}: {row!r} is no pair such as ('name', 1.0)")
+    pairs()(key, rows)
 
 
 def rate_multiplier(path: str, multipliers: Multipliers) -> float:
@@ -153,10 +155,10 @@ class StepState(NamedTuple):
 
 
 def _scale_by_path(schedule: Schedule, multipliers: Multipliers) -> optax.GradientTransformation:
-    def init(parameters: Any) -> StepState:
+    def init(params: Any) -> StepState:
         return StepState(jnp.zeros((), jnp.int32))
 
-    def update(updates: Any, state: StepState, parameters: Any = None) -> tuple[Any, StepState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, StepState]:
         leaves, tree = jax.tree.flatten(updates)
         factors = [rate_multiplier(path, multipliers) for path in parameter_paths(updates)]
         # One rate for each factor: a network has hundreds of parameters, and tracing takes time.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+import functools
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
+from segalias_jax.settings import integer, number
 from segalias_jax.typing import Array, Float, Int
 
 Schedule = Callable[..., Float[Array, ""]]
@@ -36,7 +36,7 @@ def poly(
       power: exponent of the decay.
       end_value: rate that the decay ends at.
       warmup_steps: W, number of updates of the warm-up; 0 for none.
-      warmup_ratio: share of the rate at step 0.
+      warmup_ratio: fraction of the rate at step 0.
 
     Returns:
       The rate.
@@ -48,7 +48,7 @@ def poly(
     Reference:
       Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024.
     """
-    # The difference is taken between whole numbers: 1 - t/T loses all digits near the end.
+    # The difference is taken between integers: 1 - t/T loses all digits near the end.
     left = (steps - jnp.minimum(step, steps)) / steps
     rate = (base - end_value) * left**power + end_value
     return rate * _warm_up(step, warmup_steps, warmup_ratio)
@@ -73,7 +73,7 @@ def cosine(
       steps: T, number of updates.
       end_value: rate that the decay ends at.
       warmup_steps: W, number of updates of the warm-up; 0 for none.
-      warmup_ratio: share of the rate at step 0.
+      warmup_ratio: fraction of the rate at step 0.
 
     Returns:
       The rate.
@@ -104,7 +104,7 @@ def constant(
       step: t, 0 for the first update.
       base: the rate.
       warmup_steps: W, number of updates of the warm-up; 0 for none.
-      warmup_ratio: share of the rate at step 0.
+      warmup_ratio: fraction of the rate at step 0.
 
     Returns:
       The rate.
@@ -122,23 +122,32 @@ def _warm_up(step: int | Int[Array, ""], steps: int, ratio: float) -> Float[Arra
     return 1 - jnp.maximum(steps - step, 0) / steps * (1 - ratio)
 
 
-SCHEDULES = {
-    "poly": (poly, ("power", "end_value")),
-    "cosine": (cosine, ("end_value",)),
-    "constant": (constant, ()),
-}
-"""Schedules by name, with the recipe keys that each reads beside those of the warm-up."""
+SCHEDULES = ("poly", "cosine", "constant")
+"""Names that `create_schedule` knows."""
 
 
-def create_schedule(config: Mapping[str, Any], *, learning_rate: float, steps: int) -> Schedule:
-    """Builds the schedule of a recipe.
+def create_schedule(
+    name: str,
+    *,
+    learning_rate: float,
+    steps: int,
+    power: float = 0.9,
+    end_value: float = 1e-4,
+    warmup_steps: int = 0,
+    warmup_ratio: float = 0.1,
+) -> Schedule:
+    """Returns a schedule by its name: `poly`, `cosine` or `constant`.
 
     A rate multiplier scales the rate that the decay starts from, not the one it ends at.
 
     Args:
-      config: section `schedule` of a recipe.
+      name: "poly", "cosine" or "constant".
       learning_rate: rate that the decay starts from at factor 1.
       steps: number of updates of the whole run.
+      power: exponent of "poly"; unused by the others.
+      end_value: rate that the decay ends at; unused by "constant".
+      warmup_steps: updates of the warm-up; 0 for none.
+      warmup_ratio: fraction of the rate at step 0.
 
     Returns:
       `schedule(step, factor=1.0) -> rate`.
@@ -147,24 +156,33 @@ def create_schedule(config: Mapping[str, Any], *, learning_rate: float, steps: i
       InputError: unknown name, a number out of range, or a warm-up longer than the run.
 
     Example:
-      >>> config = dict(name="poly", power=1.0, end_value=0.0, warmup_steps=0, warmup_ratio=0.1)
-      >>> schedule = create_schedule(config, learning_rate=0.5, steps=10)
+      >>> schedule = create_schedule(
+      ...     "poly", learning_rate=0.5, steps=10, power=1.0, end_value=0.0
+      ... )
       >>> print(schedule(5), schedule(5, factor=2.0))
       0.25 0.5
     """
-    name = config["name"]
-    if name not in SCHEDULES:
-        raise InputError(f"schedule.name is {name!r}; choose one of {', '.join(SCHEDULES)}")
-    if config["warmup_steps"] > steps:
+    check_choice("name", name, SCHEDULES)
+    integer(least=1)("steps", steps)
+    integer(least=0)("warmup_steps", warmup_steps)
+    for argument, value in (
+        ("learning_rate", learning_rate),
+        ("power", power),
+        ("end_value", end_value),
+        ("warmup_ratio", warmup_ratio),
+    ):
+        number(least=0)(argument, value)
+    if warmup_steps > steps:
         raise InputError(
-            f"schedule.warmup_steps is {config['warmup_steps']}, more than the {steps} steps "
-            "of the run (train.steps)"
+            f"warmup_steps is {warmup_steps}, more than the {steps} steps of the run (steps)"
         )
-    rate, keys = SCHEDULES[name]
-    options = {key: config[key] for key in (*keys, "warmup_steps", "warmup_ratio")}
-    numbers = {"optimizer.learning_rate": learning_rate}
-    for key, value in (numbers | {f"schedule.{k}": v for k, v in options.items()}).items():
-        if not 0 <= value < math.inf:
-            raise InputError(f"{key} is {value}; it must be at least 0")
-    options |= {} if name == "constant" else {"steps": steps}
-    return lambda step, factor=1.0: rate(step, base=learning_rate * factor, **options)
+
+    rates: dict[str, Callable[..., Float[Array, ""]]] = {
+        "poly": functools.partial(poly, steps=steps, power=power, end_value=end_value),
+        "cosine": functools.partial(cosine, steps=steps, end_value=end_value),
+        "constant": constant,
+    }
+    rate = rates[name]
+    return lambda step, factor=1.0: rate(
+        step, base=learning_rate * factor, warmup_steps=warmup_steps, warmup_ratio=warmup_ratio
+    )

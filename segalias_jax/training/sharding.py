@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from segalias_jax.errors import InputError
+from segalias_jax.settings import integer
 
 AXES = ("data", "fsdp", "spatial")
 ROWS = ("data", "fsdp")
@@ -44,15 +45,14 @@ def create_mesh(
       ('data', 'fsdp', 'spatial')
     """
     count = jax.device_count() if devices is None else len(devices)
-    for key, size in (("fsdp", fsdp), ("spatial", spatial)):
-        if size < 1:
-            raise InputError(f"mesh.{key} is {size}; it must be at least 1")
+    integer(least=1)("fsdp", fsdp)
+    integer(least=1)("spatial", spatial)
     wanted = count // (fsdp * spatial) if data == -1 else data
     if wanted < 1 or wanted * fsdp * spatial != count:
         raise InputError(
-            f"mesh.data, mesh.fsdp and mesh.spatial are {data}, {fsdp} and {spatial}, which "
-            f"{count} device{'s do' if count > 1 else ' does'} not make; choose sizes with "
-            f"the product {count}, or -1 for mesh.data"
+            f"data, fsdp and spatial are {data}, {fsdp} and {spatial}, which {count} "
+            f"device{'s do' if count > 1 else ' does'} not make; choose sizes with the product "
+            f"{count}, or -1 for data"
         )
     # `make_mesh` would make explicit axes, which models not written for them reject.
     return jax.make_mesh(
@@ -125,27 +125,27 @@ def row_count(mesh: Mesh) -> int:
     return math.prod(mesh.shape[axis] for axis in ROWS)
 
 
-def check_batch_size(key: str, batch_size: int, mesh: Mesh, *, accumulate: int = 1) -> None:
+def check_batch_size(name: str, batch_size: int, mesh: Mesh, *, accumulate: int = 1) -> None:
     """Raises unless every device gets the same number of images.
 
     Args:
-      key: recipe key of the batch size.
+      name: what the batch size is called where it was given.
       batch_size: images in a batch of all devices.
       mesh: the devices.
       accumulate: parts that a batch is computed in, one after the other.
 
     Raises:
-      InputError: naming the key.
+      InputError: naming it.
 
     Example:
-      >>> check_batch_size("train.batch_size", 16, create_mesh())
+      >>> check_batch_size("batch_size", 16, create_mesh())
     """
     rows = row_count(mesh)
     multiple = rows * accumulate
     if batch_size < 1 or batch_size % multiple:
-        parts = f" in {accumulate} parts (train.accumulate)" if accumulate > 1 else ""
+        parts = f" in {accumulate} parts (accumulate)" if accumulate > 1 else ""
         raise InputError(
-            f"{key} is {batch_size}, which does not split evenly over {rows} "
+            f"{name} is {batch_size}, which does not split evenly over {rows} "
             f"device{'s' * (rows > 1)}{parts}; choose a multiple of {multiple}"
         )
 

@@ -65,17 +65,29 @@ def test_defaults_come_from_the_crop_and_changes_go_first():
     "section, message",
     [
         ({"mode": "tiles"}, r"eval.mode is 'tiles'; choose one of whole, slide"),
-        ({"window": (8,)}, r"eval.window is \(8,\); give two sides"),
-        ({"resize": (0, 8)}, r"eval.resize is \(0, 8\)"),
+        (
+            {"window": (8,)},
+            r"eval.window: \(8,\) is not two positive integers, .*eval.window=64,64",
+        ),
+        ({"resize": (0, 8)}, r"eval.resize: \(0, 8\) is not"),
         ({"mode": "slide", "window": (8, 8), "stride": (4, 9)}, "leaves gaps"),
-        ({"scales": ()}, r"eval.scales is \(\); give at least one"),
+        ({"scales": ()}, r"eval.scales: \(\) is not at least one positive"),
         ({"scales": (1.0, -0.5)}, "eval.scales"),
-        ({"scales": ("a",)}, "eval.scales: .* another type"),
-        ({"multiple": 0}, "eval.multiple is 0; it must be at least 1"),
+        ({"scales": ("a",)}, "eval.scales: .*'a'.* is not at least one"),
+        ({"multiple": 0}, "^eval.multiple is 0; it must be at least 1"),
         ({"batch_size": 0}, "eval.batch_size is 0"),
-        ({"window": (8.5, 8)}, "eval.window: .* another type"),
+        ({"window": (8.5, 8)}, "eval.window: .*8.5, .* is not two"),
     ],
 )
 def test_mistakes_name_the_key(section, message):
     with pytest.raises(InputError, match=message):
         read_view_settings(section, (32, 32))
+
+
+def test_arguments_are_named_without_a_section():
+    with pytest.raises(InputError, match=r"^multiple is 0; it must be at least 1"):
+        ViewSettings(multiple=0)
+    with pytest.raises(InputError, match=r"^stride is \(9, 9\), which leaves gaps"):
+        read_view_settings({"mode": "slide"}, (8, 8), stride=(9, 9))
+    with pytest.raises(InputError, match=r"^strides: unknown key; did you mean stride"):
+        read_view_settings({}, (8, 8), strides=(4, 4))

@@ -8,7 +8,8 @@ import pytest
 
 from segalias_jax import cli, data, evaluation
 from segalias_jax.data.maps import read_map
-from segalias_jax.runs import loop, setup
+from segalias_jax.runs import setup
+from segalias_jax.runs.evaluate import evaluate_run
 
 SIX = ("mIoU", "BIoU", "BAcc", "FErr", "MErr", "DErr")
 
@@ -77,7 +78,7 @@ def test_scores_of_the_maps_are_those_of_the_recipe(run, tmp_path, capsys):
     config, folder = run
     config = config.copy_and_resolve_references().unlock()
     config.model.pretrained = str(folder)
-    loop.evaluate_run(config.lock(), tmp_path / "scored")
+    evaluate_run(config.lock(), tmp_path / "scored")
     source = data.create_source(config.data, "val")
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()

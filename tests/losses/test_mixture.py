@@ -55,12 +55,13 @@ def test_the_recipe_knows_every_option_with_its_default():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"terms": (("huber", 1.0),)}, "loss.terms has 'huber'; choose from cross_entropy, "),
+        ({"terms": (("huber", 1.0),)}, "^terms has 'huber'; choose from cross_entropy, "),
         ({"terms": ()}, "at least one"),
+        ({"terms": (("lovasz_hinge", 1.0),)}, "^terms has 'lovasz_hinge', .* two classes, not 4"),
         ({"terms": (("dice", 1.0), ("dice", 2.0))}, "each once"),
-        ({"focal_gamma": 3.0}, "loss.focal_gamma is set, but loss.terms has no 'focal'"),
-        ({"gamma": 3.0}, "loss.gamma is no key of a loss; keys are focal_gamma"),
-        ({"average": "mean"}, "loss.average is 'mean'"),
+        ({"focal_gamma": 3.0}, "^focal_gamma is set, but terms has no 'focal'"),
+        ({"gamma": 3.0}, "^gamma is no option of a loss; options are focal_gamma"),
+        ({"average": "mean"}, "^average is 'mean'"),
         ({"class_weights": (1.0,)}, "1 numbers for 4 classes"),
         (
             {"terms": (("generalized_dice", 1.0),), "class_weights": (1.0,) * 4},

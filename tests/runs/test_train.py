@@ -15,7 +15,11 @@ from jax.experimental.compilation_cache import compilation_cache
 from segalias_jax import data, models
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
-from segalias_jax.runs import loop, recipes, setup
+from segalias_jax.runs import evaluate, recipes, setup
+from segalias_jax.runs.evaluate import evaluate_run
+from segalias_jax.runs.recipe import Recipe
+from segalias_jax.runs.train import train
+from segalias_jax.training import loop
 from segalias_jax.training.interrupts import Interrupted
 from segalias_jax.training.processes import Launch
 from segalias_jax.training.sharding import create_mesh

@@ -80,14 +80,6 @@ def test_a_run_is_held_to_the_images_it_began_with(tmp_path):
     assert (tmp_path / "stream.json").read_bytes() == before
 
 
-def test_keys_that_an_older_version_lacked_stand_for_their_defaults(tmp_path):
-    save_recipe(values(), tmp_path)
-    newer = values(model__imports=())
-    check_recipe(newer, tmp_path, defaults={"model.imports": ()})
-    with pytest.raises(InputError, match=r"model.imports is \[\] there and \[.mine.\] here"):
-        check_recipe(values(model__imports=("mine",)), tmp_path, defaults={"model.imports": ()})
-
-
 def test_longer_run_is_told_its_way(tmp_path):
     save_recipe(values(train__steps=1), tmp_path)
     with pytest.raises(InputError, match="further, take another folder and --resume=.*/test_long"):

@@ -133,8 +133,8 @@ def test_evaluation_sees_the_full_spectrum_or_that_of_the_end():
 @pytest.mark.parametrize(
     "section, message",
     [
-        ({"ratio": 0.0}, "curriculum.ratio is 0.0, but must lie in"),
-        ({"start": 1.01}, "curriculum.start is 1.01, but must lie in"),
+        ({"ratio": 0.0}, "curriculum.ratio is 0.0; it must be above 0 and at most 1"),
+        ({"start": 1.01}, "curriculum.start is 1.01; it must be above 0 and at most 1"),
         ({"schedule": "poly"}, "curriculum.schedule is 'poly'; choose one of constant, linear"),
         ({"evaluate": "last"}, "curriculum.evaluate is 'last'; choose one of full, final"),
         ({"band": "disc"}, "curriculum.band is 'disc'; choose one of square, round"),
@@ -143,7 +143,7 @@ def test_evaluation_sees_the_full_spectrum_or_that_of_the_end():
         ({"choices": 1}, "curriculum.choices is 1; it must be at least 2"),
         ({"beta": float("nan")}, "curriculum.beta is nan; it must be at least 0"),
         ({"schedule": "adaptive"}, "curriculum.ratio is 1.0, but the smallest ratio .* below 1"),
-        ({"ration": 1}, "curriculum.ration does not exist; choose one of ratio, sch"),
+        ({"ration": 1}, "curriculum.ration: unknown key; did you mean curriculum.ratio"),
     ],
 )
 def test_wrong_values_are_told_by_their_key(section, message):

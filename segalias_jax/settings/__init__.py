@@ -1,0 +1,53 @@
+"""Settings as frozen dataclasses: default, help, unit and check of a value in one place."""
+
+from segalias_jax.settings.checks import (
+    Check,
+    integer,
+    interval,
+    names,
+    number,
+    numbers,
+    one_of,
+    pairs,
+    size,
+    switch,
+    text,
+    values,
+)
+from segalias_jax.settings.sections import (
+    as_tuples,
+    check_settings,
+    defaults,
+    documentation,
+    parse,
+    read_settings,
+    section_errors,
+    setting,
+    settings_of,
+    to_dict,
+)
+
+__all__ = [
+    "Check",
+    "as_tuples",
+    "check_settings",
+    "defaults",
+    "documentation",
+    "integer",
+    "interval",
+    "names",
+    "number",
+    "numbers",
+    "one_of",
+    "pairs",
+    "parse",
+    "read_settings",
+    "section_errors",
+    "setting",
+    "settings_of",
+    "size",
+    "switch",
+    "text",
+    "to_dict",
+    "values",
+]
