@@ -153,7 +153,7 @@ def score_folders(
       boundary_iou: reach of Boundary IoU, see `CountSettings`; 0 leaves it out.
       tolerances: of the boundary F-score in pixels, ascending; () leaves it out.
       probabilities: predictions are probabilities of class 1, see
-        `probabilities.read_probability`; two classes only, scored at all thresholds.
+        `probabilities.read_probability`; binary segmentation only, scored at all thresholds.
       offsets: distances in pixels by which predictions are shifted and scored again, ascending.
       keep_going: leave unusable files out and list them instead of raising.
       threads: pairs at a time; None: one for each processor.

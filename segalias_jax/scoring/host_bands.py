@@ -249,7 +249,7 @@ def _cancelled(pair: MapPair, index: int, rules: ScoreRules) -> Iterator[np.ndar
         total = -4 * own
         for at, end, stride in ((row, last[0], pitch), (column, last[1], 1)):
             stride *= end > 0
-            # Beyond the border, pixels are mirrored without the edge pixel.
+            # Beyond the border, the picture is its mirror image, without the edge pixel.
             for near in (
                 place + np.where(at > 0, -stride, stride),
                 place + np.where(at < end, stride, -stride),

@@ -76,7 +76,7 @@ class AliasingReport:
           folder: where to; made when missing.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        figure = bins_figure(self.bins, self.correlations)
+        figure = _bins_figure(self.bins, self.correlations)
         contents = (self._markdown(), self._json(), self._csv(), figure, self._page())
         for name, text in zip(FILES, contents, strict=True):
             write_text(folder / name, text)
@@ -114,7 +114,8 @@ class AliasingReport:
         return rows
 
     def _correlation_cells(self) -> list[list[str]]:
-        rows = [["correlation with", *(_title(error) for error in self.analysis.errors)]]
+        titles = (f"{_words(error)} ({error})" for error in self.analysis.errors)
+        rows = [["correlation with", *titles]]
         for operator in self.analysis.operators:
             own = [row for row in self.correlations if row["operator"] == operator.name]
             rows.append([f"score, {operator.name}", *map(_correlation, own)])
@@ -172,7 +173,7 @@ class AliasingReport:
     def _page(self) -> str:
         panels = []
         for operator in self.analysis.operators:
-            figure = bins_figure(
+            figure = _bins_figure(
                 [row for row in self.bins if row["operator"] == operator.name],
                 [row for row in self.correlations if row["operator"] == operator.name],
             )
@@ -182,7 +183,7 @@ class AliasingReport:
             for o in self.analysis.operators
             for part in (page.paragraph(f"{o.name}:"), page.table(self._bin_cells(o.name)))
         ]
-        told = [(key, str(value)) for key, value in self.settings.items()]
+        about = [(key, str(value)) for key, value in self.settings.items()]
         sections = [
             page.paragraph("Scores and errors in per cent; intervals in brackets."),
             page.section("Aliasing scores", page.table(self._score_cells())),
@@ -190,12 +191,12 @@ class AliasingReport:
             page.section("Correlation over patches", page.table(self._correlation_cells())),
             page.section("All bins", *tables),
             page.section("What the numbers mean", page.definitions(list(self.rules().items()))),
-            page.section("Settings", page.definitions(told)),
+            page.section("Settings", page.definitions(about)),
         ]
         return page.whole_page(self.title, sections)
 
 
-def bins_figure(
+def _bins_figure(
     bins: Sequence[Mapping[str, Any]], correlations: Sequence[Mapping[str, Any]]
 ) -> str:
     """Draws the errors over the aliasing score, a panel for each operator.
@@ -219,7 +220,7 @@ def bins_figure(
       ...     nine[:, None],
       ...     np.stack([nine] * 3, 1),
       ... )
-      >>> bins_figure(analysis.bins(), analysis.correlations())[:5]
+      >>> _bins_figure(analysis.bins(), analysis.correlations())[:5]
       '<?xml'
     """
     operators = list(dict.fromkeys(row["operator"] for row in bins))
@@ -273,10 +274,6 @@ def _draw_panel(
 
 def _words(error: str) -> str:
     return find_score(error).words or error
-
-
-def _title(error: str) -> str:
-    return f"{_words(error)} ({error})"
 
 
 def _correlation(row: Mapping[str, Any]) -> str:

@@ -143,12 +143,12 @@ class RobustnessReport:
             "rows": [dict(row) for row in self.rows],
         }
         write_text(folder / FILES[1], report.json_text(content))
-        told = [(key, str(value)) for key, value in self.settings.items()]
+        about = [(key, str(value)) for key, value in self.settings.items()]
         sections = [
             page.paragraph(note),
             page.table(self.cells()),
             page.section("What was done to the images", page.definitions(list(_RULES.items()))),
-            page.section("Settings", page.definitions(told)),
+            page.section("Settings", page.definitions(about)),
         ]
         write_text(folder / FILES[2], page.whole_page(self.title, sections))
 

@@ -19,7 +19,7 @@ from segalias_jax.metrics.scores import SCORES
 from segalias_jax.metrics.totals import ForegroundState, image_scores
 from segalias_jax.scoring.reports.tables import markdown_table, percent
 
-CURVES = ("thresholds.csv", "thresholds.png")
+_CURVES = ("thresholds.csv", "thresholds.png")
 """What `write_curves` writes."""
 
 
@@ -219,7 +219,7 @@ def write_curves(binary: ForegroundState, folder: Path) -> list[str]:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["threshold", *curves])
     writer.writerows(zip(binary.thresholds, *curves.values(), strict=True))
-    write_text(folder / CURVES[0], text.getvalue())
+    write_text(folder / _CURVES[0], text.getvalue())
     # Takes half a second, which nobody waits for who has no probabilities.
     from matplotlib.figure import Figure
 
@@ -242,8 +242,8 @@ def write_curves(binary: ForegroundState, folder: Path) -> list[str]:
     right.set_title("pixels of all images", fontsize=10)
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    figure.savefig(folder / CURVES[1], dpi=120)
-    return [CURVES[1]]
+    figure.savefig(folder / _CURVES[1], dpi=120)
+    return [_CURVES[1]]
 
 
 def precision_over_recall(binary: ForegroundState) -> tuple[np.ndarray, np.ndarray]:

@@ -71,7 +71,7 @@ def rank_correlation(
     """Spearman's correlation of two numbers of parts of images, for every draw of images.
 
     rho = cov(r_x, r_y) / sqrt(var(r_x) var(r_y)), each part counting as often as its image. Ranks
-    r are those among all parts; equal values share their mean rank.
+    r are those among all parts; equal values have their mean rank.
 
     Args:
       x: one number of each part.
@@ -103,7 +103,7 @@ def rank_correlation(
 
 
 def _ranks(x: np.ndarray) -> np.ndarray:
-    """Mean ranks of equal values, centered on 0, as shares of the number of values."""
+    """Mean ranks of equal values, centered on 0, as fractions of the number of values."""
     _, place, count = np.unique(x, return_inverse=True, return_counts=True)
     middle = np.cumsum(count) - (count + 1) / 2
     return (middle[place] - (len(x) - 1) / 2) / max(1, len(x))

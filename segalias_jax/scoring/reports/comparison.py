@@ -30,7 +30,7 @@ class Comparison:
 
     With s(w) the score of the pooled counts when image i counts w_i times, an interval holds the
     middle 95 % of s(w) over 1000 draws of as many images as there are, with replacement. All
-    models share the draws, so that the interval of a difference is that of paired images.
+    models have the same draws, so that the interval of a difference is that of paired images.
 
     Attributes:
       reports: one for each model, made with equal rules; the first is what others differ from.
@@ -152,7 +152,7 @@ class Comparison:
     def rules(self) -> list[tuple[str, str]]:
         """What the numbers follow, by topic."""
         first = self.reports[0]
-        told = report.scoring_rules(first.state) | first.rules()
+        rules = report.scoring_rules(first.state) | first.rules()
         return [
             ("images", f"the {len(self.images)} that all models were scored on"),
             (
@@ -160,7 +160,7 @@ class Comparison:
                 f"in brackets, {bootstrap.describe()}, the same draws for all models; * marks "
                 "differences whose interval leaves out 0",
             ),
-            *told.items(),
+            *rules.items(),
         ]
 
     def _page(self, rules: Sequence[tuple[str, str]]) -> str:
@@ -171,7 +171,7 @@ class Comparison:
             page.section("Scores with intervals", page.table(self._cells())),
         ]
         for row in rows_shown("bars", source="classes"):
-            if row.needs:  # its distance would have to be told
+            if row.needs:  # its distance would have to be named
                 continue
             series = [
                 (name, one.scores[row.per_class].tolist())

@@ -155,7 +155,7 @@ class FolderReport:
             sections=[*self._sections(), *self._left_out_section()],
         )
         write_text(folder / "per_image.csv", self._csv())
-        write_text(folder / "report.html", folder_page(self, worst=worst))
+        write_text(folder / "report.html", _folder_page(self, worst=worst))
 
     @property
     def title(self) -> str:
@@ -266,7 +266,7 @@ class FolderReport:
         return f"left out {len(self.left_out)}:\n" + "\n".join(lines)
 
 
-def folder_page(result: FolderReport, *, worst: int) -> str:
+def _folder_page(result: FolderReport, *, worst: int) -> str:
     """Writes `report.html`.
 
     Args:
@@ -288,6 +288,9 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
         if "bars" in row.shown
     ]
     rules = report.scoring_rules(result.state) | result.rules()
+    left_out = []
+    if result.left_out:
+        left_out = [page.section("Left out", page.definitions(result.left_out))]
     return page.whole_page(
         result.title,
         [
@@ -299,7 +302,7 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
             page.section("All scores by class", page.table(table)),
             page.section("What is taken for what", *_confusions(result)),
             page.section("Worst images first", *_pictures(result, worst)),
-            *_left_out_page(result.left_out),
+            *left_out,
             page.section("How it was scored", page.definitions(list(rules.items()))),
             page.section(
                 "Settings", page.definitions([(k, str(v)) for k, v in result.settings.items()])
@@ -331,8 +334,9 @@ def _confusions(result: FolderReport) -> list[str]:
     rows = []
     for i in order:
         true, predicted = np.unravel_index(i, wrong.shape)
-        shares = wrong.flat[i] / counts[true].sum(), wrong.flat[i] / wrong.sum()
-        rows.append([names[true], names[predicted], *map(report.percent, shares)])
+        of_class, of_errors = wrong.flat[i] / counts[true].sum(), wrong.flat[i] / wrong.sum()
+        fractions = report.percent(of_class), report.percent(of_errors)
+        rows.append([names[true], names[predicted], *fractions])
     parts = [page.table([header, *rows])] if rows else []
     if len(present) > _MATRIX:
         return [*parts, page.paragraph(f"report.json has the matrix of all {len(names)} classes.")]
@@ -365,10 +369,6 @@ def _pictures(result: FolderReport, count: int) -> list[str]:
         remark = f" ({remark})" if remark else ""
         parts.append(page.four_pictures(f"{sample.name}: {caption}{remark}", titled))
     return parts
-
-
-def _left_out_page(left_out: Sequence[tuple[str, str]]) -> list[str]:
-    return [page.section("Left out", page.definitions(left_out))] if left_out else []
 
 
 def _hex(color: Sequence[int] | np.ndarray) -> str:

@@ -146,22 +146,26 @@ def overlay_sheet(
     """
     rules = rules or ScoreRules()
     rows = [[_fit(p) for p in panels(sample, palette, rules)] for sample in samples]
-    present = _present(samples, rules, len(classes))
+    kinds = [("correct", _swatch(_CORRECT))]
+    kinds += [(name, _swatch(color)) for name, color in KIND_COLORS.items()]
+    kinds.append(("ignored", _hatched(_swatch(_CORRECT), np.ones((18, 18), bool))))
+    labels = [rules.class_label(sample.label) for sample in samples]
+    maps = [*labels, *(sample.prediction for sample in samples)]
+    ids = np.unique(np.concatenate([one.ravel() for one in maps]))
+    present = [int(i) for i in ids if 0 <= i < len(classes)]
     names = [(classes[i], _swatch(palette[i])) for i in present]
-    sheet = _Sheet.with_room(rows, legends=(_kind_legend(), names))
-    for sample, row in zip(samples, rows, strict=True):
-        sheet.add_row(f"{sample.name}   {_accuracy(sample, rules)}", row)
+    sheet = _Sheet.with_room(rows, legends=(kinds, names))
+    for sample, label, row in zip(samples, labels, rows, strict=True):
+        counted, remark = label != rules.ignore_label, "no labeled pixel"
+        if counted.any():
+            right = (label == sample.prediction)[counted].mean()
+            remark = f"{100 * right:.1f} % of pixels right"
+        sheet.add_row(f"{sample.name}   {remark}", row)
     return sheet.render()
 
 
 def _swatch(color: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.full((18, 18, 3), color, np.uint8)
-
-
-def _kind_legend() -> list[tuple[str, np.ndarray]]:
-    ignored = _hatched(_swatch(_CORRECT), np.ones((18, 18), bool))
-    kinds = [(name, _swatch(color)) for name, color in KIND_COLORS.items()]
-    return [("correct", _swatch(_CORRECT)), *kinds, ("ignored", ignored)]
 
 
 def _hatched(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -227,20 +231,6 @@ def _fit(picture: np.ndarray) -> np.ndarray:
         return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     times = -(-_CELL[0] // width)
     return picture.repeat(times, axis=0).repeat(times, axis=1)
-
-
-def _present(samples: Sequence[Sample], rules: ScoreRules, num_classes: int) -> list[int]:
-    maps = [rules.class_label(s.label) for s in samples]
-    ids = np.unique(np.concatenate([x.ravel() for x in maps + [s.prediction for s in samples]]))
-    return [int(i) for i in ids if 0 <= i < num_classes]
-
-
-def _accuracy(sample: Sample, rules: ScoreRules) -> str:
-    label = rules.class_label(sample.label)
-    counted = label != rules.ignore_label
-    if not counted.any():
-        return "no labeled pixel"
-    return f"{100 * (label == sample.prediction)[counted].mean():.1f} % of pixels right"
 
 
 @dataclasses.dataclass
