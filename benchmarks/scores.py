@@ -140,7 +140,7 @@ def in_threads(work: Callable, items: Sequence) -> None:
 def decoded_rows(repeats: int) -> list[dict]:
     """Decoded maps: ours against a pass for each score."""
     pairs = [pair(index) for index in range(8)]
-    published = CountSettings(CLASSES, inner_width=0, tolerances=())
+    published = CountSettings(CLASSES, boundary_iou=0, tolerances=())
     everything = CountSettings(CLASSES)
     works = {
         "published scores, ours": lambda p, y: count_pair(p, y, published),

@@ -160,7 +160,7 @@ class _HostScorer:
     """Counts predictions of single images in a thread of its own."""
 
     def __init__(self, num_classes: int, rules: ScoreRules):
-        self._settings = CountSettings(num_classes, rules, inner_width=0, tolerances=())
+        self._settings = CountSettings(num_classes, rules, boundary_iou=0, tolerances=())
         self._regions: np.ndarray | None = None
         self._binary = BinaryScores.empty() if num_classes == 2 else None
         self._waiting: collections.deque[Future] = collections.deque()
