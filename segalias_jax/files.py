@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -72,7 +72,7 @@ def map_ahead(
     *,
     threads: int,
     ahead: int | None = None,
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     """Applies a function in threads and yields its results in order, a bounded number ahead.
 
     `items` is read in the calling thread, no further ahead than results are kept, so that a stream

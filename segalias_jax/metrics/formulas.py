@@ -95,8 +95,8 @@ def boundary_f(counts: ClassCounts, *, tolerance: int) -> Float[np.ndarray, "*ba
     return np.where(counts.contour.sum(-2) > 0, score, np.nan)
 
 
-def errors(band: Band) -> Num[np.ndarray | np.generic, "*batch"]:
-    """Returns the number of wrong pixels."""
+def errors(band: Band) -> Any:
+    """Returns the number of wrong pixels, one for each set of pictures."""
     return (band.true - band.right).sum(-1)
 
 
@@ -142,7 +142,7 @@ def roc_area(bins: Integer[np.ndarray, "2 bins"]) -> np.float64:
     false_alarms, hits = np.cumsum(bins[:, ::-1].astype(np.float64), -1)
     # A background pixel is ranked below the foreground in higher bins, and half of its own.
     below = bins[0, ::-1] * (hits - bins[1, ::-1] / 2)
-    return fraction(below.sum(), hits[-1] * false_alarms[-1])[()]
+    return np.float64(fraction(below.sum(), hits[-1] * false_alarms[-1]))
 
 
 def foreground_accuracy(counts: ForegroundCounts) -> tuple[Any, Any]:

@@ -35,7 +35,7 @@ def find_score(name: str) -> Score:
         for form in row.names:
             before, _, after = form.partition("{}")
             if found := re.fullmatch(f"{re.escape(before)}(\\d+){re.escape(after)}", name):
-                return at_tolerance(row, int(found[1])) if "{}" in form else row
+                return _at_tolerance(row, int(found[1])) if "{}" in form else row
             if name == form:
                 return row
     check_choice("score", name, SCORES)
@@ -66,11 +66,11 @@ def score_title(name: str) -> str:
     return row.class_title if name == row.per_class else name.removeprefix("foreground_")
 
 
-def at_tolerance(row: Score, tolerance: int) -> Score:
+def _at_tolerance(row: Score, tolerance: int) -> Score:
     """Returns the row of one tolerance of a score whose name has a "{}".
 
     Example:
-      >>> at_tolerance(SCORES["mBoundaryF_{}px"], 3).per_class
+      >>> _at_tolerance(SCORES["mBoundaryF_{}px"], 3).per_class
       'BoundaryF_3px'
     """
     return dataclasses.replace(
@@ -89,7 +89,7 @@ def rows_of(counts: ClassCounts) -> Iterator[Score]:
     for row in SCORES.values():
         if row.source == "classes" and all(getattr(counts, n) is not None for n in row.needs):
             if "{}" in row.name:
-                yield from (at_tolerance(row, tolerance) for tolerance in counts.tolerances)
+                yield from (_at_tolerance(row, tolerance) for tolerance in counts.tolerances)
             else:
                 yield row
 

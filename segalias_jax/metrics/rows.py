@@ -17,10 +17,10 @@ OVER_IMAGES, OVER_PIXELS = "mean_over_images", "pixels_of_all_images"
 """What names of scores of binary segmentation end in: the mean of the images' own scores, or of the
 counts of all pixels together."""
 
-SOURCES = ("classes", "foreground", "bins", "images", "network")
-UNITS = ("%", "pixels", "images")
-DIRECTIONS = ("larger", "smaller", "")
-AVERAGES = ("classes", "sum", "images", "pixels", "")
+_SOURCES = ("classes", "foreground", "bins", "images", "network")
+_UNITS = ("%", "pixels", "images")
+_DIRECTIONS = ("larger", "smaller", "")
+_AVERAGES = ("classes", "sum", "images", "pixels", "")
 PLACES = {
     "table": "the first table of a report, its tiles, and with the form per class the table of "
     "classes",
@@ -97,10 +97,10 @@ class Score:
 
     def __post_init__(self):
         """Fills in titles and checks words."""
-        check_choice("source", self.source, SOURCES)
-        check_choice("average", self.average, AVERAGES)
-        check_choice("unit", self.unit, UNITS)
-        check_choice("direction", self.direction, DIRECTIONS)
+        check_choice("source", self.source, _SOURCES)
+        check_choice("average", self.average, _AVERAGES)
+        check_choice("unit", self.unit, _UNITS)
+        check_choice("direction", self.direction, _DIRECTIONS)
         for place in self.shown:
             check_choice("shown", place, PLACES)
         object.__setattr__(self, "title", self.title or self.name)
@@ -126,7 +126,7 @@ class Score:
             values = values.sum()
         return 1 - values if self.complement else values
 
-    def of_each(self, counts: ClassCounts) -> Num[np.ndarray | np.generic, "*batch"]:
+    def of_each(self, counts: ClassCounts) -> Any:
         """Returns the score of each of many sets of pictures.
 
         It is `of_set` up to the last bit: numbers of whole reports were always rounded as there,

@@ -35,7 +35,10 @@ _IMAGES_AT_ONCE = 256
 class ClassState(Protocol):
     """Counts of pixels by class on the host or on a device, as reports read them."""
 
-    rules: ScoreRules
+    @property
+    def rules(self) -> ScoreRules:
+        """What was counted with."""
+        ...
 
     @property
     def num_classes(self) -> int:
@@ -222,7 +225,7 @@ class BinaryTotals:
         return state
 
     def _with(self, counts: np.ndarray) -> BinaryTotals:
-        counted = counts.any((-2, -1))
+        counted = np.asarray(counts.any((-2, -1)))
         blank = counted & ~counts[:, 1].any(-1)
         pixels = ForegroundCounts.from_bins(counts)
         nothing = pixels.hits + pixels.false_alarms + pixels.misses == 0

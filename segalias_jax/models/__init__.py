@@ -1,4 +1,10 @@
-"""Models by name: `create_model` and the tables of what there is."""
+"""Models by name: `create_model` and the tables of what there is.
+
+Constructors say which settings they read: `create_model` hands an encoder or decoder those of
+`ModelConfig` that its signature names, and a setting that has been changed but that neither of the
+chosen ones names is refused. So a new model is its class, a line in its table, and its own settings
+in `ModelConfig`; nothing else lists what belongs to what.
+"""
 
 from __future__ import annotations
 

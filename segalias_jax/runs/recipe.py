@@ -40,9 +40,9 @@ from segalias_jax.settings import (
 from segalias_jax.training.curriculum import Curriculum
 from segalias_jax.training.optimizer import OPTIMIZERS
 from segalias_jax.training.schedules import SCHEDULES
+from segalias_jax.training.step import PRECISIONS
 
 NONFINITE = ("stop", "skip")
-PRECISIONS = ("float32", "bfloat16")
 _COUNT = integer(least=1)
 _AMOUNT = number(least=0)
 

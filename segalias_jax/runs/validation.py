@@ -259,11 +259,13 @@ def report(
     pictures = _write_pictures(result, source, folder)
     further = {} if shift is None else {"shift_consistency": shift}
     rules = {name: SCORES[name].rule for name in further}
-    two: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    sections: list[str] = []
     if result.binary is not None:
-        two = binary_report.report_parts(result.binary, source.classes[1])
+        extra = result.binary.compute()
+        sections = [binary_report.binary_table(extra, source.classes[1])]
         pictures = [*binary_report.write_curves(result.binary, folder), *pictures]
-        rules = two.pop("extra_rules", {}) | rules
+        rules = binary_report.binary_rules(result.binary) | rules
     write_report(
         folder,
         result.scores,
@@ -273,10 +275,11 @@ def report(
         further=further,
         extra_rules=rules,
         pictures=pictures,
-        **two,
+        extra=extra,
+        sections=sections,
     )
     print(score_table(result.scores.compute(), source.classes, further=further))
-    print("".join(f"\n{section}\n" for section in two.get("sections", ())), end="")
+    print("".join(f"\n{section}\n" for section in sections), end="")
     print(f"report: {folder / 'report.md'}")
 
 

@@ -156,8 +156,8 @@ def window_or(
       [[28]]
     """
     size, height = before + after + 1, planes.shape[-2]
-    # Along a row, windows first gather what lies behind their pixel. Words beyond the picture take
-    # what ends there, so that all rows can be moved as one.
+    # Along a row, windows first gather what lies to the right of their pixel. Words beyond the
+    # picture take what ends there, so that all rows can be moved as one.
     words = planes.shape[-1] + -(-(size - 1) // WORD)
     rows = np.zeros((*planes.shape[:-2], height + size - 1, words), np.uint64)
     rows[..., before : before + height, : planes.shape[-1]] = planes

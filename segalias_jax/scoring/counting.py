@@ -3,6 +3,10 @@
 A device program is compiled for each size of a picture; a folder may hold a hundred sizes. This
 module does the same arithmetic with NumPy and OpenCV, and tests hold both equal. It counts in
 the same pass what needs single pictures: Boundary IoU and the boundary F-score.
+
+Masks are bit planes (`bit_planes`), 64 pixels a word, so that dilations cost next to nothing.
+Pixels are counted eight at a time where all eight are alike, which they are away from boundaries,
+and boundary pixels are lists of places.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ class CountSettings:
     Attributes:
       num_classes: C; predictions hold 0..C-1.
       rules: of the boundary scores.
-      inner_width: reach of Boundary IoU inwards from an object's boundary: a share of the
+      boundary_iou: reach of Boundary IoU inwards from an object's boundary: a fraction of the
         picture's diagonal when below 1, else pixels; 0 leaves this score out.
       tolerances: distances of the boundary F-score in pixels, ascending; () leaves it out.
 
@@ -39,17 +43,17 @@ class CountSettings:
 
     num_classes: int
     rules: ScoreRules = dataclasses.field(default_factory=ScoreRules)
-    inner_width: int | float = 0.02
+    boundary_iou: int | float = 0.02
     tolerances: tuple[int, ...] = (1, 3, 5)
 
     def __post_init__(self):
         """Raises `InputError` for numbers out of range."""
         if self.num_classes < 1:
             raise InputError(f"num_classes: {self.num_classes} must be at least 1")
-        if self.inner_width < 0 or (self.inner_width >= 1 and self.inner_width % 1):
+        if self.boundary_iou < 0 or (self.boundary_iou >= 1 and self.boundary_iou % 1):
             raise InputError(
-                f"boundary_iou: {self.inner_width} is neither a share of the diagonal below 1 nor "
-                "a whole number of pixels"
+                f"boundary_iou: {self.boundary_iou} is neither a fraction of the diagonal below 1 "
+                "nor an integer number of pixels"
             )
         if any(t < 0 for t in self.tolerances) or list(self.tolerances) != sorted(
             set(self.tolerances)
@@ -58,9 +62,9 @@ class CountSettings:
 
     def inner_radius(self, size: tuple[int, int]) -> int:
         """Reach of Boundary IoU in pixels for pictures of (height, width)."""
-        if self.inner_width >= 1:
-            return int(self.inner_width)
-        return max(1, round(self.inner_width * float(np.hypot(*size))))
+        if self.boundary_iou >= 1:
+            return int(self.boundary_iou)
+        return max(1, round(self.boundary_iou * float(np.hypot(*size))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +88,20 @@ class PairCounts:
     def zeros(cls, settings: CountSettings) -> PairCounts:
         """Counts of no picture."""
         n = settings.num_classes
-        shapes = ((4, n, n), (3, n), (2, n), (len(settings.tolerances), 2, n))
-        return cls(*(np.zeros(shape, np.int64) for shape in shapes))
+        return cls(
+            regions=np.zeros((4, n, n), np.int64),
+            inner=np.zeros((3, n), np.int64),
+            contour=np.zeros((2, n), np.int64),
+            hits=np.zeros((len(settings.tolerances), 2, n), np.int64),
+        )
 
     def __add__(self, other: PairCounts) -> PairCounts:
-        parts = (f.name for f in dataclasses.fields(self))
-        return PairCounts(*(getattr(self, name) + getattr(other, name) for name in parts))
+        return PairCounts(
+            regions=self.regions + other.regions,
+            inner=self.inner + other.inner,
+            contour=self.contour + other.contour,
+            hits=self.hits + other.hits,
+        )
 
 
 def count_pair(
@@ -119,20 +131,21 @@ def count_pair(
         raise InputError(f"prediction of shape {prediction.shape}, label of shape {label.shape}")
     pair = MapPair.of(prediction, label, settings.rules)
     planes = host_bands.region_bits(pair, settings.rules)
-    if settings.inner_width:
+    if settings.boundary_iou:
         radius = settings.inner_radius(label.shape)
         planes = np.concatenate([planes, host_bands.inner_bits(pair, radius)])
     cells = _histogram(pair, planes, settings)
     if cells.sum() != label.size - np.bitwise_count(pair.ignored).sum(dtype=np.int64):
         raise _stray_value(label, prediction, settings)
-    if not settings.inner_width:
-        inner = np.zeros((3, settings.num_classes), np.int64)
-    else:
+    inner = np.zeros((3, settings.num_classes), np.int64)
+    if settings.boundary_iou:
         cells = cells.reshape(4, 4, *cells.shape[1:])
         _, predicted_only, true_only, both = cells.sum(1)
-        inner = both.diagonal(), (true_only + both).sum(1), (predicted_only + both).sum(0)
+        inner[0] = both.diagonal()
+        inner[1], inner[2] = (true_only + both).sum(1), (predicted_only + both).sum(0)
         cells = cells.sum(0)
-    return PairCounts(cells, np.stack(inner), *_contours(pair, settings))
+    contour, hits = _contours(pair, settings)
+    return PairCounts(cells, inner, contour, hits)
 
 
 def _histogram(
@@ -146,13 +159,20 @@ def _histogram(
     small = prediction.dtype == label.dtype == np.uint8
     total = np.zeros(shape, np.int64)
     for rows in host_bands.strips(*label.shape):
-        crop = prediction[rows], label[rows], planes[:, rows]
         if small:
-            steps = (*pair.across[:, rows], pair.ignored[rows])
-            total += _octet_counts(*crop, steps, pair.width, (first, *shape))
+            total += _octet_counts(
+                prediction[rows],
+                label[rows],
+                planes=planes[:, rows],
+                across=pair.across[:, rows],
+                ignored=pair.ignored[rows],
+                width=pair.width,
+                first=first,
+                classes=classes,
+            )
             continue
-        group = _group(list(bit_planes.unpack(crop[2])))[:, : pair.width]
-        ids, true = (x[:, : pair.width] for x in crop[:2])
+        group = _group(list(bit_planes.unpack(planes[:, rows])))[:, : pair.width]
+        ids, true = prediction[rows, : pair.width], label[rows, : pair.width]
         keep = (true >= first) & (true < first + classes) & (ids >= 0) & (ids < classes)
         cell = (group[keep] * np.int64(classes) + (true[keep] - first)) * classes + ids[keep]
         total += np.bincount(cell, minlength=total.size).reshape(shape)
@@ -164,24 +184,31 @@ def _histogram(
 def _octet_counts(
     prediction: UInt8[np.ndarray, "h w"],
     label: UInt8[np.ndarray, "h w"],
+    *,
     planes: UInt64[np.ndarray, "bits h words"],
-    steps: Sequence[np.ndarray],
+    across: UInt64[np.ndarray, "2 h words"],
+    ignored: UInt64[np.ndarray, "h words"],
     width: int,
-    sizes: tuple[int, int, int, int],
-) -> np.ndarray:
-    """The histogram of bytes: eight pixels of a row at once where they are all alike."""
-    first, groups, classes, _ = sizes
-    predicted, true, ignored, *bits = (
-        np.ascontiguousarray(plane).view(np.uint8) for plane in (*steps, *planes)
-    )
+    first: int,
+    classes: int,
+) -> Int[np.ndarray, "groups classes classes"]:
+    """The histogram of bytes: eight pixels of a row at once where they are all alike.
+
+    `first` is how labels write class 0. A prediction differs from the pixel to the right where
+    `across[0]` is set, a label where `across[1]` is.
+    """
+    groups = 1 << len(planes)
+    predicted, true = (np.ascontiguousarray(plane).view(np.uint8) for plane in across)
+    octets = np.ascontiguousarray(ignored).view(np.uint8)
+    bits = [np.ascontiguousarray(plane).view(np.uint8) for plane in planes]
     # The last step of an octet leads out of it; a plane is uniform where its bits are 0 or 255.
     # Steps that do not count lead to ignored pixels or from them.
     mixed = ((predicted | true) & 0x7F) != 0
-    for one in (ignored, *bits):
+    for one in (octets, *bits):
         mixed |= (one + np.uint8(1)) > 1
     whole = np.arange(mixed.shape[1]) < width // 8
     mixed |= ~whole
-    bounds = [0, groups, first, first + classes, 0, classes]
+    bounds: list[float] = [0, groups, first, first + classes, 0, classes]
 
     def count(*columns: np.ndarray) -> np.ndarray:
         images = [column.reshape(1, -1) for column in columns]
@@ -209,7 +236,10 @@ def _group(bits: Sequence[UInt8[np.ndarray, " *shape"]]) -> UInt8[np.ndarray, " 
 
 
 def _contours(pair: MapPair, settings: CountSettings) -> tuple[np.ndarray, np.ndarray]:
-    """True and predicted boundary pixels, and those near one of the same class."""
+    """True and predicted boundary pixels, and those near one of the same class.
+
+    A pixel counts for the smallest tolerance within which it is met, and for all larger ones.
+    """
     classes, tolerances = settings.num_classes, settings.tolerances
     contour = np.zeros((2, classes), np.int64)
     hits = np.zeros((len(tolerances), 2, classes), np.int64)
@@ -270,38 +300,30 @@ class _Board:
         self, place: np.ndarray, ids: np.ndarray, tolerances: Sequence[int]
     ) -> Iterator[np.ndarray]:
         """For each tolerance, ids of the pixels that are met within it and not within the last."""
-        wide, wanted, before = self.pitch + self.reach, ids.astype(self.ids.dtype), -1
+        wide, wanted, least = self.pitch + self.reach, ids.astype(self.ids.dtype), -1
         corner = self._framed(place) - self.reach * (wide + 1)
         for tolerance in tolerances:
             met = np.zeros(len(corner), bool)
-            for a, b in _ring(before, tolerance):
+            span, most = range(-tolerance, tolerance + 1), tolerance * tolerance
+            # Nearer pixels were looked at for the last tolerance.
+            for a, b in ((a, b) for a in span for b in span if least < a * a + b * b <= most):
                 around = self.ids[(a + self.reach) * wide + b + self.reach :]
                 met |= around.take(corner) == wanted
             yield wanted[met]
-            corner, wanted, before = corner[~met], wanted[~met], tolerance
-
-
-def _ring(inner: int, outer: int) -> list[tuple[int, int]]:
-    """Offsets farther than one distance and not farther than another."""
-    span = range(-outer, outer + 1)
-    least = inner * inner if inner >= 0 else -1
-    return [(a, b) for a in span for b in span if least < a * a + b * b <= outer * outer]
+            corner, wanted, least = corner[~met], wanted[~met], most
 
 
 def _stray_value(label: np.ndarray, prediction: np.ndarray, settings: CountSettings) -> InputError:
-    rules, low, what, ids = settings.rules, 0, "prediction", prediction
-    ignored = host_bands.ignored_pixels(label, rules)
-    stray = _outside(ids, low, settings.num_classes) & ~ignored
+    """Names the first value that is no class, of the prediction where it has one."""
+    rules, counted = settings.rules, ~host_bands.ignored_pixels(label, settings.rules)
+    low, what, ids = 0, "prediction", prediction
+    stray = ((ids < low) | (ids >= low + settings.num_classes)) & counted
     if not stray.any():
         low, what, ids = int(rules.reduce_zero_label), "label", label
-        stray = _outside(ids, low, settings.num_classes) & ~ignored
+        stray = ((ids < low) | (ids >= low + settings.num_classes)) & counted
     also = f" nor the ignored {rules.ignore_label}" if what == "label" else ""
     return InputError(
         f"the {what} holds the value {ids[stray][0]}, which is no class "
         f"{low}..{low + settings.num_classes - 1}{also}; correct the map, the number of classes "
         "or what is ignored"
     )
-
-
-def _outside(ids: np.ndarray, low: int, count: int) -> np.ndarray:
-    return (ids < low) | (ids >= low + count)

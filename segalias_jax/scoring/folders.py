@@ -1,29 +1,30 @@
-"""Scores of anybody's predictions: two folders of maps in, a report out."""
+"""Scores of anybody's predictions: two folders of maps in, a report out.
+
+Folders are counted on the host, picture by picture in threads: a device program is compiled for
+each size, and a folder may hold a hundred sizes. What is kept of each picture is a few kilobytes
+of sums.
+"""
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
-import functools
-import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Int
 
-from segalias_jax.data.maps import map_size, read_map
+from segalias_jax.data.maps import MAP_SUFFIXES, map_size, read_map
 from segalias_jax.errors import InputError
+from segalias_jax.files import map_ahead
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.metrics.totals import BINS, SegmentationTotals
 from segalias_jax.progress import progress_bar
 from segalias_jax.scoring import matching
-from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
+from segalias_jax.scoring.counting import CountSettings, count_pair
 from segalias_jax.scoring.offsets import check_offsets, count_offsets
 from segalias_jax.scoring.pair_scores import areas
 from segalias_jax.scoring.probabilities import SUFFIXES, count_probabilities, read_probability
@@ -32,9 +33,19 @@ from segalias_jax.typing import IGNORE_LABEL
 
 
 @dataclasses.dataclass(frozen=True)
-class _Maps:
-    """How the files of a folder pair become maps."""
+class _Counter:
+    """Reads and counts the pairs of two folders.
 
+    Attributes:
+      settings: what is counted of every pair.
+      offsets: distances by which predictions are shifted.
+      prediction_ids: class of each stored id of predictions; None where ids are classes.
+      label_ids: the same of labels.
+      probabilities: whether predictions are probabilities of class 1.
+    """
+
+    settings: CountSettings
+    offsets: tuple[int, ...]
     prediction_ids: np.ndarray | None
     label_ids: np.ndarray | None
     probabilities: bool
@@ -59,11 +70,45 @@ class _Maps:
             foreground = prediction == 1
         return prediction, foreground, _mapped(pair.label, self.label_ids)
 
+    def count(
+        self, pair: matching.Pair
+    ) -> tuple[Int[np.ndarray, "4 classes classes"], _Counts] | InputError:
+        """Counts a pair: its pixels by region, true and predicted class, and what is kept of it.
 
-class _Counts(NamedTuple):
-    """What is counted of one pair; of two classes the bins, and shifted where asked for."""
+        Returns the error of a pair that cannot be counted; who waits for it decides what follows.
+        """
+        try:
+            prediction, foreground, label = self.decode(pair)
+        except InputError as error:
+            return error
+        try:
+            counts = count_pair(prediction, label, self.settings)
+        except InputError as error:
+            return InputError(f"{pair.prediction} and {pair.label}: {error}")
+        classes, rules, bins, shifted = self.settings.num_classes, self.settings.rules, None, None
+        if classes == 2:
+            # Of classes one threshold says all.
+            number = BINS if self.probabilities else 2
+            bins = count_probabilities(foreground, label, rules, number).astype(np.int32)
+        if self.offsets:
+            shifted = count_offsets(
+                prediction, label, self.offsets, num_classes=classes, rules=rules
+            )
+        # A picture has fewer than 2^31 pixels.
+        return counts.regions, _Counts(areas(counts).astype(np.int32), bins, shifted)
 
-    pair: PairCounts
+
+@dataclasses.dataclass(frozen=True)
+class _Counts:
+    """What is kept of one pair.
+
+    Attributes:
+      sums: what `pair_scores.areas` gives.
+      bins: of binary segmentation, pixels by true class and bin of probability.
+      offsets: counts of the shifted prediction, where asked for.
+    """
+
+    sums: Int[np.ndarray, "rows classes"]
     bins: Int[np.ndarray, "2 bins"] | None
     offsets: Int[np.ndarray, "offsets 3 classes"] | None
 
@@ -108,7 +153,7 @@ def score_folders(
       boundary_iou: reach of Boundary IoU, see `CountSettings`; 0 leaves it out.
       tolerances: of the boundary F-score in pixels, ascending; () leaves it out.
       probabilities: predictions are probabilities of class 1, see
-        `probabilities.read_probability`; two classes only, scored at all thresholds.
+        `probabilities.read_probability`; binary segmentation only, scored at all thresholds.
       offsets: distances in pixels by which predictions are shifted and scored again, ascending.
       keep_going: leave unusable files out and list them instead of raising.
       threads: pairs at a time; None: one for each processor.
@@ -136,47 +181,71 @@ def score_folders(
             f"probabilities: maps of one probability are of 2 classes, not {num_classes}; score "
             "maps of class ids"
         )
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: {threads} must be at least 1")
     matches = matched(
         predictions, labels, images, keep_going=keep_going, probabilities=probabilities
     )
-    maps = _Maps(
-        matching.train_ids([pair.prediction for pair in matches.pairs], num_classes),
-        matching.train_ids([pair.label for pair in matches.pairs], num_classes),
-        probabilities,
+    counter = _Counter(
+        settings=settings,
+        offsets=tuple(offsets),
+        prediction_ids=matching.train_ids([p.prediction for p in matches.pairs], num_classes),
+        label_ids=matching.train_ids([p.label for p in matches.pairs], num_classes),
+        probabilities=probabilities,
     )
-    results = _Results(settings, list(matches.lonely))
-    names = _class_names(classes, maps, num_classes)
-    work = functools.partial(_attempt, maps, settings, tuple(offsets))
-    outcomes = _in_threads(work, matches.pairs, threads)
+    if classes is None:
+        known = matching.CITYSCAPES_NAMES if counter.label_ids is not None else None
+        classes = known or [str(i) for i in range(num_classes)]
+    elif len(classes) != num_classes:
+        raise InputError(f"classes: {len(classes)} names for {num_classes} classes; name each one")
+    pairs: list[matching.Pair] = []
+    counted: list[_Counts] = []
+    left_out = list(matches.lonely)
+    regions = np.zeros((4, num_classes, num_classes), np.int64)
+    threads = threads or os.cpu_count() or 1
     with (
-        contextlib.closing(outcomes),
+        _single_threaded_opencv(),
+        contextlib.closing(map_ahead(counter.count, matches.pairs, threads=threads)) as outcomes,
         progress_bar(progress, len(matches.pairs)) as bar,
     ):
         for pair, outcome in outcomes:
-            results.add(pair, outcome, keep_going)
+            if isinstance(outcome, InputError):
+                if not keep_going:
+                    raise outcome
+                left_out.append((pair.name, str(outcome)))
+            else:
+                pairs.append(pair)
+                # Confusion matrices of every picture would be too much to keep.
+                matrices, kept = outcome
+                regions += matrices
+                counted.append(kept)
             bar.update()
-    if not results.pairs:
-        raise InputError(f"{predictions}: no pair could be scored; {results.left_out[0][1]}")
+    if not pairs:
+        raise InputError(f"{predictions}: no pair could be scored; {left_out[0][1]}")
     about = {
         "predictions": str(predictions),
         "labels": str(labels),
-        "images scored": len(results.pairs),
-        "files left out": len(results.left_out),
+        "images scored": len(pairs),
+        "files left out": len(left_out),
     }
     if images:
-        about["images without a picture"] = sum(pair.image is None for pair in results.pairs)
-    if maps.label_ids is not None:
+        about["images without a picture"] = sum(pair.image is None for pair in pairs)
+    if counter.label_ids is not None:
         about["stored ids"] = "Cityscapes' ids, made train ids"
+    bins = [one.bins for one in counted if one.bins is not None]
+    shifted = [one.offsets for one in counted if one.offsets is not None]
     return FolderReport(
-        state=SegmentationTotals.from_counts(results.regions, rules),
+        state=SegmentationTotals.from_counts(regions, rules),
         count_settings=settings,
-        pairs=tuple(results.pairs),
-        **results.stacked(),
-        offsets=tuple(offsets),
-        left_out=tuple(results.left_out),
-        classes=names,
+        pairs=tuple(pairs),
+        sums=np.stack([one.sums for one in counted]),
+        left_out=tuple(left_out),
+        classes=tuple(classes),
         settings=about,
-        read=maps.read,
+        read=counter.read,
+        bins=np.stack(bins) if bins else None,
+        offsets=tuple(offsets),
+        offset_sums=np.stack(shifted) if shifted else None,
     )
 
 
@@ -212,9 +281,12 @@ def matched(
       Traceback (most recent call last):
       segalias_jax.errors.InputError: nowhere: no such folder
     """
-    folders = Path(predictions), Path(labels), Path(images) if images else None
-    suffixes = {"suffixes": SUFFIXES} if probabilities else {}
-    matches = matching.match_folders(*folders, **suffixes)
+    matches = matching.match_folders(
+        Path(predictions),
+        Path(labels),
+        Path(images) if images else None,
+        suffixes=SUFFIXES if probabilities else MAP_SUFFIXES,
+    )
     if matches.lonely and not keep_going:
         path, reason = matches.lonely[0]
         more = f" (and {len(matches.lonely) - 1} more)" if len(matches.lonely) > 1 else ""
@@ -227,80 +299,13 @@ def matched(
     return matches
 
 
-@dataclasses.dataclass
-class _Results:
-    """What was counted so far."""
-
-    settings: CountSettings
-    left_out: list[tuple[str, str]]
-    pairs: list[matching.Pair] = dataclasses.field(default_factory=list)
-    sums: list[Int[np.ndarray, "rows classes"]] = dataclasses.field(default_factory=list)
-    bins: list[Int[np.ndarray, "2 bins"]] = dataclasses.field(default_factory=list)
-    offsets: list[Int[np.ndarray, "offsets 3 classes"]] = dataclasses.field(default_factory=list)
-    regions: Any = 0
-
-    def add(self, pair: matching.Pair, outcome: _Counts | InputError, keep_going: bool) -> None:
-        if isinstance(outcome, InputError):
-            if not keep_going:
-                raise outcome
-            self.left_out.append((pair.name, str(outcome)))
-            return
-        self.pairs.append(pair)
-        # A picture has fewer than 2^31 pixels.
-        self.sums.append(areas(outcome.pair).astype(np.int32))
-        self.regions = self.regions + outcome.pair.regions
-        if outcome.bins is not None:
-            self.bins.append(outcome.bins.astype(np.int32))
-        if outcome.offsets is not None:
-            self.offsets.append(outcome.offsets)
-
-    def stacked(self) -> dict[str, np.ndarray]:
-        """Counts of all images, by the names of `FolderReport`; those that there are."""
-        parts = {"sums": self.sums, "bins": self.bins, "offset_sums": self.offsets}
-        return {name: np.stack(arrays) for name, arrays in parts.items() if arrays}
-
-
-def _attempt(
-    maps: _Maps, settings: CountSettings, offsets: tuple[int, ...], pair: matching.Pair
-) -> _Counts | InputError:
-    try:
-        prediction, foreground, label = maps.decode(pair)
-    except InputError as error:
-        return error
-    try:
-        counts = count_pair(prediction, label, settings)
-    except InputError as error:
-        return InputError(f"{pair.prediction} and {pair.label}: {error}")
-    classes, rules, bins, shifted = settings.num_classes, settings.rules, None, None
-    if classes == 2:
-        # Of classes one threshold tells all.
-        number = BINS if maps.probabilities else 2
-        bins = count_probabilities(foreground, label, rules, number)
-    if offsets:
-        shifted = count_offsets(prediction, label, offsets, num_classes=classes, rules=rules)
-    return _Counts(counts, bins, shifted)
-
-
-def _in_threads(
-    work: Callable[[Any], Any], items: Iterable[Any], threads: int | None
-) -> Iterator[tuple[Any, Any]]:
-    """(item, work(item)) in order, a few ahead of who asks, whatever the number of items."""
-    if threads is not None and threads < 1:
-        raise InputError(f"threads: {threads} must be at least 1")
-    threads = threads or os.cpu_count() or 1
+@contextlib.contextmanager
+def _single_threaded_opencv() -> Iterator[None]:
+    """Keeps OpenCV to one thread: one a picture wastes nothing on handing parts of it around."""
     before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # one thread a picture wastes nothing on handing parts of it around
-    items = iter(items)
+    cv2.setNumThreads(1)
     try:
-        with ThreadPoolExecutor(threads) as pool:
-            waiting = collections.deque()
-            for item in itertools.islice(items, 2 * threads):
-                waiting.append((item, pool.submit(work, item)))
-            while waiting:
-                item, future = waiting.popleft()
-                yield item, future.result()
-                for following in itertools.islice(items, 1):
-                    waiting.append((following, pool.submit(work, following)))
+        yield
     finally:
         cv2.setNumThreads(before)
 
@@ -317,12 +322,3 @@ def _check_sizes(pair: matching.Pair, size: tuple[int, ...], way: str) -> None:
 def _mapped(path: Path, table: np.ndarray | None) -> np.ndarray:
     ids = read_map(path)
     return cv2.LUT(ids, table) if table is not None and ids.dtype == np.uint8 else ids
-
-
-def _class_names(classes: Sequence[str] | None, maps: _Maps, num_classes: int) -> tuple[str, ...]:
-    if classes is None:
-        known = matching.CITYSCAPES_NAMES if maps.label_ids is not None else None
-        return known or tuple(str(i) for i in range(num_classes))
-    if len(classes) != num_classes:
-        raise InputError(f"classes: {len(classes)} names for {num_classes} classes; name each one")
-    return tuple(classes)

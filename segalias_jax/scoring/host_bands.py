@@ -79,7 +79,7 @@ class MapPair:
         for rows in strips(height, maps[0].shape[1], _MASK_PIXELS):
             ignored[rows] = bit_planes.pack(ignored_pixels(maps[1][rows], rules))
             for i, ids in enumerate(maps):
-                _steps(ids, rows, (down[i], across[i]))
+                _find_steps(ids, rows, down[i], across[i])
         # The last pixel of a row steps to nothing.
         inside, inner = bit_planes.within(width, words), bit_planes.within(width - 1, words)
         ignored &= inside
@@ -148,7 +148,7 @@ def region_bits(pair: MapPair, rules: ScoreRules) -> UInt64[np.ndarray, "2 h wor
 
 
 def error_kinds(
-    prediction: Integer[np.ndarray, "h w"], label: Integer[np.ndarray, "h w"], rules: ScoreRules
+    prediction: Integer[np.ndarray, "h w"], label: Integer[np.ndarray, " ..."], rules: ScoreRules
 ) -> UInt8[np.ndarray, "h w"]:
     """`metrics.error_kinds` on the host.
 
@@ -220,9 +220,8 @@ def _filled(ids: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.pad(ids, ((0, 0), (0, missing))) if missing else ids)
 
 
-def _steps(ids: np.ndarray, rows: slice, planes: tuple[np.ndarray, np.ndarray]) -> None:
-    """Writes the steps of some rows."""
-    down, across = planes
+def _find_steps(ids: np.ndarray, rows: slice, down: np.ndarray, across: np.ndarray) -> None:
+    """Writes the steps of some rows into both planes."""
     crop = ids[rows.start : rows.stop + 1]
     below = crop[1:] != crop[:-1]
     down[rows.start : rows.start + len(below)] = bit_planes.pack(below)
@@ -250,7 +249,7 @@ def _cancelled(pair: MapPair, index: int, rules: ScoreRules) -> Iterator[np.ndar
         total = -4 * own
         for at, end, stride in ((row, last[0], pitch), (column, last[1], 1)):
             stride *= end > 0
-            # Beyond the border, pixels are mirrored without the edge pixel.
+            # Beyond the border, the picture is its mirror image, without the edge pixel.
             for near in (
                 place + np.where(at > 0, -stride, stride),
                 place + np.where(at < end, stride, -stride),

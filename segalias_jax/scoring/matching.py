@@ -74,7 +74,7 @@ def match_folders(
     """
     found = [_files(predictions, suffixes), _without_ids(_files(labels, MAP_SUFFIXES))]
     pictures = _files(images, IMAGE_SUFFIXES) if images else []
-    plain = all(_unique(files) for files in found)
+    plain = all(len({_key(path) for path in files}) == len(files) for files in found)
     predicted, true = (
         _named(folder, files, plain)
         for folder, files in zip((predictions, labels), found, strict=True)
@@ -141,10 +141,6 @@ def _without_ids(files: list[Path]) -> list[Path]:
 
 def _key(path: Path) -> str:
     return _CITYSCAPES.sub("", path.stem)
-
-
-def _unique(files: list[Path]) -> bool:
-    return len({_key(path) for path in files}) == len(files)
 
 
 def _named(folder: Path, files: list[Path], plain: bool) -> dict[str, Path]:

@@ -90,9 +90,9 @@ def offset_scores(sums: Int[np.ndarray, "images offsets 3 classes"]) -> dict[str
       sums: what `count_offsets` returns of each image.
 
     Returns:
-      By name, one number an offset: "mIoU" and, of two classes, IoU and Dice of class 1 over
-      pixels and as means over images, by the rules of `metrics.BinaryScores`; "IoU" with one for
-      each offset and class. nan where a class has no value.
+      By name, one number an offset: "mIoU" and, of binary segmentation, IoU and Dice of class 1
+      over pixels and as means over images, by the rules of `metrics.BinaryScores`; "IoU" with one
+      for each offset and class. nan where a class has no value.
 
     Example:
       >>> ids = np.asarray([[0, 0, 1, 1]])

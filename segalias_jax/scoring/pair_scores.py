@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Num
@@ -104,7 +105,7 @@ def class_scores(
 
 def mean_scores(
     sums: Num[np.ndarray, "*batch rows classes"], tolerances: Sequence[int], *, inner: bool = True
-) -> dict[str, Float[np.ndarray, "*batch"]]:
+) -> dict[str, Any]:
     """Means over the classes that have a value, and what is pooled over them.
 
     Args:
@@ -113,7 +114,7 @@ def mean_scores(
       inner: whether inner bands were counted.
 
     Returns:
-      Scores by name; nan where no class has a value. Means come first.
+      Scores by name, [*batch]; nan where no class has a value. Means come first.
 
     Example:
       >>> from segalias_jax.scoring.counting import CountSettings, count_pair

@@ -98,7 +98,7 @@ def _read_png(path: Path) -> np.ndarray:
         raise InputError(f"{path}: not a whole PNG image; save it again")
     if picture.ndim != 2:
         raise InputError(f"{path}: holds colors, not probabilities; {_FORMS}")
-    return picture / np.float32(np.iinfo(picture.dtype).max)
+    return picture / np.float32(255 if picture.dtype == np.uint8 else 65535)
 
 
 def _read_array(path: Path) -> np.ndarray:

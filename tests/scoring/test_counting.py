@@ -43,7 +43,7 @@ def test_counts_are_those_of_the_device(boundary, ignore, width):
 @pytest.mark.parametrize("pixels", [1, 70, 500, 4200, 10**6])
 @pytest.mark.parametrize("ignore", ["reference", "exclude"])
 def test_strips_of_any_height_count_the_same(monkeypatch, pixels, ignore):
-    settings = CountSettings(6, ScoreRules("exact", ignore), inner_width=4, tolerances=(0, 2, 4))
+    settings = CountSettings(6, ScoreRules("exact", ignore), boundary_iou=4, tolerances=(0, 2, 4))
     whole = count_pair(*_pair(), settings)
     monkeypatch.setattr(host_bands, "STRIP_PIXELS", pixels)
     for ours, expected in zip(_fields(count_pair(*_pair(), settings)), _fields(whole), strict=True):
@@ -71,7 +71,7 @@ def test_boundary_iou_is_that_of_its_authors_class_by_class(radius, classes):
     """Erode each class's mask, padded with zeros; intersect what was removed."""
     prediction, label = _pair(classes=classes)
     label[label == 255] = 0
-    counts = count_pair(prediction, label, CountSettings(classes, inner_width=radius))
+    counts = count_pair(prediction, label, CountSettings(classes, boundary_iou=radius))
 
     def inner(mask):
         padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
@@ -135,7 +135,7 @@ def test_stray_values_and_sizes_are_told():
         count_pair(prediction, np.minimum(label, 4), CountSettings(5))
     with pytest.raises(InputError, match="shape"):
         count_pair(prediction[:4], label, CountSettings(6))
-    for wrong in ({"inner_width": 1.5}, {"inner_width": -1}, {"tolerances": (3, 1)}):
+    for wrong in ({"boundary_iou": 1.5}, {"boundary_iou": -1}, {"tolerances": (3, 1)}):
         with pytest.raises(InputError, match="boundary_iou|tolerances"):
             CountSettings(6, **wrong)
 

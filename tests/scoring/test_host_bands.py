@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from segalias_jax.metrics import ScoreRules, region_map
+from segalias_jax.errors import InputError
+from segalias_jax.metrics import ScoreRules, error_kinds, region_map
 from segalias_jax.scoring import bit_planes, host_bands
 from segalias_jax.scoring.host_bands import MapPair
 
@@ -34,6 +35,15 @@ def test_regions_are_those_of_the_device(size, boundary, ignore, width, zero):
     np.testing.assert_array_equal(
         _regions(prediction, label, rules), region_map(prediction, label, rules)
     )
+    for ids in (label, label.astype(np.int32)):  # pictures of errors are painted from either
+        np.testing.assert_array_equal(
+            host_bands.error_kinds(prediction, ids, rules), error_kinds(prediction, ids, rules)
+        )
+
+
+def test_unequal_shapes_are_told():
+    with pytest.raises(InputError, match=r"\(2, 3\) does not fit the label of shape \(3, 2\)"):
+        host_bands.error_kinds(np.zeros((2, 3), int), np.zeros((3, 2), int), ScoreRules())
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])

@@ -7,7 +7,7 @@ from segalias_jax.metrics import ScoreRules, SegmentationScores
 from segalias_jax.scoring import pair_scores
 from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
 
-EXACT = CountSettings(5, ScoreRules("exact"), inner_width=3)
+EXACT = CountSettings(5, ScoreRules("exact"), boundary_iou=3)
 
 
 def _pictures(count=4, seed=3):
@@ -47,7 +47,7 @@ def test_many_pictures_at_once_score_as_one_by_one():
 @pytest.mark.parametrize("seed", range(6))
 def test_class_numbering_does_not_matter(ignore, seed):
     """Permuting ids permutes the scores of classes, Boundary IoU and F among them."""
-    settings = CountSettings(5, ScoreRules("exact", ignore), inner_width=3)
+    settings = CountSettings(5, ScoreRules("exact", ignore), boundary_iou=3)
     order = np.arange(256, dtype=np.uint8)
     order[:5] = np.random.default_rng(seed).permutation(5)
     pictures = _pictures(seed=seed)
@@ -80,7 +80,7 @@ def test_counts_of_any_split_add_up_to_those_of_the_whole(seed):
 def test_a_shift_lowers_boundary_iou_faster_than_iou(side):
     label = np.zeros((120, 120), np.uint8)
     label[20 : 20 + side, 20 : 20 + side] = 1
-    settings, losses = CountSettings(2, inner_width=4), []
+    settings, losses = CountSettings(2, boundary_iou=4), []
     for k in range(5):
         sums = pair_scores.areas(count_pair(np.roll(label, k, 1), label, settings))
         scores = pair_scores.class_scores(sums, (1, 3, 5))

@@ -1,4 +1,9 @@
-"""What a network's strides fold, image by image, and which errors stand where they fold much."""
+"""What a network's strides fold, image by image, and which errors stand where they fold much.
+
+Before and after a filter are what the encoder hands to it and what its strided operator reads
+(`models.stages.recording_filters`). Without a filter both are the same map: nothing hypothetical is
+measured. Of an image only sums of power and its patches' errors are kept.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer, UInt8
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation.aliasing.patches import ERRORS, patch_errors, patch_powers
+from segalias_jax.evaluation.aliasing.patches import error_rows, patch_errors, patch_powers
 from segalias_jax.evaluation.evaluator import Evaluation, evaluate
 from segalias_jax.metrics import ScoreRules
 from segalias_jax.metrics.formulas import fraction
@@ -35,7 +40,7 @@ class Operator:
       name: of the place, such as "stage 2".
       sampling_rate: equivalent sampling rate, in samples per pixel.
       nyquist_frequency: what that rate can carry, in cycles per pixel.
-      filter: what stands ahead of it, "none" for nothing.
+      filter: what stands before it, "none" for nothing.
 
     Example:
       >>> Operator("stage 2", 0.7071, 0.3536, "daf").filter
@@ -80,7 +85,8 @@ def operator_powers(
 class AliasingAnalysis:
     """Aliasing scores of images and of their patches, and the patches' boundary errors.
 
-    Scores are in per cent, errors are shares. Only patches with a pixel near a boundary are kept.
+    Scores are in per cent, errors are fractions. Only patches with a pixel near a boundary are
+    kept.
 
     Attributes:
       operators: where the network samples.
@@ -88,7 +94,8 @@ class AliasingAnalysis:
       scores: of each image at each operator, before and after its filter.
       image: which image each patch is of.
       patch_scores: of each patch at each operator, before the filter.
-      patch_errors: FErr, MErr and DErr of each patch, nan where it has none of the band.
+      patch_errors: of each patch the `errors`, nan where it has none of the band.
+      errors: names of these scores.
 
     Example:
       >>> nothing = np.zeros((0, 0))
@@ -103,6 +110,9 @@ class AliasingAnalysis:
     image: Int[np.ndarray, " patches"]
     patch_scores: Float[np.ndarray, "patches operators"]
     patch_errors: Float[np.ndarray, "patches errors"]
+    errors: tuple[str, ...] = dataclasses.field(
+        default_factory=lambda: tuple(row.name for row in error_rows())
+    )
 
     def __post_init__(self):
         """Raises `InputError` where there is nothing to relate."""
@@ -123,9 +133,14 @@ class AliasingAnalysis:
             for j, moment in enumerate(("before", "after")):
                 values = self.scores[:, i, j]
                 low, high = bootstrap.interval(weights @ values / len(values))
-                numbers = (values.mean(), low, high, *np.percentile(values, (5, 95)))
-                keys = ("mean", "low", "high", "5%", "95%")
-                row[moment] = {k: float(v) for k, v in zip(keys, numbers, strict=True)}
+                least, most = np.percentile(values, (5, 95))
+                row[moment] = {
+                    "mean": float(values.mean()),
+                    "low": float(low),
+                    "high": float(high),
+                    "5%": float(least),
+                    "95%": float(most),
+                }
             rows.append(row)
         return rows
 
@@ -139,13 +154,19 @@ class AliasingAnalysis:
         weights = bootstrap.image_weights(len(self.names))
         rows = []
         for i, operator in enumerate(self.operators):
-            for j, error in enumerate(ERRORS):
+            for j, error in enumerate(self.errors):
                 known = ~np.isnan(self.patch_errors[:, j])
-                pair = self.patch_scores[known, i], self.patch_errors[known, j]
-                drawn = bootstrap.rank_correlation(*pair, self.image[known], weights)
-                numbers = (drawn[0], *bootstrap.interval(drawn))
+                drawn = bootstrap.rank_correlation(
+                    self.patch_scores[known, i],
+                    self.patch_errors[known, j],
+                    self.image[known],
+                    weights,
+                )
+                low, high = bootstrap.interval(drawn)
                 row = {"operator": operator.name, "error": error, "patches": int(known.sum())}
-                rows.append(row | _named(numbers))
+                rows.append(
+                    row | {"value": float(drawn[0]), "low": float(low), "high": float(high)}
+                )
         return rows
 
     def bins(self, count: int = BINS) -> list[dict[str, Any]]:
@@ -169,12 +190,20 @@ class AliasingAnalysis:
             low, high = bootstrap.interval(drawn)
             for b in np.unique(place):
                 inside = scores[place == b]
-                row = {"operator": operator.name, "bin": int(b) + 1, "patches": len(inside)}
-                ends = {"from": inside.min(), "score": inside.mean(), "to": inside.max()}
-                row |= {key: float(value) for key, value in ends.items()}
-                for j, error in enumerate(ERRORS):
-                    numbers = drawn[0, b, j], low[b, j], high[b, j]
-                    row[error] = _named(numbers)
+                row: dict[str, Any] = {
+                    "operator": operator.name,
+                    "bin": int(b) + 1,
+                    "patches": len(inside),
+                    "from": float(inside.min()),
+                    "score": float(inside.mean()),
+                    "to": float(inside.max()),
+                }
+                for j, error in enumerate(self.errors):
+                    row[error] = {
+                        "value": float(drawn[0, b, j]),
+                        "low": float(low[b, j]),
+                        "high": float(high[b, j]),
+                    }
                 rows.append(row)
         return rows
 
@@ -182,11 +211,11 @@ class AliasingAnalysis:
         self, place: np.ndarray, count: int, weights: np.ndarray
     ) -> Float[np.ndarray, "draws bins errors"]:
         cell = self.image * count + place
-        shape, means = (len(self.names), count), []
+        cells, means = len(self.names) * count, []
         for values in self.patch_errors.T:
             known = ~np.isnan(values)
             sums, patches = (
-                weights @ np.bincount(cell[known], w, np.prod(shape)).reshape(shape)
+                weights @ np.bincount(cell[known], w, cells).reshape(-1, count)
                 for w in (values[known], np.ones(known.sum()))
             )
             means.append(fraction(sums, patches))
@@ -227,8 +256,7 @@ def study(
     Raises:
       InputError: unknown rule, or no pixel near a boundary in any image.
     """
-    options = {"reduce_zero_label": reduce_zero_label, "boundary": boundary, "ignore": ignore}
-    found = _Found(num_classes, ScoreRules(**options))
+    found = _Found(num_classes, ScoreRules(boundary, ignore, reduce_zero_label))
 
     def predict(image: np.ndarray) -> Array:
         classes, powers = inspect(image)
@@ -241,7 +269,9 @@ def study(
         num_classes=num_classes,
         total=total,
         progress=progress,
-        **options,
+        reduce_zero_label=reduce_zero_label,
+        boundary=boundary,
+        ignore=ignore,
     )
     return result, found.analysis(operators)
 
@@ -250,7 +280,7 @@ class _Found:
     """Numbers of the images so far; what the evaluation reads passes through it."""
 
     def __init__(self, num_classes: int, rules: ScoreRules):
-        self._options = {"num_classes": num_classes, "rules": rules}
+        self._num_classes, self._rules = num_classes, rules
         self._batch: Mapping[str, Any] = {}
         self._names: list[str] = []
         self._scores: list[np.ndarray] = []
@@ -262,14 +292,19 @@ class _Found:
             yield batch
 
     def add(self, classes: Integer[Array | np.ndarray, "b h w"], powers: np.ndarray) -> None:
-        grid = powers.shape[-2:]
+        rows, columns = powers.shape[-2:]
         classes = np.asarray(classes)
         for n, row in enumerate(np.flatnonzero(self._batch["valid"])):
             above, whole = powers[:, :, 0, row], powers[:, :, 1, row]
             self._scores.append(_percent(above.sum((-2, -1)), whole.sum((-2, -1))))
             errors = patch_errors(
-                classes[row], np.asarray(self._batch["label"][row]), grid, **self._options
-            ).reshape(-1, len(ERRORS))
+                classes[row],
+                np.asarray(self._batch["label"][row]),
+                (rows, columns),
+                num_classes=self._num_classes,
+                rules=self._rules,
+            )
+            errors = errors.reshape(rows * columns, -1)
             near = ~np.isnan(errors).all(1)
             scores = _percent(above[:, 0], whole[:, 0]).reshape(len(powers), -1).T
             self._patches.append((scores[near], errors[near]))
@@ -287,10 +322,6 @@ class _Found:
             np.concatenate(scores),
             np.concatenate(errors),
         )
-
-
-def _named(numbers: Sequence[Any]) -> dict[str, float]:
-    return dict(zip(("value", "low", "high"), map(float, numbers), strict=True))
 
 
 def _percent(above: np.ndarray, whole: np.ndarray) -> np.ndarray:

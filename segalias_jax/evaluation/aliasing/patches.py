@@ -3,6 +3,11 @@
 An image is cut into rows and columns of patches of equal size, up to a pixel. A feature map is cut
 alike: its pixel i of n belongs where the middle of what it stands for lies, (i + 1/2) / n of the
 way along the axis.
+
+A patch's aliasing score is local power of the whole map's high band. Cutting a feature map into
+patches and transforming each would count the patches' own borders as frequencies. So the map is
+split at the operator's Nyquist frequency as a whole, and power is summed per patch: patches of any
+size add up to the image's score.
 """
 
 from __future__ import annotations
@@ -13,15 +18,19 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from segalias_jax import ops
-from segalias_jax.metrics import ScoreRules, region_map
-from segalias_jax.metrics.formulas import fraction
+from segalias_jax.metrics import Band, ClassCounts, Score, ScoreRules, region_map, rows_shown
+from segalias_jax.metrics.formulas import each_mean_over_classes
 from segalias_jax.typing import Array
 
-ERRORS = ("FErr", "MErr", "DErr")
-"""Columns of `patch_errors`."""
 
-# Regions of `metrics.region_map` that the band of each error consists of.
-_BANDS = ((1, 3), (2, 3), (3,))
+def error_rows() -> list[Score]:
+    """Returns the errors of patches, in the order of the columns of `patch_errors`.
+
+    Example:
+      >>> [row.name for row in error_rows()]
+      ['FErr', 'MErr', 'DErr']
+    """
+    return rows_shown("patches", source="classes")
 
 
 def patch_grid(size: tuple[int, int], side: int) -> tuple[int, int]:
@@ -100,12 +109,12 @@ def patch_errors(
     *,
     num_classes: int,
     rules: ScoreRules,
-) -> Float[np.ndarray, "rows columns 3"]:
-    """The three boundary errors in each patch.
+) -> Float[np.ndarray, "rows columns errors"]:
+    """Returns the boundary errors in each patch.
 
-    FErr, MErr and DErr are what `metrics.SegmentationScores` computes, of the pixels of a patch:
-    one minus the mean accuracy of the classes in the predicted band, in the true one, and where
-    both overlap. Bands are those of the whole image.
+    They are what `metrics.SegmentationScores` computes, of the pixels of a patch: for FErr, MErr
+    and DErr, one minus the mean accuracy of the classes in the predicted band, in the true one, and
+    where both overlap. Bands are those of the whole image.
 
     Args:
       prediction: predicted class ids.
@@ -115,7 +124,8 @@ def patch_errors(
       rules: what a boundary is, and what is ignored.
 
     Returns:
-      Shares in [0, 1]; nan where a patch has no labeled pixel in the band.
+      Fractions in [0, 1], in the order of `error_rows`; nan where a patch has no labeled pixel in
+      the band.
 
     Example:
       >>> label = np.repeat([[0, 0, 1, 1]], 4, 0)
@@ -128,15 +138,33 @@ def patch_errors(
     rows, columns = (patch_places(n, k) for n, k in zip(label.shape, grid, strict=True))
     place = rows[:, None] * grid[1] + columns
     shape = (grid[0] * grid[1], 4, num_classes)
-    counted = (region > 0) & (classes >= 0) & (classes < num_classes)
-    cell = np.ravel_multi_index((place[counted], region[counted], classes[counted]), shape)
-    right = prediction[counted] == classes[counted]
-    both, true = (
-        np.bincount(cells, minlength=np.prod(shape)).reshape(shape) for cells in (cell[right], cell)
+    counted = (classes >= 0) & (classes < num_classes)
+    known = counted & (prediction >= 0) & (prediction < num_classes)
+    hit = counted & (prediction == classes)
+
+    def pixels(where: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        cell = np.ravel_multi_index((place[where], region[where], ids[where]), shape)
+        return np.bincount(cell, minlength=np.prod(shape)).reshape(shape)
+
+    right, true = pixels(hit, classes), pixels(counted, classes)
+    predicted = pixels(known, prediction)
+
+    def band(*regions: int) -> Band:
+        return Band(
+            right=right[:, regions].sum(1),
+            true=true[:, regions].sum(1),
+            predicted=predicted[:, regions].sum(1),
+        )
+
+    counts = ClassCounts(
+        all=band(0, 1, 2, 3),
+        union=band(1, 2, 3),
+        predicted=band(1, 3),
+        true=band(2, 3),
+        both=band(3),
     )
     errors = []
-    for band in _BANDS:
-        accuracy = fraction(both[:, band].sum(1), true[:, band].sum(1))
-        known = ~np.isnan(accuracy)
-        errors.append(1 - fraction(np.where(known, accuracy, 0).sum(1), known.sum(1)))
-    return np.stack(errors, -1).reshape(*grid, 3)
+    for row in error_rows():
+        mean = each_mean_over_classes(row.formula(counts))
+        errors.append(1 - mean if row.complement else mean)
+    return np.stack(errors, -1).reshape(*grid, len(errors))

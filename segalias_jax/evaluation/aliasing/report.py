@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from segalias_jax.evaluation.aliasing.analysis import BINS, PATCH, AliasingAnalysis
-from segalias_jax.evaluation.aliasing.patches import ERRORS
+from segalias_jax.files import write_text
+from segalias_jax.metrics import find_score
 from segalias_jax.scoring.reports import bootstrap, page
 from segalias_jax.scoring.reports import tables as report
 
@@ -30,14 +30,9 @@ FILES = (
 )
 """What `AliasingReport.save` writes."""
 
-_NAMES = {
-    "FErr": "false responses",
-    "MErr": "merging mistakes",
-    "DErr": "displacements",
-}
 # A hundredth of a point is finer than any screen; what follows, and indents, are half of the file.
 _DIGITS = re.compile(r"(\.\d\d)\d+|\n +")
-_MARKERS = dict(zip(ERRORS, "os^", strict=True))
+_MARKERS = "os^Dvp"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +76,10 @@ class AliasingReport:
           folder: where to; made when missing.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        figure = bins_figure(self.bins, self.correlations)
+        figure = _bins_figure(self.bins, self.correlations)
         contents = (self._markdown(), self._json(), self._csv(), figure, self._page())
         for name, text in zip(FILES, contents, strict=True):
-            report.write_whole(folder / name, text)
+            write_text(folder / name, text)
 
     def rules(self) -> dict[str, str]:
         """What the numbers mean, by topic."""
@@ -110,27 +105,32 @@ class AliasingReport:
     def _score_cells(self) -> list[list[str]]:
         rows = [["operator", "sampling rate", "Nyquist", "filter", "score before", "after"]]
         for row in self.scores:
-            numbers = f"{row['sampling_rate']:.4f}", f"{row['nyquist_frequency']:.4f}"
-            told = (_told(row[moment], "mean") for moment in ("before", "after"))
-            rows.append([row["name"], *numbers, row["filter"], *told])
+            cells = [row["name"], f"{row['sampling_rate']:.4f}", f"{row['nyquist_frequency']:.4f}"]
+            cells.append(row["filter"])
+            for moment in ("before", "after"):
+                score = row[moment]
+                cells.append(bootstrap.with_interval(score["mean"], score["low"], score["high"]))
+            rows.append(cells)
         return rows
 
     def _correlation_cells(self) -> list[list[str]]:
-        rows = [["correlation with", *(f"{_NAMES[e]} ({e})" for e in ERRORS)]]
+        titles = (f"{_words(error)} ({error})" for error in self.analysis.errors)
+        rows = [["correlation with", *titles]]
         for operator in self.analysis.operators:
             own = [row for row in self.correlations if row["operator"] == operator.name]
-            rows.append(
-                [f"score, {operator.name}", *(_told(row, "value", sign="+") for row in own)]
-            )
+            rows.append([f"score, {operator.name}", *map(_correlation, own)])
         return rows
 
     def _bin_cells(self, operator: str) -> list[list[str]]:
-        rows = [["bin", "scores", "patches", *ERRORS]]
+        rows = [["bin", "scores", "patches", *self.analysis.errors]]
         for row in self.bins:
             if row["operator"] == operator:
                 span = f"{row['from']:.2f} to {row['to']:.2f}"
-                errors = (_told(row[error], "value", factor=100.0) for error in ERRORS)
-                rows.append([str(row["bin"]), span, str(row["patches"]), *errors])
+                cells = [str(row["bin"]), span, str(row["patches"])]
+                for error in self.analysis.errors:
+                    value, low, high = (100 * row[error][key] for key in ("value", "low", "high"))
+                    cells.append(bootstrap.with_interval(value, low, high))
+                rows.append(cells)
         return rows
 
     def _markdown(self) -> str:
@@ -173,17 +173,17 @@ class AliasingReport:
     def _page(self) -> str:
         panels = []
         for operator in self.analysis.operators:
-            own = [
-                [row for row in rows if row["operator"] == operator.name]
-                for rows in (self.bins, self.correlations)
-            ]
-            panels.append((f"errors by aliasing score, {operator.name}", bins_figure(*own)))
+            figure = _bins_figure(
+                [row for row in self.bins if row["operator"] == operator.name],
+                [row for row in self.correlations if row["operator"] == operator.name],
+            )
+            panels.append((f"errors by aliasing score, {operator.name}", figure))
         tables = [
             part
             for o in self.analysis.operators
             for part in (page.paragraph(f"{o.name}:"), page.table(self._bin_cells(o.name)))
         ]
-        told = [(key, str(value)) for key, value in self.settings.items()]
+        about = [(key, str(value)) for key, value in self.settings.items()]
         sections = [
             page.paragraph("Scores and errors in per cent; intervals in brackets."),
             page.section("Aliasing scores", page.table(self._score_cells())),
@@ -191,12 +191,12 @@ class AliasingReport:
             page.section("Correlation over patches", page.table(self._correlation_cells())),
             page.section("All bins", *tables),
             page.section("What the numbers mean", page.definitions(list(self.rules().items()))),
-            page.section("Settings", page.definitions(told)),
+            page.section("Settings", page.definitions(about)),
         ]
         return page.whole_page(self.title, sections)
 
 
-def bins_figure(
+def _bins_figure(
     bins: Sequence[Mapping[str, Any]], correlations: Sequence[Mapping[str, Any]]
 ) -> str:
     """Draws the errors over the aliasing score, a panel for each operator.
@@ -209,11 +209,18 @@ def bins_figure(
       The figure as SVG.
 
     Example:
+      >>> import numpy as np
       >>> from segalias_jax.evaluation.aliasing.analysis import Operator
       >>> nine, stage = np.arange(9) / 9, Operator("stage 2", 0.7071, 0.3536, "daf")
-      >>> patches = np.zeros(9, int), nine[:, None], np.stack([nine] * 3, 1)
-      >>> analysis = AliasingAnalysis((stage,), ("a",), np.ones((1, 1, 2)), *patches)
-      >>> bins_figure(analysis.bins(), analysis.correlations())[:5]
+      >>> analysis = AliasingAnalysis(
+      ...     (stage,),
+      ...     ("a",),
+      ...     np.ones((1, 1, 2)),
+      ...     np.zeros(9, int),
+      ...     nine[:, None],
+      ...     np.stack([nine] * 3, 1),
+      ... )
+      >>> _bins_figure(analysis.bins(), analysis.correlations())[:5]
       '<?xml'
     """
     operators = list(dict.fromkeys(row["operator"] for row in bins))
@@ -236,9 +243,13 @@ def bins_figure(
         axes.set_ylabel("error of the patches [%]")
     text = io.StringIO()
     # Texts stay texts, which is smaller; nothing in the file depends on the day.
-    options = {"svg.fonttype": "none", "svg.hashsalt": "segalias_jax"}
-    options |= {"font.sans-serif": ["DejaVu Sans", "sans-serif"]}
-    with matplotlib.rc_context(options):
+    with matplotlib.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "segalias_jax",
+            "font.sans-serif": ["DejaVu Sans", "sans-serif"],
+        }
+    ):
         figure.savefig(text, format="svg", metadata={"Date": None})
     return _DIGITS.sub(lambda found: found[1] or "\n", text.getvalue())
 
@@ -247,22 +258,23 @@ def _draw_panel(
     axes: Axes, bins: Sequence[Mapping[str, Any]], correlations: Mapping[str, Mapping[str, Any]]
 ) -> None:
     x = [row["score"] for row in bins]
-    for error, color in zip(ERRORS, page.SERIES_COLORS, strict=False):
+    for i, (error, correlation) in enumerate(correlations.items()):
         values, low, high = (
             [100 * row[error][key] for row in bins] for key in ("value", "low", "high")
         )
-        told = _told(correlations[error], "value", sign="+")
-        label = f"{_NAMES[error]}, \N{GREEK SMALL LETTER RHO} {told}"
-        axes.plot(x, values, marker=_MARKERS[error], ms=4, color=color, label=label)
+        color = page.SERIES_COLORS[i % len(page.SERIES_COLORS)]
+        label = f"{_words(error)}, \N{GREEK SMALL LETTER RHO} {_correlation(correlation)}"
+        marker = _MARKERS[i % len(_MARKERS)]
+        axes.plot(x, values, marker=marker, ms=4, color=color, label=label)
         axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
     axes.set(xlabel="aliasing score of the patch [%]")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", fontsize=8)
 
 
-def _told(row: Mapping[str, Any], key: str, *, sign: str = "", factor: float = 1.0) -> str:
-    numbers = [factor * row[name] for name in (key, "low", "high")]
-    if np.isnan(numbers[0]):
-        return "-"
-    middle, *ends = (f"{number:{sign}.2f}" for number in numbers)
-    return f"{middle} [{', '.join(ends)}]"
+def _words(error: str) -> str:
+    return find_score(error).words or error
+
+
+def _correlation(row: Mapping[str, Any]) -> str:
+    return bootstrap.with_interval(row["value"], row["low"], row["high"], sign="+")

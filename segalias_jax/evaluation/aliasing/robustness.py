@@ -12,8 +12,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from segalias_jax.data.appearance import GaussianNoise
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.evaluation.aliasing.analysis import Inspect, Operator, study
+from segalias_jax.files import write_text
+from segalias_jax.metrics import Score, rows_shown
+from segalias_jax.metrics.lookup import smaller_is_better
 from segalias_jax.scoring.reports import page
 from segalias_jax.scoring.reports import tables as report
 
@@ -24,7 +27,6 @@ BLUR_SIZES = (3, 5, 7, 9)
 NOISE_SIGMAS = (5.0, 10.0, 15.0, 20.0)
 """Standard deviations of the noise, in units of 0..255."""
 
-SCORES = ("mIoU", "BIoU", "BAcc", "FErr", "MErr", "DErr")
 FILES = ("robustness.md", "robustness.json", "robustness.html")
 """What `RobustnessReport.save` writes."""
 
@@ -39,7 +41,7 @@ _RULES = {
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-    """One way to make images worse.
+    """One way to corrupt images.
 
     Attributes:
       kind: "blur" or "noise".
@@ -58,11 +60,7 @@ class Corruption:
 
     def __post_init__(self):
         """Checks kind and level."""
-        if self.kind not in KINDS:
-            raise InputError(
-                f"robustness: no way {self.kind!r} to make images worse; choose of "
-                f"{', '.join(KINDS)}"
-            )
+        check_choice("kind of corruption", self.kind, KINDS)
         if self.kind == "blur" and (self.level % 2 != 1 or self.level < 3):
             raise InputError(f"a blur of {self.level:g} pixels cannot be; give odd sizes from 3 on")
         if self.kind == "noise" and not 0 < self.level < 256:
@@ -75,7 +73,7 @@ class Corruption:
         return f"{self.kind} {size}x{size}" if self.kind == "blur" else f"{self.kind} {size}"
 
     def apply(self, image: UInt8[np.ndarray, "h w 3"], seed: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Returns a worse copy.
+        """Returns a corrupted copy.
 
         Args:
           image: the image.
@@ -96,8 +94,8 @@ class RobustnessReport:
     """A row for the images as they are, and one for each corruption.
 
     Attributes:
-      rows: "input", the `SCORES` as shares, and "before" and "after": mean aliasing scores of
-        each operator, in per cent.
+      rows: "input", the scores by name, and "before" and "after": mean aliasing scores of each
+        operator, in per cent.
       operators: where the network samples.
       title: headline.
       settings: what else a reader must know, by name.
@@ -114,15 +112,13 @@ class RobustnessReport:
 
     def cells(self) -> list[list[str]]:
         """The table's cells, the header first."""
-        header = ["input", *SCORES, *(f"aliasing {o.name}" for o in self.operators)]
-        return [
-            header,
-            *(
-                [row["input"], *(report.percent(row[key]) for key in SCORES)]
-                + [f"{score:.2f}" for score in row["before"]]
-                for row in self.rows
-            ),
-        ]
+        scores = _shown()
+        header = ["input", *(score.title for score in scores)]
+        cells = [[*header, *(f"aliasing {o.name}" for o in self.operators)]]
+        for row in self.rows:
+            values = (report.shown_value(score, row[score.name]) for score in scores)
+            cells.append([row["input"], *values, *(f"{power:.2f}" for power in row["before"])])
+        return cells
 
     def table(self) -> str:
         """The table in Markdown, which also reads well in a terminal."""
@@ -135,10 +131,10 @@ class RobustnessReport:
           folder: where to; made when missing.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        note = "All numbers in per cent; of FErr, MErr and DErr, less is better."
+        note = f"All numbers in per cent; of {smaller_is_better()}, less is better."
         rules = report.bullets(_RULES)
         parts = [f"# {self.title}", note, self.table(), rules, report.bullets(self.settings)]
-        report.write_whole(folder / FILES[0], "\n\n".join(parts) + "\n")
+        write_text(folder / FILES[0], "\n\n".join(parts) + "\n")
         content = {
             "title": self.title,
             "settings": {key: str(value) for key, value in self.settings.items()},
@@ -146,15 +142,19 @@ class RobustnessReport:
             "operators": [dataclasses.asdict(operator) for operator in self.operators],
             "rows": [dict(row) for row in self.rows],
         }
-        report.write_whole(folder / FILES[1], report.json_text(content))
-        told = [(key, str(value)) for key, value in self.settings.items()]
+        write_text(folder / FILES[1], report.json_text(content))
+        about = [(key, str(value)) for key, value in self.settings.items()]
         sections = [
             page.paragraph(note),
             page.table(self.cells()),
             page.section("What was done to the images", page.definitions(list(_RULES.items()))),
-            page.section("Settings", page.definitions(told)),
+            page.section("Settings", page.definitions(about)),
         ]
-        report.write_whole(folder / FILES[2], page.whole_page(self.title, sections))
+        write_text(folder / FILES[2], page.whole_page(self.title, sections))
+
+
+def _shown() -> list[Score]:
+    return rows_shown("corruption", source="classes")
 
 
 def measure_robustness(
@@ -165,8 +165,11 @@ def measure_robustness(
     *,
     title: str,
     settings: Mapping[str, Any],
+    num_classes: int,
+    reduce_zero_label: bool = False,
+    boundary: str = "laplacian",
+    ignore: str = "reference",
     total: int | None = None,
-    **options: Any,
 ) -> RobustnessReport:
     """Scores a network on a data set as it is, and once more for every corruption.
 
@@ -177,8 +180,11 @@ def measure_robustness(
       operators: where the network samples.
       title: headline of the report.
       settings: what else a reader must know, by name.
+      num_classes: number of classes C.
+      reduce_zero_label: as for `aliasing.study`, and so all that follow.
+      boundary: "laplacian" or "exact".
+      ignore: "reference" or "exclude".
       total: number of images.
-      **options: classes and rules, as for `aliasing.study`.
 
     Returns:
       The report.
@@ -187,10 +193,19 @@ def measure_robustness(
     for corruption in (None, *corruptions):
         name = corruption.name if corruption else "unchanged"
         batches = corrupted(read(), corruption) if corruption else read()
-        progress = {"total": total, "progress": f"robustness, {name}"}
-        evaluation, analysis = study(inspect, batches, operators, **options, **progress)
+        evaluation, analysis = study(
+            inspect,
+            batches,
+            operators,
+            num_classes=num_classes,
+            reduce_zero_label=reduce_zero_label,
+            boundary=boundary,
+            ignore=ignore,
+            total=total,
+            progress=f"robustness, {name}",
+        )
         scores, means = evaluation.scores.compute(), analysis.scores.mean(0)
-        row = {"input": name} | {key: float(scores[key]) for key in SCORES}
+        row = {"input": name} | {score.name: float(scores[score.name]) for score in _shown()}
         rows.append(row | {"before": means[:, 0].tolist(), "after": means[:, 1].tolist()})
     return RobustnessReport(tuple(rows), tuple(operators), title, settings)
 
@@ -198,7 +213,7 @@ def measure_robustness(
 def corrupted(
     batches: Iterable[Mapping[str, Any]], corruption: Corruption
 ) -> Iterator[dict[str, Any]]:
-    """Batches whose images are worse; the n-th image has the seed n.
+    """Yields batches whose images are corrupted; the n-th image has the seed n.
 
     Args:
       batches: with "image" and "valid".

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from segalias_jax.evaluation.sliding import Prediction
+from segalias_jax.metrics import SCORES
 from segalias_jax.ops import shift_consistency
 from segalias_jax.progress import progress_bar
 from segalias_jax.typing import Array
@@ -23,7 +24,7 @@ def mean_shift_consistency(
     total: int | None = None,
     progress: str | None = None,
 ) -> float:
-    """Mean of `ops.shift_consistency`, under shifts by one pixel, over the images of a data set.
+    """Returns the mean over images of `ops.shift_consistency`, under shifts by one pixel.
 
     Args:
       predict: as for `evaluate`.
@@ -32,7 +33,7 @@ def mean_shift_consistency(
       progress: title of the progress bar; None: no bar.
 
     Returns:
-      A share in [0, 1].
+      A fraction in [0, 1], the score `shift_consistency` of `metrics.SCORES`.
 
     Example:
       >>> batch = {"image": np.zeros((2, 4, 4, 3), np.uint8), "valid": np.asarray([True, False])}
@@ -44,10 +45,10 @@ def mean_shift_consistency(
         found = predict(np.asarray(image))
         return found.classes()[None] if isinstance(found, Prediction) else found
 
-    shares: list[float] = []
+    kept: list[float] = []
     with progress_bar(progress, total) as bar:
         for batch in batches:
             found = np.asarray(shift_consistency(classes, batch["image"]), np.float64)
-            shares += found[batch["valid"]].tolist()
+            kept += found[batch["valid"]].tolist()
             bar.update(int(np.count_nonzero(batch["valid"])))
-    return float(np.mean(shares))
+    return SCORES["shift_consistency"].formula(kept)

@@ -1,4 +1,4 @@
-"""Scores of two classes for people: names that cannot be confused, and curves over thresholds."""
+"""Scores of binary segmentation for people: their table, rules, and curves over thresholds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segalias_jax.metrics.scores import SCORES
 from segalias_jax.metrics.totals import ForegroundState, image_scores
 from segalias_jax.scoring.reports.tables import markdown_table, percent
 
-CURVES = ("thresholds.csv", "thresholds.png")
+_CURVES = ("thresholds.csv", "thresholds.png")
 """What `write_curves` writes."""
 
 
@@ -67,7 +67,7 @@ def binary_rows(scores: Mapping[str, Any], foreground: str) -> list[list[str]]:
 
 
 def binary_table(scores: Mapping[str, Any], foreground: str) -> str:
-    """Writes `binary_rows` in Markdown, and the areas below curves where there are any.
+    """Writes `binary_rows` in Markdown, and the areas under curves where there are any.
 
     Args:
       scores: what `BinaryTotals.compute` returns.
@@ -87,7 +87,7 @@ def binary_table(scores: Mapping[str, Any], foreground: str) -> str:
 
 
 def areas_text(scores: Mapping[str, Any]) -> str:
-    """Puts the areas below the curves into words; empty where there are none.
+    """Puts the areas under the curves into words; empty where there are none.
 
     Example:
       >>> areas_text({})
@@ -102,7 +102,7 @@ def areas_text(scores: Mapping[str, Any]) -> str:
 
 
 def binary_rules(binary: ForegroundState) -> dict[str, str]:
-    """What the scores of two classes follow, in words, by topic.
+    """What the scores of binary segmentation follow, in words, by topic.
 
     Args:
       binary: the state.
@@ -176,7 +176,7 @@ def drawn_scores(
       [0.75, 0.7]
     """
     pairs = _halves(bins)
-    labeled = pairs.any((1, 2))
+    labeled = np.asarray(pairs.any((1, 2)))
     pooled = (weights @ pairs.reshape(len(pairs), -1)).reshape(-1, 2, 2).astype(np.int64)
     images = weights @ labeled
     # One product for all scores, which rounds alike whatever is shown of them.
@@ -195,29 +195,6 @@ def _halves(bins: np.ndarray) -> np.ndarray:
     """The bins up to threshold 0.5 added up, and those above it."""
     middle = bins.shape[-1] // 2
     return np.stack([bins[..., :middle].sum(-1), bins[..., middle:].sum(-1)], -1)
-
-
-def report_parts(binary: ForegroundState, foreground: str) -> dict[str, Any]:
-    """What `report.write_report` is told of two classes.
-
-    Args:
-      binary: the state.
-      foreground: name of class 1.
-
-    Returns:
-      Its arguments "extra", "extra_rules" and "sections".
-
-    Example:
-      >>> from segalias_jax.metrics import BinaryTotals
-      >>> sorted(report_parts(BinaryTotals.empty(), "polyp"))
-      ['extra', 'extra_rules', 'sections']
-    """
-    scores = binary.compute()
-    return {
-        "extra": scores,
-        "extra_rules": binary_rules(binary),
-        "sections": [binary_table(scores, foreground)],
-    }
 
 
 def write_curves(binary: ForegroundState, folder: Path) -> list[str]:
@@ -242,7 +219,7 @@ def write_curves(binary: ForegroundState, folder: Path) -> list[str]:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["threshold", *curves])
     writer.writerows(zip(binary.thresholds, *curves.values(), strict=True))
-    write_text(folder / CURVES[0], text.getvalue())
+    write_text(folder / _CURVES[0], text.getvalue())
     # Takes half a second, which nobody waits for who has no probabilities.
     from matplotlib.figure import Figure
 
@@ -265,8 +242,8 @@ def write_curves(binary: ForegroundState, folder: Path) -> list[str]:
     right.set_title("pixels of all images", fontsize=10)
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    figure.savefig(folder / CURVES[1], dpi=120)
-    return [CURVES[1]]
+    figure.savefig(folder / _CURVES[1], dpi=120)
+    return [_CURVES[1]]
 
 
 def precision_over_recall(binary: ForegroundState) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What `report.html` shows of two classes and of shifted predictions."""
+"""What `report.html` shows of binary segmentation and of shifted predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segalias_jax.scoring.reports import tables as report
 
 
 def sections(result: Any) -> list[str]:
-    """Sections on two classes, and on offsets where predictions were shifted.
+    """Sections on binary segmentation, and on offsets where predictions were shifted.
 
     Args:
       result: a `FolderReport`.
@@ -49,9 +49,9 @@ def _threshold_curves(binary: Any) -> list[str]:
     drawn = rows_shown("curve", source="foreground")
     found = [(row.title, x, curves[row.name]) for row in drawn]
     left = charts.lines(found, x_title="threshold", y_title="per cent", x_end=1.0)
-    pair = binary_report.precision_over_recall(binary)
+    recall, precision = binary_report.precision_over_recall(binary)
     right = charts.lines(
-        [("precision over recall, pixels of all images", *pair)],
+        [("precision over recall, pixels of all images", recall, precision)],
         x_title="recall",
         y_title="precision in per cent",
         x_end=1.0,

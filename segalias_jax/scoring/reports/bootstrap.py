@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
@@ -69,7 +71,7 @@ def rank_correlation(
     """Spearman's correlation of two numbers of parts of images, for every draw of images.
 
     rho = cov(r_x, r_y) / sqrt(var(r_x) var(r_y)), each part counting as often as its image. Ranks
-    r are those among all parts; equal values share their mean rank.
+    r are those among all parts; equal values have their mean rank.
 
     Args:
       x: one number of each part.
@@ -101,10 +103,31 @@ def rank_correlation(
 
 
 def _ranks(x: np.ndarray) -> np.ndarray:
-    """Mean ranks of equal values, centered on 0, as shares of the number of values."""
+    """Mean ranks of equal values, centered on 0, as fractions of the number of values."""
     _, place, count = np.unique(x, return_inverse=True, return_counts=True)
     middle = np.cumsum(count) - (count + 1) / 2
     return (middle[place] - (len(x) - 1) / 2) / max(1, len(x))
+
+
+def with_interval(value: float, low: float, high: float, *, sign: str = "") -> str:
+    """Writes a number with its interval, "-" for nan.
+
+    Args:
+      value: the number.
+      low: lower end.
+      high: upper end.
+      sign: "+" to write the sign of positive numbers, too.
+
+    Returns:
+      Text.
+
+    Example:
+      >>> with_interval(1.5, 1.0, 2.25), with_interval(float("nan"), 0.0, 0.0)
+      ('1.50 [1.00, 2.25]', '-')
+    """
+    if math.isnan(value):
+        return "-"
+    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
 def describe() -> str:

@@ -14,15 +14,15 @@ _WIDTH, _HEIGHT = 520, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 40
 _DASHES = "7 4"
 
-Curve = tuple[str, Num[np.ndarray, " n"], Num[np.ndarray, " n"]]
+_Curve = tuple[str, Num[np.ndarray, " n"], Num[np.ndarray, " n"]]
 
 
-def lines(curves: Sequence[Curve], *, x_title: str, y_title: str, x_end: float | int) -> str:
+def lines(curves: Sequence[_Curve], *, x_title: str, y_title: str, x_end: float | int) -> str:
     """Draws curves over one pair of axes, y from 0 to 100 per cent.
 
     Args:
-      curves: (name, x from 0 to `x_end`, shares y); points where y is nan are left out. Curves of
-        the same color are told apart by dashes.
+      curves: (name, x from 0 to `x_end`, fractions y); points where y is nan are left out. Of
+        curves of one color, one is dashed.
       x_title: name of the horizontal axis.
       y_title: name of the vertical axis.
       x_end: largest x.
@@ -56,12 +56,12 @@ def lines(curves: Sequence[Curve], *, x_title: str, y_title: str, x_end: float |
     )
 
 
-def _x(share: float) -> float:
-    return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+def _x(fraction: float) -> float:
+    return _LEFT + fraction * (_WIDTH - _LEFT - _RIGHT)
 
 
-def _y(share: float) -> float:
-    return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
+def _y(fraction: float) -> float:
+    return _HEIGHT - _BOTTOM - fraction * (_HEIGHT - _TOP - _BOTTOM)
 
 
 def _axes(x_title: str, y_title: str, x_end: float | int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ class Comparison:
 
     With s(w) the score of the pooled counts when image i counts w_i times, an interval holds the
     middle 95 % of s(w) over 1000 draws of as many images as there are, with replacement. All
-    models share the draws, so that the interval of a difference is that of paired images.
+    models have the same draws, so that the interval of a difference is that of paired images.
 
     Attributes:
       reports: one for each model, made with equal rules; the first is what others differ from.
@@ -97,7 +96,8 @@ class Comparison:
         for name in self._names():
             first = self.scores[0][name]
             for model, scores in zip(self.names, self.scores, strict=True):
-                row = {"score": name, "model": model} | _interval("", scores[name])
+                row: dict[str, Any] = {"score": name, "model": model}
+                row |= _interval("", scores[name])
                 if scores is not self.scores[0]:
                     row |= _interval("difference", scores[name] - first)
                     low, high = row["difference_low"], row["difference_high"]
@@ -116,11 +116,12 @@ class Comparison:
         for row in self.rows():
             if row["model"] == first:
                 cells.append([score_title(row["score"])])
-            cells[-1].append(_told(row, "value", "low", "high"))
+            value, low, high = (100 * row[key] for key in ("value", "low", "high"))
+            cells[-1].append(bootstrap.with_interval(value, low, high))
             if row["model"] != first:
+                value, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
                 mark = " *" if row["clear"] else ""
-                keys = ("difference", "difference_low", "difference_high")
-                cells[-1].append(_told(row, *keys, sign="+") + mark)
+                cells[-1].append(bootstrap.with_interval(value, low, high, sign="+") + mark)
         return cells
 
     def save(self, folder: str | Path) -> None:
@@ -151,7 +152,7 @@ class Comparison:
     def rules(self) -> list[tuple[str, str]]:
         """What the numbers follow, by topic."""
         first = self.reports[0]
-        told = report.scoring_rules(first.state) | first.rules()
+        rules = report.scoring_rules(first.state) | first.rules()
         return [
             ("images", f"the {len(self.images)} that all models were scored on"),
             (
@@ -159,7 +160,7 @@ class Comparison:
                 f"in brackets, {bootstrap.describe()}, the same draws for all models; * marks "
                 "differences whose interval leaves out 0",
             ),
-            *told.items(),
+            *rules.items(),
         ]
 
     def _page(self, rules: Sequence[tuple[str, str]]) -> str:
@@ -170,7 +171,7 @@ class Comparison:
             page.section("Scores with intervals", page.table(self._cells())),
         ]
         for row in rows_shown("bars", source="classes"):
-            if row.needs:  # its distance would have to be told
+            if row.needs:  # its distance would have to be named
                 continue
             series = [
                 (name, one.scores[row.per_class].tolist())
@@ -211,10 +212,3 @@ def _interval(prefix: str, values: np.ndarray) -> dict[str, float]:
     low, high = bootstrap.interval(values)
     names = (prefix or "value", f"{prefix}_low".strip("_"), f"{prefix}_high".strip("_"))
     return dict(zip(names, (float(values[0]), float(low), float(high)), strict=True))
-
-
-def _told(row: dict[str, Any], value: str, low: str, high: str, sign: str = "") -> str:
-    if math.isnan(row[value]):
-        return "-"
-    middle, *ends = (f"{100 * row[key]:{sign}.2f}" for key in (value, low, high))
-    return f"{middle} [{', '.join(ends)}]"

@@ -50,7 +50,7 @@ class FolderReport:
       classes: names of the classes.
       settings: what else a reader must know, by name.
       read: decodes the maps of a pair.
-      bins: of two classes, what `probabilities.count_probabilities` gives of each picture.
+      bins: of binary segmentation, what `probabilities.count_probabilities` gives of each picture.
       offsets: distances of shifted predictions in pixels.
       offset_sums: of each picture what `offsets.count_offsets` gives.
     """
@@ -75,7 +75,7 @@ class FolderReport:
     @property
     def has_inner(self) -> bool:
         """Whether Boundary IoU was counted."""
-        return bool(self.count_settings.inner_width)
+        return bool(self.count_settings.boundary_iou)
 
     def _counts(self, sums: Int[np.ndarray, "*images rows classes"]) -> ClassCounts:
         tolerances = self.count_settings.tolerances
@@ -155,7 +155,7 @@ class FolderReport:
             sections=[*self._sections(), *self._left_out_section()],
         )
         write_text(folder / "per_image.csv", self._csv())
-        write_text(folder / "report.html", folder_page(self, worst=worst))
+        write_text(folder / "report.html", _folder_page(self, worst=worst))
 
     @property
     def title(self) -> str:
@@ -180,10 +180,10 @@ class FolderReport:
             "per image": "each picture is scored by itself over the classes in its two maps; "
             "these scores do not average to those of the whole"
         }
-        if settings.inner_width:
-            wide = f"{settings.inner_width:g} pixels"
-            if settings.inner_width < 1:
-                wide = f"{100 * settings.inner_width:g} % of the picture's diagonal"
+        if settings.boundary_iou:
+            wide = f"{settings.boundary_iou:g} pixels"
+            if settings.boundary_iou < 1:
+                wide = f"{100 * settings.boundary_iou:g} % of the picture's diagonal"
             result["BoundaryIoU_Cheng"] = (
                 "Boundary IoU of Cheng et al. 2021: per class, IoU of the parts of the predicted "
                 f"and of the true area within {wide} (in a square) of their own boundary; the "
@@ -204,7 +204,7 @@ class FolderReport:
     def worst(self, count: int) -> list[int]:
         """Indices of the pictures with the lowest mIoU of their own, the lowest first.
 
-        Of two classes it is the Dice of the foreground.
+        Of binary segmentation it is the Dice of the foreground.
         """
         name = "mIoU" if self.bins is None else "foreground_Dice"
         order = np.argsort(np.nan_to_num(self.per_image[name], nan=2), kind="stable")
@@ -266,7 +266,7 @@ class FolderReport:
         return f"left out {len(self.left_out)}:\n" + "\n".join(lines)
 
 
-def folder_page(result: FolderReport, *, worst: int) -> str:
+def _folder_page(result: FolderReport, *, worst: int) -> str:
     """Writes `report.html`.
 
     Args:
@@ -288,6 +288,9 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
         if "bars" in row.shown
     ]
     rules = report.scoring_rules(result.state) | result.rules()
+    left_out = []
+    if result.left_out:
+        left_out = [page.section("Left out", page.definitions(result.left_out))]
     return page.whole_page(
         result.title,
         [
@@ -299,7 +302,7 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
             page.section("All scores by class", page.table(table)),
             page.section("What is taken for what", *_confusions(result)),
             page.section("Worst images first", *_pictures(result, worst)),
-            *_left_out_page(result.left_out),
+            *left_out,
             page.section("How it was scored", page.definitions(list(rules.items()))),
             page.section(
                 "Settings", page.definitions([(k, str(v)) for k, v in result.settings.items()])
@@ -331,8 +334,9 @@ def _confusions(result: FolderReport) -> list[str]:
     rows = []
     for i in order:
         true, predicted = np.unravel_index(i, wrong.shape)
-        shares = wrong.flat[i] / counts[true].sum(), wrong.flat[i] / wrong.sum()
-        rows.append([names[true], names[predicted], *map(report.percent, shares)])
+        of_class, of_errors = wrong.flat[i] / counts[true].sum(), wrong.flat[i] / wrong.sum()
+        fractions = report.percent(of_class), report.percent(of_errors)
+        rows.append([names[true], names[predicted], *fractions])
     parts = [page.table([header, *rows])] if rows else []
     if len(present) > _MATRIX:
         return [*parts, page.paragraph(f"report.json has the matrix of all {len(names)} classes.")]
@@ -353,8 +357,9 @@ def _pictures(result: FolderReport, count: int) -> list[str]:
         rules = result.state.rules
         painted = overlays.panels(sample, result.palette, rules)
         if result.binary is not None:
-            maps = sample.image, sample.label, sample.prediction
-            painted[-1] = overlays.hit_overlay(*maps, rules=rules)
+            painted[-1] = overlays.hit_overlay(
+                sample.image, sample.label, sample.prediction, rules=rules
+            )
         caption = ", ".join(
             f"{score_title(name)} {report.percent(result.per_image[name][index])}" for name in names
         )
@@ -364,10 +369,6 @@ def _pictures(result: FolderReport, count: int) -> list[str]:
         remark = f" ({remark})" if remark else ""
         parts.append(page.four_pictures(f"{sample.name}: {caption}{remark}", titled))
     return parts
-
-
-def _left_out_page(left_out: Sequence[tuple[str, str]]) -> list[str]:
-    return [page.section("Left out", page.definitions(left_out))] if left_out else []
 
 
 def _hex(color: Sequence[int] | np.ndarray) -> str:

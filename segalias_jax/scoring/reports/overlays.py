@@ -25,7 +25,7 @@ HIT_COLORS = {
     "false positive": (230, 97, 0),
     "false negative": (240, 228, 66),
 }
-"""RGB of the foreground of two classes, found or not: dark, middle and bright without any color."""
+"""RGB of the foreground, found or not: dark, middle and bright without any color."""
 
 _CORRECT = (70, 70, 70)
 
@@ -93,7 +93,7 @@ def hit_overlay(
     *,
     rules: ScoreRules,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Paints where the foreground of two classes was found, imagined and missed.
+    """Paints where the foreground of a binary segmentation was found, imagined and missed.
 
     Args:
       image: RGB picture.
@@ -146,11 +146,21 @@ def overlay_sheet(
     """
     rules = rules or ScoreRules()
     rows = [[_fit(p) for p in panels(sample, palette, rules)] for sample in samples]
-    present = _present(samples, rules, len(classes))
+    kinds = [("correct", _swatch(_CORRECT))]
+    kinds += [(name, _swatch(color)) for name, color in KIND_COLORS.items()]
+    kinds.append(("ignored", _hatched(_swatch(_CORRECT), np.ones((18, 18), bool))))
+    labels = [rules.class_label(sample.label) for sample in samples]
+    maps = [*labels, *(sample.prediction for sample in samples)]
+    ids = np.unique(np.concatenate([one.ravel() for one in maps]))
+    present = [int(i) for i in ids if 0 <= i < len(classes)]
     names = [(classes[i], _swatch(palette[i])) for i in present]
-    sheet = _Sheet.with_room(rows, legends=(_kind_legend(), names))
-    for sample, row in zip(samples, rows, strict=True):
-        sheet.add_row(f"{sample.name}   {_accuracy(sample, rules)}", row)
+    sheet = _Sheet.with_room(rows, legends=(kinds, names))
+    for sample, label, row in zip(samples, labels, rows, strict=True):
+        counted, remark = label != rules.ignore_label, "no labeled pixel"
+        if counted.any():
+            right = (label == sample.prediction)[counted].mean()
+            remark = f"{100 * right:.1f} % of pixels right"
+        sheet.add_row(f"{sample.name}   {remark}", row)
     return sheet.render()
 
 
@@ -158,15 +168,9 @@ def _swatch(color: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.full((18, 18, 3), color, np.uint8)
 
 
-def _kind_legend() -> list[tuple[str, np.ndarray]]:
-    ignored = _hatched(_swatch(_CORRECT), np.ones((18, 18), bool))
-    kinds = [(name, _swatch(color)) for name, color in KIND_COLORS.items()]
-    return [("correct", _swatch(_CORRECT)), *kinds, ("ignored", ignored)]
-
-
 def _hatched(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     i, j = np.indices(mask.shape)
-    stripe = (i + j) % 8 < 2
+    stripe = np.asarray((i + j) % 8 < 2)
     picture[mask] = np.where(stripe[mask, None], 90, picture[mask] // 3)
     return picture
 
@@ -220,27 +224,13 @@ def spread_palette(count: int) -> UInt8[np.ndarray, "classes 3"]:
 
 
 def _fit(picture: np.ndarray) -> np.ndarray:
-    """Whole-number enlargement of small pictures, averaging of large ones."""
+    """Enlarges small pictures by an integer, and averages large ones."""
     height, width = picture.shape[:2]
     if width > _CELL[1]:
         size = (_CELL[1], round(height * _CELL[1] / width))
         return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     times = -(-_CELL[0] // width)
     return picture.repeat(times, axis=0).repeat(times, axis=1)
-
-
-def _present(samples: Sequence[Sample], rules: ScoreRules, num_classes: int) -> list[int]:
-    maps = [rules.class_label(s.label) for s in samples]
-    ids = np.unique(np.concatenate([x.ravel() for x in maps + [s.prediction for s in samples]]))
-    return [int(i) for i in ids if 0 <= i < num_classes]
-
-
-def _accuracy(sample: Sample, rules: ScoreRules) -> str:
-    label = rules.class_label(sample.label)
-    counted = label != rules.ignore_label
-    if not counted.any():
-        return "no labeled pixel"
-    return f"{100 * (label == sample.prediction)[counted].mean():.1f} % of pixels right"
 
 
 @dataclasses.dataclass
@@ -300,8 +290,9 @@ class _Sheet:
         figure = Figure(figsize=(width / 100, height / 100), dpi=100)
         figure.figimage(self.canvas)
         for x, y, text, side in self.texts:
-            place = {"ha": side, "va": "center", "fontsize": _FONT * 0.72}
-            figure.text(x / width, 1 - y / height, text, **place)
+            figure.text(
+                x / width, 1 - y / height, text, ha=side, va="center", fontsize=_FONT * 0.72
+            )
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()

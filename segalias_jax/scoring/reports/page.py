@@ -163,7 +163,7 @@ def bars(names: Sequence[str], series: Sequence[tuple[str, Sequence[float]]]) ->
 
     Args:
       names: of the rows.
-      series: (title, shares in [0, 1]); nan draws nothing, and names without any share are
+      series: (title, fractions in [0, 1]); nan draws nothing, and names without any value are
         listed below.
 
     Returns:
@@ -197,10 +197,10 @@ def _bar(value: float, color: str) -> str:
 
 
 def stacked(items: Sequence[tuple[str, float, str]]) -> str:
-    """Draws shares of a whole as one bar, with the numbers in its legend.
+    """Draws parts of a whole as one bar, with the numbers in its legend.
 
     Args:
-      items: (name, share, color); nan draws nothing.
+      items: (name, fraction, color); nan draws nothing.
 
     Returns:
       The piece.
@@ -209,9 +209,9 @@ def stacked(items: Sequence[tuple[str, float, str]]) -> str:
       >>> "correct 97.00 %" in stacked([("correct", 0.97, "#444"), ("wrong", 0.03, "#f00")])
       True
     """
-    items = [(name, 0.0 if math.isnan(share) else share, color) for name, share, color in items]
-    parts = (f'<i style="flex:{share:.6f};background:{color}"></i>' for _, share, color in items)
-    keys = legend([(f"{name} {100 * share:.2f} %", color) for name, share, color in items])
+    items = [(name, 0.0 if math.isnan(part) else part, color) for name, part, color in items]
+    parts = (f'<i style="flex:{part:.6f};background:{color}"></i>' for _, part, color in items)
+    keys = legend([(f"{name} {100 * part:.2f} %", color) for name, part, color in items])
     return f'<div class="stack">{"".join(parts)}</div>{keys}'
 
 
@@ -244,11 +244,11 @@ def confusion(names: Sequence[str], counts: Integer[np.ndarray, "c c"]) -> str:
       >>> ">75<" in confusion(["a", "b"], np.asarray([[3, 1], [0, 0]]))
       True
     """
-    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    fractions = counts / np.maximum(1, counts.sum(1, keepdims=True))
     head = "".join(f"<th><span>{escape(name)}</span></th>" for name in names)
     rows = []
     for i, name in enumerate(names):
-        cells = (_cell(share, right=i == j) for j, share in enumerate(shares[i]))
+        cells = (_cell(fraction, right=i == j) for j, fraction in enumerate(fractions[i]))
         rows.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}</tr>")
     return (
         f'<div class="scroll"><table class="confusion"><thead><tr><th>true \\ predicted</th>{head}'
@@ -256,11 +256,11 @@ def confusion(names: Sequence[str], counts: Integer[np.ndarray, "c c"]) -> str:
     )
 
 
-def _cell(share: float, *, right: bool) -> str:
-    text = "" if share == 0 else "&lt;1" if share < 0.01 else f"{100 * share:.0f}"
+def _cell(fraction: float, *, right: bool) -> str:
+    text = "" if fraction == 0 else "&lt;1" if fraction < 0.01 else f"{100 * fraction:.0f}"
     rgb = "31,111,178" if right else "213,94,0"
     # The root makes the few per cent visible that matter.
-    depth = math.sqrt(share)
+    depth = math.sqrt(fraction)
     ink = "#fff" if depth > 0.75 else "inherit"
     return f'<td style="background:rgba({rgb},{depth:.2f});color:{ink}">{text}</td>'
 
@@ -338,8 +338,12 @@ def _image(picture: np.ndarray, width: int, name: str) -> str:
     if picture.shape[1] > width:
         picture = cv2.resize(picture, (width, max(1, height)), interpolation=cv2.INTER_AREA)
     # Full color resolution: thin errors differ from their surroundings by color alone.
-    options = [cv2.IMWRITE_JPEG_QUALITY, 85]
-    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    data = cv2.imencode(".jpg", picture[..., ::-1], options)[1].tobytes()
+    flags = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        85,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
+    data = cv2.imencode(".jpg", picture[..., ::-1], flags)[1].tobytes()
     source = base64.b64encode(data).decode()
     return f'<img alt="{escape(name)}" loading="lazy" src="data:image/jpeg;base64,{source}">'

@@ -38,7 +38,7 @@ def score_table(
     Args:
       scores: what `SegmentationScores.compute` returns.
       classes: names of the classes.
-      further: shares by name that stand in the summary, too.
+      further: fractions by name that stand in the summary, too.
 
     Returns:
       A table of the summary and a table with a row for each class, in per cent; "-" where a
@@ -62,13 +62,13 @@ def score_table(
     summary = [list(shown), list(shown.values())]
     if len(classes) != len(scores["IoU"]):
         raise InputError(f"classes: {len(classes)} names for {len(scores['IoU'])} scored classes")
-    share = scores["class_pixels"] / max(1, scores["pixels"])
+    areas = scores["class_pixels"] / max(1, scores["pixels"])
     per_class = [row for row in columns if row.per_class]
     header = ["class", "of pixels", *(row.class_title for row in per_class)]
     rows = [
         [
             name,
-            percent(share[i]),
+            percent(areas[i]),
             *(shown_value(row, scores[row.per_class][i]) for row in per_class),
         ]
         for i, name in enumerate(classes)
@@ -126,8 +126,8 @@ def write_report(
       pictures: files to show, relative to `folder`.
       extra: further scores by name, numbers or one for each class, for `report.json`.
       extra_rules: what they follow, by topic, and what `further` does.
-      further: shares by name that stand in the first table, and in `report.json`.
-      sections: further Markdown, behind the score tables.
+      further: fractions by name that stand in the first table, and in `report.json`.
+      sections: further Markdown, after the score tables.
 
     Raises:
       InputError: labels were met that are neither a class nor ignored, or names lack.
@@ -155,7 +155,7 @@ def write_report(
         *(f"![{Path(picture).stem}]({picture})" for picture in pictures),
     ]
     write_text(folder / "report.md", "\n\n".join(parts) + "\n")
-    every = computed | dict(extra) | {k: np.float64(v) for k, v in further.items()}
+    every: dict[str, Any] = computed | dict(extra) | {k: np.float64(v) for k, v in further.items()}
     content = {
         "title": title,
         "settings": {k: v if isinstance(v, int | float) else str(v) for k, v in settings.items()},
@@ -215,7 +215,7 @@ def _error_shares(scores: Mapping[str, Any]) -> str:
 
 
 def percent(value: float) -> str:
-    """Writes a share in per cent, "-" for nan.
+    """Writes a fraction in per cent, "-" for nan.
 
     Example:
       >>> percent(0.5), percent(float("nan"))

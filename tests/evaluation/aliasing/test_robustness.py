@@ -13,12 +13,12 @@ from segalias_jax.errors import InputError
 from segalias_jax.evaluation.aliasing.analysis import Operator, operator_powers
 from segalias_jax.evaluation.aliasing.robustness import (
     FILES,
-    SCORES,
     Corruption,
     RobustnessReport,
     corrupted,
     measure_robustness,
 )
+from segalias_jax.metrics import rows_shown
 
 OPERATORS = (Operator("image", 0.5, 0.25, "none"),)
 
@@ -111,7 +111,8 @@ def test_files(report, tmp_path):
 
 def test_scores_without_a_value_are_null(tmp_path):
     """A map of one class has no predicted boundary, and JSON has no NaN."""
-    row = {"input": "noise 20", "before": [], "after": []} | dict.fromkeys(SCORES, math.nan)
+    names = [row.name for row in rows_shown("corruption", source="classes")]
+    row = {"input": "noise 20", "before": [], "after": []} | dict.fromkeys(names, math.nan)
     RobustnessReport((row,), (), "Robustness", {}).save(tmp_path)
     text = (tmp_path / "robustness.json").read_text()
     assert "NaN" not in text and json.loads(text)["rows"][0]["DErr"] is None
@@ -120,7 +121,7 @@ def test_scores_without_a_value_are_null(tmp_path):
 @pytest.mark.parametrize(
     "kind, level, message",
     [
-        ("fog", 1, "'fog'.*choose of blur, noise"),
+        ("fog", 1, "kind of corruption is 'fog'; choose one of blur, noise"),
         ("blur", 4, "blur of 4 pixels"),
         ("blur", 2.5, "blur of 2.5 pixels"),
         ("blur", 1, "odd sizes from 3 on"),

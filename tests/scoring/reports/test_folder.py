@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import evaluate_folders
+from segalias_jax.metrics import Score, register_score, unregister_score
+from segalias_jax.scoring import Comparison, score_folders
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def report(tmp_path):
         cv2.imwrite(str(tmp_path / "image" / f"{index}.jpg"), np.full((48, 64, 3), 90, np.uint8))
     (tmp_path / "pred" / "9.png").write_bytes(b"")
     folders = {"images": tmp_path / "image", "classes": ("sky", "road", "tree")}
-    return evaluate_folders(
+    return score_folders(
         tmp_path / "pred", tmp_path / "gt", num_classes=3, keep_going=True, **folders
     )
 
@@ -81,3 +82,46 @@ def test_page_shows_scores_pictures_and_rules(report, tmp_path):
     for text in ("false response", "ignored", "9.png", "What is taken for what", "tree"):
         assert text in html
     assert "nan" not in html.split("base64")[0]
+
+
+def test_a_registered_score_is_in_every_file(report, tmp_path):
+    """Registered from outside: no line of the package knows it."""
+    folders = report.settings["predictions"], report.settings["labels"]
+    row = Score(
+        "worstIoU",
+        lambda counts: np.nanmin(counts.all.right / counts.all.true, -1),
+        title="worst class",
+    )
+    per_class = Score(
+        "mMissed",
+        lambda counts: 1 - counts.all.right / counts.all.true,
+        average="classes",
+        direction="smaller",
+        per_class="Missed",
+        class_title="missed share",
+    )
+    register_score(row)
+    register_score(per_class)
+    try:
+        found = score_folders(*folders, num_classes=3, keep_going=True)
+        found.save(tmp_path / "out")
+        other = score_folders(folders[1], folders[1], num_classes=3)
+        table = Comparison((found, other), ("a", "b")).table()
+    finally:
+        unregister_score(row.name)
+        unregister_score(per_class.name)
+    value = found.scores["worstIoU"]
+    assert 0 < value < 1 and f"{100 * value:.2f}" in table and "worst class" in table
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| worst class |" in text and "| missed share |" in text
+    assert "of FErr, MErr, DErr and mMissed, less is better" in text
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert content["summary"]["worstIoU"] == value
+    assert content["classes"][0]["Missed"] == found.scores["Missed"][0]
+    with (tmp_path / "out" / "per_image.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["worstIoU"]) == 1 and 0 < float(rows[2]["worstIoU"]) < 1
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert f"<b>{100 * value:.2f}</b><span>worst class</span>" in html
+    assert "<th>missed share</th>" in html
+    assert "worstIoU" not in score_folders(*folders, num_classes=3, keep_going=True).scores
