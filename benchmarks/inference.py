@@ -178,7 +178,7 @@ def measure_sliding(
     pixels = np.zeros((batch, *window, 3), np.uint8)
 
     def slide():
-        # One behind, as `Predictor.stream` reads them.
+        # One later, as `Predictor.stream` reads them.
         last = slider.start(images[0])
         for image in images[1:]:
             following = slider.start(image)

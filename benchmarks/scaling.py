@@ -3,7 +3,7 @@
     python benchmarks/scaling.py
 
 Nothing is run: for every mesh a process with so many virtual CPU devices compiles the training step
-for arrays that do not exist, and the compiled program tells its memory and its collectives. Writes
+for arrays that do not exist, and memory and collectives are read from the compiled program. Writes
 `results/scaling.json` and the tables of `docs/scaling.md`.
 """
 
@@ -31,6 +31,7 @@ from ml_collections import config_dict  # noqa: E402
 
 from segalias_jax.files import write_text  # noqa: E402
 from segalias_jax.runs import recipes, setup  # noqa: E402
+from segalias_jax.runs.recipe import Recipe  # noqa: E402
 from segalias_jax.training.sharding import batch_sharding, create_mesh, row_count  # noqa: E402
 
 RECIPE = ROOT / "configs" / "cityscapes.py"
@@ -87,8 +88,10 @@ def measure(sizes: tuple[int, ...], config: config_dict.ConfigDict) -> dict[str,
     """What the program of a mesh says; in a process that has as many devices."""
     mesh = create_mesh(*sizes)
     config.train.batch_size = max(config.train.batch_size, row_count(mesh))
-    parts = setup.build_parts(config, CLASSES, mesh, abstract=True)
-    lowered = parts.train_step.lower(parts.state, abstract_batch(config, mesh))
+    recipe = Recipe.from_config(config)
+    task = setup.create_task(recipe, num_classes=CLASSES)
+    trainer = setup.create_trainer(recipe, task, mesh, abstract=True)
+    lowered = trainer.train_step.lower(trainer.state, abstract_batch(config, mesh))
     program = lowered.compile(compiler_options=QUICK)
     memory = program.memory_analysis()
     return {

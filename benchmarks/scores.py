@@ -26,9 +26,8 @@ from common import medians, save
 from PIL import Image
 
 from segalias_jax.data import maps
-from segalias_jax.evaluation import evaluate_folders
 from segalias_jax.files import map_ahead
-from segalias_jax.scoring.counting import CountSettings, count_pair
+from segalias_jax.scoring import CountSettings, count_pair, score_folders
 
 SIZE, CLASSES, THREADS, IGNORED = (1024, 2048), 19, 2, 255
 KINDS, SCENES = ("OpenCV", "Pillow, palette", "Pillow, gray"), 40
@@ -198,7 +197,7 @@ def folder_rows(root: Path, repeats: int) -> list[dict]:
         files = [path for folder in (predictions, labels) for path in sorted(folder.iterdir())]
 
         def published(predictions=predictions, labels=labels):
-            evaluate_folders(
+            score_folders(
                 predictions,
                 labels,
                 num_classes=CLASSES,
@@ -208,7 +207,7 @@ def folder_rows(root: Path, repeats: int) -> list[dict]:
             )
 
         def everything(predictions=predictions, labels=labels):
-            evaluate_folders(predictions, labels, num_classes=CLASSES, threads=THREADS)
+            score_folders(predictions, labels, num_classes=CLASSES, threads=THREADS)
 
         def opencv(path):
             cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -237,8 +236,8 @@ def memory_rows(root: Path, count: int) -> list[dict]:
     """Peak memory of a process that scores some pairs, all scores."""
     program = """if True:
         import resource, sys
-        from segalias_jax.evaluation import evaluate_folders
-        evaluate_folders(*sys.argv[1:3], num_classes=19, threads=2)
+        from segalias_jax.scoring import score_folders
+        score_folders(sys.argv[1], sys.argv[2], num_classes=19, threads=2)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     """
     rows = []

@@ -12,32 +12,6 @@ way, but starts from random parameters unless model.pretrained names some; it wa
 yet.
 """
 
-from configs import base
+from segalias_jax.recipes.ade20k import get_config
 
-
-def get_config(arg: str = ""):
-    """Returns the recipe.
-
-    `arg` joins by commas "baseline" or any of "daf" and "freqmix" (both by default), and at most
-    one of "published", for the band, cutoff and gates of the published checkpoints, and "tiny",
-    for a narrow network that two processor cores can train.
-    """
-    config = base.get_config()
-    config.name = "ade20k"
-    size = base.choose_variant(config, arg, sizes=("published", "tiny"))
-    config.data.source = "ade20k"
-    config.data.train_split = "training"
-    config.data.eval_split = "validation"
-    config.data.resize = (2048, 512)
-    config.data.ratio_range = (0.5, 2.0)
-    config.data.crop = (512, 512)
-    config.train.steps = 80000
-    config.train.batch_size = 16
-    config.train.eval_every = 8000
-    config.eval.batch_size = 1
-    config.eval.resize = (2048, 512)
-    config.eval.multiple = 32
-    base.apply_size(config, size)
-    if size == "tiny":
-        config.data.resize = config.eval.resize = (1024, 256)
-    return config
+__all__ = ["get_config"]

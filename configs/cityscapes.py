@@ -9,36 +9,6 @@ baseline 78.1, daf 79.3, daf,freqmix 79.7. This recipe scores in the same way, b
 random parameters; --config.eval.mode=whole scores whole images.
 """
 
-from configs import base
+from segalias_jax.recipes.cityscapes import get_config
 
-
-def get_config(arg: str = ""):
-    """Returns the recipe.
-
-    `arg` joins by commas "baseline" or any of "daf" and "freqmix" (both by default), and
-    "published" for the band, cutoff and gates of the published checkpoints.
-    """
-    config = base.get_config()
-    config.name = "cityscapes"
-    size = base.choose_variant(config, arg, sizes=("published",))
-    config.data.source = "cityscapes"
-    config.data.resize = (2049, 1025)
-    config.data.ratio_range = (0.5, 2.0)
-    config.data.crop = (768, 768)
-    config.optimizer.learning_rate = 0.01
-    config.optimizer.weight_decay = 5e-4
-    config.schedule.end_value = 1e-4
-    config.schedule.warmup_steps = 200
-    config.train.steps = 80000
-    config.train.batch_size = 8
-    config.train.eval_every = 8000
-    config.eval.batch_size = 1
-    config.eval.mode = "slide"
-    config.eval.window = (768, 768)
-    config.eval.stride = (512, 512)
-    config.eval.resize = (2049, 1025)
-    if size == "published":
-        config.model.band = "reference"
-        config.model.cutoff = 0.35
-        config.model.gate = "corner"
-    return config
+__all__ = ["get_config"]

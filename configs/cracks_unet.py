@@ -8,20 +8,6 @@ The set has no split of its own; steps are counted for 72 training images. It wa
 yet.
 """
 
-from configs import unet_base
+from segalias_jax.recipes.cracks_unet import get_config
 
-
-def get_config(arg: str = ""):
-    """Returns the recipe.
-
-    `arg` joins by commas "daf" for anti-aliased pooling; "fixed_ratio=R" or "final_ratio=R" for
-    the share of the spectrum that the network sees, always or in the end; and "tiny" for a
-    network that two processor cores can train.
-    """
-    config, tiny = unet_base.recipe("cracks_unet", arg, images=72)
-    config.data.source = "crackforest"
-    config.data.crop = (320, 480)
-    config.loss.terms = (("cross_entropy", 1.0), ("dice", 1.0))
-    if tiny:
-        unet_base.shrink_lines(config)
-    return config
+__all__ = ["get_config"]

@@ -9,19 +9,6 @@ The set has no split of its own; steps are counted for 490 training images, four
 trained here yet.
 """
 
-from configs import unet_base
+from segalias_jax.recipes.cvc_clinicdb_unet import get_config
 
-
-def get_config(arg: str = ""):
-    """Returns the recipe.
-
-    `arg` joins by commas "daf" for anti-aliased pooling; "fixed_ratio=R" or "final_ratio=R" for
-    the share of the spectrum that the network sees, always or in the end; and "tiny" for a
-    network that two processor cores can train.
-    """
-    config, tiny = unet_base.recipe("cvc_clinicdb_unet", arg, images=490)
-    config.data.source = "cvc_clinicdb"
-    config.data.crop = (288, 384)
-    if tiny:
-        unet_base.shrink_polyps(config)
-    return config
+__all__ = ["get_config"]

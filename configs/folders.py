@@ -11,24 +11,6 @@ names of the splits train and val in train.txt and val.txt. Copy the file and ch
 docs/datasets.md has an example for each key.
 """
 
-from configs import base
+from segalias_jax.recipes.folders import get_config
 
-
-def get_config(arg: str = ""):
-    """Returns the recipe.
-
-    `arg` joins by commas "baseline" or any of "daf" and "freqmix" (both by default), and "tiny"
-    for a narrow network that two processor cores can train.
-    """
-    config = base.get_config()
-    config.name = "folders"
-    size = base.choose_variant(config, arg, sizes=("tiny",))
-    config.data.source = "folders"
-    config.data.classes = ("background", "object")
-    config.data.crop = (256, 256)
-    config.train.steps = 20000
-    config.train.batch_size = 8
-    config.train.eval_every = 1000
-    config.eval.batch_size = 1
-    base.apply_size(config, size)
-    return config
+__all__ = ["get_config"]

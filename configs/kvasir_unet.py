@@ -9,21 +9,6 @@ Measured for `tiny`: Dice 77.9 as the mean over the 100 test images, 81.2 over a
 (benchmarks/results/kvasir_unet_tiny.json). The full size was not trained yet.
 """
 
-from configs import unet_base
+from segalias_jax.recipes.kvasir_unet import get_config
 
-
-def get_config(arg: str = ""):
-    """Returns the recipe.
-
-    `arg` joins by commas "daf" for anti-aliased pooling; "fixed_ratio=R" or "final_ratio=R" for
-    the share of the spectrum that the network sees, always or in the end; and "tiny" for a
-    network that two processor cores can train.
-    """
-    config, tiny = unet_base.recipe("kvasir_unet", arg, images=800)
-    config.data.source = "kvasir_seg"
-    config.data.resize = (352, 352)
-    config.data.crop = (352, 352)
-    config.eval.resize = (352, 352)
-    if tiny:
-        unet_base.shrink_polyps(config)
-    return config
+__all__ = ["get_config"]

@@ -8,19 +8,6 @@ Steps are counted for 24 training images. Measured for `tiny`: IoU 65.9 over all
 validation images (benchmarks/results/membrane_unet_tiny.json). The full size was not trained yet.
 """
 
-from configs import unet_base
+from segalias_jax.recipes.membrane_unet import get_config
 
-
-def get_config(arg: str = ""):
-    """Returns the recipe.
-
-    `arg` joins by commas "daf" for anti-aliased pooling; "fixed_ratio=R" or "final_ratio=R" for
-    the share of the spectrum that the network sees, always or in the end; and "tiny" for a
-    network that two processor cores can train.
-    """
-    config, tiny = unet_base.recipe("membrane_unet", arg, images=24)
-    config.data.source = "membrane"
-    config.data.crop = (512, 512)
-    if tiny:
-        unet_base.shrink_lines(config)
-    return config
+__all__ = ["get_config"]

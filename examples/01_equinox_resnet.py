@@ -36,7 +36,7 @@ def make_network(key: jax.Array) -> eqx.nn.Sequential:
 
 
 def main() -> None:
-    """Profiles and cures the network."""
+    """Profiles and de-aliases the network."""
     network = make_network(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (2, 3, 32, 32))
 
@@ -44,9 +44,9 @@ def main() -> None:
         return jax.vmap(network)(images)
 
     print(sa.profile_aliasing(forward, network, images).table())
-    cured = sa.dealias(forward)  # filters what enters both blocks, as the paper does
-    print(sa.profile_aliasing(cured, network, images).table())
-    print("features:", eqx.filter_jit(cured)(network, images).shape)
+    filtered = sa.dealias(forward)  # filters what enters both blocks, as the paper does
+    print(sa.profile_aliasing(filtered, network, images).table())
+    print("features:", eqx.filter_jit(filtered)(network, images).shape)
 
 
 if __name__ == "__main__":

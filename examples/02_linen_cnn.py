@@ -24,15 +24,15 @@ class CNN(linen.Module):
 
 
 def main() -> None:
-    """Profiles and cures the network, and takes a gradient."""
+    """Profiles and de-aliases the network, and takes a gradient."""
     images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
     network = CNN()
     variables = network.init(jax.random.key(1), images)
     print(sa.profile_aliasing(network.apply, variables, images).table())
 
-    cured = sa.dealias(network.apply)  # all but the first pooling
-    print(sa.profile_aliasing(cured, variables, images).table())
-    gradient = jax.jit(jax.grad(lambda variables: jnp.sum(cured(variables, images) ** 2)))
+    filtered = sa.dealias(network.apply)  # all but the first pooling
+    print(sa.profile_aliasing(filtered, variables, images).table())
+    gradient = jax.jit(jax.grad(lambda variables: jnp.sum(filtered(variables, images) ** 2)))
     kernel = gradient(variables)["params"]["Conv_0"]["kernel"]
     print(f"gradient of the first kernel: {kernel.shape}, norm {jnp.linalg.norm(kernel):.3f}")
 

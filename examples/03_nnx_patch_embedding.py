@@ -1,4 +1,4 @@
-"""Patches of a vision transformer in NNX: an operator of stride 16, filtered by its number.
+"""Patches of a vision transformer in NNX: an operator of stride 16, chosen by its number.
 
 python examples/03_nnx_patch_embedding.py
 """
@@ -24,16 +24,16 @@ class PatchEmbedding(nnx.Module):
 
 
 def main() -> None:
-    """Profiles and cures the embedding."""
+    """Profiles and de-aliases the embedding."""
     embed = PatchEmbedding(nnx.Rngs(0))
     images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
     report = sa.profile_aliasing(embed, images)
     print(report.table())
 
     # The stem is left alone by default, so name it: by number, name or any rule.
-    cured = sa.dealias(embed, where=0)
-    print(sa.profile_aliasing(cured, images).table())
-    before, after = embed(images), jax.jit(cured)(images)
+    filtered = sa.dealias(embed, where=0)
+    print(sa.profile_aliasing(filtered, images).table())
+    before, after = embed(images), jax.jit(filtered)(images)
     print(f"tokens {after.shape}, changed by up to {abs(after - before).max():.3f}")
 
 

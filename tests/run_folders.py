@@ -62,7 +62,7 @@ def make_run(tmp_path_factory, compile_once):
         )
         _, parameters, statistics = split_model(model)
         folder = tmp_path_factory.mktemp("run")
-        save_recipe(config, folder)
+        save_recipe(recipes.flat_items(config), folder)
         save_classes(folder, source.classes, source.palette)
         with CheckpointStore(folder / CHECKPOINTS) as store:
             store.save(0, {"parameters": parameters, "statistics": statistics})

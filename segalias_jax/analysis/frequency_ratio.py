@@ -1,7 +1,8 @@
 """The ratio of the spectrum to train with, solved from a trained network.
 
-The objective only changes where a ratio lets another bin in, so it is minimised over one ratio for
-each distinct band, which is exact, and not over a continuum.
+The objective only changes where a ratio lets another bin in, so one ratio for each distinct band is
+all there is to compute, exactly, and not a continuum. Images are transformed once; the number of
+ratios is an argument of the program.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from segalias_jax.ops import check_ratio, normalize_image, ratio_mask
 from segalias_jax.progress import progress_bar
 from segalias_jax.typing import Array, Float
 
-VALLEYS = 3
+_VALLEYS = 3
 """Lowest valleys of a curve that are searched; a curve of few images is rough."""
 
-REFINED = 12
+_REFINED = 12
 """Ratios that a step of the bracketing search computes at a time."""
 
-MOST = 2048
-"""Bands that are told apart; of more, as many are taken in even distances."""
+_MOST = 2048
+"""Bands that are distinguished; of more, as many are taken in even distances."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,8 @@ class FrequencyRatio:
     @property
     def objective(self) -> Float[np.ndarray, " k"]:
         """Mean objective of the images at every ratio."""
-        return objective(self.terms.astype(np.float64), *self.weights).mean(0)
+        alpha, beta = self.weights
+        return np.asarray(objective(self.terms.astype(np.float64), alpha, beta)).mean(0)
 
     def table(self) -> str:
         """Returns the curve of the data set as Markdown, the least marked by an arrow."""
@@ -134,7 +136,7 @@ def optimal_frequency_ratio(
     ratios: int = 128,
     progress: str | None = "frequency ratio",
 ) -> FrequencyRatio:
-    """Minimises over r in (0, 1) what training on the ratio r of the spectrum trades off.
+    """Minimizes over r in (0, 1) what training on the ratio r of the spectrum trades off.
 
     -alpha (s(low_r) + s(high_r)) + beta (sigma(low_r) + sigma(high_r)),  low_r the low pass of the
     image by the ratio r (`ops.ratio_low_pass`), high_r the rest, s the `saliency` of either to the
@@ -149,7 +151,7 @@ def optimal_frequency_ratio(
     all; that misses a valley between two of the grid.
 
     Args:
-      model: trained network, in whatever mode, or a function of normalized images to logits.
+      model: trained network, in any mode, or a function of normalized images to logits.
       batches: dictionaries with "image", uint8[b,h,w,3], as `data.eval_batches` gives; rows whose
         "valid" is False count nowhere, "name" names the others. The images are kept in memory.
       alpha: weight of the saliency.
@@ -162,7 +164,7 @@ def optimal_frequency_ratio(
       The ratio of the data set and those of the images, with the curve and its terms.
 
     Raises:
-      InputError: no images, an unknown band, fewer than three ratios, or a weight that is negative.
+      InputError: no images, an unknown band, fewer than three ratios, or a negative weight.
 
     Example:
       >>> image = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
@@ -213,7 +215,7 @@ def distinct_ratios(sizes: Sequence[tuple[int, int]], *, band: str = "square") -
       band: "square" or "round".
 
     Returns:
-      Ascending ratios, each in the middle of those that keep the same bins; at most `MOST`.
+      Ascending ratios, each in the middle of those that keep the same bins; at most `_MOST`.
 
     Example:
       >>> distinct_ratios([(8, 4)]).tolist()
@@ -226,7 +228,7 @@ def distinct_ratios(sizes: Sequence[tuple[int, int]], *, band: str = "square") -
         reached.update(np.round(bins, 5).tolist())  # below that, masks take bins for reached
     edges = np.array(sorted(edge for edge in reached if edge <= 1))
     middles = (edges[1:] + edges[:-1]) / 2
-    kept = np.linspace(0, len(middles) - 1, min(len(middles), MOST)).round().astype(int)
+    kept = np.linspace(0, len(middles) - 1, min(len(middles), _MOST)).round().astype(int)
     return middles[kept]
 
 
@@ -260,7 +262,7 @@ class _Images:
         if not self.names:
             raise InputError("there is no image in batches; give at least one")
         self.sizes = [part.image.shape[1:3] for part in self.parts]
-        self._slots = max(slots, REFINED)
+        self._slots = max(slots, _REFINED)
         module = isinstance(model, nnx.Module)
         self._network, self._state = nnx.split(model) if module else (model, None)
         self._band = band
@@ -277,23 +279,35 @@ class _Images:
         ratios = np.ones((self._slots, len(part.image)), np.float32)
         for row, indices in zip(part.rows, wanted, strict=True):
             ratios[: len(indices), row] = choices[indices]
-        arguments = self._state, part.image, ratios, np.int32(count)
-        terms = np.asarray(_compute(self._network, *arguments, self._band))
+        terms = np.asarray(
+            _compute(
+                self._network, self._state, part.image, ratios, np.int32(count), band=self._band
+            )
+        )
         for place, (row, indices) in enumerate(zip(part.rows, wanted, strict=True), part.first):
             found[place].update(zip(indices, terms[: len(indices), row], strict=True))
 
 
 @functools.partial(jax.jit, static_argnames=("network", "band"))
 def _compute(
-    network: nnx.GraphDef | Logits, state: Any, image: Array, ratios: Array, count: Array, band: str
+    network: nnx.GraphDef[Any] | Logits,
+    state: Any,
+    image: Array,
+    ratios: Array,
+    count: Array,
+    *,
+    band: str,
 ) -> Array:
-    """Terms of images at ratios of their own, [k, b, 4]; those behind the first `count` are 0."""
-    logits = network
+    """Terms of images at ratios of their own, [k, b, 4]; those after the first `count` are 0."""
     if isinstance(network, nnx.GraphDef):
-        logits = nnx.merge(network, state)
-        logits.eval()
+        module = nnx.merge(network, state)
+        module.eval()
+        logits: Logits = module
+    else:
+        logits = network
     image = normalize_image(image)
-    size = image.shape[1:3]
+    _, height, width, _ = image.shape
+    size = (height, width)
     spectrum = jnp.fft.rfft2(image, axes=(1, 2))
 
     def add(i: Array, terms: Array) -> Array:
@@ -319,9 +333,9 @@ def _between(values: Mapping[int, float], count: int) -> list[int]:
         for low, i, high in zip(padded, order, padded[2:], strict=False)
         if values[i] <= min(values.get(low, np.inf), values.get(high, np.inf))
     ]
-    lowest = sorted(valleys)[:VALLEYS]
+    lowest = sorted(valleys)[:_VALLEYS]
     inside = sorted({i for _, low, high in lowest for i in range(low + 1, high)} - values.keys())
-    spread = np.linspace(0, len(inside) - 1, min(len(inside), REFINED)).round().astype(int)
+    spread = np.linspace(0, len(inside) - 1, min(len(inside), _REFINED)).round().astype(int)
     return [inside[i] for i in spread]
 
 

@@ -1,4 +1,4 @@
-"""A number that tells whether arrays are the ones that were saved."""
+"""A checksum of arrays, the same on any number of devices."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segalias_jax import files
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights.load import Source
@@ -58,7 +59,9 @@ def save_weights(folder: Path, arrays: Mapping[str, np.ndarray], source: Source)
         shutil.rmtree(temporary, ignore_errors=True)
         with CheckpointStore(temporary) as store:
             store.save(0, tree)
-        (temporary / SOURCE).write_text(json.dumps(dataclasses.asdict(source), indent=1) + "\n")
+        files.write_text(
+            temporary / SOURCE, json.dumps(dataclasses.asdict(source), indent=1) + "\n"
+        )
         os.replace(temporary, folder)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}") from None
@@ -139,8 +142,10 @@ def fill_state(folder: Path | str, trees: Tree, *, whole: bool = False) -> tuple
       segalias_jax.errors.InputError: no/such/folder is not there; give the folder of a checkpoint
     """
     arrays, source = read_weights(folder)
-    arrays.pop("ratio", None)  # of a curriculum, which is the recipe's
-    given = trees._asdict() if hasattr(trees, "_asdict") else dict(trees)
+    # What the task of that run carried, such as the ratio of a curriculum, is none of this run's.
+    arrays = {name: array for name, array in arrays.items() if name.split("/")[0] != "task"}
+    named: Any = trees  # a named tuple has _asdict and _replace, which no type says
+    given = named._asdict() if hasattr(named, "_asdict") else dict(named)
     kept = {part: given[part] for part in ("parameters", "statistics")}
     leaves, structure = jax.tree_util.tree_flatten_with_path(kept)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
@@ -155,10 +160,10 @@ def fill_state(folder: Path | str, trees: Tree, *, whole: bool = False) -> tuple
         jax.device_put(arrays[name].astype(leaf.dtype), leaf.sharding) if name in taken else leaf
         for name, (_, leaf) in zip(names, leaves, strict=True)
     ]
-    told = f"{len(taken)} of {len(shapes)} arrays from {folder}"
-    told += f" ({source.file}, {source.table})" if source else ""
+    report = f"{len(taken)} of {len(shapes)} arrays from {folder}"
+    report += f" ({source.file}, {source.table})" if source else ""
     kept = jax.tree.unflatten(structure, filled)
-    return (trees._replace(**kept) if hasattr(trees, "_replace") else given | kept), told
+    return (named._replace(**kept) if hasattr(named, "_replace") else given | kept), report
 
 
 def fitting(
@@ -207,4 +212,4 @@ def _read_source(path: Path) -> Source | None:
         fields = json.loads(path.read_text())
         return Source(**fields | {"missing": tuple(fields["missing"])})
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); convert the weights anew") from None
+        raise InputError(f"{path} is damaged ({error}); convert the weights again") from None

@@ -28,7 +28,7 @@ from segalias_jax.errors import InputError
 
 Tree = TypeVar("Tree")
 SCORES = "scores.json"
-CHECKSUM = "checksum"
+_CHECKSUM = "checksum"
 _NAME, _LARGER = "score", "larger_is_better"  # keys in `SCORES`, beside the steps
 _EARLIER_NAMES = {"task": "ratio"}  # of a state's parts, in checkpoints of version 0.1
 
@@ -104,7 +104,7 @@ class CheckpointStore:
           InputError: the checkpoint before could not be written.
         """
         tree = _as_dict(state)
-        about = dict(about or {}) | {CHECKSUM: checksum(tree)}
+        about = dict(about or {}) | {_CHECKSUM: checksum(tree)}
         with _Writing(self.folder):
             self._manager.save(step, args=ocp.args.StandardSave(tree), custom_metadata=about)
 
@@ -142,7 +142,7 @@ class CheckpointStore:
         step = self.latest_step() if step is None else step
         if step is None:
             raise InputError(f"{self.folder} holds no checkpoint; train into this folder first")
-        tree = self._read(step, _as_dict(like))
+        tree: Any = self._read(step, _as_dict(like))  # a dictionary, or whatever tree `like` is
         return type(like)(**tree) if hasattr(like, "_asdict") else tree
 
     def restore_latest(self, like: Tree) -> Tree:
@@ -249,7 +249,7 @@ class CheckpointStore:
             )
             target = {key: part for key, part in shapes.items() if part != () or key in saved}
         else:
-            # Onto this machine's first device, whatever devices they were saved from.
+            # Onto this machine's first device, not onto those they were saved from.
             place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             target = jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
@@ -258,7 +258,7 @@ class CheckpointStore:
             )
         try:
             tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
-            written = metadata.custom_metadata[CHECKSUM]
+            written = metadata.custom_metadata[_CHECKSUM]
         except Exception as error:
             raise DamagedError(path, error) from None
         if checksum(tree) != written:
@@ -303,7 +303,7 @@ class CheckpointStore:
 
     def _check(self, path: Path, saved: Any, like: Any) -> None:
         there, here = _shapes(saved), _shapes(like)
-        # A parameter tells more than the optimizer's copies of it.
+        # A parameter says more than the optimizer's copies of it.
         order = {"parameters": 0, "statistics": 1}
         names = there.keys() | here.keys()
         for name in sorted(names, key=lambda name: (order.get(name.split("/")[0], 2), name)):

@@ -65,7 +65,7 @@ class PhotometricDistortion:
 class GaussianBlur:
     """Blurs with a Gaussian of random width, sigma ~ U(sigma).
 
-    The image goes on beyond its borders as its own mirror image.
+    The image is reflected at its borders.
 
     Needs: image. Changes: image.
 

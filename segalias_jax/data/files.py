@@ -15,7 +15,7 @@ from segalias_jax.typing import UInt8
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
-_HEAD = _TAIL = 4096  # some writers leave a few bytes behind the end marker
+_HEAD = _TAIL = 4096  # some writers leave a few bytes after the end marker
 
 
 def read_bytes(path: Path) -> bytes:
@@ -124,7 +124,7 @@ def decode_ids(data: bytes, path: Path) -> UInt8[np.ndarray, "h w"]:
 
 
 def decode_gray(data: bytes, path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Decodes a mask of two shades, in whatever way it was saved, as gray values.
+    """Decodes a mask of two shades, however it was saved, as gray values.
 
     Args:
       data: an encoded image.
@@ -183,12 +183,13 @@ def image_size(path: Path, *, exif: bool = True) -> tuple[int, int]:
       Traceback (most recent call last):
       segalias_jax.errors.InputError: missing.png: cannot be read (No such file or directory)
     """
+    start = tail = b""
+    size = None
     try:
         with open(path, "rb") as file:
             start = file.read(_HEAD)
             file.seek(max(0, path.stat().st_size - _TAIL))
             tail = file.read()
-            size = None
             if start.startswith(_PNG):
                 size = _png_size(start, may_turn=exif and b"eXIf" in start + tail)
             elif start.startswith(_JPEG):
@@ -198,7 +199,8 @@ def image_size(path: Path, *, exif: bool = True) -> tuple[int, int]:
     except struct.error:  # cut off, or segments that only the decoder makes sense of
         size = None
     if size is None:
-        return decode_image(read_bytes(path), path, exif=exif).shape[:2]
+        height, width, _ = decode_image(read_bytes(path), path, exif=exif).shape
+        return height, width
     _check_complete(path, start, tail)
     return size
 
@@ -234,7 +236,7 @@ def _may_be_transparent(data: bytes) -> bool:
 
 
 def _png_size(start: bytes, *, may_turn: bool) -> tuple[int, int] | None:
-    """None where only decoding tells the size, or whether the image is usable."""
+    """None where only decoding shows the size, or whether the image is usable."""
     width, height, depth, _ = struct.unpack(">IIBB", start[16:26])
     if depth == 16 or may_turn or _may_be_transparent(start):
         return None
@@ -242,7 +244,7 @@ def _png_size(start: bytes, *, may_turn: bool) -> tuple[int, int] | None:
 
 
 def _jpeg_size(file: io.BufferedIOBase, *, may_turn: bool) -> tuple[int, int] | None:
-    """None where only decoding tells the size, or whether the image is usable."""
+    """None where only decoding shows the size, or whether the image is usable."""
     height, width, channels, described = _jpeg_frame(file)
     if channels == 4 or (described and may_turn):
         return None

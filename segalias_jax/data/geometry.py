@@ -13,9 +13,10 @@ from segalias_jax.typing import IGNORE_LABEL
 
 Sample = dict[str, np.ndarray]
 Transform = Callable[[Sample, np.random.Generator], Sample]
-Window = tuple[slice, slice]
+_Window = tuple[slice, slice]
 
-# Published recipes pad with 0 after normalization, which is this color before it.
+# Published recipes pad with 0 after normalization. Pixels travel as bytes here, so crops are padded
+# with the mean color, which is 0 there to half a gray level.
 MEAN_COLOR = (124, 116, 104)
 
 
@@ -32,7 +33,7 @@ class RandomResize:
     Args:
       ratio_range: smallest and largest factor.
       base: (long, short) side at factor 1 in pixels; () takes the image's own.
-      jitter: largest share by which a side may deviate from the aspect, in [0, 1).
+      jitter: largest fraction by which a side may deviate from the aspect, in [0, 1).
 
     Example:
       >>> sample = {"image": np.zeros((10, 20, 3), np.uint8), "label": np.zeros((10, 20), np.uint8)}
@@ -87,7 +88,7 @@ class RandomCrop:
 
     Args:
       size: (height, width) of the window in pixels.
-      cat_max_ratio: largest share of one class; 1 accepts the first window.
+      cat_max_ratio: largest fraction of one class; 1 accepts the first window.
       tries: windows judged.
 
     Example:
@@ -109,9 +110,9 @@ class RandomCrop:
     def draw_window(
         self,
         shape: tuple[int, ...],
-        look: Callable[[Window], np.ndarray],
+        look: Callable[[_Window], np.ndarray],
         rng: np.random.Generator,
-    ) -> tuple[Window, np.ndarray]:
+    ) -> tuple[_Window, np.ndarray]:
         """Draws windows of an image and returns one with its label.
 
         Args:
@@ -129,7 +130,7 @@ class RandomCrop:
                 label = look(window)
         return window, label
 
-    def _draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Window:
+    def _draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> _Window:
         (top, bottom), (left, right) = (
             (start := int(rng.integers(max(have - want, 0) + 1)), min(start + want, have))
             for have, want in zip(shape, self.size, strict=True)
@@ -148,7 +149,7 @@ class ResizedCrop:
     """`RandomResize` and then `RandomCrop`, without the pixels that the crop drops.
 
     Same draws, same bytes. OpenCV interpolates at positions that count from the first pixel, so
-    what lies beyond the window's end is cut off ahead of resizing and the rest afterwards; labels
+    what lies beyond the window's end is cut off before resizing and the rest afterwards; labels
     are gathered for the window alone.
 
     Needs: image, label. Changes: image, label.
@@ -173,7 +174,7 @@ class ResizedCrop:
         size = self.resize.draw_size(label.shape, rng)
         rows, columns = (_nearest(*sides) for sides in zip(label.shape, size, strict=True))
 
-        def look(window: Window) -> np.ndarray:
+        def look(window: _Window) -> np.ndarray:
             # Whole rows first: they are copied as blocks.
             return np.take(np.take(label, rows[window[0]], 0), columns[window[1]], 1)
 
@@ -218,12 +219,12 @@ class RandomRotation:
 
 @dataclasses.dataclass(frozen=True)
 class RandomFlip:
-    """Mirrors left and right with a probability.
+    """Flips left and right with a probability.
 
     Needs: image, label. Changes: image, label.
 
     Args:
-      probability: how often a sample is mirrored.
+      probability: how often a sample is flipped.
 
     Example:
       >>> sample = {"image": np.zeros((1, 2, 3), np.uint8), "label": np.array([[1, 2]], np.uint8)}
@@ -234,7 +235,7 @@ class RandomFlip:
     probability: float = 0.5
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Mirrors or does not."""
+        """Flips or does not."""
         if rng.random() >= self.probability:
             return sample
         return sample | {key: cv2.flip(sample[key], 1) for key in ("image", "label")}
@@ -278,7 +279,7 @@ def _nearest(old: int, new: int) -> np.ndarray:
     return cv2.resize(positions, (new, 1), interpolation=cv2.INTER_NEAREST)[0].astype(np.intp)
 
 
-def _resized_window(image: np.ndarray, size: tuple[int, int], window: Window) -> np.ndarray:
+def _resized_window(image: np.ndarray, size: tuple[int, int], window: _Window) -> np.ndarray:
     if size == image.shape[:2]:
         return image[window]
     scales = [new / old for new, old in zip(size, image.shape[:2], strict=True)]

@@ -90,7 +90,7 @@ class LabelRule:
         """Returns the class of each stored value; 255 is ignored, 254 belongs to none."""
         if self.reading != "colors":
             return cv2.LUT(stored, np.asarray(self.lookup, np.uint8))
-        table = np.asarray(sorted((_code(c[:3]), c[3]) for c in self.colors))
+        table = np.asarray(sorted((r << 16 | g << 8 | b, label) for r, g, b, label in self.colors))
         codes = stored @ np.asarray([1 << 16, 1 << 8, 1])
         place = np.searchsorted(table[:, 0], codes).clip(max=len(table) - 1)
         classes = np.where(table[place, 0] == codes, table[place, 1], UNKNOWN)
@@ -171,7 +171,3 @@ def restore_zero_label(batches: Iterable[Mapping[str, Any]]) -> Iterator[dict[st
     for batch in batches:
         label = np.asarray(batch["label"])
         yield {**batch, "label": np.where(label == IGNORE_LABEL, 0, label + 1)}
-
-
-def _code(color: Sequence[int]) -> int:
-    return color[0] << 16 | color[1] << 8 | color[2]

@@ -73,7 +73,6 @@ def _mapped(stored: tuple[int, ...], ignored: range = range(0)) -> LabelRule:
 
 _MASK = LabelRule(2, threshold_lookup(127), "gray")
 _INVERTED_MASK = LabelRule(2, threshold_lookup(127, inverted=True), "gray")
-_SORTED = ("images/{split}/{name}.*", ("labels/{split}/{name}.*",))
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
@@ -153,7 +152,12 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             classes.POLYPS,
             (
                 Files("images/{name}.jpg", ("masks/{name}.jpg",), _MASK, names="{split}.txt"),
-                Files(*_SORTED, _ids(2), names="{split}.txt"),
+                Files(
+                    "images/{split}/{name}.*",
+                    ("labels/{split}/{name}.*",),
+                    _ids(2),
+                    names="{split}.txt",
+                ),
             ),
             ("train", "val", "test"),
             "-",

@@ -1,4 +1,8 @@
-"""Maps of class ids of any origin: gray and palette PNG and npy, sized before they are decoded."""
+"""Maps of class ids of any origin: gray and palette PNG and npy, sized before they are decoded.
+
+Label maps are decoded by their runs: PNGs whose rows are stored as they are (palette) or as steps
+(OpenCV's way) are inflated and summed run by run, the others go to OpenCV.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from jaxtyping import Integer, UInt8
 from segalias_jax.errors import InputError
 
 try:  # inflates label maps four times as fast as zlib
-    from isal import isal_zlib as inflater
+    from isal import isal_zlib as inflater  # pyright: ignore[reportMissingImports]  # an extra
 except ImportError:
     inflater = zlib
 
@@ -70,7 +74,7 @@ def map_size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not height * width:
         raise InputError(
-            f"{path}: has {width}x{height} pixels, which is nothing to score; save it anew"
+            f"{path}: has {width}x{height} pixels, which is nothing to score; save it again"
         )
     if height * width > MAX_PIXELS:
         raise InputError(
@@ -159,9 +163,7 @@ def _open_npy(path: Path) -> np.ndarray:
             "save the class of each pixel (argmax of the logits)"
         )
     if array.dtype.kind not in "bui":
-        raise InputError(
-            f"{path}: a map holds whole numbers, this array {array.dtype}; save class ids"
-        )
+        raise InputError(f"{path}: a map holds integers, this array {array.dtype}; save class ids")
     return array
 
 
@@ -185,7 +187,7 @@ def _decoded(data: bytes, header: _Header) -> np.ndarray | None:
     """The map of a PNG that keeps rows as they are or as steps, as most programs write maps.
 
     Runs of equal pixels make this far faster than a decoder for pictures. None for other files,
-    and for damaged ones, of which that decoder tells.
+    and for damaged ones, which that decoder reports.
     """
     if header.depth != 8 or header.interlace or header.compression:
         return None
@@ -228,7 +230,7 @@ def _summed(rows: np.ndarray) -> np.ndarray:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind of each whole part of a PNG behind the header, and where its content lies."""
+    """Kind of each whole part of a PNG after the header, and where its content lies."""
     position = 33
     while position + 12 <= len(data):
         length = struct.unpack(">I", data[position : position + 4])[0]

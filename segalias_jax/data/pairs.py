@@ -1,4 +1,8 @@
-"""Data sets of image and label files: their encoded bytes, and the one way to decode them."""
+"""Data sets of image and label files: their encoded bytes, and the one way to decode them.
+
+`decode_pair` serves folders and whatever else keeps encoded files; the rule beside the bytes is
+plain numbers.
+"""
 
 from __future__ import annotations
 
@@ -155,11 +159,12 @@ def decode_label(
     _check_size(pair, pair.label, label, size)
     if "region" not in encoded:
         return label
-    region = decode_gray(encoded["region"], pair.region) > _INSIDE
-    _check_size(pair, pair.region, region, size)
+    path = pair.region or pair.label
+    region = decode_gray(encoded["region"], path) > _INSIDE
+    _check_size(pair, path, region, size)
     if not region.any():
         raise InputError(
-            f"{pair.region}: no pixel is in the field of view, all gray values are at most "
+            f"{path}: no pixel is in the field of view, all gray values are at most "
             f"{_INSIDE}; save it as 0 and 255"
         )
     return np.where(region, label, np.uint8(IGNORE_LABEL))

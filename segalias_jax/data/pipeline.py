@@ -1,6 +1,11 @@
 """Batches: order, randomness and prefetching by Grain.
 
-A batch is `{"image": uint8[b, h, w, 3], "label": int32[b, h, w], "valid": bool[b]}`.
+A batch is `{"image": uint8[b, h, w, 3], "label": int32[b, h, w], "valid": bool[b]}`; "valid" is
+False on rows that fill up the last batch. Pixels travel to the device as bytes and are normalized
+there.
+
+The training stream is a function of (seed, step): a run resumes by starting the stream at its step,
+with any number of workers.
 """
 
 from __future__ import annotations
@@ -14,8 +19,7 @@ import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import grain
@@ -27,13 +31,14 @@ from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.data.sources import Source
 from segalias_jax.data.transforms import apply_transforms, random_resize, training_transforms
 from segalias_jax.errors import InputError
+from segalias_jax.files import map_ahead
 from segalias_jax.typing import IGNORE_LABEL
 
 Batch = dict[str, Any]
 
 _ENDLESS = 2**53  # samples; Grain's own endless length overflows
 
-# What a stream is a function of besides the step, and how errors call it.
+# What a stream is a function of besides the step, and its name in errors.
 _STATE_NAMES = {
     "seed": "seed",
     "batch_size": "batch size",
@@ -53,12 +58,12 @@ def train_batches(
     process_count: int = 1,
     place: Callable[[Batch], Any] | None = None,
 ) -> Iterator[Any]:
-    """Yields augmented training batches without end.
+    """Returns an endless iterator of augmented training batches.
 
     Sample k of the stream is a function of (`seed`, k) alone, not of workers, threads or
-    processes; every epoch is shuffled anew. Step t of all processes together holds the samples
-    t b, ..., (t + 1) b - 1 for a batch size b, and process p of n the p-th of n equal parts of
-    them, so that the parts one behind the other are the batch of a single process.
+    processes; every epoch has an order of its own. Step t of all processes together holds the
+    samples t b, ..., (t + 1) b - 1 for a batch size b, and process p of n the p-th of n equal parts
+    of them, so that the parts one after the other are the batch of a single process.
 
     Args:
       data_config: the recipe's `data` section, see `DataSettings`.
@@ -88,7 +93,7 @@ def train_batches(
     """
     settings = read_settings(data_config)
     check_crop(settings, source)
-    rows = _share(batch_size, process_count)
+    rows = _rows_per_process(batch_size, process_count)
     augment = functools.partial(apply_transforms, training_transforms(settings))
     samples = _in_order(grain.MapDataset.source(source), seed).random_map(augment)
     mine = _Mine(samples, batch_size, first=process_index * rows, rows=rows)
@@ -117,7 +122,8 @@ def batch_names(source: Source, *, batch_size: int, seed: int, step: int) -> lis
       ['train_00000', 'train_00001', 'train_00002']
     """
     order = _in_order(grain.MapDataset.range(len(source)), seed)
-    return [source.names[order[k]] for k in range((step - 1) * batch_size, step * batch_size)]
+    steps = range((step - 1) * batch_size, step * batch_size)
+    return [source.names[cast(int, order[k])] for k in steps]  # only filtered sets give None
 
 
 def eval_batches(source: Source, *, batch_size: int, threads: int = 4) -> Iterator[Batch]:
@@ -140,14 +146,22 @@ def eval_batches(source: Source, *, batch_size: int, threads: int = 4) -> Iterat
       >>> [batch["valid"].tolist() for batch in eval_batches(scenes, batch_size=2)]
       [[True, True], [True, False]]
     """
-    running: deque[tuple[range, tuple[int, int], list[Future[Sample]]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for indices, size in _same_sizes(source, batch_size):
-            running.append((indices, size, [pool.submit(source.__getitem__, i) for i in indices]))
-            if (len(running) - 1) * batch_size > threads:  # the next batch is decoded meanwhile
-                yield _finish(source, batch_size, *running.popleft())
-        while running:
-            yield _finish(source, batch_size, *running.popleft())
+    runs: deque[tuple[range, tuple[int, int]]] = deque()
+
+    def indices() -> Iterator[int]:
+        for run in _same_sizes(source, batch_size):
+            runs.append(run)
+            yield from run[0]
+
+    samples: list[Sample] = []
+    # The next batch is decoded while one is used.
+    ahead = batch_size + threads
+    for _, sample in map_ahead(source.__getitem__, indices(), threads=threads, ahead=ahead):
+        samples.append(sample)
+        if len(samples) == len(runs[0][0]):
+            run, size = runs.popleft()
+            yield _finish(source, batch_size, run, size, samples)
+            samples = []
 
 
 def stream_state(source: Source, *, step: int, batch_size: int, seed: int) -> dict[str, Any]:
@@ -181,7 +195,7 @@ def stream_state(source: Source, *, step: int, batch_size: int, seed: int) -> di
 
 
 def resume_step(state: Mapping[str, Any], source: Source, *, batch_size: int, seed: int) -> int:
-    """Returns the step at which a stream goes on, or raises where it would be another stream.
+    """Returns the step at which a stream resumes, or raises where it would be another stream.
 
     Args:
       state: what `stream_state` returned.
@@ -200,14 +214,14 @@ def resume_step(state: Mapping[str, Any], source: Source, *, batch_size: int, se
       20
       >>> resume_step(state, scenes, batch_size=2, seed=1)
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: the training stream cannot go on: its seed was 0 and is 1 \
+      segalias_jax.errors.InputError: the training stream cannot resume: its seed was 0 and is 1 \
 now; restore it or train from the start in another folder
     """
     now = stream_state(source, step=state["step"], batch_size=batch_size, seed=seed)
-    for key, told in _STATE_NAMES.items():
+    for key, name in _STATE_NAMES.items():
         if now[key] != state.get(key):
             raise InputError(
-                f"the training stream cannot go on: its {told} was {state.get(key)} and is "
+                f"the training stream cannot resume: its {name} was {state.get(key)} and is "
                 f"{now[key]} now; restore it or train from the start in another folder"
             )
     return now["step"]
@@ -257,18 +271,19 @@ class _Mine:
 
     def __call__(self, index: int) -> Sample:
         step, row = divmod(index, self.rows)
-        return self.samples[step * self.batch_size + self.first + row]
+        place = step * self.batch_size + self.first + row
+        return cast(Sample, self.samples[place])  # only filtered sets give None
 
 
 def _in_order(samples: grain.MapDataset, seed: int) -> grain.MapDataset:
     return samples.seed(seed).shuffle().repeat()
 
 
-def _share(batch_size: int, process_count: int) -> int:
+def _rows_per_process(batch_size: int, process_count: int) -> int:
     rows, rest = divmod(batch_size, process_count)
     if rest or not rows:
         raise InputError(
-            f"train.batch_size: {batch_size} images cannot be shared by {process_count} processes; "
+            f"batch_size is {batch_size}, which {process_count} processes cannot share evenly; "
             f"choose a multiple of {process_count}"
         )
     return rows
@@ -329,15 +344,15 @@ def _stack(samples: Sequence[Sample]) -> Batch:
 
 def _same_sizes(source: Source, most: int) -> Iterator[tuple[range, tuple[int, int]]]:
     """Yields runs of consecutive images of one size, `most` at a time."""
-    first, last = 0, None
+    first, shared = 0, None
     for index in range(len(source)):
         size = source.size(index)
-        if index > first and (size != last or index - first == most):
-            yield range(first, index), last
+        if shared is not None and (size != shared or index - first == most):
+            yield range(first, index), shared
             first = index
-        last = size
-    if last is not None:
-        yield range(first, len(source)), last
+        shared = size
+    if shared is not None:
+        yield range(first, len(source)), shared
 
 
 def _finish(
@@ -345,13 +360,12 @@ def _finish(
     rows: int,
     indices: range,
     size: tuple[int, int],
-    decoding: list[Future[Sample]],
+    samples: list[Sample],
 ) -> Batch:
     blank = {
         "image": np.zeros((*size, 3), np.uint8),
         "label": np.full(size, IGNORE_LABEL, np.uint8),
     }
-    samples = [running.result() for running in decoding]
     # An unusable sample may give another image, without labels: only its labels matter.
     samples = [s if s["label"].shape == tuple(size) else blank for s in samples]
     batch = _stack(samples + [blank] * (rows - len(samples)))

@@ -69,7 +69,10 @@ write it by segalias prepare cells --root DIR --out missing
         self.palette = np.asarray(manifest["palette"], np.uint8)
         self.rule = LabelRule(**described["rule"])
         self.exif = described["exif"]
-        self._records = _open_records(self._folder, split, manifest["features"])
+        tfds = import_tfds()
+        skip = {key: tfds.decode.SkipDecoding() for key in manifest["features"]}
+        builder = tfds.builder_from_directory(self._folder)
+        self._records: Any = builder.as_data_source(file_split(split), decoders=skip)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -150,7 +153,7 @@ def import_tfds() -> ModuleType:
       'tensorflow_datasets'
     """
     try:
-        import tensorflow_datasets
+        import tensorflow_datasets  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError:
         raise InputError(
             "prepared data sets need tensorflow-datasets; pip install 'segalias_jax[tfds]'"
@@ -192,9 +195,3 @@ def _check_keys(settings: DataSettings, prepared: dict[str, Any]) -> None:
                 f"data.{key}: the set was prepared with {prepared[key]}, not {value}; "
                 "remove the key, or prepare another set"
             )
-
-
-def _open_records(folder: Path, split: str, features: list[str]) -> Any:
-    tfds = import_tfds()
-    skip = {key: tfds.decode.SkipDecoding() for key in features}
-    return tfds.builder_from_directory(folder).as_data_source(file_split(split), decoders=skip)

@@ -1,101 +1,189 @@
-"""The keys of a recipe's `data` section, checked once and then read as attributes."""
+"""The keys of a recipe's `data` section: default, unit, help and check of each."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-import operator
-import os
-from collections.abc import Callable
 from typing import Any
 
 from segalias_jax.errors import InputError
+from segalias_jax.settings import (
+    Check,
+    check_settings,
+    integer,
+    interval,
+    names,
+    number,
+    numbers,
+    one_of,
+    parse,
+    setting,
+    size,
+    values,
+)
+
+_BYTE = integer(least=0, most=255)
+_COUNT = integer(least=1)
+_CLASSES = names("at most 254 different names, such as ('sky', 'road')", most=254)
+
+
+def _rows(length: int, what: str, example: str) -> Check:
+    def read(given: Any) -> tuple[tuple[int, ...], ...]:
+        rows = tuple(tuple(_BYTE("", item) for item in row) for row in given)
+        if any(len(row) != length for row in rows):
+            raise ValueError
+        return rows
+
+    return values(read, f"rows of {what}, each 0 to 255", example=example)
+
+
+def _median_side(given: Any) -> int:
+    side = integer(least=0)("", given)
+    if side and (side < 3 or side % 2 == 0):
+        raise ValueError
+    return side
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
-    """The `data` section of a recipe, as `read_settings` checks it.
+    """What is read, and how training crops are made of it.
 
-    Sizes are (height, width) in pixels unless said otherwise.
+    Sizes are (height, width) in pixels unless said otherwise; `segalias_jax.settings.documentation`
+    prints what each setting says.
 
-    Args:
-      source: a name in `segalias_jax.data.SOURCES`, or "tfds:NAME" of a prepared set.
-      root: folder of the data set; unused by procedural sources.
-      images: path of an image below `root`, with {split} and {name}; this and the next eight are
-        read by the source "folders" alone.
-      labels: path of its label.
-      regions: path of its field of view, outside of which pixels are ignored; "" for none.
-      names: path of the list of names, or of a CSV file of pairs; "" takes all images there are.
-      classes: names of the classes, by id.
-      colors: (red, green, blue, class) of labels that are colors; class 255 is ignored.
-      id_map: (stored value, class) where labels do not store class ids; class 255 is ignored.
-      ignored: stored values besides 255 that are ignored.
-      threshold: gray value above which a mask of two classes is class 1; None for labels of ids.
-      exif: turn images as their EXIF orientation says; labels are never turned.
-      on_error: what an unusable sample does: "stop" ends the run, "skip" is `SkippingSource`.
-      max_skipped: unusable samples of a split above which "skip" ends the run too.
-      train_split: name of the split that is trained on.
-      eval_split: name of the split that is scored.
-      resize: (long, short) side that an image is fitted to at ratio 1; () keeps its own size.
-      ratio_range: smallest and largest random factor on that size.
-      crop: training crop.
-      pad: fill what a crop lacks with the mean color and label 255; otherwise a crop that can
-        exceed an image is an error.
-      cat_max_ratio: largest share of one class in a crop, tried ten times; 1 accepts every crop.
-      flip: probability of a mirrored sample.
-      photometric: distort brightness, contrast, saturation and hue.
-      check: read every label before the first step.
-      workers: processes that prepare training batches; 0 prepares them in threads of this one.
-      threads: reading threads, in each process.
-      num_train: procedural scenes of split "train".
-      num_eval: procedural scenes of every other split.
-      image_size: size of a procedural scene.
-      scale_jitter: largest share by which each side deviates from its aspect.
-      rotation: largest angle of a turned crop in degrees.
-      blur: smallest and largest standard deviation of a Gaussian blur in pixels.
-      noise: smallest and largest standard deviation of Gaussian noise, in units of 0..255.
-      median: side of the square of a median filter in pixels; 0 for none.
+    Raises:
+      InputError: a value outside its range, by the setting's name.
 
     Example:
       >>> DataSettings(source="synthetic").flip
       0.5
+      >>> DataSettings("camvid", crop=(0, 4))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: crop: (0, 4) is not two positive integers, (height, width)
     """
 
-    source: str
-    root: str = ""
-    images: str = "images/{split}/{name}.*"
-    labels: str = "labels/{split}/{name}.*"
-    regions: str = ""
-    names: str = "{split}.txt"
-    classes: tuple[str, ...] = ()
-    colors: tuple[tuple[int, int, int, int], ...] = ()
-    id_map: tuple[tuple[int, int], ...] = ()
-    ignored: tuple[int, ...] = ()
-    threshold: int | None = None
-    exif: bool = True
-    on_error: str = "stop"
-    max_skipped: int = 10
-    train_split: str = "train"
-    eval_split: str = "val"
-    resize: tuple[int, ...] = ()
-    ratio_range: tuple[float, float] = (0.5, 2.0)
-    crop: tuple[int, int] = (128, 128)
-    pad: bool = True
-    cat_max_ratio: float = 0.75
-    flip: float = 0.5
-    photometric: bool = True
-    check: bool = True
-    workers: int = 0
-    threads: int = 4
-    num_train: int = 1000
-    num_eval: int = 100
-    image_size: tuple[int, int] = (128, 128)
-    scale_jitter: float = 0.0
-    rotation: float = 0.0
-    blur: tuple[float, float] = (0.0, 0.0)
-    noise: tuple[float, float] = (0.0, 0.0)
-    median: int = 0
+    source: str = setting(
+        "synthetic",
+        """"synthetic", "folders" (your own), a set of docs/datasets.md, or "tfds:NAME" of a
+        prepared set""",
+    )
+    root: str = setting("", 'folder of the data set; unused by "synthetic"')
+    # Paths below root and the meaning of labels: only the source "folders" reads them.
+    images: str = setting(
+        "images/{split}/{name}.*",
+        """path of an image below root, "folders" only, as for the next eight; {split} and {name}
+        are filled in, and * is anything""",
+    )
+    labels: str = setting("labels/{split}/{name}.*", "path of its label")
+    regions: str = setting(
+        "", 'path of its field of view, outside of which pixels are ignored; "" for none'
+    )
+    names: str = setting(
+        "{split}.txt", 'path of the list of names, or of a CSV file of pairs; "" takes all images'
+    )
+    classes: tuple[str, ...] = setting(
+        (),
+        "names of the classes, by id",
+        check=_CLASSES,
+    )
+    colors: tuple[tuple[int, ...], ...] = setting(
+        (),
+        "what colors of labels that are colors mean; class 255 is ignored",
+        check=_rows(4, "(red, green, blue, class)", '"((255,0,0,1),)"'),
+    )
+    id_map: tuple[tuple[int, ...], ...] = setting(
+        (),
+        "classes of stored values, where labels are no class ids; class 255 is ignored",
+        check=_rows(2, "(stored value, class)", '"((7,0),(8,1))"'),
+    )
+    ignored: tuple[int, ...] = setting(
+        (),
+        "stored values besides 255 that are ignored",
+        check=numbers(_BYTE, "stored values, each 0 to 255"),
+    )
+    threshold: int | None = setting(
+        None,
+        "gray value above which a mask of two classes is class 1; None for labels of ids",
+        check=integer(least=0, most=254),
+    )
+    exif: bool = setting(
+        True, "turn images as their EXIF orientation says; labels are never turned"
+    )
+    on_error: str = setting(
+        "stop",
+        'an unusable sample: "stop" ends the run; "skip" takes the next image, without labels',
+        check=one_of(("stop", "skip")),
+    )
+    max_skipped: int = setting(
+        10,
+        'unusable samples of a split above which "skip" ends the run too',
+        check=integer(least=0),
+    )
+    train_split: str = setting("train", "split that is trained on")
+    eval_split: str = setting("val", "split that is scored")
+    resize: tuple[int, ...] = setting(
+        (),
+        "sides that an image is fitted to at ratio 1; () keeps its own size",
+        unit="pixels",
+        check=size("(long, short)", optional=True),
+    )
+    ratio_range: tuple[float, float] = setting(
+        (0.5, 2.0), "smallest and largest random factor of that size", check=interval(above=0)
+    )
+    crop: tuple[int, int] = setting((128, 128), "training crop", unit="pixels", check=size())
+    pad: bool = setting(
+        True,
+        """fill what a crop lacks with the mean color and label 255; otherwise a crop that can
+        exceed an image is an error""",
+    )
+    cat_max_ratio: float = setting(
+        0.75,
+        "largest fraction of one class in a crop, tried ten times; 1 accepts every crop",
+        check=number(above=0, most=1),
+    )
+    flip: float = setting(0.5, "probability of a flipped sample", check=number(least=0, most=1))
+    photometric: bool = setting(True, "distort brightness, contrast, saturation and hue")
+    check: bool = setting(True, "read every label before the first step")
+    workers: int = setting(
+        0,
+        "processes that prepare training batches; 0 prepares them in threads of this one",
+        check=integer(least=0),
+    )
+    threads: int = setting(4, "reading threads, in each process", check=_COUNT)
+    num_train: int = setting(1000, 'scenes of the split "train", "synthetic" only', check=_COUNT)
+    num_eval: int = setting(100, 'scenes of every other split, "synthetic" only', check=_COUNT)
+    image_size: tuple[int, int] = setting(
+        (128, 128), 'size of a scene, "synthetic" only', unit="pixels", check=size()
+    )
+    scale_jitter: float = setting(
+        0.0,
+        "largest fraction by which each side deviates from its aspect",
+        check=number(least=0, most=0.9),
+    )
+    rotation: float = setting(
+        0.0, "largest angle of a turned crop", unit="degrees", check=number(least=0, most=180)
+    )
+    blur: tuple[float, float] = setting(
+        (0.0, 0.0),
+        "smallest and largest standard deviation of a Gaussian blur",
+        unit="pixels",
+        check=interval(least=0),
+    )
+    noise: tuple[float, float] = setting(
+        (0.0, 0.0),
+        "smallest and largest standard deviation of Gaussian noise",
+        unit="of 0..255",
+        check=interval(least=0),
+    )
+    median: int = setting(
+        0,
+        "side of the square of a median filter; 0 for none",
+        unit="pixels",
+        check=values(_median_side, "0 or an odd integer from 3"),
+    )
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        check_settings(self)
 
 
 FOLDER_KEYS = (
@@ -110,119 +198,6 @@ FOLDER_KEYS = (
     "threshold",
 )
 """Keys that describe a user's own data set; only the source "folders" reads them."""
-
-
-def _size(value: Any) -> tuple[int, int]:
-    height, width = (operator.index(side) for side in value)
-    if min(height, width) < 1:
-        raise ValueError
-    return height, width
-
-
-def _ratio_range(value: Any) -> tuple[float, float]:
-    low, high = (float(ratio) for ratio in value)
-    if not 0 < low <= high < math.inf:
-        raise ValueError
-    return low, high
-
-
-def _number(kind: Callable[[Any], Any], low: float, high: float) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        if not low <= kind(value) <= high:
-            raise ValueError
-        return kind(value)
-
-    return read
-
-
-def _bytes(value: Any, length: int) -> tuple[int, ...]:
-    numbers = tuple(operator.index(number) for number in value)
-    if len(numbers) != length or not all(0 <= number <= 255 for number in numbers):
-        raise ValueError
-    return numbers
-
-
-def _rows(length: int) -> Callable[[Any], Any]:
-    return lambda value: tuple(_bytes(row, length) for row in value)
-
-
-def _class_names(value: Any) -> tuple[str, ...]:
-    names = tuple(value)
-    if isinstance(value, str) or not all(isinstance(name, str) and name for name in names):
-        raise TypeError
-    several = len(names) == 1 and "," in names[0]  # --config.data.classes=a,b is one text
-    if several or len(names) > 254 or len(set(names)) < len(names):
-        raise ValueError
-    return names
-
-
-def _one_of(*choices: str) -> Callable[[Any], str]:
-    return lambda value: choices[choices.index(value)]
-
-
-def _switch(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _sigma_range(value: Any) -> tuple[float, float]:
-    low, high = (float(sigma) for sigma in value)
-    if not 0 <= low <= high < math.inf:
-        raise ValueError
-    return low, high
-
-
-def _median_size(value: Any) -> int:
-    size = operator.index(value)
-    if size and (size < 3 or size % 2 == 0):
-        raise ValueError
-    return size
-
-
-_POSITIVE = (_number(operator.index, 1.0, math.inf), "a whole number from 1")
-_SWITCH = (_switch, "True or False")
-_TEXT = (os.fspath, "a text")
-_SIGMAS = (_sigma_range, "(smallest, largest) with 0 <= smallest <= largest")
-_SIZE = (_size, "two positive whole numbers, (height, width)")
-
-# How each key is read, and what to call the values it takes.
-_READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "source": _TEXT,
-    "root": _TEXT,
-    "images": _TEXT,
-    "labels": _TEXT,
-    "regions": _TEXT,
-    "names": _TEXT,
-    "classes": (_class_names, "at most 254 different names, such as ('sky', 'road')"),
-    "colors": (_rows(4), "rows of (red, green, blue, class), each 0 to 255"),
-    "id_map": (_rows(2), "rows of (stored value, class), each 0 to 255"),
-    "ignored": (lambda value: _bytes(value, len(value)), "stored values, each 0 to 255"),
-    "threshold": (_number(operator.index, 0.0, 254.0), "a gray value from 0 to 254"),
-    "exif": _SWITCH,
-    "on_error": (_one_of("stop", "skip"), "'stop' or 'skip'"),
-    "max_skipped": (_number(operator.index, 0.0, math.inf), "a whole number from 0"),
-    "train_split": _TEXT,
-    "eval_split": _TEXT,
-    "resize": (lambda value: _size(value) if len(value) else (), "(long, short) in pixels, or ()"),
-    "ratio_range": (_ratio_range, "(smallest, largest) with 0 < smallest <= largest"),
-    "crop": _SIZE,
-    "pad": _SWITCH,
-    "cat_max_ratio": (_number(float, 1e-6, 1.0), "a share in (0, 1]"),
-    "flip": (_number(float, 0.0, 1.0), "a probability in [0, 1]"),
-    "photometric": _SWITCH,
-    "check": _SWITCH,
-    "workers": (_number(operator.index, 0.0, math.inf), "a whole number from 0"),
-    "threads": _POSITIVE,
-    "num_train": _POSITIVE,
-    "num_eval": _POSITIVE,
-    "image_size": _SIZE,
-    "scale_jitter": (_number(float, 0.0, 0.9), "a share in [0, 0.9]"),
-    "rotation": (_number(float, 0.0, 180.0), "an angle in [0, 180] degrees"),
-    "blur": _SIGMAS,
-    "noise": _SIGMAS,
-    "median": (_median_size, "0 or an odd whole number from 3"),
-}
 
 
 def read_settings(config: Any) -> DataSettings:
@@ -246,21 +221,7 @@ def read_settings(config: Any) -> DataSettings:
     """
     if isinstance(config, DataSettings):
         return config
-    values = {key: config[key] for key in config if config[key] is not None}
-    for key, value in values.items():
-        values[key] = _read(key, value)
-    if not values.get("source"):
+    settings = parse(DataSettings, config, section="data")
+    if "source" not in config or not settings.source:
         raise InputError("data.source: not set; name a data set")
-    return DataSettings(**values)
-
-
-def _read(key: str, value: Any) -> Any:
-    if key not in _READERS:
-        close = difflib.get_close_matches(key, _READERS, n=1)
-        hint = f"did you mean data.{close[0]}?" if close else f"choose from {', '.join(_READERS)}"
-        raise InputError(f"data.{key}: unknown key; {hint}")
-    reader, what = _READERS[key]
-    try:
-        return reader(value)
-    except (TypeError, ValueError):
-        raise InputError(f"data.{key}: {value!r} is not {what}") from None
+    return settings

@@ -1,4 +1,9 @@
-"""Unusable samples that are left out instead of ending a run: replaced, counted and listed."""
+"""Unusable samples that are left out instead of ending a run: replaced, counted and listed.
+
+A skipped sample keeps its place: it gives the next usable image without labels, so that the stream
+of all others is what it was. Processes share the list of what was skipped in a temporary file. A
+limit distinguishes bad files from a disk that went away.
+"""
 
 from __future__ import annotations
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from tqdm import tqdm
 
 from segalias_jax.data.classes import Classes, voc_colors
 from segalias_jax.data.labels import LabelRule, mapped_lookup, threshold_lookup
 from segalias_jax.data.layouts import LAYOUTS, Files
-from segalias_jax.data.pairs import PairSource
+from segalias_jax.data.pairs import Pair, PairSource
 from segalias_jax.data.prepared import PREFIX, PreparedSource
 from segalias_jax.data.settings import FOLDER_KEYS, DataSettings, read_settings
 from segalias_jax.data.skipping import SkippingSource
@@ -24,6 +22,8 @@ from segalias_jax.data.splits import find_pairs, has_labels
 from segalias_jax.data.synthetic import SyntheticScenes
 from segalias_jax.data.transforms import Sample
 from segalias_jax.errors import InputError
+from segalias_jax.files import map_ahead
+from segalias_jax.progress import progress_bar
 from segalias_jax.typing import IGNORE_LABEL
 
 
@@ -154,7 +154,8 @@ def folder_rule(settings: DataSettings) -> tuple[LabelRule, np.ndarray]:
         if count != 2:
             raise InputError(f"data.threshold: makes two classes, data.classes names {count}")
         return LabelRule(2, threshold_lookup(settings.threshold), "gray"), palette
-    pairs = settings.id_map or [(k, k) for k in range(count)]
+    identity = [(k, k) for k in range(count)]
+    pairs = [(value, label) for value, label in settings.id_map] or identity
     for value, label in pairs:
         if value in settings.ignored and label != IGNORE_LABEL:
             raise InputError(
@@ -242,26 +243,23 @@ def check_source(source: Source, *, threads: int = 4, progress: bool = True) -> 
     Example:
       >>> check_source(create_source({"source": "synthetic"}, "val"))
     """
-    with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(source.check, range(len(source)))
-        bar = tqdm(
-            results, "checking labels", len(source), unit="file", delay=2, disable=not progress
-        )
-        for _ in bar:
-            pass
+    with progress_bar("checking labels" if progress else None, len(source), unit=" files") as bar:
+        for _ in map_ahead(source.check, range(len(source)), threads=threads):
+            bar.update()
 
 
 def fingerprint(source: Source) -> str:
-    """Says in which condition a data set is that `check_source` found usable.
+    """Returns a fingerprint of a data set's condition, so that `check_source` need not run again.
 
-    Another one follows where a file is added, taken away, or written since, whatever its size and
-    age are then, or where labels mean something else.
+    It changes where a file is added, removed, or written since, whatever its size and age are then,
+    or where labels mean something else. A run keeps those of the splits that it has checked, and a
+    resumed one reads only what changed.
 
     Args:
       source: the data set.
 
     Returns:
-      Hexadecimal digits; "" where no files say it, or unusable ones are to be found and skipped.
+      Hexadecimal digits; "" where there are no files, or unusable ones are to be skipped.
 
     Example:
       >>> fingerprint(create_source({"source": "synthetic"}, "val"))
@@ -273,8 +271,8 @@ def fingerprint(source: Source) -> str:
     for pair in source.pairs:
         for path in filter(None, (pair.image, pair.label, pair.region)):
             there = path.stat()
-            told = (str(path), there.st_size, there.st_mtime_ns, there.st_ctime_ns)
-            digest.update(repr(told).encode())
+            condition = (str(path), there.st_size, there.st_mtime_ns, there.st_ctime_ns)
+            digest.update(repr(condition).encode())
     return digest.hexdigest()
 
 
@@ -284,17 +282,24 @@ def _open(
     root = _existing_root(settings)
     parts = split.split("+")
     present = [files for files in trees if has_labels(root, files, parts[0])] or trees[:1]
-    for files in present:
+
+    def find(files: Files) -> tuple[list[Pair], Path]:
         found = [find_pairs(root, files, part) for part in parts]
-        pairs = [pair for part, _ in found for pair in part]
-        # Of the last one nothing is looked up here: it is taken whatever it lacks.
-        if files is present[-1] or all(os.path.isfile(pair.label) for pair in pairs):
+        return [pair for pairs, _ in found for pair in pairs], found[0][1]
+
+    *others, files = present
+    for other in others:
+        pairs, origin = find(other)
+        if all(os.path.isfile(pair.label) for pair in pairs):
+            files = other
             break
+    else:  # of the last one nothing is looked up here: it is taken whatever it lacks
+        pairs, origin = find(files)
     if len({pair.name for pair in pairs}) < len(pairs):
         raise InputError(f"split {split!r}: its parts share images; correct the lists")
     return PairSource(
         pairs,
-        origin=found[0][1],
+        origin=origin,
         rule=files.rule,
         class_names=named[0],
         palette=named[1],

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def find_pairs(root: Path, files: Files, split: str) -> tuple[list[Pair], Path]:
 
 
 def has_labels(root: Path, files: Files, split: str) -> bool:
-    """Tells whether a folder exists that a split's labels would be in.
+    """Returns whether a folder exists that a split's labels would be in.
 
     Args:
       root: folder of the data set.
@@ -85,7 +85,7 @@ def has_labels(root: Path, files: Files, split: str) -> bool:
 
 
 def split_hash(names: Sequence[str]) -> str:
-    """Identifies a split whatever its name, root or order.
+    """Returns an identifier of a split that does not depend on its name, root or order.
 
     Args:
       names: of its images, such as `source.names`.
@@ -137,7 +137,7 @@ def check_splits(first: str, second: str, sources: Sequence[Any]) -> str:
 
 
 def same_content(first: PairSource, second: PairSource) -> list[tuple[str, str]]:
-    """Finds image files of equal bytes in two splits, whatever their names.
+    """Finds image files of equal bytes in two splits, under any names.
 
     Args:
       first: a split.
@@ -177,19 +177,20 @@ class _Template:
         return sorted(self._files())
 
     def _files(self) -> dict[str, str]:
-        if self._found is None:
-            self._found, pattern = {}, self._pattern()
-            for path in _walk(self.folder):
-                if match := pattern.fullmatch(path):
-                    self._add(match["name"], path)
-        return self._found
-
-    def _add(self, name: str, path: str) -> None:
-        other = self._found.setdefault(name, path)
-        if other != path:
-            raise InputError(
-                f"{other} and {Path(path).name} both go by the name {name!r}; remove one"
-            )
+        if self._found is not None:
+            return self._found
+        found: dict[str, str] = {}
+        pattern = self._pattern()
+        for path in _walk(self.folder):
+            if match := pattern.fullmatch(path):
+                other = found.setdefault(match["name"], path)
+                if other != path:
+                    raise InputError(
+                        f"{other} and {Path(path).name} both go by the name {match['name']!r}; "
+                        "remove one"
+                    )
+        self._found = found
+        return found
 
     def _pattern(self) -> re.Pattern[str]:
         whole, suffix = self._whole, ""
@@ -207,7 +208,7 @@ def _first_file(paths: Sequence[Path]) -> Path:
     return paths[0] if len(paths) == 1 else next(filter(os.path.isfile, paths), paths[0])
 
 
-def _walk(folder: Path):
+def _walk(folder: Path) -> Iterator[str]:
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

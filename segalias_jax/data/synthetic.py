@@ -1,4 +1,4 @@
-"""Procedural scenes: every class but the plain ones can only be told by texture near Nyquist.
+"""Procedural scenes: every class but the plain ones differs only by texture near Nyquist.
 
 Discs, boxes and stars are shaded smoothly; the same outlines filled with fine stripes, wide
 stripes or a checker are classes of their own, so outline and color say nothing about them. Fine
@@ -23,7 +23,7 @@ from segalias_jax.typing import IGNORE_LABEL
 CLASSES, PALETTE = SYNTHETIC
 DISC, BOX, STAR, POLE, FINE, WIDE, CHECKER = range(1, len(CLASSES))
 
-SMALLEST = 16
+_SMALLEST = 16
 """Least side of a scene in pixels; on smaller ones, objects fall between the pixels."""
 
 _SPLITS = ("train", "val", "test")
@@ -38,7 +38,7 @@ class SyntheticScenes:
       split: "train", "val" or "test", which have no scene in common.
 
     Raises:
-      InputError: another split, or an image size below `SMALLEST`.
+      InputError: another split, or an image size below `_SMALLEST`.
 
     Example:
       >>> scenes = SyntheticScenes(DataSettings("synthetic", num_train=10), "train")
@@ -49,10 +49,10 @@ class SyntheticScenes:
     def __init__(self, settings: DataSettings, split: str):
         if split not in _SPLITS:
             raise InputError(f"split {split!r}: unknown; choose from {', '.join(_SPLITS)}")
-        if min(settings.image_size) < SMALLEST:
+        if min(settings.image_size) < _SMALLEST:
             raise InputError(
                 f"data.image_size: {settings.image_size} is too small for a scene; give at least "
-                f"{SMALLEST} pixels each"
+                f"{_SMALLEST} pixels each"
             )
         count = settings.num_train if split == "train" else settings.num_eval
         self.names = [f"{split}_{index:05d}" for index in range(count)]
@@ -67,7 +67,7 @@ class SyntheticScenes:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):  # what ends a plain `for` loop over the source
             raise IndexError(index)
-        return draw_scene(np.random.default_rng([self._split, index]), self._size)
+        return _draw_scene(np.random.default_rng([self._split, index]), self._size)
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns (height, width) of a scene in pixels."""
@@ -77,18 +77,18 @@ class SyntheticScenes:
         """Returns: a drawn scene is always usable."""
 
 
-def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Sample:
+def _draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> Sample:
     """Draws objects over one another, then light, glare and sensor noise.
 
     Args:
       rng: where all randomness comes from.
-      size: (height, width) in pixels, `SMALLEST` or more each.
+      size: (height, width) in pixels, `_SMALLEST` or more each.
 
     Returns:
       `{"image": uint8[h, w, 3], "label": uint8[h, w]}`; pixels in glare are ignored (255).
 
     Example:
-      >>> draw_scene(np.random.default_rng(0), (64, 64))["image"].shape
+      >>> _draw_scene(np.random.default_rng(0), (64, 64))["image"].shape
       (64, 64, 3)
     """
     base = rng.uniform(60, 190, 3)

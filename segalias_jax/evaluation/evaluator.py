@@ -36,7 +36,7 @@ class Evaluation:
     Attributes:
       scores: mergeable state of all scores.
       samples: the pictures that were kept.
-      binary: mergeable state of the scores of binary segmentation; None for more than two classes.
+      binary: mergeable state of the scores of binary segmentation; None for more classes.
     """
 
     scores: SegmentationScores
@@ -59,7 +59,7 @@ def evaluate(
 ) -> Evaluation:
     """Scores a predict function in one pass over batches.
 
-    Nothing waits for counting but the end, so the device goes on predicting meanwhile.
+    Only the end waits for the counts, so the device predicts meanwhile.
 
     Args:
       predict: images as bytes to class ids [b, h, w], to logits [b, h, w, C], or, of a batch of

@@ -73,7 +73,7 @@ class Graph:
       elementwise: ONNX operator by the name of a JAX one that works on single elements.
       rules: for other operations, `rule(graph, inputs, equation)` adds nodes and returns values.
       shared: whether an equal node or constant is reused. A program that computes the matrices of
-        its lengths does so many times over; one that holds them has little to share.
+        its lengths does so many times over; one that holds them has little to reuse.
     """
 
     def __init__(

@@ -97,7 +97,7 @@ def export_model(
         require_onnx()
     if batch is not None and batch < 1:
         raise InputError(f"batch is {batch}; it must be at least 1")
-    section, crop = trained.config.get("eval", {}), trained.config.data.crop
+    section, crop = trained.config.eval, trained.config.data.crop
     if isinstance(size, tuple):
         if min(size) < 1:
             raise InputError(f"size is {size}; give height and width in pixels, from 1 on")

@@ -1,8 +1,8 @@
 """Predictions on the disk: maps of class ids, colored overlays, probabilities.
 
 A folder holds the predictions of one run, and `predictions.json` names it: maps of two networks in
-one folder could not be told apart. Nothing is written into a folder without that file, which may be
-a user's own. Each file is there whole or not at all.
+one folder could not be distinguished. Nothing is written into a folder without that file, which may
+be a user's own. Each file is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class PredictionFolder:
           InputError: the folder holds maps of another run, or cannot be written.
         """
         before = self._read_manifest()
-        there, here = (Path(str(told.get("run", ""))) for told in (before, about))
+        there, here = (Path(str(entries.get("run", ""))) for entries in (before, about))
         if before and there.resolve() != here.resolve():
             raise InputError(
                 f"{self.folder}: holds predictions of the run {there}; choose another folder for "

@@ -88,7 +88,7 @@ class Predictor:
     def _open_run(self, config: Any, settings: dict[str, Any]) -> None:
         trained = load_trained(self.run, config)
         self.classes, self.palette = trained.classes, trained.palette
-        section = trained.config.get("eval", {})
+        section = trained.config.eval
         self.settings = read_view_settings(section, trained.config.data.crop, **settings)
         graph, state = nnx.split(trained.model)
 
@@ -120,10 +120,10 @@ class Predictor:
         for field in dataclasses.fields(self.settings):
             value = getattr(self.settings, field.name)
             if field.name in ("window", "stride"):
-                told = self.settings.mode == "slide"
+                is_shown = self.settings.mode == "slide"
             else:
-                told = field.name == "mode" or value != field.default
-            if told:
+                is_shown = field.name == "mode" or value != field.default
+            if is_shown:
                 shown.append(f"{field.name}={value!r}")
         return f"Predictor({', '.join(shown)})"
 
@@ -188,7 +188,7 @@ class Predictor:
                     result = Result(source, image, prediction)
                 except InputError as error:  # a size that the network or program does not take
                     result = Result(source, image, error=error)
-            # One behind: the device has the next image already when this one is read.
+            # One later: the device has the next image already when this one is read.
             if last is not None:
                 yield last
             last = result

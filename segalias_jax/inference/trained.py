@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +19,10 @@ from segalias_jax.checkpoints.pretrained import fitting
 from segalias_jax.data.classes import SYNTHETIC
 from segalias_jax.data.layouts import LAYOUTS
 from segalias_jax.errors import InputError
+from segalias_jax.runs.recipe import Recipe
+from segalias_jax.runs.recipes import nested_recipe
 from segalias_jax.runs.workdir import CLASSES, RECIPE, read_recipe
 from segalias_jax.scoring.reports.overlays import spread_palette
-from segalias_jax.training.curriculum import read_curriculum
 from segalias_jax.typing import Array, Float, UInt8
 
 _KNOWN = {name: layout.classes for name, layout in LAYOUTS.items()} | {"synthetic": SYNTHETIC}
@@ -36,7 +35,7 @@ class TrainedModel:
 
     Attributes:
       model: in evaluation mode; maps what `network_input` returns to logits [b, h, w, c].
-      config: the recipe; its attributes are its sections and keys.
+      config: the recipe.
       classes: names of the classes.
       palette: RGB color of each class.
       ratio: where an adaptive frequency curriculum ended; None for other ones.
@@ -48,7 +47,7 @@ class TrainedModel:
     """
 
     model: nnx.Module
-    config: Any
+    config: Recipe
     classes: tuple[str, ...]
     palette: UInt8[np.ndarray, "n 3"]
     ratio: float | None = None
@@ -59,15 +58,17 @@ class TrainedModel:
 
     def network_input(self, image: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
         """Returns what the network sees of images: all of them, or their low pass (curriculum)."""
-        curriculum = read_curriculum(self.config)
+        curriculum = self.config.curriculum
         return curriculum.network_input(image, curriculum.evaluation_ratio(self.ratio))
 
 
-def load_trained(folder: Path | str, config: Any = None) -> TrainedModel:
+def load_trained(
+    folder: Path | str, config: Recipe | config_dict.ConfigDict | None = None
+) -> TrainedModel:
     """Reads the best checkpoint of a run, or converted weights.
 
-    Modules that the recipe names in `model.imports` are imported first: they may add encoders and
-    decoders to the tables.
+    Modules that the recipe names in `model.imports` are imported first, see `Recipe.from_config`:
+    they may add encoders and decoders to the tables.
 
     Args:
       folder: of a run, or of weights that `torch_weights.convert` wrote.
@@ -87,64 +88,31 @@ def load_trained(folder: Path | str, config: Any = None) -> TrainedModel:
     """
     folder = Path(folder)
     arrays, _ = read_weights(folder)
-    ratio = arrays.pop("ratio", None)
+    ratio = arrays.pop("task", None)  # what the task carries: that of an adaptive curriculum
     own = folder / RECIPE
     if config is None:
         if not own.exists():
             raise InputError(f"{folder} has no {RECIPE}; pass config, the recipe of its weights")
-        config = nested_recipe(read_recipe(own))
+        # An older version wrote False here, which no section reads; nothing is recomputed below.
+        config = nested_recipe(read_recipe(own) | {"model.remat": []})
     elif own.exists():
         raise InputError(f"{folder} has a recipe of its own; leave config out")
+    recipe = config if isinstance(config, Recipe) else Recipe.from_config(config)
     if _CLASSIFIER not in arrays:
         raise InputError(f"{folder} holds a backbone alone; give weights of a whole network")
     num_classes = len(arrays[_CLASSIFIER])
-    names, palette = _classes(folder, config.data.source, num_classes)
-    options = config.model.to_dict()
-    for module in options.pop("imports", ()):
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise InputError(
-                f"{folder}: its recipe imports {module}, which failed ({error}); put the module "
-                "on PYTHONPATH"
-            ) from None
+    names, palette = _classes(folder, recipe.data.source, num_classes)
     model = nnx.eval_shape(
         lambda: models.create_model(
             # There is no gradient to recompute anything for.
-            options | {"pretrained": "", "remat": ()},
+            dataclasses.replace(recipe.model, pretrained="", remat=()),
             num_classes=num_classes,
             rngs=nnx.Rngs(0),
         )
     )
     _fill(model, arrays, str(folder))
     model.eval()
-    return TrainedModel(model, config, names, palette, None if ratio is None else float(ratio))
-
-
-def nested_recipe(items: Mapping[str, Any]) -> config_dict.ConfigDict:
-    """Makes a recipe of the values that a run keeps.
-
-    Args:
-      items: values by dotted key.
-
-    Returns:
-      The recipe, locked.
-
-    Example:
-      >>> nested_recipe({"seed": 0, "model.width": 8}).model.width
-      8
-    """
-    config: Any = config_dict.ConfigDict()
-    for key, value in items.items():
-        section, _, name = key.rpartition(".")
-        if section and section not in config:
-            config[section] = config_dict.ConfigDict()
-        (config[section] if section else config)[name] = _tuple(value)
-    return config.lock()
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(map(_tuple, value)) if isinstance(value, list) else value
+    return TrainedModel(model, recipe, names, palette, None if ratio is None else float(ratio))
 
 
 def _classes(

@@ -1,4 +1,10 @@
-"""Convolution and batch normalisation with PyTorch's conventions, and their usual sequence."""
+"""Convolution and batch normalization with PyTorch's conventions, and their usual sequence.
+
+Initial weights are mmsegmentation's: Kaiming normal by the outputs for convolutions before a norm,
+in decoders too, and 0 for the scale of the last norm of a residual block. Batch normalization is
+our own, since PyTorch's running variance is the unbiased one and flax's the biased one, and
+recorded runs show the difference.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +30,10 @@ class Conv(nnx.Module):
       kernel_size: side length, in pixels.
       stride: step, in pixels.
       padding: zeros on every side; None keeps the size at stride 1, of odd kernels.
-      dilation: distance of neighbouring taps, in pixels.
+      dilation: distance of neighboring taps, in pixels.
       groups: number of groups into which channels are split.
       use_bias: whether a bias is added.
-      kernel_init: initialiser of the kernel.
+      kernel_init: initializer of the kernel.
       rngs: random streams; "params" is drawn from.
 
     Example:
@@ -70,7 +76,7 @@ class Conv(nnx.Module):
 
 
 class BatchNorm(nnx.Module):
-    """Batch normalisation with PyTorch's running statistics.
+    """Batch normalization with PyTorch's running statistics.
 
     y = scale (x - m) / sqrt(v + 1e-5) + bias
 
@@ -130,14 +136,14 @@ class BatchNorm(nnx.Module):
 
 
 class ConvNormAct(nnx.Module):
-    """Convolution without bias, batch normalisation, ReLU.
+    """Convolution without bias, batch normalization, ReLU.
 
     Args:
       in_channels: channels read.
       out_channels: channels written.
       kernel_size: side length, in pixels.
       stride: step, in pixels.
-      dilation: distance of neighbouring taps, in pixels.
+      dilation: distance of neighboring taps, in pixels.
       groups: number of groups into which channels are split.
       rngs: random streams.
 
@@ -179,7 +185,7 @@ class SeparableConvNormAct(nnx.Module):
     Args:
       in_channels: channels read.
       out_channels: channels written.
-      dilation: distance of neighbouring taps, in pixels.
+      dilation: distance of neighboring taps, in pixels.
       rngs: random streams.
 
     Example:

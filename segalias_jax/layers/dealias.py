@@ -1,6 +1,6 @@
-"""Filters that go ahead of a strided operator; all are called as `filter(x) -> y`.
+"""Filters that go before a strided operator; all are called as `filter(x) -> y`.
 
-`stride` says whether a filter downsamples itself (then the operator behind it must not).
+`stride` says whether a filter downsamples itself (then the operator after it must not).
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class BlurPool(nnx.Module):
 
     Args:
       kernel_size: number of taps per axis, 1 to 7.
-      stride: pixels from one output to the next; 1 ahead of an operator that strides itself.
+      stride: pixels from one output to the next; 1 before an operator that strides itself.
 
     Example:
       >>> BlurPool(3, stride=2)(jnp.ones((1, 8, 8, 3))).shape
@@ -137,8 +137,8 @@ class AdaptiveBlur(nnx.Module):
     Args:
       channels: number of channels, preserved.
       kernel_size: odd number of taps per axis.
-      groups: groups of neighbouring channels that share a kernel.
-      stride: pixels from one output to the next; 1 ahead of an operator that strides itself.
+      groups: groups of neighboring channels that share a kernel.
+      stride: pixels from one output to the next; 1 before an operator that strides itself.
       softmax: "group": each kernel sums to 1, so that a constant stays what it is; "all": all
         kernels of a pixel together do, as the published code has it.
       rngs: random streams.

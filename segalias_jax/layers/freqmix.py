@@ -1,4 +1,8 @@
-"""FreqMix: learned weights for the low and the high frequencies of a feature map."""
+"""FreqMix: learned weights for the low and the high frequencies of a feature map.
+
+Spatial gates with softmax are twice the softmax over the two bands, as in the recorded weights: a
+map that is gated evenly keeps its size.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ from segalias_jax.layers.conv import Conv
 from segalias_jax.ops.symbolic import band_operators, is_fixed
 from segalias_jax.typing import Array, Float
 
-GATES = ("energy", "magnitude", "corner")
-ACTIVATIONS = ("sigmoid", "softmax")
+_GATES = ("energy", "magnitude", "corner")
+_ACTIVATIONS = ("sigmoid", "softmax")
 
-gate_init = jax.nn.initializers.normal(0.01)
+_gate_init = jax.nn.initializers.normal(0.01)
 
 
-class ChannelGate(nnx.Module):
+class _ChannelGate(nnx.Module):
     """One weight per channel from one number per channel: two small matrices and a sigmoid.
 
     g = sigmoid(W2 relu(W1 v + b1) + b2)
@@ -30,13 +34,13 @@ class ChannelGate(nnx.Module):
       rngs: random streams.
 
     Example:
-      >>> ChannelGate(8, 2, rngs=nnx.Rngs(0))(jnp.zeros((1, 8)))[0, 0]
+      >>> _ChannelGate(8, 2, rngs=nnx.Rngs(0))(jnp.zeros((1, 8)))[0, 0]
       Array(0.5, dtype=float32)
     """
 
     def __init__(self, channels: int, hidden: int, *, rngs: nnx.Rngs):
         self.reduce = Conv(channels, hidden, use_bias=True, rngs=rngs)
-        self.expand = Conv(hidden, channels, use_bias=True, kernel_init=gate_init, rngs=rngs)
+        self.expand = Conv(hidden, channels, use_bias=True, kernel_init=_gate_init, rngs=rngs)
 
     def __call__(self, statistic: Float[Array, "b c"]) -> Float[Array, "b c"]:
         """Returns the weights, in (0, 1)."""
@@ -97,8 +101,8 @@ class FreqMix(nnx.Module):
         rngs: nnx.Rngs,
     ):
         ops.check_band(cutoff, band)
-        check_choice("gate", gate, GATES)
-        check_choice("activation", activation, ACTIVATIONS)
+        check_choice("gate", gate, _GATES)
+        check_choice("activation", activation, _ACTIVATIONS)
         if reduction < 1:
             raise InputError(f"reduction is {reduction}, but must be at least 1")
         if channels % spatial_groups:
@@ -109,10 +113,10 @@ class FreqMix(nnx.Module):
         self.spatial_groups, self.activation, self.residual = spatial_groups, activation, residual
         hidden = max(channels // reduction, 1)
         self.spatial_gate = Conv(
-            channels, 2 * spatial_groups, 3, use_bias=True, kernel_init=gate_init, rngs=rngs
+            channels, 2 * spatial_groups, 3, use_bias=True, kernel_init=_gate_init, rngs=rngs
         )
-        self.low_gate = ChannelGate(channels, hidden, rngs=rngs)
-        self.high_gate = ChannelGate(channels, hidden, rngs=rngs)
+        self.low_gate = _ChannelGate(channels, hidden, rngs=rngs)
+        self.high_gate = _ChannelGate(channels, hidden, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Mixes the two bands of `x`; no sample influences another one's output."""

@@ -1,4 +1,4 @@
-"""Normalisation of every pixel by itself."""
+"""Normalization of every pixel by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from segalias_jax.typing import Array, Float
 
 
 class LayerNorm(nnx.Module):
-    """Normalisation over the channels of each pixel.
+    """Normalization over the channels of each pixel.
 
     y = scale (x - m) / sqrt(v + 1e-6) + bias
 

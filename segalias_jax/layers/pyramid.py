@@ -67,7 +67,7 @@ class AtrousPyramidPooling(nnx.Module):
     Args:
       in_channels: channels read.
       channels: channels of each part and of the result.
-      dilations: distance of neighbouring taps, in pixels, for each part.
+      dilations: distance of neighboring taps, in pixels, for each part.
       align_corners: of the resizing back, see `ops.resize_bilinear`.
       rngs: random streams.
 

@@ -1,4 +1,9 @@
-"""The step up in an encoder-decoder: half the channels, twice the pixels."""
+"""The step up in an encoder-decoder: half the channels, twice the pixels.
+
+All upsamplings are one step, a 1x1 convolution on the small map and then zeros, copies or
+interpolation, so that what differs between them is the upsampling; a transposed convolution has
+both in its kernel. Maps of one size, in dilated encoders, are not doubled.
+"""
 
 from __future__ import annotations
 

@@ -276,12 +276,15 @@ def _of_class(class_weights, label, logits) -> Array | float:
     return table[jnp.where(label == IGNORE_LABEL, 0, label)]
 
 
-def check_class_weights(class_weights: Any, num_classes: int | None) -> None:
+def check_class_weights(
+    class_weights: Any, num_classes: int | None, *, name: str = "class_weights"
+) -> None:
     """Raises unless there is one class weight per class, or none, or the word for counting them.
 
     Args:
       class_weights: numbers, or "balanced".
       num_classes: number of classes; None where it is not known yet.
+      name: what the weights are called where they were given.
 
     Raises:
       InputError: naming the argument.
@@ -295,11 +298,11 @@ def check_class_weights(class_weights: Any, num_classes: int | None) -> None:
     plural = isinstance(class_weights, Sequence) and not isinstance(class_weights, str)
     if not plural or not all(isinstance(weight, int | float) for weight in class_weights):
         raise InputError(
-            f"class_weights is {class_weights!r}; give one number per class, none, or {BALANCED!r}"
+            f"{name} is {class_weights!r}; give one number per class, none, or {BALANCED!r}"
         )
     if num_classes is not None and len(class_weights) not in (0, num_classes):
         raise InputError(
-            f"class_weights has {len(class_weights)} numbers for {num_classes} classes; "
+            f"{name} has {len(class_weights)} numbers for {num_classes} classes; "
             "give one per class or none"
         )
 

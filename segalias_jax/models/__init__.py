@@ -1,16 +1,23 @@
-"""Models by name: `create_model` and the tables of what there is."""
+"""Models by name: `create_model` and the tables of what there is.
+
+Constructors say which settings they read: `create_model` hands an encoder or decoder those of
+`ModelConfig` that its signature names, and a setting that has been changed but that neither of the
+chosen ones names is refused. So a new model is its class, a line in its table, and its own settings
+in `ModelConfig`; nothing else lists what belongs to what.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from flax import nnx
+from ml_collections import config_dict
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.models.convnext import CONVNEXTS, ConvNeXt
 from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
@@ -22,8 +29,9 @@ from segalias_jax.models.segmenter import Segmenter
 from segalias_jax.models.semantic_fpn import SemanticFPN
 from segalias_jax.models.unet import DOUBLE_CONVS, DoubleConvEncoder, UNet
 from segalias_jax.models.upernet import UPerNet
+from segalias_jax.settings import check_settings, integer, names, numbers, parse, setting
 
-MODELS = {
+MODELS: dict[str, Any] = {
     "upernet": UPerNet,
     "fcn": FCN,
     "pspnet": PSPNet,
@@ -33,7 +41,7 @@ MODELS = {
 }
 """Decoders by the name of the model that they make; they take the encoder's channels first."""
 
-ENCODERS = {
+ENCODERS: dict[str, Any] = {
     **{name: ResNet for name in RESNETS},
     **{name: ConvNeXt for name in CONVNEXTS},
     **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
@@ -62,70 +70,135 @@ __all__ = [
 ]
 
 # What `create_model` itself reads; all other keys are keywords of what it calls.
-_OWN_KEYS = ("name", "encoder", "auxiliary", "pretrained")
+_OWN_KEYS = ("name", "encoder", "auxiliary", "pretrained", "imports")
+_INTEGERS = numbers(integer(), "integers")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Everything that a recipe's section `model` may say; see `configs/base.py` for the meaning.
+    """Everything that can be said about a model.
 
-    None stands for the default of the encoder or decoder.
+    None stands for the default of the encoder or decoder. A setting that neither of the two reads
+    is an error unless it has its default, so that none is ever ignored; what the values of a
+    setting are is therefore left to its reader. `segalias_jax.settings.documentation` prints what
+    each says.
+
+    Raises:
+      InputError: an unknown name, a module that cannot be imported, or a setting nothing reads.
 
     Example:
       >>> ModelConfig(encoder="resnet18").auxiliary_channels
       256
+      >>> ModelConfig(num_convs=1)
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: num_convs is 1, which neither upernet nor resnet50 reads; \
+leave it out, or choose one of fcn
     """
 
-    name: str = "upernet"
-    encoder: str = "resnet50"
-    variant: str = "v1c"
-    width: int | None = None
-    output_stride: int = 32
-    multi_grid: tuple[int, ...] = ()
-    contract_dilation: bool = False
-    frozen_stages: int = -1
-    frozen_norm: bool = False
-    drop_path: float = 0.0
-    remat: tuple[int, ...] = ()
-    downsample: str = "none"
-    mixer: str = "none"
-    cutoff: float | None = None
-    band: str = "symmetric"
-    gate: str = "energy"
-    reduction: int = 16
-    channels: int | None = None
-    pool_scales: tuple[int, ...] = (1, 2, 3, 6)
-    dilations: tuple[int, ...] = (1, 12, 24, 36)
-    low_level_channels: int = 48
-    num_convs: int = 2
-    concat_input: bool = True
-    pyramid_channels: int = 256
-    upsample: str = "bilinear"
-    dropout: float = 0.1
-    auxiliary: bool = True
-    auxiliary_channels: int = 256
-    auxiliary_stage: int = 3
-    align_corners: bool = False
-    pretrained: str = ""
+    name: str = setting(
+        "upernet",
+        """decoder: "upernet", "fcn", "pspnet", "deeplabv3plus", "semantic_fpn", "unet", or one that
+        `imports` adds to `models.MODELS`""",
+    )
+    encoder: str = setting(
+        "resnet50",
+        """"resnet18", "resnet34", "resnet50", "resnet101" or "resnet152"; "convnext_tiny",
+        "convnext_small" or "convnext_base"; "double_conv" (that of U-Net); or one that `imports`
+        adds to `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks
+        of; set for others, it is an error""",
+    )
+    variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1b", "v1c" or "v1d"')
+    width: int | None = setting(None, "channels of stage 1; None: as published")
+    output_stride: int = setting(
+        32, "image pixels per pixel of stage 4 of ResNets: 32, 16 or 8", unit="pixels"
+    )
+    multi_grid: tuple[int, ...] = setting(
+        (),
+        "factors of the dilations in the blocks of a ResNet's stage 4; () for none",
+        check=_INTEGERS,
+    )
+    contract_dilation: bool = setting(
+        False, "halve the dilation of the first block of dilated stages"
+    )
+    frozen_stages: int = setting(-1, "stages that are not trained, after the stem (0); -1 for none")
+    frozen_norm: bool = setting(
+        False, "normalize by the running statistics, and keep them, in training too"
+    )
+    drop_path: float = setting(
+        0.0, "fraction of a ConvNeXt's blocks that an image skips in training, at the end"
+    )
+    remat: tuple[int, ...] = setting(
+        (),
+        """stages (1 is the finest) whose blocks compute their activations again for the gradient:
+        less memory, more time; () for none""",
+        check=_INTEGERS,
+    )
+    downsample: str = setting(
+        "none",
+        """filter before strides: "none", "daf", "flc", "adaptive_blur", or "blur3", "blur5" or
+        "blur7" """,
+    )
+    mixer: str = setting("none", 'in the blocks of stages 2 to 4: "none" or "freqmix"')
+    cutoff: float | None = setting(
+        None, "of the filters; None: each operator's own Nyquist frequency", unit="cycles/pixel"
+    )
+    band: str = setting(
+        "symmetric", 'bins kept: "symmetric", or "reference", which is the published one'
+    )
+    gate: str = setting(
+        "energy", 'channel gate of FreqMix: "energy", "magnitude" or "corner" (published)'
+    )
+    reduction: int = setting(16, "channels per hidden channel of FreqMix's gates")
+    channels: int | None = setting(
+        None,
+        """of the decoder; None: 128 for "upernet" and "semantic_fpn", 64 for "unet" (finest map),
+        512 for all others""",
+    )
+    pool_scales: tuple[int, ...] = setting(
+        (1, 2, 3, 6),
+        'bins per side of the pyramid pooling: "upernet", "pspnet"',
+        check=_INTEGERS,
+    )
+    dilations: tuple[int, ...] = setting(
+        (1, 12, 24, 36),
+        'of "deeplabv3plus"',
+        unit="pixels of the coarsest features",
+        check=_INTEGERS,
+    )
+    low_level_channels: int = setting(48, 'of the finest features in "deeplabv3plus"')
+    num_convs: int = setting(2, 'convolutions in a row: "fcn"')
+    concat_input: bool = setting(True, 'join the encoder\'s features again behind them: "fcn"')
+    pyramid_channels: int = setting(256, 'of the pyramid below the heads: "semantic_fpn"')
+    upsample: str = setting("bilinear", 'of "unet": "zeros", "nearest", "bilinear" or "transpose"')
+    dropout: float = setting(0.1, "fraction of channels dropped before the classifiers")
+    auxiliary: bool = setting(True, "whether there is an auxiliary head")
+    auxiliary_channels: int = setting(256, "of that head")
+    auxiliary_stage: int = setting(3, "stage of the encoder that it reads, from 1")
+    align_corners: bool = setting(False, "of all bilinear resizing inside the model")
+    pretrained: str = setting(
+        "", 'folder of converted weights, or of a run, to start from; "" for random parameters'
+    )
+    imports: tuple[str, ...] = setting(
+        (),
+        "modules imported first, which add to `models.ENCODERS` or `models.MODELS`",
+        check=names("names of modules", example="my_encoders"),
+    )
 
-    @classmethod
-    def from_mapping(cls, config: Mapping[str, Any]) -> ModelConfig:
-        """Reads a recipe's section; a key or name that nothing reads is an `InputError`."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in config:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"keys are {', '.join(known)}"
-                raise InputError(f"model.{key} is no key of a model; {hint}")
-        for key, table in (("name", MODELS), ("encoder", ENCODERS)):
-            if config.get(key, getattr(cls, key)) not in table:
+    def __post_init__(self) -> None:
+        """Imports what it names, then checks every value."""
+        check_settings(self)
+        for module in self.imports:
+            # Wherever a recipe is read, training or predicting, its encoder is known from here on.
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
                 raise InputError(
-                    f"model.{key} is {config[key]!r}; choose one of {', '.join(sorted(table))}"
-                )
-        lists = {key: tuple(value) for key, value in config.items() if isinstance(value, list)}
-        read = cls(**{**config, **lists})
-        read._refuse_what_nothing_reads()
-        return read
+                    f"imports names {module!r}, which cannot be imported ({error}); put its folder "
+                    "on PYTHONPATH"
+                ) from None
+        for key, table in (("name", MODELS), ("encoder", ENCODERS)):
+            check_choice(key, getattr(self, key), sorted(table))
+        self._refuse_what_nothing_reads()
 
     def _refuse_what_nothing_reads(self) -> None:
         readers = (ENCODERS[self.encoder], MODELS[self.name], Segmenter)
@@ -135,22 +208,27 @@ class ModelConfig:
             if field.name not in taken and value != field.default:
                 others = [n for n, c in (ENCODERS | MODELS).items() if field.name in _keywords(c)]
                 raise InputError(
-                    f"model.{field.name} is {value!r}, which neither {self.name} nor "
+                    f"{field.name} is {value!r}, which neither {self.name} nor "
                     f"{self.encoder} reads; leave it out, or choose one of {', '.join(others)}"
                 )
 
 
-def create_model(config: Any, *, num_classes: int, rngs: nnx.Rngs) -> Segmenter:
-    """Builds a freshly initialised model.
+def create_model(
+    config: Mapping[str, Any] | config_dict.ConfigDict | ModelConfig,
+    *,
+    num_classes: int,
+    rngs: nnx.Rngs,
+) -> Segmenter:
+    """Builds a freshly initialized model.
 
     Args:
-      config: section `model` of a recipe, or any mapping; keys left out take the defaults of
-        `ModelConfig`.
+      config: a `ModelConfig`, or a mapping with some of its settings; those left out have their
+        defaults.
       num_classes: number of classes.
       rngs: random streams "params" and "dropout".
 
     Returns:
-      A model that maps normalised images `[b, h, w, 3]` to logits `[b, h, w, num_classes]`.
+      A model that maps normalized images `[b, h, w, 3]` to logits `[b, h, w, num_classes]`.
 
     Raises:
       InputError: an unknown key, name or value; the message lists the choices.
@@ -162,11 +240,11 @@ def create_model(config: Any, *, num_classes: int, rngs: nnx.Rngs) -> Segmenter:
       >>> model(jnp.ones((2, 33, 64, 3))).shape
       (2, 33, 64, 5)
     """
-    c = ModelConfig.from_mapping(dict(config))
+    c = config if isinstance(config, ModelConfig) else parse(ModelConfig, config)
     if c.pretrained:
         raise InputError(
-            "model.pretrained: create_model makes random parameters; leave the key out and fill "
-            "the model by checkpoints.load_torch"
+            "pretrained: create_model makes random parameters; leave it out and fill the model by "
+            "checkpoints.load_torch"
         )
     encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
     decoder = _build(MODELS[c.name], c, encoder.channels, strides=encoder.strides, rngs=rngs)

@@ -104,7 +104,7 @@ class Projection(nnx.Module):
       in_channels: channels read.
       out_channels: channels written.
       stride: step, in pixels.
-      pooled: whether a stride of 2 is an average over 2x2 pixels ahead of the convolution (v1d)
+      pooled: whether a stride of 2 is an average over 2x2 pixels before the convolution (v1d)
         instead of the convolution's own.
       rngs: random streams.
     """

@@ -1,6 +1,8 @@
-"""ConvNeXt, with an optional filter ahead of each stride and an optional mixer in each block."""
+"""ConvNeXt, with an optional filter before each stride and an optional mixer in each block."""
 
 from __future__ import annotations
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,7 @@ CONVNEXTS = {
 """Channels of the first stage and number of blocks per stage, by name."""
 
 # Published as cut off at +-2, a hundred deviations: nothing is ever cut.
-kernel_init = jax.nn.initializers.normal(0.02)
+_kernel_init = jax.nn.initializers.normal(0.02)
 
 
 class ConvNeXtBlock(nnx.Module):
@@ -56,12 +58,12 @@ class ConvNeXtBlock(nnx.Module):
         make_mixer: MakeMixer = no_mixer,
         rngs: nnx.Rngs,
     ):
-        options = {"use_bias": True, "kernel_init": kernel_init, "rngs": rngs}
-        self.depthwise = Conv(channels, channels, 7, groups=channels, **options)
+        conv = functools.partial(Conv, use_bias=True, kernel_init=_kernel_init, rngs=rngs)
+        self.depthwise = conv(channels, channels, 7, groups=channels)
         self.mixer = make_mixer(channels)
         self.norm = LayerNorm(channels)
-        self.expand = Conv(channels, 4 * channels, **options)
-        self.project = Conv(4 * channels, channels, **options)
+        self.expand = conv(channels, 4 * channels)
+        self.project = conv(4 * channels, channels)
         self.gamma = nnx.Param(jnp.full(channels, 1e-6, jnp.float32))
         # One draw for all pixels and channels of a sample.
         self.drop_path = (
@@ -80,8 +82,8 @@ class ConvNeXtBlock(nnx.Module):
 class ConvNeXt(nnx.Module):
     """A network of depthwise convolutions and layer norms, as an encoder.
 
-    `downsample="daf"` puts a de-aliasing filter right ahead of each 2x2 convolution of stride 2,
-    behind its norm; `mixer="freqmix"` puts FreqMix behind the 7x7 convolution of every block of
+    `downsample="daf"` puts a de-aliasing filter right before each 2x2 convolution of stride 2,
+    after its norm; `mixer="freqmix"` puts FreqMix after the 7x7 convolution of every block of
     stages 2, 3 and 4. Both are off by default. There is no "flc" here: it takes the stride's
     place, and a 2x2 convolution that does not stride has no pixel in its middle.
 
@@ -102,9 +104,9 @@ class ConvNeXt(nnx.Module):
       drop_path: probability that training drops the last block's branch; it grows from 0 at the
         first block in equal steps. Frozen blocks drop nothing.
       frozen_stages: what training leaves as it is: -1 nothing, 0 the stem, k the stem and stages 1
-        to k, with what goes ahead of them. No gradient enters it. Norms of the feature maps train.
-      remat: stages, from 1, whose blocks are computed anew in the backward pass, which keeps less
-        in memory.
+        to k, with what goes before them. No gradient enters it. Norms of the feature maps train.
+      remat: stages, from 1, whose blocks are recomputed in the backward pass, which keeps less in
+        memory.
       rngs: random streams "params" and "dropout".
 
     Raises:
@@ -148,8 +150,8 @@ class ConvNeXt(nnx.Module):
         width = own_width if width is None else width
         self.channels = tuple(width * 2**i for i in range(4))
         self.frozen_stages, self.remat = frozen_stages, remat
-        options = {"use_bias": True, "kernel_init": kernel_init, "rngs": rngs}
-        self.stem = nnx.List([Conv(3, width, 4, stride=4, padding=0, **options), LayerNorm(width)])
+        conv = functools.partial(Conv, use_bias=True, kernel_init=_kernel_init, rngs=rngs)
+        self.stem = nnx.List([conv(3, width, 4, stride=4, padding=0), LayerNorm(width)])
         self.downsample_norms = nnx.List([LayerNorm(c) for c in self.channels[:-1]])
         self.output_norms = nnx.List([LayerNorm(c) for c in self.channels])
         rates = np.split(np.linspace(0, drop_path, sum(depths)), np.cumsum(depths)[:-1])
@@ -159,11 +161,12 @@ class ConvNeXt(nnx.Module):
             if i > 0:
                 before = self.channels[i - 1]
                 nyquist = stage_nyquist_frequency(before, channels, kernel_size=2)
-                limit = {"cutoff": nyquist if cutoff is None else cutoff, "band": band}
-                limit["rngs"] = rngs
-                filters.append(make_filter(downsample, before, **limit))
-                downsamples.append(Conv(before, channels, 2, stride=2, padding=0, **options))
-                make_mixer = mixer_factory(mixer, gate=gate, reduction=reduction, **limit)
+                limit = nyquist if cutoff is None else cutoff
+                filters.append(make_filter(downsample, before, cutoff=limit, band=band, rngs=rngs))
+                downsamples.append(conv(before, channels, 2, stride=2, padding=0))
+                make_mixer = mixer_factory(
+                    mixer, cutoff=limit, band=band, gate=gate, reduction=reduction, rngs=rngs
+                )
             trained = i >= frozen_stages
             blocks = [
                 ConvNeXtBlock(
@@ -177,7 +180,7 @@ class ConvNeXt(nnx.Module):
         freeze_norms(self, frozen_stages)
 
     def __call__(self, x: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b _ _ _"], ...]:
-        """Returns the four stages' feature maps, each normalised, fine to coarse."""
+        """Returns the four stages' feature maps, each normalized, fine to coarse."""
         height, width = x.shape[1:3]
         if any(side < self.strides[-1] for side in (height, width)):
             raise InputError(
@@ -191,13 +194,10 @@ class ConvNeXt(nnx.Module):
         for i, stage in enumerate(self.stages):
             with jax.named_scope(f"stage{i + 1}"):
                 if i > 0:
-                    x = self._downsample(x, i - 1)
+                    x = apply_filter(self.filters[i - 1], self.downsample_norms[i - 1](x))
+                    x = self.downsamples[i - 1](x)
                 for block in stage:
                     x = run_block(block, x, remat=i + 1 in self.remat)
             x = stop_at(x, i + 1, self.frozen_stages)
             features.append(self.output_norms[i](x))
         return tuple(features)
-
-    def _downsample(self, x: Array, i: int) -> Array:
-        x = apply_filter(self.filters[i], self.downsample_norms[i](x))
-        return self.downsamples[i](x)

@@ -23,7 +23,7 @@ that it registers itself; stages count from 1.
   `downsample_norms` and `downsamples`; norms on the features handed out are `output_norms`; a
   block's mixer is `mixer`.
 - **Frozen stages**: an encoder that takes `frozen_stages` keeps it as an attribute, calls
-  `stages.freeze_norms` at the end of its constructor and `stages.stop_at` behind each stage. Then
+  `stages.freeze_norms` at the end of its constructor and `stages.stop_at` after each stage. Then
   no gradient enters the stem and the stages 1 to `frozen_stages`, and `stages.frozen_parameters`
   lists their parameters. One that does not take it freezes nothing.
 - **Recomputation**: an encoder that takes `remat` runs the blocks of those stages by

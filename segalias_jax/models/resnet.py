@@ -1,4 +1,4 @@
-"""ResNet, with an optional filter ahead of each stride and an optional mixer in each block."""
+"""ResNet, with an optional filter before each stride and an optional mixer in each block."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ResNet(nnx.Module):
     (the second one of basic blocks) of every block of stages 2, 3 and 4. Both are off by default.
 
     An `output_stride` below 32 replaces the strides of the last stages by dilation. Where nothing
-    is sampled nothing folds, so there is no filter ahead of such a stage; its mixers stay, and
+    is sampled nothing folds, so there is no filter before such a stage; its mixers stay, and
     split at the frequency that they have where the stage strides.
 
     Args:
@@ -73,10 +73,10 @@ class ResNet(nnx.Module):
       gate: of FreqMix.
       reduction: of FreqMix.
       frozen_stages: what training leaves as it is, statistics too: -1 nothing, 0 the stem, k the
-        stem and stages 1 to k, with the filters ahead of them. No gradient enters it.
+        stem and stages 1 to k, with the filters before them. No gradient enters it.
       frozen_norm: whether training leaves all batch norms and their statistics as they are.
-      remat: stages, from 1, whose blocks are computed anew in the backward pass, which keeps less
-        in memory.
+      remat: stages, from 1, whose blocks are recomputed in the backward pass, which keeps less in
+        memory.
       rngs: random streams.
 
     Raises:
@@ -129,20 +129,28 @@ class ResNet(nnx.Module):
         filters, stages, in_channels = [], [], width
         for i, (stride, out_channels) in enumerate(zip(strides, self.channels, strict=True)):
             nyquist = stage_nyquist_frequency(in_channels, out_channels)
-            limit = {"cutoff": nyquist if cutoff is None else cutoff, "band": band, "rngs": rngs}
-            options = {"pool_shortcut": variant == "v1d", "rngs": rngs, "make_mixer": no_mixer}
+            limit = nyquist if cutoff is None else cutoff
+            make_mixer = no_mixer
             if i > 0:
                 chosen = downsample if stride > 1 else "none"
-                filters.append(make_filter(chosen, in_channels, **limit))
+                filters.append(make_filter(chosen, in_channels, cutoff=limit, band=band, rngs=rngs))
                 stride = 1 if chosen == "flc" else stride  # that filter strides itself
-                options["make_mixer"] = mixer_factory(
-                    mixer, gate=gate, reduction=reduction, **limit
+                make_mixer = mixer_factory(
+                    mixer, cutoff=limit, band=band, gate=gate, reduction=reduction, rngs=rngs
                 )
             blocks = []
             for j, dilation in enumerate(dilations[i]):
-                step = stride if j == 0 else 1
-                planes, options["dilation"] = out_channels // block.expansion, dilation
-                blocks.append(block(in_channels, planes, stride=step, **options))
+                blocks.append(
+                    block(
+                        in_channels,
+                        out_channels // block.expansion,
+                        stride=stride if j == 0 else 1,
+                        dilation=dilation,
+                        pool_shortcut=variant == "v1d",
+                        make_mixer=make_mixer,
+                        rngs=rngs,
+                    )
+                )
                 in_channels = out_channels
             stages.append(nnx.List(blocks))
         self.filters, self.stages = nnx.List(filters), nnx.List(stages)

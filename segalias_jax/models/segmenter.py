@@ -1,4 +1,8 @@
-"""Encoder, decoder and classifiers put together."""
+"""Encoder, decoder and classifiers put together.
+
+Classifiers begin with normal weights of deviation 0.01, as in mmsegmentation; see `layers.conv` for
+all other convolutions.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The Semantic FPN decoder: a feature pyramid, and the sum of its levels."""
+"""The Semantic FPN decoder: a feature pyramid, and the sum of its levels.
+
+The pyramid's convolutions have biases and no norms, and Xavier uniform initial weights, as in
+mmsegmentation.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +52,6 @@ class SemanticFPN(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.channels, self.align_corners = channels, align_corners
-        # The pyramid has biases and no norms, and other initial weights than all else.
         xavier, width = jax.nn.initializers.xavier_uniform(), pyramid_channels
         self.laterals = nnx.List(
             [Conv(c, width, use_bias=True, kernel_init=xavier, rngs=rngs) for c in in_channels]
@@ -60,11 +63,11 @@ class SemanticFPN(nnx.Module):
             ]
         )
         self.doublings = tuple((s // strides[0]).bit_length() - 1 for s in strides)
-        self.heads = nnx.List([self._head(width, max(n, 1), rngs) for n in self.doublings])
-
-    def _head(self, in_channels: int, length: int, rngs: nnx.Rngs) -> nnx.List:
-        widths = [in_channels] + [self.channels] * (length - 1)
-        return nnx.List([ConvNormAct(c, self.channels, 3, rngs=rngs) for c in widths])
+        heads = []
+        for doublings in self.doublings:
+            widths = [width] + [channels] * (max(doublings, 1) - 1)
+            heads.append(nnx.List([ConvNormAct(c, channels, 3, rngs=rngs) for c in widths]))
+        self.heads = nnx.List(heads)
 
     def __call__(self, features: tuple[Float[Array, "b _ _ _"], ...]) -> Float[Array, "b h w c"]:
         """Returns one feature map at the size of `features[0]`."""

@@ -4,7 +4,7 @@ Where nothing strides there is no filter: a stage that dilates instead (output s
 no frequencies. Its mixers stay, with the cutoff that they have where it strides.
 
 Frozen parameters stay parameters: an encoder's number of frozen stages says which, their norms
-keep the running statistics, the gradient stops behind them, and the optimizer neither moves them
+keep the running statistics, the gradient stops after them, and the optimizer neither moves them
 nor keeps state for them. So checkpoints of frozen and of unfrozen runs have the same names.
 """
 
@@ -34,7 +34,7 @@ class Filter(Protocol):
     """What goes in front of a strided operator, such as the filters of `layers.dealias`.
 
     Attributes:
-      stride: pixels from one output to the next; above 1, the operator behind it must not stride.
+      stride: pixels from one output to the next; above 1, the operator after it must not stride.
 
     Example:
       >>> isinstance(layers.BlurPool(3), Filter)
@@ -163,7 +163,7 @@ def recording_filters() -> Iterator[list[tuple[Array, Array]]]:
 
 
 def no_mixer(channels: int) -> None:
-    """Makes no mixer, for whatever number of channels.
+    """Returns None: no mixer, for any number of channels.
 
     Example:
       >>> no_mixer(8) is None
@@ -246,7 +246,7 @@ def freeze_norms(encoder: nnx.Module, frozen_stages: int, *, everywhere: bool = 
 
 
 def stop_at(x: Float[Array, "*shape"], stage: int, frozen_stages: int) -> Float[Array, "*shape"]:
-    """Stops the gradient behind what is frozen, so that no backward pass enters it.
+    """Stops the gradient after what is frozen, so that no backward pass enters it.
 
     Args:
       x: output of a stage.

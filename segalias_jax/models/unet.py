@@ -64,7 +64,7 @@ class DoubleConvEncoder(nnx.Module):
       cutoff: of "daf", in cycles per pixel; None for 1/4, the Nyquist frequency of a pooling,
         which leaves the number of channels as it is.
       band: "symmetric", or "reference" for bands (and adaptive kernels) as published for ResNet.
-      remat: stages, from 1, that are computed anew in the backward pass, which saves memory.
+      remat: stages, from 1, that are recomputed in the backward pass, which saves memory.
       rngs: random streams.
 
     Raises:

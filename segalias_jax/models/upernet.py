@@ -7,7 +7,7 @@ from flax import nnx
 
 from segalias_jax import ops
 from segalias_jax.layers import ConvNormAct, PyramidPooling
-from segalias_jax.typing import Array, Float, Side
+from segalias_jax.typing import Array, Float
 
 
 class UPerNet(nnx.Module):
@@ -61,9 +61,10 @@ class UPerNet(nnx.Module):
         with jax.named_scope("upernet"):
             merged = [self.pyramid(features[-1])]
             for lateral, feature in zip(self.laterals[::-1], features[-2::-1], strict=True):
-                merged.insert(
-                    0, lateral(feature) + self._resize(merged[0], ops.image_size(feature))
+                above = ops.resize_bilinear(
+                    merged[0], ops.image_size(feature), align_corners=self.align_corners
                 )
+                merged.insert(0, lateral(feature) + above)
             parts = [mix(p) for mix, p in zip(self.outputs, merged[:-1], strict=True)]
             y = ops.joined_conv2d(
                 [*parts, merged[-1]],
@@ -72,6 +73,3 @@ class UPerNet(nnx.Module):
                 align_corners=self.align_corners,
             )
             return jax.nn.relu(self.bottleneck.norm(y))
-
-    def _resize(self, x: Array, size: tuple[Side, Side]) -> Array:
-        return ops.resize_bilinear(x, size, align_corners=self.align_corners)

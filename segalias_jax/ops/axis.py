@@ -21,7 +21,7 @@ def apply_along_axis(x: Array, matrix: Array | np.ndarray, axis: int) -> Array:
     y[..., i, ...] = sum_j matrix[i, j] x[..., j, ...]
 
     Args:
-      x: float array; of whole numbers the matrix must hold whole numbers, too.
+      x: float array; if of integers, the matrix must hold integers, too.
       matrix: `[m, n]`, n being the length of `axis`; rounded to the type of `x`.
       axis: the axis to map.
 
@@ -45,7 +45,7 @@ def apply_along_axis(x: Array, matrix: Array | np.ndarray, axis: int) -> Array:
 def check_floating(x: Array | np.ndarray) -> None:
     """Raises `InputError` unless an array holds floating-point numbers.
 
-    In a type of whole numbers the weights of a filter would be rounded to 0 and 1.
+    In an integer type the weights of a filter would be rounded to 0 and 1.
 
     Example:
       >>> check_floating(jnp.ones(3))
@@ -58,7 +58,7 @@ def sharded_like(x: Array, y: Array, axis: int) -> Array:
     """Keeps y = D x, a sum over `axis`, distributed as x.
 
     Left alone the partitioner replicates a sum over a sharded axis. Selecting between y and x
-    makes it align the two; but then it gathers x ahead of the product, unless something stands in
+    makes it align the two; but then it gathers x before the product, unless something stands in
     between where it may change the distribution: a row that is added and taken off again (which
     the compiler removes later) lets it reduce partial sums instead.
 

@@ -1,4 +1,4 @@
-"""Binomial blur, the classical anti-aliasing filter ahead of a stride."""
+"""Binomial blur, the classical anti-aliasing filter before a stride."""
 
 from __future__ import annotations
 

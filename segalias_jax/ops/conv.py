@@ -1,4 +1,9 @@
-"""The convolutions all models use, in the form that is fastest for their shape."""
+"""The convolutions all models use, in the form that is fastest for their shape.
+
+Most of the choices are about XLA on a CPU, where grouped convolutions and the weight gradients of
+1x1 convolutions are slow. With several devices the axes of pixels stay apart, or sharded rows would
+be gathered.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,10 @@
 
 Frequencies are in cycles per pixel, so 0.5 is the Nyquist limit of the pixel grid itself. Bands
 are square: a bin (u, v) is inside when both |u| and |v| are at most the cutoff.
+
+Such a band is separable, so the low pass is one n x n matrix per axis: no FFT in an export, any
+float type, and sharded axes other than the filtered one need no communication. The published
+lopsided band (`band="reference"`) differs from that by a correction of rank two.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from segalias_jax.ops.bands import (
 from segalias_jax.ops.symbolic import band_operators, is_fixed
 from segalias_jax.typing import Array, Float
 
-METHODS = ("auto", "matmul", "fft")
+_METHODS = ("auto", "matmul", "fft")
 
 _products_only = contextvars.ContextVar("products_only", default=False)
 
@@ -76,7 +80,7 @@ def low_pass(
       Array of the shape and type of `x`.
 
     Raises:
-      InputError: `cutoff` outside (0, 0.5], an unknown name, not one or two axes, or whole numbers
+      InputError: `cutoff` outside (0, 0.5], an unknown name, not one or two axes, or integers
         in `x`.
 
     Example:
@@ -162,7 +166,7 @@ def soft_low_pass(
       Array of the shape and type of `x`.
 
     Raises:
-      InputError: `x` holds whole numbers.
+      InputError: `x` holds integers.
 
     Example:
       >>> slope = jax.grad(lambda f: soft_low_pass(jnp.eye(8)[..., None], f, width=2.0)[0, 0, 0])
@@ -197,7 +201,7 @@ def frequency_low_cut(
 
     y = Re F_m^-1( crop( F_n(x) ) )
 
-    "symmetric": m = ceil(n / stride) samples, the bins |k| < m / 2 that they can tell apart, and a
+    "symmetric": m = ceil(n / stride) samples, the bins |k| < m / 2 that they can distinguish, and a
     constant stays what it is. "reference": the published bounds at cutoff 1 / (2 stride), as many
     samples as bins, and the published gain n / m along each axis, 4 for halved images.
 
@@ -211,7 +215,7 @@ def frequency_low_cut(
       Array like `x`, shorter along `axes`.
 
     Raises:
-      InputError: `stride` below 1, an unknown band, not one or two axes, or whole numbers in `x`.
+      InputError: `stride` below 1, an unknown band, not one or two axes, or integers in `x`.
 
     Example:
       >>> frequency_low_cut(jnp.ones((9, 8, 1)))[..., 0].shape
@@ -299,7 +303,7 @@ def check_method(method: str) -> None:
     Example:
       >>> check_method("fft")
     """
-    check_choice("method", method, METHODS)
+    check_choice("method", method, _METHODS)
 
 
 def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
@@ -330,10 +334,10 @@ def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
     if not is_fixed(*lengths):
         return "matmul"
     total = sum(lengths)
-    return "matmul" if total <= MATMUL_UP_TO.get(jax.default_backend(), 512) else "fft"
+    return "matmul" if total <= _MATMUL_UP_TO.get(jax.default_backend(), 512) else "fft"
 
 
-MATMUL_UP_TO = {"cpu": 400}
+_MATMUL_UP_TO = {"cpu": 400}
 """Sum of the axes' lengths up to which the product form is the faster one, by platform.
 
 Its operations per pixel are twice that sum, those of the FFT hardly grow. Measured by
@@ -373,7 +377,7 @@ def _separable(x: Array, matrices: list, odd: list, axes: tuple[int, ...]) -> Ar
 
 
 def _odd_part(x: Array, factors: list, axes: tuple[int, ...]) -> Array:
-    """S_h x S_w^T, the imaginary parts' share of the published filter's real output."""
+    """S_h x S_w^T, the imaginary parts' contribution to the published filter's real output."""
     for which in (1, 0):
         for pair, axis in reversed(tuple(zip(factors, axes, strict=True))):
             x = apply_along_axis(x, pair[which], axis)

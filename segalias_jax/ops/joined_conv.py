@@ -1,4 +1,8 @@
-"""A convolution of feature maps of several sizes, resized to one and joined."""
+"""A convolution of feature maps of several sizes, resized to one and joined.
+
+All of it is linear, so it is a sum over the maps: taps are taken where a map is small, and its
+resized form is never made.
+"""
 
 from __future__ import annotations
 

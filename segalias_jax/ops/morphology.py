@@ -22,7 +22,7 @@ def label_boundary(
 ) -> Bool[Array, "*batch h w"]:
     """Marks the boundary pixels of a label map.
 
-    With N(p) the four neighbors of pixel p (beyond the border, the picture is mirrored
+    With N(p) the four neighbors of pixel p (beyond the border, the picture is reflected
     without repeating the edge pixel):
 
       laplacian: sum over q in N(p) of (label(q) - label(p)) is not 0,
@@ -135,7 +135,7 @@ def _on_both_sides(step: Array, axis: int) -> tuple[Array, Array]:
 def _second_difference(label: Array, axis: int, ignore: int | None) -> Array:
     """x[i-1] - 2 x[i] + x[i+1] with x[-1] = x[1] and x[n] = x[n-2]."""
     after, before = _on_both_sides(_step(label, axis, ignore), axis)
-    # At the border, mirroring without the edge pixel meets the only neighbor twice.
+    # At the border, reflection without the edge pixel meets the only neighbor twice.
     times = np.ones(label.shape[axis], np.int32)
     times[[0, -1]] = 2
     return (after - before) * np.expand_dims(times, tuple(range(1, -axis)))

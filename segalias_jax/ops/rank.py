@@ -11,8 +11,8 @@ from jaxtyping import Integer, Real
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.typing import IGNORE_LABEL, Array
 
-BORDERS = ("reflect", "edge", "zero")
-"""What lies beyond the border: the mirrored picture (edge pixel repeated), the edge, or zeros."""
+_BORDERS = ("reflect", "edge", "zero")
+"""What lies beyond the border: the reflected picture (edge pixel repeated), the edge, or zeros."""
 
 _PADS = {"reflect": "symmetric", "edge": "edge", "zero": "constant"}
 # Up to this size a network of exchanges is written out; larger windows are sorted, which takes
@@ -112,7 +112,7 @@ def majority_filter(
 
 
 def _pad(x: Array, size: int, border: str) -> Array:
-    check_choice("border", border, BORDERS)
+    check_choice("border", border, _BORDERS)
     if size < 1 or size % 2 == 0:
         raise InputError(f"the window's size is {size}, but must be odd and positive")
     half = size // 2
@@ -136,7 +136,7 @@ def _median_jvp(size, primals, tangents):
     median = _median(padded, size)
     offsets = jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size)), -1).reshape(-1, 2)
 
-    # A loop, so that the median is not computed anew for each of its pixels.
+    # A loop, so that the median is not recomputed for each of its pixels.
     def add(total: tuple[Array, Array], offset: Array) -> tuple[tuple[Array, Array], None]:
         moved, ties = total
         start = (*offset, *[0] * (padded.ndim - 2))

@@ -27,14 +27,14 @@ def ratio_low_pass(
 
     y = Re F^-1( M . F(x) ),  with the mask M of `ratio_mask`
 
-    The mean is always kept. Matrix products alone, whatever the ratio: a square band is one matrix
-    per axis, which is made from the ratio; a round one is cut out of the Hartley transform
-    H x H^T, H[k, t] = cos(2 pi k t / n) + sin(2 pi k t / n), whose matrix is real and its own
-    inverse but for the factor n.
+    The mean is always kept. Matrix products alone, for any ratio: a square band is one matrix per
+    axis, which is made from the ratio; a round one, which is not separable, is cut out of the
+    Hartley transform H x H^T, H[k, t] = cos(2 pi k t / n) + sin(2 pi k t / n), whose matrix is real
+    and its own inverse but for the factor n.
 
     Args:
       x: real signal, of any floating type and any leading axes.
-      ratio: r, in (0, 1]; may be traced, then nothing is compiled anew when it changes.
+      ratio: r, in (0, 1]; may be traced, then nothing is recompiled when it changes.
       band: "square" or "round".
 
     Returns:

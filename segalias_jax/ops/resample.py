@@ -48,7 +48,7 @@ def resize_bilinear(
       The resized map, in the type of `x`.
 
     Raises:
-      InputError: `size` is not positive, or `x` holds whole numbers.
+      InputError: `size` is not positive, or `x` holds integers.
 
     Example:
       >>> import jax.numpy as jnp
@@ -156,7 +156,7 @@ def _nearest_matrix(n: int, m: int) -> np.ndarray:
 def adaptive_avg_pool(
     x: Float[Array, "*batch h w c"], size: tuple[Side, Side]
 ) -> Float[Array, "*batch h2 w2 c"]:
-    """Averages an image over a grid of `size` cells, whatever its own size.
+    """Averages an image over a grid of `size` cells.
 
     Cell i of m averages pixels floor(i n / m) to ceil((i + 1) n / m) - 1; cells overlap where m
     does not divide n.
@@ -169,7 +169,7 @@ def adaptive_avg_pool(
       The cell means, in the type of `x`.
 
     Raises:
-      InputError: `size` is not positive, or `x` holds whole numbers.
+      InputError: `size` is not positive, or `x` holds integers.
 
     Example:
       >>> import jax.numpy as jnp
@@ -263,7 +263,7 @@ def max_pool_2x2(x: Float[Array, "b h w c"], *, stride: int = 2) -> Float[Array,
       [[3.0, 3.0, 2.0], [3.0, 2.0]]
     """
     fixed = is_fixed(*x.shape[1:3])
-    # No window reaches a copy behind an even side, so that a symbolic side has one in any case.
+    # No window reaches a copy after an even side, so that a symbolic side has one in any case.
     height, width = (n + (n % 2 if fixed and stride > 1 else 1) for n in x.shape[1:3])
     x = crop_or_extend(x, (height, width))  # copies of the last row change no maximum
     if stride == 1 or not fixed or jax.device_count() > 1:
@@ -315,7 +315,7 @@ def strided(
     Args:
       x: feature map, channels last.
       start: first row and column.
-      stop: row and column behind the last.
+      stop: row and column after the last.
       stride: step, in pixels.
 
     Returns:

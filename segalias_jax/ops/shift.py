@@ -11,7 +11,7 @@ from jaxtyping import Integer
 from segalias_jax.errors import InputError
 from segalias_jax.typing import Array, Float, Num
 
-ONE_PIXEL = ((0, 1), (1, 0), (1, 1))
+_ONE_PIXEL = ((0, 1), (1, 0), (1, 1))
 """The shifts by one pixel: to the right, down, and both."""
 
 
@@ -19,7 +19,7 @@ def shift_consistency(
     predict: Callable[[Array], Integer[Array | np.ndarray, "b h w"]],
     image: Num[Array | np.ndarray, "b h w c"],
     *,
-    shifts: tuple[tuple[int, int], ...] = ONE_PIXEL,
+    shifts: tuple[tuple[int, int], ...] = _ONE_PIXEL,
 ) -> Float[Array, " b"]:
     """Share of pixels that keep their class when the image is shifted.
 

@@ -1,8 +1,14 @@
 """Matrices along axes whose length is known only when an exported program runs.
 
 A program exported for images of any size cannot hold the matrices of `ops.bands` and
-`ops.resample`, so it computes them. Positions and phases are kept as whole numbers until the last
-step, so that the weights are those of fixed lengths to a rounding of float32.
+`ops.resample`, so it computes them. Positions and phases are kept as integers until the last
+step, so that the weights are those of fixed lengths to a rounding of float32. Filters are Dirichlet
+kernels and resizing is ramps, both in closed form; the bounds of bands come from a table, because
+their rule is one of float64.
+
+JAX knows two symbolic lengths to be equal where they are written alike, so half a length is
+(n - 1) // 2 + 1 everywhere, which is how it writes that of a strided convolution. Where n % 2 would
+decide something (2x2 pooling), a copy of the last row is there in any case.
 """
 
 from __future__ import annotations
@@ -82,7 +88,7 @@ def _odd_factors(length: Side, start: Array, stop: Array) -> tuple[Array, Array]
 
 
 def _angle(factor: Array | int, t: Array, period: Side) -> Array:
-    """2 pi factor t / period; whole turns are taken off while they are whole numbers."""
+    """2 pi factor t / period; whole turns are taken off while they are integers."""
     phase = jnp.fmod(factor * t, period)
     return phase * (2 * jnp.pi / jnp.asarray(period, jnp.float32))
 

@@ -15,7 +15,7 @@ def insert_zeros(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 
 
     y[f i, f j] = x[i, j],  0 everywhere else
 
-    With a convolution behind it this is a transposed convolution.
+    With a convolution after it this is a transposed convolution.
 
     Args:
       x: feature map, channels last.

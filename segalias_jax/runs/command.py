@@ -7,18 +7,18 @@ import faulthandler
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from absl import flags as absl_flags
-from ml_collections import config_dict, config_flags
+from absl.flags import FlagValues
+from ml_collections import config_dict
 
 from segalias_jax.errors import FlagParser, InputError, check_choice
 from segalias_jax.evaluation.aliasing.robustness import BLUR_SIZES, NOISE_SIGMAS, Corruption
 from segalias_jax.runs.evaluate import evaluate_run
-from segalias_jax.runs.recipes import _check_keys, load_recipe
+from segalias_jax.runs.recipes import change_recipe, load_recipe
 from segalias_jax.runs.studies import Studies
 from segalias_jax.runs.train import train
 from segalias_jax.runs.workdir import RECIPE, read_recipe
+from segalias_jax.settings import as_tuples
 from segalias_jax.training.goodput import process_start
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
 from segalias_jax.training.processes import Launch
@@ -171,19 +171,11 @@ a recipe by --config
             f"--workdir: {workdir} holds no run; give the folder of one, or a recipe by --config"
         )
     config = load_recipe("base").unlock()
-    config.update_from_flattened_dict({k: _tuple(v) for k, v in read_recipe(path).items()})
-    _check_keys(words, config)
-    values = absl_flags.FlagValues()
-    try:
-        holder = config_flags.DEFINE_config_dict(
-            "config", config, flag_values=values, sys_argv=["segalias", *words]
-        )
-        rest = values(["segalias", *words])[1:]
-    except absl_flags.Error as error:
-        raise InputError(" ".join(str(error).split())) from None
+    config.update_from_flattened_dict({k: as_tuples(v) for k, v in read_recipe(path).items()})
+    config, rest = change_recipe(config, ["segalias", *words], values=FlagValues())
     if rest:
         raise InputError(f"argument {rest[0]!r} is not expected; write --config.KEY=VALUE with '='")
-    return holder.value
+    return config
 
 
 def _say_where_it_crashed() -> None:
@@ -245,7 +237,3 @@ def _levels(text: str) -> tuple[float, ...]:
 
 def _joined(levels: Sequence[int | float]) -> str:
     return ",".join(f"{level:g}" for level in levels)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(map(_tuple, value)) if isinstance(value, list) else value

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_collections.config_dict import ConfigDict
+
 from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
@@ -25,7 +27,7 @@ WHAT_WAS_TRAINED = (
 
 
 def evaluate_run(
-    config: Recipe | Mapping[str, Any],
+    config: Recipe | ConfigDict | Mapping[str, Any],
     workdir: Path,
     launch: Launch | None = None,
     studies: Studies | None = None,

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_collections.config_dict import ConfigDict
+
 from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.runs import class_weights, setup
@@ -35,7 +37,7 @@ from segalias_jax.training.watchdog import Watchdog
 
 
 def train(
-    config: Recipe | Mapping[str, Any], workdir: Path, launch: Launch | None = None
+    config: Recipe | ConfigDict | Mapping[str, Any], workdir: Path, launch: Launch | None = None
 ) -> Fitted:
     """Trains a recipe and reports its best checkpoint; resumes where an earlier call stopped.
 

@@ -83,7 +83,7 @@ class SemanticSegmentation(Task):
         ignore: str = "reference",
         width: int = 15,
         reduce_zero_label: bool = False,
-        **loss_options: float,
+        **loss_options: int | float,
     ):
         if num_classes < 2:
             raise InputError(f"num_classes is {num_classes}; it must be at least 2")

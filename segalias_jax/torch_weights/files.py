@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from segalias_jax.errors import InputError
+from segalias_jax.files import write_bytes
 
-PICKLES = (".pth", ".pt")
-SAFETENSORS = ".safetensors"
+_PICKLES = (".pth", ".pt")
+_SAFETENSORS = ".safetensors"
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -41,11 +41,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
       segalias_jax.errors.InputError: weights.onnx is no .pth, .pt or .safetensors file
     """
     path = Path(path)
-    if path.suffix not in (*PICKLES, SAFETENSORS):
+    if path.suffix not in (*_PICKLES, _SAFETENSORS):
         raise InputError(f"{path} is no .pth, .pt or .safetensors file")
     if not path.is_file():
         raise InputError(f"{path} is not there; give the path of a weights file")
-    return _read_safetensors(path) if path.suffix == SAFETENSORS else _read_pickle(path)
+    return _read_safetensors(path) if path.suffix == _SAFETENSORS else _read_pickle(path)
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], notes: dict[str, str]) -> None:
@@ -67,16 +67,14 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], notes: dict[
       {'fc.bias': array([0., 0.], dtype=float32)}
     """
     path = Path(path)
-    if path.suffix != SAFETENSORS:
+    if path.suffix != _SAFETENSORS:
         raise InputError(f"{path} has to end in .safetensors")
     if path.exists():
         raise InputError(f"{path} is there already; give another file")
     from_numpy = _import("safetensors.numpy")
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        temporary.write_bytes(from_numpy.save(whole, metadata={"format": "pt", **notes}))
-        os.replace(temporary, path)
+        write_bytes(path, from_numpy.save(whole, metadata={"format": "pt", **notes}))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
@@ -107,7 +105,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         # What a damaged header raises is not one type.
         raise InputError(
             f"{path} is no whole .safetensors file with 16, 32 or 64 bits a number "
-            f"({_one_line(error)}); get it anew"
+            f"({_one_line(error)}); download it again"
         ) from None
 
 
@@ -119,7 +117,8 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         # torch raises a dozen types for damaged files; none of them is to reach the user.
         raise InputError(
             f"{path} is no whole PyTorch file of weights alone, and nothing else is read, since "
-            f"pickles can run code ({_one_line(error)}); get it anew, or save its state dict alone"
+            f"pickles can run code ({_one_line(error)}); download it again, or save its state dict "
+            "alone"
         ) from None
     content = _state_dict(content)
     wrong = [

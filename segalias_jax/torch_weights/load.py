@@ -121,7 +121,7 @@ def fit_torch(
     """
     path, parts = FilePath(path), tuple(dict.fromkeys(allow_missing))
     check_parts(parts)
-    alone = is_backbone(arrays)
+    alone = _is_backbone(arrays)
     if alone and isinstance(model, models.Segmenter):
         # A backbone fills an encoder; what it leaves out is no error.
         table = {name: ("encoder", *at) for name, at in key_table(model.encoder).items()}
@@ -140,7 +140,7 @@ def fit_torch(
     return filled, Source(path.name, torch_files.sha256(path), names.table, parts)
 
 
-def is_backbone(names: Iterable[str]) -> bool:
+def _is_backbone(names: Iterable[str]) -> bool:
     """Returns whether names are those of an image network, not of a segmenter.
 
     Args:
@@ -150,7 +150,7 @@ def is_backbone(names: Iterable[str]) -> bool:
       True if so.
 
     Example:
-      >>> is_backbone(["stem.0.weight", "fc.bias"]), is_backbone(["backbone.stem.0.weight"])
+      >>> _is_backbone(["stem.0.weight", "fc.bias"]), _is_backbone(["backbone.stem.0.weight"])
       (True, False)
     """
     return not any(name.startswith((_PREFIX, "decode_head.")) for name in names)
@@ -238,7 +238,7 @@ def _problem(array: np.ndarray, shape: tuple[int, ...]) -> str | None:
 
 
 def _hint(arrays: Mapping[str, np.ndarray], table: Mapping[str, Path], variant: str) -> str:
-    """Which argument of the model to change, where names tell."""
+    """Which argument of the model to change, where names show it."""
     if any(".att.channel_att_" in name for name in arrays if name not in table):
         return "; published gates need gate='corner'"
     there = _resnet_variant(arrays) if variant else ""

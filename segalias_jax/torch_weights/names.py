@@ -221,7 +221,7 @@ def resnet_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
     return EncoderNames(table, rules, fixed, variant)
 
 
-def convnext_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
+def _convnext_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
     """Returns the key table of a ConvNeXt.
 
     Args:
@@ -233,7 +233,7 @@ def convnext_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
       blurs there, so nothing is fixed.
 
     Example:
-      >>> convnext_names(nnx.List([]), False).table
+      >>> _convnext_names(nnx.List([]), False).table
       'mmsegmentation'
     """
     if alone:
@@ -243,7 +243,7 @@ def convnext_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
 
 ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
     models.ResNet: resnet_names,
-    models.ConvNeXt: convnext_names,
+    models.ConvNeXt: _convnext_names,
 }
 """By the class of an encoder, what returns its key table: a function of the encoder and of whether
 it is an image network of its own or inside a segmenter. Add a line for an encoder of your own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import check_choice
 
 PARTS = {
     "head": r"^(auxiliary/)?classifier/|^\w+_head\.conv_seg\.",
@@ -31,8 +31,7 @@ def check_parts(parts: Iterable[str]) -> None:
       >>> check_parts(("head", "mixer"))
     """
     for part in parts:
-        if part not in PARTS:
-            raise InputError(f"part {part!r} does not exist; choose from {', '.join(PARTS)}")
+        check_choice("part", part, PARTS)
 
 
 def in_parts(name: str, parts: Iterable[str]) -> bool:

@@ -23,7 +23,7 @@ def capture_inputs(
     The result can be jitted, mapped and differentiated. It traces `function` on each call, so
     jit it where it is called more than once. In a `scan` all rounds' inputs are stacked along a
     first axis; in a `cond` what enters operators of branches not taken is NaN. A function with a
-    derivative of its own that an operator stands in, behind other operations, is differentiated
+    derivative of its own that contains an operator after other operations is differentiated
     like any other.
 
     Args:

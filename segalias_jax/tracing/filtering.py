@@ -1,4 +1,8 @@
-"""Functions rewritten so that what enters their downsampling operators is filtered."""
+"""Functions rewritten so that what enters their downsampling operators is filtered.
+
+"flc" here is the low pass of that pooling, and the operator keeps its stride. Cropping the spectrum
+instead would run the program up to the operator at another size, which a traced program cannot.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from segalias_jax.tracing.replay import Replay
 
 FILTERS = ("daf", "blur", "flc")
 ESR = "esr"
-BLUR_TAPS = 3
+_BLUR_TAPS = 3
 
 
 def dealias(
@@ -34,12 +38,12 @@ def dealias(
     any library; the result works under `jax.jit`, `jax.grad`, `jax.vmap` and on sharded arrays. It
     traces `function` on each call, so jit it where it is called more than once. What was under
     `jit`, `jax.checkpoint`, `scan` or `cond` still is; functions with derivatives of their own keep
-    them, but for those that something is filtered inside of.
+    them, except those inside of which something is filtered.
 
     By default those operators are chosen that the paper filters: all but the stem (operators that
-    no other stands ahead of) and the first pooling; of the operators of a block the block as one,
-    so that branch and shortcut see what is filtered once, at the rate of the block. Behind a block
-    nothing changes: who else reads what enters it, such as a decoder, reads it as it was.
+    no other comes before) and the first pooling; of the operators of a block the block as one,
+    so that branch and shortcut see what is filtered once, at the rate of the block. After a block
+    nothing changes: whatever else reads what enters it, such as a decoder, reads it unfiltered.
 
     Args:
       function: any function of arrays; what is no array among its arguments is not traced.
@@ -144,7 +148,7 @@ def _filtered(
     if filter == "blur":
         # Any other axis may stand last; where there is none, one of length 1 does.
         image = jnp.moveaxis(x[..., None] if x.ndim == 2 else x, axes, (-3, -2))
-        y = jnp.moveaxis(ops.binomial_blur(image, BLUR_TAPS), (-3, -2), axes)
+        y = jnp.moveaxis(ops.binomial_blur(image, _BLUR_TAPS), (-3, -2), axes)
         return y.reshape(x.shape)
     if filter == "flc":
         cutoff = 0.5 / max(operator.stride)

@@ -77,7 +77,8 @@ def trace(
       []
     """
     leaves, structure = jax.tree.flatten((tuple(arguments), dict(options)))
-    places = [i for i, leaf in enumerate(leaves) if _is_array(leaf)]
+    kinds = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, kinds)]
 
     def flat(*arrays: Any) -> Any:
         filled = list(leaves)
@@ -106,8 +107,8 @@ def find_operators(function: Callable[..., Any], *arguments: Any) -> list[Downsa
     Found are operators that stride along both axes of images, in any layout: convolutions (grouped
     and dilated ones too), poolings by `reduce_window`, by slices or by a reshape, strided slices,
     1x1 convolutions as a strided slice and a matrix product, and pixels that become channels
-    (patch embeddings). Behind parallel operators whose results meet, such as branch and shortcut
-    of a residual block, stands the "block" of them: what the method takes for one operator.
+    (patch embeddings). After parallel operators whose results meet, such as branch and shortcut of
+    a residual block, comes the "block" of them: what the method takes for one operator.
     Padding is no part of what enters an operator.
 
     It goes into `jit`, `jax.checkpoint`, functions with derivatives of their own, `scan` and all
@@ -118,7 +119,7 @@ def find_operators(function: Callable[..., Any], *arguments: Any) -> list[Downsa
 
     A `name` is what the libraries and `jax.named_scope` say; `source` is the innermost line that
     belongs to no installed package, or else the innermost one outside of JAX. Channels of poolings
-    and slices are taken to be behind the image axes, or right ahead of them if those are last.
+    and slices are taken to be after the image axes, or right before them if those are last.
 
     Args:
       function: any function of arrays.
@@ -182,10 +183,6 @@ def _listed(operators: Sequence[DownsamplingOperator]) -> str:
         return "the function has no downsampling operator"
     each = ", ".join(f"{o.index} {o.kind} {o.name!r}" for o in operators)
     return f"selects none of the downsampling operators: {each}"
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
 
 
 def _can_replay(jaxpr: Any, path: tuple[int, ...]) -> bool:

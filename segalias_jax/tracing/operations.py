@@ -24,7 +24,7 @@ class Operation:
       output_types: shape and type of each output.
       parameters: of the primitive.
       times: how often it runs, in loops of known length.
-      path: places of the equations that lead to it, from the outermost program inwards; behind
+      path: places of the equations that lead to it, from the outermost program inwards; after
         that of a `cond` or `while` follows the number of the program that it runs. () where a
         loop or a `cond` hands out what it computed.
       origin: of the equation, as JAX keeps it.
@@ -244,7 +244,7 @@ class _Reader:
             found = [max(found, key=lambda branch: sum(map(flops, branch[0])))]
         for operations, _, _ in found:
             yield from operations
-        if name in LOOPS_AND_BRANCHES:
+        if name in _LOOPS_AND_BRANCHES:
             read = [variable for _, variables, _ in found for variable in variables]
             leaving = tuple(number for _, _, numbers in found for number in numbers)
             place = dataclasses.replace(place, path=())
@@ -296,7 +296,7 @@ def scan_counts(parameters: Mapping[str, Any]) -> tuple[int, int]:
 
 BRANCHING = ("cond", "while")
 """Operations that run several programs."""
-LOOPS_AND_BRANCHES = ("cond", "scan", "while")
+_LOOPS_AND_BRANCHES = ("cond", "scan", "while")
 """Operations whose results are not those of one program that runs once."""
 
 

@@ -15,9 +15,9 @@ class DownsamplingOperator:
       index: its place among the operators of a function, in the order in which they run.
       name: named scopes around it, outer ones first, joined by "/"; "" where there are none.
       source: "file.py:line" of what calls it, see `find_operators`.
-      kind: "conv" (a strided slice ahead of a matrix product is a 1x1 one), "max_pool",
+      kind: "conv" (a strided slice before a matrix product is a 1x1 one), "max_pool",
         "avg_pool" (also weighted), "min_pool", "pool" (of another function), "slice", "patches"
-        (neighbouring pixels become channels) or "block": parallel operators whose results meet,
+        (neighboring pixels become channels) or "block": parallel operators whose results meet,
         as one, from what enters all of them to where they meet.
       input_shape: of what enters it, in the operator's own layout and before any padding.
       spatial_axes: of height and width in `input_shape`.
@@ -27,7 +27,7 @@ class DownsamplingOperator:
       stride: rows and columns from one output pixel to the next.
       in_channels: channels read.
       out_channels: channels written.
-      depth: number of operators, at most, that the image has gone through ahead of it.
+      depth: number of operators, at most, that the image has gone through before it.
       members: of a block, the indices of its operators.
 
     Example:

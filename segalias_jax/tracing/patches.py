@@ -11,7 +11,7 @@ _POOLED = {"reduce_max": "max_pool", "reduce_sum": "avg_pool", "reduce_min": "mi
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitEnd:
+class _SplitEnd:
     """What becomes of the pieces of two axes.
 
     Attributes:
@@ -21,7 +21,7 @@ class SplitEnd:
       out_channels: of a matrix product that sums over the pieces right away, else None.
 
     Example:
-      >>> SplitEnd("patches", (4, 4), 7).out_channels
+      >>> _SplitEnd("patches", (4, 4), 7).out_channels
     """
 
     kind: str
@@ -63,7 +63,7 @@ def follow_split(
     axes: tuple[int, int],
     channel: int | None,
     readers: Mapping[int | None, list[Operation]],
-) -> SplitEnd | None:
+) -> _SplitEnd | None:
     """Looks what becomes of the pieces: channels, a sum over them, or something else.
 
     Args:
@@ -99,7 +99,7 @@ def follow_split(
         if reader.name in _POOLED:
             summed = [labels[axis] for axis in reader.parameters["axes"]]
             pooled = summed == [("piece",)] * 2
-            return SplitEnd(_POOLED[reader.name], size, value) if pooled else None
+            return _SplitEnd(_POOLED[reader.name], size, value) if pooled else None
         if reader.name == "dot_general":
             return _contracted(reader, value, labels, whole, size)
         if reader.name == "transpose":
@@ -113,7 +113,7 @@ def follow_split(
             return None
         value = reader.outputs[0]
         if any(sorted(label) == sorted(whole) for label in labels):
-            return SplitEnd("patches", size, value)
+            return _SplitEnd("patches", size, value)
     return None
 
 
@@ -123,7 +123,7 @@ def _contracted(
     labels: list[tuple[str, ...]],
     whole: list[str],
     size: tuple[int, int],
-) -> SplitEnd | None:
+) -> _SplitEnd | None:
     side = reader.inputs.index(value)
     contracted, batch = reader.parameters["dimension_numbers"]
     summed = sorted(part for axis in contracted[side] for part in labels[axis])
@@ -134,13 +134,13 @@ def _contracted(
     for axis, length in enumerate(other):
         if axis not in (*contracted[1 - side], *batch[1 - side]):
             out *= length
-    return SplitEnd("patches", size, value, out)
+    return _SplitEnd("patches", size, value, out)
 
 
 def _merge(
     labels: list[tuple[str, ...]], before: Sequence[int], after: Sequence[int]
 ) -> list[tuple[str, ...]] | None:
-    """What the axes of a reshape consist of that only joins neighbours."""
+    """What the axes of a reshape consist of that only joins neighbors."""
     merged, axis = [], 0
     for length in after:
         if axis == len(before):

@@ -18,7 +18,7 @@ from segalias_jax.tracing.operators import DownsamplingOperator
 from segalias_jax.tracing.profile_report import AliasingReport, OperatorAliasing
 from segalias_jax.typing import Array, Float
 
-SPECTRUM_BINS = 64
+_SPECTRUM_BINS = 64
 
 
 def profile_aliasing(
@@ -30,7 +30,7 @@ def profile_aliasing(
     of what enters the operator, X its spectrum, "outside" the square |u|, |v| <= cutoff.
 
     Operators are those of `find_operators`. One program is compiled that computes what enters them
-    and reduces it on the device; nothing behind the last operator is computed. 16-bit feature maps
+    and reduces it on the device; nothing after the last operator is computed. 16-bit feature maps
     are measured in float32.
 
     Args:
@@ -67,7 +67,7 @@ def profile_aliasing(
                 scores=found[o.index]["scores"].reshape(-1),
                 energy=float(found[o.index]["energy"].sum()),
                 energy_above=float(found[o.index]["energy_above"].sum()),
-                spectrum=found[o.index]["spectrum"].reshape(-1, *spectrum_shape(o)).mean(0),
+                spectrum=found[o.index]["spectrum"].reshape(-1, *_spectrum_shape(o)).mean(0),
             )
             for o in traced.operators
         )
@@ -90,9 +90,10 @@ def compile_profile(function: Callable[..., Any], *arguments: Any) -> Callable[[
       16.0
     """
     traced = trace(function, arguments, {})
-    given = traced.constants, traced.arguments
+    constants, arrays = traced.constants, traced.arguments
     cutoffs = [o.nyquist_frequency for o in traced.operators]
-    return functools.partial(_compiled(traced, cutoffs).lower(*given).compile(), *given)
+    program = _compiled(traced, cutoffs).lower(constants, arrays).compile()
+    return functools.partial(program, constants, arrays)
 
 
 def _compiled(traced: Traced, cutoffs: Sequence[float]) -> Any:
@@ -112,7 +113,7 @@ def _compiled(traced: Traced, cutoffs: Sequence[float]) -> Any:
     return jax.jit(measured)
 
 
-def spectrum_shape(operator: DownsamplingOperator) -> tuple[int, int]:
+def _spectrum_shape(operator: DownsamplingOperator) -> tuple[int, int]:
     """Number of frequencies along each axis that a spectrum is kept at.
 
     Args:
@@ -124,11 +125,11 @@ def spectrum_shape(operator: DownsamplingOperator) -> tuple[int, int]:
     Example:
       >>> from segalias_jax.tracing.finding import find_operators
       >>> (down,) = find_operators(lambda x: x[::2, ::2], jnp.ones((100, 8)))
-      >>> spectrum_shape(down)
+      >>> _spectrum_shape(down)
       (64, 8)
     """
     height, width = (operator.input_shape[axis] for axis in operator.spatial_axes)
-    return min(height, SPECTRUM_BINS), min(width, SPECTRUM_BINS)
+    return min(height, _SPECTRUM_BINS), min(width, _SPECTRUM_BINS)
 
 
 def _measure(x: Array, operator: DownsamplingOperator, *, cutoff: float) -> dict[str, Array]:
@@ -140,7 +141,7 @@ def _measure(x: Array, operator: DownsamplingOperator, *, cutoff: float) -> dict
         "scores": scores,
         "energy": energy,
         "energy_above": scores / 100 * energy,
-        "spectrum": power_spectrum(x, spectrum_shape(operator)),
+        "spectrum": power_spectrum(x, _spectrum_shape(operator)),
     }
 
 
@@ -171,7 +172,7 @@ def power_spectrum(x: Float[Array, "*batch h w c"], bins: tuple[int, int]) -> Fl
 
 
 def _binning(length: int, bins: int) -> np.ndarray:
-    """Averages neighbours among the sorted frequencies of an axis."""
+    """Averages neighbors among the sorted frequencies of an axis."""
     place = np.arange(length) * bins // length
     matrix = (place == np.arange(bins)[:, None]).astype(np.float32)
     return matrix / matrix.sum(1, keepdims=True)

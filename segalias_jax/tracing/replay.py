@@ -25,8 +25,8 @@ from segalias_jax.tracing.recognition import Site
 Records = dict[Any, Any]
 """What was recorded, by the site it was recorded at."""
 
-INLINED = ("closed_call", "core_call", "custom_jvp_call", "custom_vjp_call")
-ENTERED = ("jit", "pjit", "remat", "remat2", "checkpoint", "scan", "cond", *INLINED)
+_INLINED = ("closed_call", "core_call", "custom_jvp_call", "custom_vjp_call")
+ENTERED = ("jit", "pjit", "remat", "remat2", "checkpoint", "scan", "cond", *_INLINED)
 """Equations whose programs can be replayed; anything else runs as it is."""
 
 

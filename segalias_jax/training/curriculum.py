@@ -1,4 +1,11 @@
-"""Frequency curriculum: how much of an image's spectrum a network gets to see, and when."""
+"""Frequency curriculum: how much of an image's spectrum a network gets to see, and when.
+
+The low pass stands between normalization and network, in `Curriculum.network_input`, which steps,
+validation, predictors and exported programs all call: crops and windows are filtered each by
+itself. The ratio is a number of the program, not a constant of it, so that a run compiles once. An
+adaptive curriculum chooses inside of the training step, from the state and the batch of that step,
+and the ratio is in the state: a run that was killed anywhere chooses as the unbroken one does.
+"""
 
 from __future__ import annotations
 
@@ -178,8 +185,7 @@ class Curriculum:
     ) -> Float[Array, ""]:
         """Returns the ratio of a step of an adaptive curriculum: the best one, or the present one.
 
-        A function of the state and of the batch of that step, so a run that is resumed at any step
-        chooses as the unbroken one does.
+        It is a function of the state and of the batch of that step alone.
 
         Args:
           present: the ratio of the update before.

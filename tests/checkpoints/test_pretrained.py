@@ -50,6 +50,15 @@ def test_fills_what_there_is(tmp_path):
         fill_state(tmp_path / "w", make_trees(), whole=True)
 
 
+def test_what_the_other_run_carried_is_left_out(tmp_path):
+    with CheckpointStore(tmp_path / "checkpoints") as store:
+        parts = {"parameters": {"a": jnp.ones(3)}, "statistics": {"mean": jnp.ones(2)}}
+        store.save(1, parts | {"task": jnp.float32(0.5)})
+    empty = {"parameters": {"a": jnp.zeros(3)}, "statistics": {"mean": jnp.zeros(2)}}
+    trees, _ = fill_state(tmp_path, empty)
+    np.testing.assert_array_equal(trees["parameters"]["a"], 1)
+
+
 def test_names_everything_that_does_not_fit(tmp_path):
     arrays = ARRAYS | {"parameters/encoder/c": np.zeros(2, np.float32)}
     save_weights(tmp_path / "w", arrays, SOURCE)

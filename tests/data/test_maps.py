@@ -96,8 +96,8 @@ def test_cut_and_damaged_png_are_named(tmp_path):
     "array, message",
     [
         (np.zeros((2, 3, 4), np.uint8), "argmax"),
-        (np.zeros((2, 3)), "whole numbers, this array float64"),
-        (np.asarray([["a"]]), "whole numbers"),
+        (np.zeros((2, 3)), "integers, this array float64"),
+        (np.asarray([["a"]]), "integers"),
     ],
 )
 def test_unusable_npy_is_named(tmp_path, array, message):

@@ -184,7 +184,7 @@ def test_another_stream_does_not_go_on(changes, message):
         noise = Noise(changes["source"] if changes["source"] != "m" else 11)
         noise.names = [str(changes["source"]) + name for name in noise.names]
     options = {"batch_size": 4, "seed": 0} | {k: v for k, v in changes.items() if k != "source"}
-    with pytest.raises(InputError, match=f"^the training stream cannot go on: {message}; [^.]*$"):
+    with pytest.raises(InputError, match=f"^the training stream cannot resume: {message}; [^.]*$"):
         resume_step(state, noise, **options)
 
 
@@ -223,7 +223,9 @@ def test_closing_a_stream_ends_its_threads(source):
 
 
 def test_batch_size_must_be_shared_evenly(source):
-    with pytest.raises(InputError, match=r"^train\.batch_size: 4 images .* 3 processes"):
+    with pytest.raises(
+        InputError, match=r"^batch_size is 4, which 3 processes cannot share evenly"
+    ):
         train_batches(CONFIG, source, batch_size=4, seed=0, process_count=3)
 
 

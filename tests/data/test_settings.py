@@ -1,3 +1,5 @@
+import dataclasses
+
 import ml_collections
 import pytest
 
@@ -59,7 +61,27 @@ def test_settings_pass_through():
     ],
 )
 def test_values_out_of_range_name_their_key(key, value):
-    with pytest.raises(InputError, match=rf"^data\.{key}: "):
+    with pytest.raises(InputError, match=rf"^data\.{key}(: | is )"):
+        read_settings({"source": "synthetic", key: value})
+
+
+def test_settings_are_checked_however_they_are_made():
+    with pytest.raises(InputError, match=r"^crop: \(0, 4\) is not two positive integers"):
+        DataSettings("camvid", crop=(0, 4))
+    with pytest.raises(InputError, match=r"^flip is 1.5; it must be at least 0 and at most 1"):
+        dataclasses.replace(DataSettings("camvid"), flip=1.5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "written"),
+    [
+        ("crop", (64,), "crop=64,64"),
+        ("classes", ("sky,road",), r"classes=\"\('sky','road'\)\""),
+        ("id_map", (7, 0), r"id_map=\"\(\(7,0\),\(8,1\)\)\""),
+    ],
+)
+def test_errors_say_how_tuples_are_written(key, value, written):
+    with pytest.raises(InputError, match=rf"; write --config\.data\.{written}$"):
         read_settings({"source": "synthetic", key: value})
 
 

@@ -85,14 +85,14 @@ def test_equals_the_definition(case, align_corners):
 
 
 @pytest.mark.parametrize("mode", ["whole", "slide"])
-def test_probabilities_of_scales_and_mirrored_images_are_averaged(mode):
+def test_probabilities_of_scales_and_flipped_images_are_averaged(mode):
     size = (45, 62)
     settings = ViewSettings(mode, (24, 32), (16, 20), scales=(0.7, 1.0, 1.3), flip=True)
     image = make_image(size)
     expected = 0
-    for view, mirrored in view_images(image, settings):
+    for view, flipped in view_images(image, settings):
         logits = plain_logits(view, settings, size)
-        logits = logits[:, ::-1] if mirrored else logits
+        logits = logits[:, ::-1] if flipped else logits
         expected += np.asarray(jax.nn.softmax(logits)) / 6
     prediction = SlidingPredictor(small_network, settings).start(image)
     np.testing.assert_allclose(prediction.scores(), expected, rtol=0, atol=1e-5)
@@ -121,9 +121,9 @@ def counted_programs():
 
 
 def test_fifty_sizes_take_three_programs():
-    """The network, adding windows, reading blocks; also with a resized and a mirrored view."""
+    """The network, adding windows, reading blocks; also with a resized and a flipped view."""
     settings = ViewSettings("slide", (24, 24), (16, 16), scales=(1.0, 1.5), flip=True, batch_size=4)
-    # No other test has two classes, whose programs would be there already.
+    # No other test has networks of two classes, whose programs would be there already.
     network = jax.jit(lambda x: x[..., :2].astype(jnp.float32))
     predictor = SlidingPredictor(network, settings)
     with counted_programs() as count:
@@ -192,14 +192,14 @@ def test_published_windows(golden, recorded_network):
         recorded_network, ViewSettings("slide", (96, 96), (64, 64), batch_size=2)
     )
     whole = SlidingPredictor(recorded_network, ViewSettings())
-    mirrored = np.ascontiguousarray(image[:, ::-1])
+    flipped = np.ascontiguousarray(image[:, ::-1])
     found = {
         "slide": slide.start_views([(image, False)], size, logits=True),
         "slide_logits_ori100x200": slide.start_views([(image, False)], (100, 200), logits=True),
         "slide_logits_image_smaller_than_crop": slide.start_views(
             [(corner, False)], (80, 90), logits=True
         ),
-        "tta_flip_pred": slide.start_views([(image, False), (mirrored, True)], size),
+        "tta_flip_pred": slide.start_views([(image, False), (flipped, True)], size),
         "whole_pred": whole.start_views([(image, False)], size),
     }
     found |= {"slide_logits": found["slide"], "slide_pred": found.pop("slide")}

@@ -203,8 +203,8 @@ def test_onnx(trained, windows, logits, tmp_path):
     for rows in (1, 3):
         (found,) = session.run(["logits"], {"image": windows[:rows]})
         assert_close(found, logits[:rows])
-    told = r"^\S+ holds a program of format onnx; predict with one of format stablehlo$"
-    with pytest.raises(InputError, match=told):
+    message = r"^\S+ holds a program of format onnx; predict with one of format stablehlo$"
+    with pytest.raises(InputError, match=message):
         load_exported(tmp_path)
 
 
@@ -233,7 +233,7 @@ def test_savedmodel(trained, windows, logits, tmp_path):
         assert_close(served(image=tf.constant(windows[:rows]))["logits"].numpy(), logits[:rows])
 
 
-def test_mistakes(trained, make_run, tmp_path, monkeypatch):
+def test_errors(trained, make_run, tmp_path, monkeypatch):
     new = tmp_path / "new"
     with pytest.raises(InputError, match="choose one of stablehlo, onnx, savedmodel"):
         export_model(trained, new, format="tflite")

@@ -56,9 +56,9 @@ def test_results_are_no_images_of_a_second_call(run, images, tmp_path, capsys):
     [
         (["--run", "RUN", "nowhere"], "nowhere: no such file or folder"),
         (["--run", "nowhere", "IMAGE"], "nowhere is not there; give the folder of a checkpoint"),
-        (["--run", "RUN", "IMAGE", "--window", "8"], "eval.window is (8,); give two sides"),
+        (["--run", "RUN", "IMAGE", "--window", "8"], "window: (8,) is not two positive integers"),
         (["--run", "RUN", "IMAGE", "--window", "a,b"], "'a,b' is no list such as 1,2"),
-        (["--run", "RUN", "IMAGE", "--label-ids"], "--label-ids is for the 19 classes"),
+        (["--run", "RUN", "IMAGE", "--label-ids"], "is for the 19 classes of Cityscapes"),
         (["--run", "RUN"], "IMAGE is missing"),
         (["--run", "RUN", "IMAGE", "--scale", "x"], "unknown flag --scale; did you mean --scales?"),
     ],

@@ -132,32 +132,50 @@ def test_dropout_only_in_training():
     [
         (
             {"name": "upernett"},
-            "model.name is 'upernett'; choose one of deeplabv3plus, fcn, pspnet",
+            "^name is 'upernett'; did you mean 'upernet'. choose one of deeplabv3plus, fcn, pspnet",
         ),
-        ({"encoder": "resnet19"}, "model.encoder is 'resnet19'; choose one of convnext_base"),
+        (
+            {"encoder": "resnet19"},
+            "^encoder is 'resnet19'; did you mean 'resnet1.*choose one of convnext_base",
+        ),
         ({"downsample": "fft"}, "downsample is 'fft'; choose one of none, daf, flc"),
         ({"mixer": "cbam"}, "mixer is 'cbam'; choose one of none, freqmix"),
         ({"mixer": "freqmix", "gate": "adafreq"}, "gate is 'adafreq'; choose one of energy"),
         ({"downsample": "daf", "band": "round"}, "band is 'round'; choose one of symmetric"),
         ({"downsample": "daf", "cutoff": 0.6}, "cutoff is 0.6"),
-        ({"pretrained": "r50"}, "model.pretrained: create_model makes random parameters"),
+        ({"pretrained": "r50"}, "^pretrained: create_model makes random parameters"),
         ({"auxiliary_stage": 5}, "auxiliary_stage is 5; choose 1 to 4"),
         ({"dropout": 1.5}, r"dropout is 1.5, but must lie in \[0, 1\)"),
         ({"name": "fcn", "num_convs": 0}, "num_convs is 0, but must be at least 1"),
         (
             {"num_convs": 1},
-            "model.num_convs is 1, which neither upernet nor resnet18 reads; .* one of fcn",
+            "^num_convs is 1, which neither upernet nor resnet18 reads; .* one of fcn",
         ),
         (
             {"name": "fcn", "pool_scales": (1,)},
-            "model.pool_scales is .1,., which neither fcn .* one of upernet, pspnet",
+            "^pool_scales is .1,., which neither fcn .* one of upernet, pspnet",
         ),
-        ({"chanels": 3}, "model.chanels is no key of a model; did you mean 'channels'"),
+        ({"imports": ("no_such_encoders",)}, "^imports names 'no_such_encoders', which cannot be"),
+        ({"width": "wide"}, "^width is 'wide'; it must be an integer"),
+        ({"chanels": 3}, "^chanels: unknown key; did you mean channels"),
     ],
 )
 def test_wrong_configurations(config, message):
     with pytest.raises(InputError, match=message):
         nnx.eval_shape(lambda: build(**{"encoder": "resnet18"} | config))
+
+
+def test_a_recipe_may_import_an_encoder(tmp_path, monkeypatch):
+    (tmp_path / "encoders_of_mine.py").write_text(
+        "from segalias_jax import models\nmodels.ENCODERS['mine'] = models.ResNet\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="^encoder is 'mine'; choose one of"):
+        models.ModelConfig(encoder="mine")
+    try:
+        assert models.ModelConfig(encoder="mine", imports=("encoders_of_mine",)).encoder == "mine"
+    finally:
+        models.ENCODERS.pop("mine")
 
 
 def test_encoders_keep_the_contract():

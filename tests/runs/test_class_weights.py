@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from segalias_jax.runs.recipe import Recipe
 
 from segalias_jax import data, models
 from segalias_jax.errors import InputError
 from segalias_jax.runs import class_weights, recipes, setup
+from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.train import train
 from segalias_jax.training.trainer import Trainer
 
@@ -60,9 +60,8 @@ def test_weights_are_counted_once_and_reach_the_loss(config, tmp_path, monkeypat
 
 def test_numbers_are_not_counted(config, tmp_path):
     config.loss.class_weights = tuple(range(8))
-    assert class_weights.find_class_weights(Recipe.from_config(config), tmp_path, None) == tuple(
-        range(8)
-    )
+    recipe = Recipe.from_config(config)
+    assert class_weights.find_class_weights(recipe, tmp_path, None) == tuple(range(8))
     class_weights.keep_class_weights(recipe, tmp_path, (1.0,) * 8, "abcdefgh")
     assert not list(tmp_path.iterdir())
 

@@ -88,9 +88,9 @@ def test_recipe_by_name_and_by_file_with_variant_in_any_order(parse, recipe):
         ("--config.dta.root=x", "--config.dta.root: .* did you mean data.root"),
         ("--config.root=x", "--config.root: .* did you mean data.root"),
         ("--noconfig.data.flp", "--config.data.flp: .* did you mean data.flip"),
-        ("--config.zzz=1", "--config.zzz: .* configs/base.py lists all keys"),
+        ("--config.zzz=1", "--config.zzz: .* lists all keys"),
         ("--config.train.steps=abc", "--config.train.steps=abc"),
-        ("--config.data.crop=a,b", "--config.data.crop: .* numbers"),
+        ("--config.data.crop=a,b", "data.crop: .* is not two positive integers"),
         ("--config=no.py", "--config: no recipe file no.py"),
         (f"--config={ROOT}/pyproject.toml", "is no Python file"),
         (f"--config={ROOT}/configs/camvid.py:dav", "variant 'dav' .* baseline, daf, freqmix"),
@@ -127,7 +127,7 @@ def test_key_that_a_recipe_file_invents_is_named(parse, tmp_path):
 
 def test_evaluation_takes_the_recipe_of_the_run(parse, tmp_path):
     trained, *_ = parse("--workdir=run", "--config=camvid:daf,tiny", "--config.model.width=8")
-    save_recipe(trained, tmp_path)
+    save_recipe(flat_items(trained), tmp_path)
     flag = f"--workdir={tmp_path}"
     config, workdir, launch, studies = parse(flag, "--config.data.eval_split=test", name="eval")
     assert workdir == tmp_path and launch.resume == "auto" and studies == Studies()
@@ -157,7 +157,7 @@ def test_recipe_of_an_older_run_gets_the_defaults_of_newer_keys(parse, tmp_path)
 )
 def test_errors_in_what_differs_from_the_recipe_of_the_run(parse, tmp_path, flag, message):
     trained, *_ = parse("--workdir=run")
-    save_recipe(trained, tmp_path)
+    save_recipe(flat_items(trained), tmp_path)
     with pytest.raises(InputError, match=message) as caught:
         parse(f"--workdir={tmp_path}", *flag.split(), name="eval")
     assert "\n" not in str(caught.value)

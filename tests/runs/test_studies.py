@@ -1,4 +1,4 @@
-"""Checks of studies; whole studies are run by tests/test_entry_points.py."""
+"""Checks of studies; whole studies are run by tests/test_wheel.py."""
 
 import pytest
 

@@ -74,7 +74,7 @@ def test_a_run_is_held_to_the_images_it_began_with(tmp_path):
     keep_stream(tmp_path, sources[0], batch_size=4, seed=0)
     before = (tmp_path / "stream.json").read_bytes()
     keep_stream(tmp_path, sources[0], batch_size=4, seed=0)
-    message = "the training stream cannot go on: its number of images was 5 and is 6 now"
+    message = "the training stream cannot resume: its number of images was 5 and is 6 now"
     with pytest.raises(InputError, match=message):
         keep_stream(tmp_path, sources[1], batch_size=4, seed=0)
     assert (tmp_path / "stream.json").read_bytes() == before

@@ -60,7 +60,7 @@ def test_a_section_is_named_for_whoever_wrote_one(given, message):
 
 def test_defaults_take_values_of_their_type_only():
     section = settings.defaults(Shape).lock()
-    assert section.keys() == settings.settings_of(Shape).keys()
+    assert set(section) == set(settings.settings_of(Shape))
     assert settings.parse(Shape, section) == Shape()
     section.threshold = 3
     section.weights = "balanced"

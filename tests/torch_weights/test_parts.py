@@ -45,6 +45,6 @@ def test_parts(part, inside, outside):
 
 def test_unknown_part():
     with pytest.raises(
-        InputError, match="part 'heads' does not exist; choose from head, auxiliary"
+        InputError, match="part is 'heads'; did you mean 'head'. choose one of head, auxiliary"
     ):
         check_parts(("head", "heads"))

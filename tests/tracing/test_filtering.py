@@ -49,7 +49,7 @@ def forward(downsample="none", **options):
     return lambda state, x: nnx.merge(graph, state, copy=True)(x), state
 
 
-def test_a_cured_baseline_is_our_network_on_eight_devices():
+def test_a_dealiased_baseline_is_our_network_on_eight_devices():
     """Values and gradients of stages 2 and 3, with the batch over the devices."""
     (baseline, state), (ours, _) = forward(), forward("daf")
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
@@ -87,7 +87,7 @@ def steps(function, *arguments):
     ],
     ids=["daf", "blur", "remat"],
 )
-def test_a_cured_baseline_does_what_our_network_does(ours, options):
+def test_a_dealiased_baseline_does_what_our_network_does(ours, options):
     """The same operations on values of the same shapes, in the same order."""
     plain = {k: v for k, v in ours.items() if k not in ("downsample", "cutoff")}
     (baseline, state), (expected, _) = forward(**plain), forward(**ours)
@@ -139,10 +139,10 @@ def test_the_stem_if_it_is_chosen():
 
 
 def test_under_vmap_grad_and_jit_at_once():
-    cured = dealias(net)
-    mapped = jax.jit(jax.vmap(jax.grad(lambda x, k: jnp.sum(cured(x[None], k) ** 2), 1), (0, None)))
+    clean = dealias(net)
+    mapped = jax.jit(jax.vmap(jax.grad(lambda x, k: jnp.sum(clean(x[None], k) ** 2), 1), (0, None)))
     summed = mapped(CHANNELS_FIRST, KERNEL).sum(0)
-    expected = jax.grad(lambda k: jnp.sum(cured(CHANNELS_FIRST, k) ** 2))(KERNEL)
+    expected = jax.grad(lambda k: jnp.sum(clean(CHANNELS_FIRST, k) ** 2))(KERNEL)
     np.testing.assert_allclose(summed, expected, rtol=1e-4, atol=1e-3 * np.abs(expected).max())
 
 

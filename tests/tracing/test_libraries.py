@@ -1,4 +1,4 @@
-"""Networks of other libraries: each is profiled and cured like any function.
+"""Networks of other libraries: each is profiled and de-aliased like any function.
 
 Those of Equinox, Linen and NNX are `examples/`.
 """
@@ -29,7 +29,7 @@ def test_examples(path, capsys):
     lines = capsys.readouterr().out.splitlines()
     tables = lines[: len(lines) // 2], lines[len(lines) // 2 : -1]
     last = [[float(line.split("%")[0]) for line in _scores(table)] for table in tables]
-    assert last[0][-1] > 5 and last[1][-1] == 0, "the last operator is cured"
+    assert last[0][-1] > 5 and last[1][-1] == 0, "the last operator is filtered"
     assert f"{path.name}:" in lines[1]
 
 
@@ -43,10 +43,10 @@ def check(function, kinds, *arguments):
     """Operators are found and filtered, and results keep their shape."""
     found = find_operators(function, *arguments)
     assert [o.kind for o in found] == kinds
-    cured = dealias(function)
-    first, *_, last = profile_aliasing(cured, *arguments).operators
+    filtered = dealias(function)
+    first, *_, last = profile_aliasing(filtered, *arguments).operators
     assert first.score > 20 and last.score == pytest.approx(0, abs=1e-3)
-    gradient = jax.grad(lambda x: jnp.sum(cured(*arguments[:-1], x)))
+    gradient = jax.grad(lambda x: jnp.sum(filtered(*arguments[:-1], x)))
     assert jax.eval_shape(gradient, IMAGES).shape == IMAGES.shape
     return found
 

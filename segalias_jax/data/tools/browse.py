@@ -39,7 +39,7 @@ def contact_sheet(
     *,
     classes: Sequence[str],
     palette: UInt8[np.ndarray, "classes 3"],
-    shares: Sequence[float],
+    fractions: Sequence[float],
     ignored: float = 0.0,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Puts samples and their labels into one picture, with a legend of the classes.
@@ -48,7 +48,7 @@ def contact_sheet(
       samples: names and samples; sizes may differ.
       classes: names of the classes.
       palette: RGB color of each class.
-      shares: fraction of each class in all labeled pixels; classes without any are not in the
+      fractions: fraction of each class in all labeled pixels; classes without any are not in the
         legend.
       ignored: fraction of all pixels that are ignored.
 
@@ -58,7 +58,7 @@ def contact_sheet(
     Example:
       >>> sample = {"image": np.zeros((9, 9, 3), np.uint8), "label": np.zeros((9, 9), np.uint8)}
       >>> palette = np.zeros((1, 3), np.uint8)
-      >>> contact_sheet([("a", sample)], classes=["sky"], palette=palette, shares=[1.0]).shape
+      >>> contact_sheet([("a", sample)], classes=["sky"], palette=palette, fractions=[1.0]).shape
       (312, 1858, 3)
     """
     pair = 2 * _CELL + _MARGIN // 2
@@ -73,8 +73,8 @@ def contact_sheet(
                 parts.append((left, top + _CAPTION, picture))
                 left += _CELL + _MARGIN // 2
         top += _CAPTION + max(row[2].shape[0] for row in row) + _MARGIN
-    order = sorted((k for k in range(len(classes)) if shares[k]), key=lambda k: -shares[k])
-    entries = [(classes[k], shares[k], _swatch(palette[k])) for k in order]
+    order = sorted((k for k in range(len(classes)) if fractions[k]), key=lambda k: -fractions[k])
+    entries = [(classes[k], fractions[k], _swatch(palette[k])) for k in order]
     striped = _striped(_swatch(palette[0]), np.ones((16, 16), bool))
     legend, top = _legend([*entries, ("ignored", ignored, striped)], width, top)
     canvas = np.full((top + _MARGIN, width, 3), 255, np.uint8)
@@ -134,7 +134,7 @@ def browse(
         samples,
         classes=source.classes,
         palette=source.palette,
-        shares=statistics.class_shares().tolist(),
+        fractions=statistics.class_shares().tolist(),
         ignored=statistics.ignored_share,
     )
     return sheet, statistics, source
@@ -258,10 +258,10 @@ def _shortened(name: str) -> str:
 def _legend(
     entries: Sequence[tuple[str, float, np.ndarray]], width: int, top: int
 ) -> tuple[list[tuple[tuple[int, int, np.ndarray], tuple[int, int, str]]], int]:
-    """Places swatches and (name, share), a new line where one is full; and where they end."""
+    """Places swatches and (name, fraction), a new line where one is full; and where they end."""
     placed, left = [], _MARGIN
-    for name, share, swatch in entries:
-        text = f"{name} {100 * share:.2g} %"
+    for name, fraction, swatch in entries:
+        text = f"{name} {100 * fraction:.2g} %"
         need = 24 + 8 * len(text) + _MARGIN
         if left + need > width:
             left, top = _MARGIN, top + _LEGEND

@@ -1,21 +1,22 @@
-"""What a person checks first about a data set: sizes, stored values, class shares, weights."""
+"""What a person checks first about a data set: sizes, stored values, class fractions, weights."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from tqdm import tqdm
 
 from segalias_jax.data.files import decode_image
 from segalias_jax.data.labels import UNKNOWN
 from segalias_jax.data.pairs import decode_label
 from segalias_jax.errors import InputError
+from segalias_jax.files import map_ahead
+from segalias_jax.progress import progress_bar
 from segalias_jax.typing import IGNORE_LABEL
 
 
@@ -60,18 +61,18 @@ class Statistics:
         self.labels += counts
         labeled = counts[: self.num_classes].sum()
         self.present += np.where(counts > 0, labeled, 0)
-        # Whole numbers below 2^53 in every partial sum: exact, whatever the order.
+        # Integers below 2^53 in every partial sum: exact, in any order.
         histograms = np.stack([np.bincount(image[..., c].ravel(), minlength=256) for c in range(3)])
         values = np.arange(256.0)
         self.color += np.stack([histograms @ values, histograms @ values**2])
 
     @property
     def ignored_share(self) -> float:
-        """Share of all pixels that are ignored."""
+        """Fraction of all pixels that are ignored."""
         return float(self.labels[IGNORE_LABEL] / max(1, self.labels.sum()))
 
     def class_shares(self) -> np.ndarray:
-        """Returns the share p of each class in the pixels of a class, float64[C]."""
+        """Returns the fraction p of each class among the pixels of all classes, float64[C]."""
         counts = self.labels[: self.num_classes]
         return counts / max(1, counts.sum())
 
@@ -84,7 +85,7 @@ class Statistics:
         return np.divide(1 - share, share, out=np.full_like(share, np.inf), where=share > 0)
 
     def median_frequency_weights(self) -> np.ndarray:
-        """Returns median(f) / f, f being a class's share in the images that show it.
+        """Returns median(f) / f, f being a class's fraction of the images that show it.
 
         Infinite for a class without pixels.
 
@@ -117,7 +118,7 @@ class Statistics:
         """
         mean, deviation = self.mean_and_deviation()
         heights, widths = zip(*self.sizes, strict=True) if self.sizes else ((0,), (0,))
-        columns = {
+        columns: dict[str, np.ndarray] = {
             "pixels": self.labels[: self.num_classes],
             "share": self.class_shares(),
             "inverse_weight": self.inverse_weights(),
@@ -201,14 +202,15 @@ def collect_statistics(
       2
     """
     statistics = Statistics(len(source.classes))
-    with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(lambda index: _read(source, index), indices)
-        bar = tqdm(results, "reading", len(indices), unit=" images", delay=2, disable=not progress)
-        for result in bar:
+    read = functools.partial(_read, source)
+    with progress_bar("reading" if progress else None, len(indices)) as bar:
+        for _, result in map_ahead(read, indices, threads=threads):
+            bar.update()
             if isinstance(result, str):
                 statistics.unusable.append(result)
             else:
-                statistics.add(*result)
+                image, label, stored = result
+                statistics.add(image, label, stored)
     return statistics
 
 
@@ -233,16 +235,15 @@ def count_classes(
       >>> count_classes(create_source({"source": "synthetic", "num_eval": 2}, "val")).size
       8
     """
+
+    def count(index: int) -> np.ndarray:
+        return np.bincount(source[index]["label"].ravel(), minlength=256)
+
     total = np.zeros(256, np.int64)
-    with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(
-            lambda index: np.bincount(source[index]["label"].ravel(), minlength=256),
-            range(len(source)),
-        )
-        for counts in tqdm(
-            results, "counting classes", len(source), unit="file", delay=2, disable=not progress
-        ):
+    with progress_bar("counting classes" if progress else None, len(source)) as bar:
+        for _, counts in map_ahead(count, range(len(source)), threads=threads):
             total += counts
+            bar.update()
     return total[: len(source.classes)]
 
 

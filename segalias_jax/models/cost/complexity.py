@@ -17,8 +17,8 @@ from segalias_jax.models.cost.downsampling import Downsampling, find_downsamplin
 from segalias_jax.models.cost.scopes import OTHER, part_of, read_model
 from segalias_jax.tracing import Operation, Program, flops
 
-PRODUCTS = ("conv_general_dilated", "dot_general")
-AUXILIARY = "auxiliary"
+_PRODUCTS = ("conv_general_dilated", "dot_general")
+_AUXILIARY = "auxiliary"
 
 CONVENTIONS = (
     "A multiply-add is 2 FLOPs. Products: convolutions, padding included, and matrix products; "
@@ -97,12 +97,14 @@ class Summary:
     @property
     def total(self) -> Part:
         """All parameters; operations and activations without the auxiliary part."""
-        running = [part for part in self.parts if part.name != AUXILIARY]
-        sums = [
-            sum(getattr(part, field) for part in running)
-            for field in ("flops", "product_flops", "activation_bytes")
-        ]
-        return Part("total", sum(part.parameters for part in self.parts), *sums)
+        running = [part for part in self.parts if part.name != _AUXILIARY]
+        return Part(
+            "total",
+            parameters=sum(part.parameters for part in self.parts),
+            flops=sum(part.flops for part in running),
+            product_flops=sum(part.product_flops for part in running),
+            activation_bytes=sum(part.activation_bytes for part in running),
+        )
 
     def table(self) -> str:
         """Returns everything as text, at most 100 columns wide."""
@@ -175,21 +177,26 @@ def _parts(program: Program, parameters: dict[int, int], with_auxiliary: bool) -
     computed, its operations, parameters and resolution are there.
     """
     needed = _needed(program) if with_auxiliary else None
-    sums: dict[str, list[int]] = {}
+    sums: dict[str, Part] = {}
     unread: dict[int | None, int] = {**parameters}  # inputs that are constants are None
     for operation in program.operations:
         used = needed is None or operation in needed
-        name = part_of(operation.scope) if used else AUXILIARY
+        name = part_of(operation.scope) if used else _AUXILIARY
         count = flops(operation)
-        product = count if operation.name in PRODUCTS else 0
-        owned = sum(unread.pop(value, 0) for value in operation.inputs)
-        row = sums.setdefault(name, [0, 0, 0, 0])
-        for i, number in enumerate((owned, count, product, _activation_bytes(operation))):
-            row[i] += number
+        so_far = sums.get(name, Part(name))
+        sums[name] = Part(
+            name,
+            parameters=so_far.parameters + sum(unread.pop(v, 0) for v in operation.inputs),
+            flops=so_far.flops + count,
+            product_flops=so_far.product_flops + (count if operation.name in _PRODUCTS else 0),
+            activation_bytes=so_far.activation_bytes + _activation_bytes(operation),
+        )
     if unread:
-        sums.setdefault(OTHER, [0, 0, 0, 0])[0] += sum(unread.values())
-    names = sorted(sums, key=lambda name: (name == AUXILIARY, name == OTHER))
-    return tuple(Part(name, *sums[name]) for name in names if any(sums[name]))
+        other = sums.get(OTHER, Part(OTHER))
+        unowned = other.parameters + sum(unread.values())
+        sums[OTHER] = dataclasses.replace(other, parameters=unowned)
+    names = sorted(sums, key=lambda name: (name == _AUXILIARY, name == OTHER))
+    return tuple(sums[name] for name in names if sums[name] != Part(name))
 
 
 def _needed(program: Program) -> set[Operation]:
@@ -208,7 +215,7 @@ def _needed(program: Program) -> set[Operation]:
 
 
 def _activation_bytes(operation: Operation) -> int:
-    if operation.name not in PRODUCTS and not operation.name.startswith("reduce_window"):
+    if operation.name not in _PRODUCTS and not operation.name.startswith("reduce_window"):
         return 0
     sizes = [math.prod(t.shape) * t.dtype.itemsize for t in operation.output_types]
     return operation.times * sum(sizes)

@@ -1,4 +1,8 @@
-"""Traced programs of models, whose operations say which module they belong to."""
+"""Traced programs of models, whose operations say which module they belong to.
+
+Modules only lend their paths as named scopes while they are traced; all else is read from the
+program.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from flax import nnx
 from segalias_jax.tracing import Program, read_program
 
 ENCODER = "encoder"
-STEM = "stem"
+_STEM = "stem"
 OTHER = "other"
 _SCOPE = "scope_name"  # attribute of a module while it is traced
 
@@ -77,7 +81,7 @@ def part_of(scope: str) -> str:
     first = words[0].split(".")[0]
     if not first.isidentifier():
         return OTHER
-    return STEM if first == ENCODER else first
+    return _STEM if first == ENCODER else first
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ def run(tree, monkeypatch):
 
 
 def sheet_of(image, label, **keys):
-    keys = {"classes": ("a", "b"), "palette": PALETTE, "shares": (0.5, 0.5)} | keys
+    keys = {"classes": ("a", "b"), "palette": PALETTE, "fractions": (0.5, 0.5)} | keys
     return browse.contact_sheet([("one", {"image": image, "label": label})], **keys)
 
 
@@ -67,7 +67,7 @@ def test_pictures_of_any_size_get_one_row():
         sample = {"image": np.zeros((height, width, 3), np.uint8)}
         samples.append(("x" * 200, sample | {"label": np.zeros((height, width), np.uint8)}))
     one, two = (
-        browse.contact_sheet(samples[:n], classes=("a",), palette=PALETTE[:1], shares=[1.0])
+        browse.contact_sheet(samples[:n], classes=("a",), palette=PALETTE[:1], fractions=[1.0])
         for n in (4, 5)
     )
     assert one.shape[1] == two.shape[1] and two.shape[0] > one.shape[0] > 220
@@ -78,8 +78,8 @@ def test_legend_breaks_lines_and_leaves_out_what_is_absent():
     names = tuple(f"a class with a long name {k}" for k in range(40))
     palette = np.arange(120).reshape(40, 3).astype(np.uint8)
     heights = [
-        sheet_of(image, label, classes=names, palette=palette, shares=shares).shape[0]
-        for shares in ([1.0] + [0.0] * 39, [0.025] * 40)
+        sheet_of(image, label, classes=names, palette=palette, fractions=fractions).shape[0]
+        for fractions in ([1.0] + [0.0] * 39, [0.025] * 40)
     ]
     assert heights[1] > heights[0] + 80
 

@@ -1,0 +1,1 @@
+"""Recipes by name, `segalias train --config NAME[:VARIANT]`: what each trains, and how well."""
