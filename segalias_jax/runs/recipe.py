@@ -37,10 +37,10 @@ from segalias_jax.settings import (
     size,
     to_dict,
 )
+from segalias_jax.tasks.semantic import PRECISIONS
 from segalias_jax.training.curriculum import Curriculum
 from segalias_jax.training.optimizer import OPTIMIZERS
 from segalias_jax.training.schedules import SCHEDULES
-from segalias_jax.training.step import PRECISIONS
 
 NONFINITE = ("stop", "skip")
 _COUNT = integer(least=1)

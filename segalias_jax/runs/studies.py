@@ -188,7 +188,8 @@ def _inspector(
         image: Array, entering: Sequence[Array], seen: Sequence[tuple[Array, Array]]
     ) -> Array:
         pairs = [(x, x) for x in entering] + [seen[place] for place in stages]
-        grid = patches.patch_grid(image.shape[1:3], analysis.PATCH)
+        height, width = image.shape[1:3]
+        grid = patches.patch_grid((height, width), analysis.PATCH)
         powers = [
             analysis.operator_powers(*pair, operator.nyquist_frequency, grid)
             for pair, operator in zip(pairs, operators, strict=True)

@@ -199,7 +199,7 @@ class SourceShare:
       3
     """
 
-    def __init__(self, source: Source):
+    def __init__(self, source: data.Source):
         self._source = source
         self._indices = range(jax.process_index(), len(source), jax.process_count())
         self.names = [source.names[index] for index in self._indices]
