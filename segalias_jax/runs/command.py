@@ -14,7 +14,7 @@ from ml_collections import config_dict
 from segalias_jax.errors import FlagParser, InputError, check_choice
 from segalias_jax.evaluation.aliasing.robustness import BLUR_SIZES, NOISE_SIGMAS, Corruption
 from segalias_jax.runs.evaluate import evaluate_run
-from segalias_jax.runs.recipes import change_recipe, load_recipe
+from segalias_jax.runs.recipes import load_recipe, override_recipe
 from segalias_jax.runs.studies import Studies
 from segalias_jax.runs.train import train
 from segalias_jax.runs.workdir import RECIPE, read_recipe
@@ -171,8 +171,11 @@ a recipe by --config
             f"--workdir: {workdir} holds no run; give the folder of one, or a recipe by --config"
         )
     config = load_recipe("base").unlock()
-    config.update_from_flattened_dict({k: as_tuples(v) for k, v in read_recipe(path).items()})
-    config, rest = change_recipe(config, ["segalias", *words], values=FlagValues())
+    config.update_from_flattened_dict(
+        {key: as_tuples(value) for key, value in read_recipe(path).items()}
+    )
+    values = FlagValues()
+    config, rest = override_recipe(config.lock(), ["segalias", *words], values=values)
     if rest:
         raise InputError(f"argument {rest[0]!r} is not expected; write --config.KEY=VALUE with '='")
     return config

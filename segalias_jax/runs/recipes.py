@@ -67,40 +67,41 @@ def parse_recipe(
     recipe, others = _split_recipe(argv, default)
     if not recipe:
         raise InputError("--config is missing; pass --config=NAME or --config=FILE, a recipe")
-    return change_recipe(load_recipe(recipe), others, values=values)
+    return override_recipe(load_recipe(recipe), others, values=values)
 
 
-def change_recipe(
+def override_recipe(
     config: config_dict.ConfigDict,
     argv: Sequence[str],
     *,
     values: flags.FlagValues = flags.FLAGS,
 ) -> tuple[config_dict.ConfigDict, list[str]]:
-    """Reads the flags --config.KEY=VALUE, and all others that `values` defines.
+    """Applies the flags --config.KEY to a recipe.
 
     Args:
-      config: the recipe; it is changed in place.
+      config: the recipe.
       argv: the command line, the program's name first.
-      values: where the flags are defined.
+      values: where further flags are defined.
 
     Returns:
-      The recipe, locked, and what on the command line is no flag.
+      The recipe, and what on the command line is no flag.
 
     Raises:
-      InputError: an unknown flag or key, or a value of another type.
+      InputError: an unknown flag or key, or a value that cannot be.
 
     Example:
-      >>> config = load_recipe("quickstart")
-      >>> change_recipe(config, ["x.py", "--config.seed=3"], values=flags.FlagValues())[0].seed
-      3
+      >>> argv = ["x.py", "--config.train.steps=7"]
+      >>> config, _ = override_recipe(load_recipe("camvid"), argv, values=flags.FlagValues())
+      >>> config.train.steps
+      7
     """
     keys = _check_keys(argv, config)
-    others = _with_integers(argv, config)
+    given = _with_integers(argv, config)
     holder = config_flags.DEFINE_config_dict(
-        "config", config, "NAME or FILE, and :VARIANT", values, sys_argv=others
+        "config", config, "NAME or FILE, and :VARIANT", values, sys_argv=given
     )
     try:
-        rest = values(others)[1:]
+        rest = values(given)[1:]
     except flags.Error as error:
         raise InputError(_one_line(error)) from None
     for key in keys:

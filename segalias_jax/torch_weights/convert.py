@@ -21,6 +21,7 @@ from flax import nnx
 from segalias_jax import models
 from segalias_jax.checkpoints import pretrained
 from segalias_jax.errors import FlagParser
+from segalias_jax.settings import section_errors
 from segalias_jax.torch_weights import files as torch_files
 from segalias_jax.torch_weights.load import Source, fit_torch, torch_arrays
 from segalias_jax.torch_weights.names import leaves, table_name
@@ -145,9 +146,10 @@ def run(flags: argparse.Namespace) -> int:
 
 def _abstract_model(config: Mapping[str, Any], num_classes: int) -> models.Segmenter:
     config = {**config, "pretrained": ""}
-    return nnx.eval_shape(
-        lambda: models.create_model(config, num_classes=num_classes, rngs=nnx.Rngs(0))
-    )
+    with section_errors("model"):
+        return nnx.eval_shape(
+            lambda: models.create_model(config, num_classes=num_classes, rngs=nnx.Rngs(0))
+        )
 
 
 def _our_names(model: nnx.Module) -> dict[tuple, str]:

@@ -19,6 +19,7 @@ from segalias_jax import models
 from segalias_jax.errors import FlagParser, InputError
 from segalias_jax.files import write_text
 from segalias_jax.models.cost.complexity import summarize
+from segalias_jax.settings import section_errors
 
 _TELL_AFTER = 2.0  # seconds
 
@@ -65,9 +66,10 @@ def run(flags: argparse.Namespace) -> int:
       InputError: a value of the recipe that no model can have, or a file that cannot be written.
     """
     section = flags.config.model.to_dict() | {"pretrained": ""}
-    model = nnx.eval_shape(
-        lambda: models.create_model(section, num_classes=flags.num_classes, rngs=nnx.Rngs(0))
-    )
+    with section_errors("model"):
+        model = nnx.eval_shape(
+            lambda: models.create_model(section, num_classes=flags.num_classes, rngs=nnx.Rngs(0))
+        )
     timer = threading.Timer(_TELL_AFTER, print, ("compiling the forward pass ...",))
     timer.daemon = True
     if not flags.count_only:
