@@ -120,7 +120,7 @@ _ROWS = [
         lambda counts: formulas.intersection_over_union(counts.all),
         "IoU",
         rule="mean over classes of right / (true + predicted - right) pixels",
-        shown=("table", "line", "image", "caption", "bars", "corruption", "offset"),
+        shown=("table", "line", "image", "caption", "bars", "corruption", "offset", "course"),
     ),
     _over_classes(
         "mAcc",
@@ -164,7 +164,7 @@ _ROWS = [
         class_title="BIoU",
         rule="mIoU of the pixels in the true or the predicted boundary band",
         reference=_DAF,
-        shown=("table", "line", "image", "caption", "bars", "corruption"),
+        shown=("table", "line", "image", "caption", "bars", "corruption", "course"),
     ),
     _over_classes(
         "BAcc",
