@@ -46,3 +46,9 @@ def test_importing_the_package_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_moved_is_found_where_it_was():
+    assert sa.evaluation.evaluate_folders is sa.scoring.score_folders
+    for name in ("Comparison", "FolderReport", "KIND_COLORS", "Sample", "write_report"):
+        assert getattr(sa.evaluation, name) is getattr(sa.scoring, name)

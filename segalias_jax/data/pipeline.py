@@ -18,7 +18,7 @@ import signal
 import weakref
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import cv2
@@ -56,7 +56,6 @@ def train_batches(
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-    place: Callable[[Batch], Any] | None = None,
 ) -> Iterator[Any]:
     """Returns an endless iterator of augmented training batches.
 
@@ -73,12 +72,10 @@ def train_batches(
       start_step: first step to yield; earlier ones are skipped without decoding.
       process_index: this process.
       process_count: number of processes.
-      place: applied to each batch in a thread of its own, up to two batches ahead, such as
-        putting it on the devices.
 
     Returns:
-      An endless generator of batches of `batch_size / process_count` rows, all valid, or of what
-      `place` makes of them; its `close()` ends the threads and workers.
+      An endless generator of batches of `batch_size / process_count` rows, all valid; its `close()`
+      ends the threads and workers.
 
     Raises:
       InputError: a batch size that the processes cannot share evenly, or, where `data.pad` is
@@ -98,7 +95,7 @@ def train_batches(
     samples = _in_order(grain.MapDataset.source(source), seed).random_map(augment)
     mine = _Mine(samples, batch_size, first=process_index * rows, rows=rows)
     samples = grain.MapDataset.range(start_step * rows, _ENDLESS).map(mine)
-    batches = _generate(_read_ahead(samples, rows, settings, place))
+    batches = _generate(_read_ahead(samples, rows, settings))
     atexit.register(_close, weakref.ref(batches))
     return batches
 
@@ -293,7 +290,6 @@ def _read_ahead(
     samples: grain.MapDataset,
     rows: int,
     settings: DataSettings,
-    place: Callable[[Batch], Any] | None,
 ) -> grain.IterDataset:
     if settings.workers:
         if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl flags
@@ -307,9 +303,7 @@ def _read_ahead(
         # All threads work on one batch, so the first one is there soon; the next is begun.
         options = grain.ReadOptions(settings.threads, prefetch_buffer_size=rows + settings.threads)
         batches = samples.to_iter_dataset(options).batch(rows, batch_fn=_stack)
-    if place is not None:
-        batches = batches.map(place)
-    # In a thread of its own: one batch waits while the next one is put together and placed.
+    # In a thread of its own: one batch waits while the next one is put together.
     return grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=1)
 
 

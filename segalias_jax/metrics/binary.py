@@ -111,6 +111,7 @@ class BinaryScores:
     def add(self, counts: Integer[Array | np.ndarray, "images 2 bins"]) -> BinaryScores:
         """The state with images that were counted elsewhere, see `probability_counts`."""
         counts = jnp.asarray(counts).astype(jnp.uint32)
+        # An image without a labeled pixel is in no mean; rows that fill up a batch are such images.
         counted = counts.any((-2, -1))
         blank = counted & ~counts[:, 1].any(-1)
         pixels = ForegroundCounts.from_bins(counts)
@@ -189,6 +190,7 @@ def probability_counts(
     bin_of = jnp.where(scaled > 0, jnp.clip(jnp.ceil(scaled), 1, bins) - 1, 0).astype(jnp.int32)
     size = 2 * bins * len(label)
     image = jax.lax.broadcasted_iota(jnp.int32, label.shape, 0)
+    # All images share one histogram: a scatter for each would be as many programs.
     cell = (2 * image + label.astype(jnp.int32)) * bins + bin_of
     cell = jnp.where((label == 0) | (label == 1), cell, size)  # out of range, hence dropped
     counts = jnp.zeros(size, jnp.uint32).at[cell.ravel()].add(1, mode="drop")
@@ -213,5 +215,6 @@ def _fixed_ratio(part: Array, whole: Array) -> Array:
 
 def _over_images(values: Array) -> Array:
     """Their exact sum over the first axis, as a 64-bit counter."""
+    # A batch is a mapped axis to `wide_psum`, which carries into the upper half.
     wide = jnp.stack([values.astype(jnp.uint32), jnp.zeros(values.shape, jnp.uint32)], 1)
     return jax.vmap(lambda x: wide_psum(x, "image"), axis_name="image")(wide)[0]

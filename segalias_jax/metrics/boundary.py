@@ -192,5 +192,6 @@ def _updated(state: SegmentationScores, prediction: Array, label: Array) -> Segm
         num_groups=4,
         ignore_label=state.rules.ignore_label,
     )
+    # A batch has fewer than 2^32 pixels, so its upper half is 0.
     wide = jnp.stack([new, jnp.zeros_like(new)])
     return dataclasses.replace(state, counts=confusion.wide_add(state.counts, wide))

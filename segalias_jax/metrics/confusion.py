@@ -52,6 +52,7 @@ def confusion_counts(
       [[1, 0, 0], [0, 2, 0], [0, 0, 0]]
     """
     side = num_classes + 1
+    # One scatter into a flat histogram: every pixel is read once, whatever the number of groups.
     size = num_groups * side * side
     row, column = _valid_or_last(label, num_classes), _valid_or_last(prediction, num_classes)
     cell = (group.astype(jnp.int32) * side + row) * side + column
@@ -85,6 +86,7 @@ def wide_add(
       >>> wide_add(a, a).tolist()
       [[4294967294], [1]]
     """
+    # The sum of two limbs wraps around where it is smaller than either of them.
     low = a[0] + b[0]
     carry = (low < a[0]).astype(jnp.uint32)
     return jnp.stack([low, a[1] + b[1] + carry])
@@ -105,6 +107,7 @@ def wide_psum(wide: UInt32[Array, " 2 *shape"], axis_name: str) -> UInt32[Array,
       >>> wide_total(jax.vmap(lambda x: wide_psum(x, "i"), axis_name="i")(a)[0]) == 4 * (2**64 - 1)
       array([False])
     """
+    # Sums of 65536 halves of 16 bits fit into 32; a carry out of a whole limb would be lost.
     lower = jax.lax.psum(wide[0] & _LOW_BITS, axis_name)
     upper = jax.lax.psum(wide[0] >> _HALF, axis_name) + (lower >> _HALF)
     low = (upper << _HALF) | (lower & _LOW_BITS)
@@ -129,4 +132,5 @@ def wide_from_total(total: Int[np.ndarray, "*shape"]) -> UInt32[Array, " 2 *shap
       >>> wide_from_total(np.asarray([2**32 + 7])).tolist()
       [[7], [1]]
     """
+    # Parted on the host: on the device a number of 64 bits would be cut to 32.
     return jnp.stack([jnp.asarray(part, jnp.uint32) for part in (total & 0xFFFFFFFF, total >> 32)])

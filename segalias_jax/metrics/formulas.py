@@ -89,6 +89,7 @@ def boundary_f(counts: ClassCounts, *, tolerance: int) -> Float[np.ndarray, "*ba
       Fractions; nan where a class has no boundary.
     """
     assert counts.hits is not None and counts.contour is not None, "contours were not counted"
+    # A class without boundaries in one of the maps has a precision or a recall of 0 / 0: F is 0.
     met = counts.hits[..., counts.tolerances.index(tolerance), :, :]
     recall, precise = np.moveaxis(np.nan_to_num(fraction(met, counts.contour)), -2, 0)
     score = np.nan_to_num(fraction(2 * precise * recall, precise + recall))
@@ -121,6 +122,7 @@ def average_precision(bins: Integer[np.ndarray, "2 bins"]) -> np.float64:
       0.5
     """
     false_alarms, hits = np.cumsum(bins[:, ::-1].astype(np.float64), -1)
+    # Recall rises from bin to bin as the threshold falls.
     steps = np.diff(fraction(hits, hits[-1]), prepend=0)
     # A step without any pixel is 0 high.
     return np.sum(steps * np.nan_to_num(fraction(hits, hits + false_alarms)))
@@ -193,5 +195,6 @@ def foreground_fractions(counts: ForegroundCounts, formula: Any) -> Float[np.nda
       [0.0]
     """
     part, whole = formula(counts)
+    # A part is 0 where its whole is.
     nothing = counts.hits + counts.false_alarms + counts.misses == 0
     return np.where(nothing, 1.0, np.divide(part, np.maximum(whole, 1)))

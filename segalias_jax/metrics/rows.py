@@ -34,6 +34,7 @@ PLACES = {
     "best": "scores of which the best threshold is reported",
     "curve": "curves over thresholds",
     "offset": "tables and curves of shifted predictions",
+    "course": "the plot of a run over its steps",
 }
 """Where rows can be shown."""
 

@@ -143,6 +143,7 @@ class SegmentationTotals:
         Raises:
           InputError: labels were met that are neither a class nor ignored.
         """
+        # Labels that are no class would be in no score, and nobody would notice: they raise.
         counts = ClassCounts.from_regions(self.totals())
         rows = list(rows_of(counts))
         result = {row.name: row.of_set(counts) for row in rows}
@@ -219,6 +220,7 @@ class BinaryTotals:
         Returns:
           The new state.
         """
+        # Scores at all thresholds of many images at once would fill the memory.
         state = self
         for first in range(0, len(counts), _IMAGES_AT_ONCE):
             state = state._with(np.asarray(counts[first : first + _IMAGES_AT_ONCE], np.int64))
@@ -286,6 +288,7 @@ class BinaryTotals:
         for name, values in self.curves().items():
             result[name] = values[middle]
             if self.swept and "best" in SCORES[name].shown:
+                # Of a plateau the middle: either end is one step from a worse score.
                 best = np.flatnonzero(values == values.max())
                 result[f"{name}_best"] = values.max()
                 result[f"{name}_best_threshold"] = self.thresholds[best[len(best) // 2]]

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from segalias_jax.metrics.lookup import rows_shown
+
 
 def plot_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draws the loss, and the mIoU and BIoU of every validation, over the steps.
+    """Draws the loss, and the scores of every validation that `SCORES` says, over the steps.
 
     Args:
-      lines: records of `metrics.jsonl`; each has "step" and some of "loss", "mIoU", "BIoU".
+      lines: records of `metrics.jsonl`; each has "step" and some of "loss" and the scores.
       path: PNG file to write.
 
     Example:
@@ -27,9 +29,9 @@ def plot_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     left.plot(*_series(lines, "loss"), color="tab:blue")
     left.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    for key, color in (("mIoU", "tab:green"), ("BIoU", "tab:orange")):
-        right.plot(*_series(lines, key), marker="o", label=key, color=color)
-    right.set(xlabel="step", ylabel="share", ylim=(0, 1))
+    for row in rows_shown("course", source="classes"):
+        right.plot(*_series(lines, row.name), marker="o", label=row.title)
+    right.set(xlabel="step", ylabel="fraction", ylim=(0, 1))
     right.legend(loc="lower right")
     for axes in (left, right):
         axes.grid(alpha=0.3)

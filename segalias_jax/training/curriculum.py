@@ -22,7 +22,7 @@ from segalias_jax.analysis.objective import Logits, best_ratio
 from segalias_jax.errors import InputError
 from segalias_jax.ops import normalize_image, ratio_low_pass
 from segalias_jax.ops.ratio import RATIO_BANDS
-from segalias_jax.settings import check_settings, integer, number, one_of, parse, setting
+from segalias_jax.settings import check_settings, integer, number, one_of, setting
 from segalias_jax.typing import Array, Float, Int, UInt8
 
 EVALUATE = ("full", "final")
@@ -240,23 +240,3 @@ class Curriculum:
         """
         x = normalize_image(image)
         return x if ratio is None else ratio_low_pass(x, ratio, band=self.band)
-
-
-def read_curriculum(config: Any) -> Curriculum:
-    """Reads the section `curriculum` of a recipe.
-
-    Args:
-      config: the recipe; that of a run from before there were curricula has no such section.
-
-    Returns:
-      The curriculum.
-
-    Raises:
-      InputError: an unknown key, or as for `Curriculum`.
-
-    Example:
-      >>> read_curriculum({"curriculum": {"ratio": 0.6}, "train": {"steps": 100}}).steps
-      100
-    """
-    section = config.get("curriculum", {})
-    return parse(Curriculum, section, section="curriculum", steps=config["train"]["steps"])

@@ -88,24 +88,6 @@ def create_optimizer(
     return optax.partition({"trained": rated, "frozen": optax.set_to_zero()}, labels)
 
 
-def check_pairs(key: str, rows: Sequence[Any]) -> None:
-    """Raises unless all rows are pairs of a text and a number.
-
-    Args:
-      key: of the recipe.
-      rows: its value.
-
-    Raises:
-      InputError: naming the key and the row.
-
-    Example:
-      >>> check_pairs("loss.terms", ("dice", 1.0))
-      Traceback (most recent call last):
-      segalias_jax.errors.InputError: loss.terms: 'dice' is no pair such as ('name', 1.0)
-    """
-    pairs()(key, rows)
-
-
 def rate_multiplier(path: str, multipliers: Multipliers) -> float:
     """Returns the factor of the first pair whose substring occurs in `path`, else 1.
 

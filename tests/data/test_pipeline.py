@@ -197,22 +197,9 @@ def test_every_image_comes_exactly_once_an_epoch_across_batches_and_processes():
         assert sorted(epoch) == list(range(10))
 
 
-def test_batches_are_placed_ahead_in_a_thread(source):
-    threads = set()
-
-    def place(batch):
-        threads.add(threading.get_ident())
-        return batch | {"placed": True}
-
-    placed = take(source, 3, place=place)
-    assert all(batch.pop("placed") for batch in placed)
-    assert_equal(take(source, 3), placed)
-    assert threading.get_ident() not in threads and len(threads) == 1
-
-
 def test_closing_a_stream_ends_its_threads(source):
     before = threading.active_count()
-    batches = train_batches(CONFIG, source, batch_size=4, seed=0, place=dict)
+    batches = train_batches(CONFIG, source, batch_size=4, seed=0)
     next(batches)
     assert threading.active_count() > before
     batches.close()

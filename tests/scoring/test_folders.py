@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import evaluate_folders
 from segalias_jax.metrics import SegmentationScores
 from segalias_jax.scoring import folders as folder_module
+from segalias_jax.scoring import score_folders
 
 RECORDED = ("c19_64x96", "c19_129x257_sparse", "c19_multi", "c19_absent", "c19_noignore",
             "c19_perfect", "ade150_rzl", "c151_rzl")  # fmt: skip
@@ -38,7 +38,7 @@ def folders(tmp_path):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_scores_are_those_of_the_device(folders, threads):
-    report = evaluate_folders(*folders, num_classes=4, threads=threads)
+    report = score_folders(*folders, num_classes=4, threads=threads)
     state = SegmentationScores.empty(4)
     for index in range(7):
         state = state.update(*_pair(index))
@@ -51,8 +51,8 @@ def test_npy_and_png_score_the_same(folders, tmp_path):
     (tmp_path / "npy").mkdir()
     for index in range(7):
         np.save(tmp_path / "npy" / f"{index}.npy", _pair(index)[0].astype(np.int64))
-    ours = evaluate_folders(tmp_path / "npy", folders[1], num_classes=4)
-    np.testing.assert_array_equal(ours.sums, evaluate_folders(*folders, num_classes=4).sums)
+    ours = score_folders(tmp_path / "npy", folders[1], num_classes=4)
+    np.testing.assert_array_equal(ours.sums, score_folders(*folders, num_classes=4).sums)
 
 
 def test_parts_of_a_folder_merge_to_the_whole(folders, tmp_path):
@@ -64,8 +64,8 @@ def test_parts_of_a_folder_merge_to_the_whole(folders, tmp_path):
             for index in part:
                 shutil.copy(folder / f"{index}.png", target)
         names = (tmp_path / f"{kind}{part.start}" for kind in ("pred", "gt"))
-        states.append(evaluate_folders(*names, num_classes=4).state)
-    whole = evaluate_folders(*folders, num_classes=4).state
+        states.append(score_folders(*names, num_classes=4).state)
+    whole = score_folders(*folders, num_classes=4).state
     np.testing.assert_array_equal(states[0].merge(states[1]).totals(), whole.totals())
 
 
@@ -110,8 +110,8 @@ def _break(kind):
 def test_unusable_file_is_named_or_left_out(folders, kind, message):
     _break(kind)(folders)
     with pytest.raises(InputError, match=message):
-        evaluate_folders(*folders, num_classes=4)
-    report = evaluate_folders(*folders, num_classes=4, keep_going=True)
+        score_folders(*folders, num_classes=4)
+    report = score_folders(*folders, num_classes=4, keep_going=True)
     assert len(report.pairs) == 6 and len(report.left_out) == 1
     assert "2" in report.left_out[0][0] and report.settings["files left out"] == 1
     assert "left out 1" in report.left_out_text()
@@ -119,12 +119,12 @@ def test_unusable_file_is_named_or_left_out(folders, kind, message):
 
 def test_nothing_left_to_score_is_told(folders):
     with pytest.raises(InputError, match="no pair could be scored; .*holds the value"):
-        evaluate_folders(*folders, num_classes=1, keep_going=True)
+        score_folders(*folders, num_classes=1, keep_going=True)
 
 
 def test_class_names_must_be_as_many(folders):
     with pytest.raises(InputError, match="3 names for 4 classes"):
-        evaluate_folders(*folders, num_classes=4, classes=("a", "b", "c"))
+        score_folders(*folders, num_classes=4, classes=("a", "b", "c"))
 
 
 def test_official_cityscapes_ids_are_mapped(tmp_path):
@@ -134,7 +134,7 @@ def test_official_cityscapes_ids_are_mapped(tmp_path):
     stored = np.repeat([7, 8, 33, 4], 5).astype(np.uint8).reshape(2, 10)
     cv2.imwrite(str(tmp_path / "l" / "a_0_0_gtFine_labelIds.png"), stored)
     cv2.imwrite(str(tmp_path / "p" / "a_0_0.png"), np.repeat([0, 1, 18, 0], 5).reshape(2, 10))
-    report = evaluate_folders(tmp_path / "p", tmp_path / "l", num_classes=19)
+    report = score_folders(tmp_path / "p", tmp_path / "l", num_classes=19)
     assert report.scores["aAcc"] == 1 and report.scores["pixels"] == 15
     assert report.classes[0] == "road" and "train ids" in report.settings["stored ids"]
 
@@ -148,7 +148,7 @@ def test_recorded_scores_hold(golden, tmp_path, case):
         for key in (k for k in data if k.startswith(kind)):
             path = tmp_path / kind / f"{key.removeprefix(kind)}.png"
             assert cv2.imwrite(str(path), data[key].astype(np.uint8))
-    report = evaluate_folders(
+    report = score_folders(
         tmp_path / "pred",
         tmp_path / "gt",
         num_classes=len(data["r.plain_all.IoU"]),
@@ -174,7 +174,7 @@ def test_real_voc_predictions(real_data):
     folder = real_data("pred_gt_pairs") / "voc_deeplabv3plus"
     told = {"1": (0.9932, 1, 0.9453, 0.99391), "23": (0.9817, 17, 0.9504, 0.98644),
             "114": (0.9905, 3, 0.9369, 0.99171)}  # fmt: skip
-    report = evaluate_folders(folder / "pred", folder / "gt", num_classes=21)
+    report = score_folders(folder / "pred", folder / "gt", num_classes=21)
     for i, pair in enumerate(report.pairs):
         background, index, foreground, accuracy = told[pair.name]
         right, true, predicted = report.sums[i, :3].astype(float)
@@ -187,7 +187,7 @@ def test_real_voc_predictions(real_data):
 
 def test_real_ade_predictions(real_data):
     folder = real_data("pred_gt_pairs") / "ade20k_csail"
-    report = evaluate_folders(folder / "pred", folder / "gt", num_classes=151, ignore_label=0)
+    report = score_folders(folder / "pred", folder / "gt", num_classes=151, ignore_label=0)
     np.testing.assert_allclose(report.per_image["aAcc"], [0.8670, 0.8242], atol=5e-5)
 
 
@@ -200,11 +200,11 @@ def test_probabilities_are_read_once(tmp_path, monkeypatch):
         (tmp_path / kind).mkdir()
         np.save(tmp_path / kind / "a.npy", ids)
     options = {"num_classes": 2, "probabilities": True}
-    report = evaluate_folders(tmp_path / "p", tmp_path / "l", **options)
+    report = score_folders(tmp_path / "p", tmp_path / "l", **options)
     assert report.scores["mIoU"] == 1 and report.binary.swept and len(seen) == 1
 
 
 @pytest.mark.parametrize("threads", [-1, 0])
 def test_threads_must_be_some(folders, threads):
     with pytest.raises(InputError, match=f"^threads: {threads} must be at least 1$"):
-        evaluate_folders(*folders, num_classes=4, threads=threads)
+        score_folders(*folders, num_classes=4, threads=threads)

@@ -11,8 +11,9 @@ from segalias_jax import ops
 from segalias_jax.analysis import best_ratio
 from segalias_jax.checkpoints import CheckpointStore
 from segalias_jax.errors import InputError
+from segalias_jax.settings import parse
 from segalias_jax.tasks import SemanticSegmentation
-from segalias_jax.training.curriculum import Curriculum, read_curriculum
+from segalias_jax.training.curriculum import Curriculum
 from segalias_jax.training.sharding import create_mesh, shard_batch
 from segalias_jax.training.state import create_state
 from segalias_jax.training.step import create_predict, create_train_step
@@ -148,11 +149,7 @@ def test_evaluation_sees_the_full_spectrum_or_that_of_the_end():
 )
 def test_wrong_values_are_told_by_their_key(section, message):
     with pytest.raises(InputError, match=message):
-        read_curriculum({"curriculum": section, "train": {"steps": 4}})
-
-
-def test_recipes_from_before_have_none():
-    assert not read_curriculum({"train": {"steps": 4}}).active
+        parse(Curriculum, section, section="curriculum")
 
 
 def adaptive(**changes):

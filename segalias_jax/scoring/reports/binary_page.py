@@ -2,49 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from segalias_jax.metrics.lookup import rows_shown, score_title
+from segalias_jax.metrics.totals import ForegroundState
 from segalias_jax.scoring.offsets import offset_columns, offset_scores
 from segalias_jax.scoring.reports import binary as binary_report
 from segalias_jax.scoring.reports import charts, page
 from segalias_jax.scoring.reports import tables as report
 
 
-def sections(result: Any) -> list[str]:
-    """Sections on binary segmentation, and on offsets where predictions were shifted.
+def foreground_section(binary: ForegroundState, foreground: str) -> str:
+    """Shows the scores of binary segmentation, and their curves where thresholds matter.
 
     Args:
-      result: a `FolderReport`.
+      binary: the state.
+      foreground: name of class 1.
 
     Returns:
-      Pieces of HTML; none for other numbers of classes without offsets.
+      The piece.
+
+    Example:
+      >>> from segalias_jax.metrics import BinaryTotals
+      >>> binary = BinaryTotals.empty(2).add(np.asarray([[[1, 0], [0, 1]]]))
+      >>> "<h2>Foreground: polyp</h2>" in foreground_section(binary, "polyp")
+      True
     """
-    parts = []
-    if result.binary is not None:
-        scores, name = result.binary.compute(), result.classes[1]
-        parts.append(
-            page.section(
-                f"Foreground: {name}",
-                page.table(binary_report.binary_rows(scores, name)),
-                page.paragraph(
-                    '"Mean over images" scores every image by itself, all weighing the same; '
-                    '"pixels of all images" counts pixels over all images first. '
-                    + binary_report.areas_text(scores)
-                ),
-                *_threshold_curves(result.binary),
-            )
-        )
-    if result.offset_sums is not None:
-        parts.append(page.section("Shifted predictions", *_offset_curves(result)))
-    return parts
+    scores, curves = binary.compute(), []
+    if binary.swept:
+        curves.append(_threshold_curves(binary))
+    return page.section(
+        f"Foreground: {foreground}",
+        page.table(binary_report.binary_rows(scores, foreground)),
+        page.paragraph(
+            '"Mean over images" scores every image by itself, all weighing the same; '
+            '"pixels of all images" counts pixels over all images first. '
+            + binary_report.areas_text(scores)
+        ),
+        *curves,
+    )
 
 
-def _threshold_curves(binary: Any) -> list[str]:
-    if not binary.swept:
-        return []
+def _threshold_curves(binary: ForegroundState) -> str:
     curves, x = binary.curves(), binary.thresholds
     drawn = rows_shown("curve", source="foreground")
     found = [(row.title, x, curves[row.name]) for row in drawn]
@@ -56,14 +58,31 @@ def _threshold_curves(binary: Any) -> list[str]:
         y_title="precision in per cent",
         x_end=1.0,
     )
-    return [f'<div class="charts">{left}{right}</div>']
+    return f'<div class="charts">{left}{right}</div>'
 
 
-def _offset_curves(result: Any) -> list[str]:
-    scores, x = offset_scores(result.offset_sums), np.asarray((0, *result.offsets))
+def offset_section(
+    offsets: Sequence[int], sums: Int[np.ndarray, "images offsets 3 classes"]
+) -> str:
+    """Shows the scores of shifted predictions.
+
+    Args:
+      offsets: distances in pixels.
+      sums: what `offsets.count_offsets` gives of each image.
+
+    Returns:
+      The piece.
+
+    Example:
+      >>> "shifted by px" in offset_section((1,), np.ones((1, 2, 3, 3), int))
+      True
+    """
+    scores, x = offset_scores(sums), np.asarray((0, *offsets))
     names = offset_columns(scores)
     curves = [(score_title(name), x, scores[name]) for name in names]
     rows = [["shifted by px", *map(score_title, names)]]
     rows += [[str(a), *(report.percent(scores[n][i]) for n in names)] for i, a in enumerate(x)]
     chart = charts.lines(curves, x_title="offset in pixels", y_title="per cent", x_end=float(x[-1]))
-    return [f'<div class="charts">{chart}{page.table(rows)}</div>']
+    return page.section(
+        "Shifted predictions", f'<div class="charts">{chart}{page.table(rows)}</div>'
+    )

@@ -39,7 +39,7 @@ class Comparison:
     Example:
       >>> Comparison((), ())
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: compare: give the predictions of two models or more
+      segalias_jax.errors.InputError: reports: there must be those of two models or more to compare
     """
 
     reports: tuple[FolderReport, ...]
@@ -48,13 +48,17 @@ class Comparison:
     def __post_init__(self):
         """Raises `InputError` where there is nothing to compare."""
         if len(self.reports) < 2:
-            raise InputError("compare: give the predictions of two models or more")
+            raise InputError("reports: there must be those of two models or more to compare")
         if len({(r.count_settings, r.classes) for r in self.reports}) > 1:
-            raise InputError("compare: the models were scored by different rules")
+            raise InputError("reports: the models were scored by different rules; score all alike")
         if len(set(self.names)) < len(self.reports):
-            raise InputError(f"compare: two models have one name among {', '.join(self.names)}")
+            raise InputError(
+                f"names: two models have one name among {', '.join(self.names)}; name each one"
+            )
         if not self.images:
-            raise InputError("compare: no image was scored for all models")
+            raise InputError(
+                "reports: no image was scored for all models; give folders of one data set"
+            )
 
     @functools.cached_property
     def images(self) -> list[str]:
@@ -205,7 +209,8 @@ def model_names(folders: Sequence[Path]) -> tuple[str, ...]:
         names = tuple("_".join(parts[-length:]).strip("/_") for parts in paths)
         if len(set(names)) == len(names):
             return names
-    raise InputError(f"--compare: a folder is given twice among {', '.join(map(str, folders))}")
+    every = ", ".join(map(str, folders))
+    raise InputError(f"folders: one is given twice among {every}; give each model's once")
 
 
 def _interval(prefix: str, values: np.ndarray) -> dict[str, float]:

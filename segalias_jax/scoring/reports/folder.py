@@ -94,8 +94,9 @@ class FolderReport:
     def extra(self) -> dict[str, Any]:
         """Boundary IoU and boundary F-scores, means and per class."""
         total = self._counts(self.sums.sum(0, dtype=np.int64)[None])
-        means = {row.name: row.of_each(total)[0] for row in self.extra_rows()}
-        return means | {row.per_class: row.of_classes(total)[0] for row in self.extra_rows()}
+        rows = self.extra_rows()
+        means = {row.name: row.of_each(total)[0] for row in rows}
+        return means | {r.per_class: r.of_classes(total)[0] for r in rows if r.per_class}
 
     @functools.cached_property
     def binary(self) -> BinaryTotals | None:
@@ -206,7 +207,8 @@ class FolderReport:
 
         Of binary segmentation it is the Dice of the foreground.
         """
-        name = "mIoU" if self.bins is None else "foreground_Dice"
+        source = "classes" if self.bins is None else "foreground"
+        name = rows_shown("caption", source=source)[0].per_image
         order = np.argsort(np.nan_to_num(self.per_image[name], nan=2), kind="stable")
         return order[:count].tolist()
 
@@ -233,11 +235,14 @@ class FolderReport:
     def _extra_table(self) -> str:
         rows = self.extra_rows()
         cells = [
-            ["class", *(row.class_title for row in rows)],
+            ["class", *(row.class_title or row.title for row in rows)],
             ["mean", *(report.shown_value(row, self.extra[row.name]) for row in rows)],
         ]
         for i, title in enumerate(self.classes):
-            values = (report.shown_value(row, self.extra[row.per_class][i]) for row in rows)
+            values = (
+                report.shown_value(row, self.extra[row.per_class][i]) if row.per_class else "-"
+                for row in rows
+            )
             cells.append([title, *values])
         return report.markdown_table(cells, names=True)
 
@@ -288,7 +293,11 @@ def _folder_page(result: FolderReport, *, worst: int) -> str:
         if "bars" in row.shown
     ]
     rules = report.scoring_rules(result.state) | result.rules()
-    left_out = []
+    special, left_out = [], []
+    if result.binary is not None:
+        special.append(binary_page.foreground_section(result.binary, result.classes[1]))
+    if result.offset_sums is not None:
+        special.append(binary_page.offset_section(result.offsets, result.offset_sums))
     if result.left_out:
         left_out = [page.section("Left out", page.definitions(result.left_out))]
     return page.whole_page(
@@ -296,7 +305,7 @@ def _folder_page(result: FolderReport, *, worst: int) -> str:
         [
             page.paragraph(f"All numbers in per cent; of {smaller_is_better()}, less is better."),
             page.tiles([(row.title, report.shown_value(row, scores[row.name])) for row in rows]),
-            *binary_page.sections(result),
+            *special,
             page.section("Share of all pixels", _error_bar(scores)),
             page.section("Classes", page.bars(result.classes, bars)),
             page.section("All scores by class", page.table(table)),

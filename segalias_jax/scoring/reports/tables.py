@@ -95,11 +95,15 @@ def table_rows(scores: Mapping[str, Any]) -> list[Score]:
 def shown_value(row: Score, value: Any) -> str:
     """Writes a value of a score in its unit: fractions in per cent, numbers of things as they are.
 
+    "-" stands for nan.
+
     Example:
       >>> shown_value(SCORES["mIoU"], 0.5), shown_value(SCORES["pixels"], 12)
       ('50.00', '12')
     """
-    return percent(value) if row.unit == "%" else f"{value:g}"
+    if row.unit == "%" or math.isnan(value):
+        return percent(value)
+    return f"{value:.12g}"
 
 
 def write_report(

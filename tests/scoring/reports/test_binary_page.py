@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import evaluate_folders
 from segalias_jax.metrics import BinaryScores
+from segalias_jax.scoring import score_folders
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def folders(maps, tmp_path_factory):
 
 
 def evaluate(folders, kind, **options):
-    return evaluate_folders(
+    return score_folders(
         folders / kind, folders / "gt", num_classes=2, classes=("tissue", "polyp"), **options
     )
 
@@ -80,7 +80,7 @@ def test_pngs_and_classes_agree_at_one_half(folders):
 
 
 def test_offsets_of_more_classes(folders, tmp_path):
-    report = evaluate_folders(folders / "ids", folders / "gt", num_classes=3, offsets=(2, 6))
+    report = score_folders(folders / "ids", folders / "gt", num_classes=3, offsets=(2, 6))
     report.save(tmp_path / "out", worst=1)
     summary = json.loads((tmp_path / "out" / "report.json").read_text())["summary"]
     assert summary["mIoU"] > summary["mIoU_shifted_2px"] > summary["mIoU_shifted_6px"]
@@ -92,11 +92,11 @@ def test_offsets_of_more_classes(folders, tmp_path):
 
 def test_mistakes_are_named(folders, tmp_path):
     with pytest.raises(InputError, match="of 2 classes, not 3; score maps of class ids"):
-        evaluate_folders(folders / "npy", folders / "gt", num_classes=3, probabilities=True)
+        score_folders(folders / "npy", folders / "gt", num_classes=3, probabilities=True)
     with pytest.raises(InputError, match="offsets: .* ascending order"):
         evaluate(folders, "ids", offsets=(5, 1))
     for index in (1, 2):
         np.save(tmp_path / f"{index}.npy", np.zeros((40, 56), np.float32))
     np.save(tmp_path / "0.npy", np.zeros((20, 56), np.float32))
     with pytest.raises(InputError, match="56x20 pixels.*resize the prediction.*bilinear"):
-        evaluate_folders(tmp_path, folders / "gt", num_classes=2, probabilities=True)
+        score_folders(tmp_path, folders / "gt", num_classes=2, probabilities=True)

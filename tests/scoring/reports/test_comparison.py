@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import Comparison, evaluate_folders
+from segalias_jax.scoring import Comparison, score_folders
 from segalias_jax.scoring.reports.comparison import model_names
 
 
@@ -20,7 +20,7 @@ def _scored(root, shift, *, count=12, num_classes=3, **options):
         label = rng.integers(0, num_classes, (5, 6)).repeat(9, 0).repeat(9, 1).astype(np.uint8)
         cv2.imwrite(str(root / "gt" / f"{index}.png"), label)
         cv2.imwrite(str(folder / f"{index}.png"), np.roll(label, shift, 0))
-    return evaluate_folders(folder, root / "gt", num_classes=num_classes, **options)
+    return score_folders(folder, root / "gt", num_classes=num_classes, **options)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_scores_without_a_value_are_dashes(tmp_path):
     """Maps of one class each have no boundary."""
     (tmp_path / "gt").mkdir()
     np.save(tmp_path / "gt" / "a.npy", np.zeros((4, 5), np.uint8))
-    one = evaluate_folders(tmp_path / "gt", tmp_path / "gt", num_classes=3)
+    one = score_folders(tmp_path / "gt", tmp_path / "gt", num_classes=3)
     table = Comparison((one, one), ("a", "b")).table()
     (line,) = (line for line in table.splitlines() if line.startswith("| DErr"))
     assert [cell.strip() for cell in line.split("|")[2:-1]] == ["-", "-", "-"]
@@ -99,7 +99,7 @@ def test_scores_without_a_value_are_dashes(tmp_path):
 def test_only_shared_images_are_compared(tmp_path):
     first, second = (_scored(tmp_path, shift) for shift in (0, 2))
     (tmp_path / "shift2" / "3.png").unlink()
-    second = evaluate_folders(tmp_path / "shift2", tmp_path / "gt", num_classes=3, keep_going=True)
+    second = score_folders(tmp_path / "shift2", tmp_path / "gt", num_classes=3, keep_going=True)
     comparison = Comparison((first, second), ("a", "b"))
     assert len(comparison.images) == 11 and "3" not in comparison.images
     assert ("images", "the 11 that all models were scored on") in comparison.rules()

@@ -125,3 +125,25 @@ def test_a_registered_score_is_in_every_file(report, tmp_path):
     assert f"<b>{100 * value:.2f}</b><span>worst class</span>" in html
     assert "<th>missed share</th>" in html
     assert "worstIoU" not in score_folders(*folders, num_classes=3, keep_going=True).scores
+
+
+def test_a_registered_score_of_contours_stands_beside_boundary_f(report):
+    """One number for the whole set: classes have none."""
+    row = Score(
+        "metContours",
+        lambda counts: counts.hits[..., 0, :, :].sum((-1, -2)) / counts.contour.sum((-1, -2)),
+        needs=("contour", "hits"),
+        shown=(),
+    )
+    register_score(row)
+    try:
+        folders = report.settings["predictions"], report.settings["labels"]
+        found = score_folders(*folders, num_classes=3, keep_going=True)
+        lines = found.table().splitlines()
+    finally:
+        unregister_score(row.name)
+    header = next(i for i, line in enumerate(lines) if "metContours" in line)
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[header:]]
+    place = cells[0].index("metContours")
+    assert cells[2][place] == f"{100 * found.scores['metContours']:.2f}" and cells[3][place] == "-"
+    assert "metContours" not in found.per_image

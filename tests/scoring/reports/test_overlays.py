@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from segalias_jax.evaluation import KIND_COLORS, Sample, error_overlay, overlay_sheet
 from segalias_jax.metrics import ERROR_KINDS, ScoreRules, error_kinds
+from segalias_jax.scoring import KIND_COLORS, Sample, error_overlay, overlay_sheet
 from segalias_jax.scoring.reports import overlays
 
 PALETTE = np.asarray([[0, 0, 0], [200, 30, 30], [30, 200, 30]], np.uint8)

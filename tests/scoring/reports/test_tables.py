@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation import score_table, write_report
 from segalias_jax.metrics import SegmentationScores
+from segalias_jax.scoring import score_table, write_report
 
 
 def _scores(**rules):
