@@ -64,7 +64,10 @@ def test_tells_that_it_compiles(run, monkeypatch):
         (["--size", "64", "0"], "argument --size: '0' is no positive integer"),
         (["--sise", "64", "64"], "unknown flag --sise; did you mean --size?"),
         (["more"], "argument 'more' is not expected"),
-        (["--config.model.encoder=resnet19"], "model.encoder is 'resnet19'; did you mean 'resnet18'?"),
+        (
+            ["--config.model.encoder=resnet19"],
+            "model.encoder is 'resnet19'; did you mean 'resnet18'?",
+        ),
         (["--config.model.widht=8"], "did you mean model.width"),
         (["--count-only", "--size", "32", "32", "--json=no/x.json"], "no/x.json cannot be written"),
     ],
