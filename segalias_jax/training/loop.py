@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -174,7 +175,8 @@ class Loop:
             iterated.begin_at(self.store.about(start).get("position"))
         batches = self.stream.start(start)
         try:
-            for batch in batches:
+            # No further than needed: what ends with the last step must not be asked for more.
+            for batch in itertools.islice(batches, self.steps - start):
                 yield batch, None if iterated is None else iterated.position()
         finally:
             if hasattr(batches, "close"):

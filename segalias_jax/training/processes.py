@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from segalias_jax.errors import InputError
 from segalias_jax.training.sharding import create_mesh, replicated
@@ -157,6 +157,29 @@ def _to_local(x: jax.Array, mesh: Mesh) -> jax.Array:
     return jax.device_put(x.addressable_data(0), replicated(mesh))
 
 
+def gather(x: np.ndarray) -> np.ndarray:
+    """Collects an array of every process.
+
+    Args:
+      x: of this process; the same shape and type in all.
+
+    Returns:
+      The arrays of all, stacked in the order of the processes.
+
+    Example:
+      >>> gather(np.asarray([1, 2])).tolist()
+      [[1, 2]]
+    """
+    devices = np.asarray(jax.devices()).reshape(jax.process_count(), -1)
+    mesh = Mesh(devices, ("process", "device"))
+    split = NamedSharding(mesh, PartitionSpec("process"))
+    rows = jax.make_array_from_process_local_data(split, x[None])
+    every = jax.jit(lambda rows: rows, out_shardings=replicated(mesh))(rows)
+    # On all of this process's devices: a process that ended while one of them had still to send
+    # would leave the others waiting for it.
+    return np.asarray(jax.block_until_ready(every).addressable_data(0))
+
+
 def merge_scores(scores: Scores) -> Scores:
     """Merges the scores of all processes.
 
@@ -173,9 +196,9 @@ def merge_scores(scores: Scores) -> Scores:
     if jax.process_count() == 1:
         return scores
     told = np.frombuffer(pickle.dumps(scores), np.uint8)
-    sizes = multihost_utils.process_allgather(np.asarray(len(told)))
+    sizes = gather(np.asarray(len(told)))
     padded = np.zeros(sizes.max(), np.uint8)
     padded[: len(told)] = told
-    every = np.asarray(multihost_utils.process_allgather(padded))
-    states = [pickle.loads(row[:size].tobytes()) for row, size in zip(every, sizes, strict=True)]
+    rows = zip(gather(padded), sizes, strict=True)
+    states = [pickle.loads(row[:size].tobytes()) for row, size in rows]
     return functools.reduce(lambda a, b: a.merge(b), states)

@@ -111,6 +111,7 @@ def fit(
 
     Example:
       >>> import jax.numpy as jnp
+      >>> import numpy as np
       >>> class Line(Task):
       ...     def loss(self, model, batch):
       ...         return jnp.mean((model(batch["x"]) - batch["y"]) ** 2), {}

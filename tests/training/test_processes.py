@@ -112,10 +112,10 @@ def test_four_processes_and_their_checkpoint_on_two_and_one(folder):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"process_id": 0}, "--num_processes and --process_id need --coordinator"),
+        ({"process_id": 0}, "--num-processes and --process-id need --coordinator"),
         ({"coordinator": "auto", "num_processes": 2}, "--coordinator=auto learns .*; leave them"),
-        ({"coordinator": "h:1"}, "--coordinator=h:1 needs --num_processes and a --process_id"),
-        ({"coordinator": "h:1", "num_processes": 2, "process_id": 2}, "--process_id below it"),
+        ({"coordinator": "h:1"}, "--coordinator=h:1 needs --num-processes and a --process-id"),
+        ({"coordinator": "h:1", "num_processes": 2, "process_id": 2}, "--process-id below it"),
     ],
 )
 def test_flags_that_do_not_go_together(options, message):

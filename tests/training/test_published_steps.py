@@ -24,17 +24,7 @@ NETWORK = {
     "gate": "corner",
     "dropout": 0.0,
 }
-SGD = {
-    "name": "sgd",
-    "momentum": 0.9,
-    "weight_decay": 5e-4,
-    "rate_multipliers": (
-        ("decoder", 2.0),
-        ("classifier", 2.0),
-        ("auxiliary", 2.0),
-        ("mixer", 2.0),
-    ),
-}
+FASTER = (("decoder", 2.0), ("classifier", 2.0), ("auxiliary", 2.0), ("mixer", 2.0))
 # Options of the model, and shape and seed of the images.
 RUNS = {
     "baseline_n4": ({}, (4, 3, 128, 192), 650),
@@ -69,7 +59,13 @@ def test_three_updates(golden, golden_json, run):
         model = published.create_published(NETWORK | options, recipe_array, np.float64)
         names = published.published_names(model)
         graph, parameters, statistics = split_model(model)
-        optimizer = create_optimizer(SGD, lambda step, factor=1.0: 0.01 * factor)
+        optimizer = create_optimizer(
+            "sgd",
+            lambda step, factor=1.0: 0.01 * factor,
+            momentum=0.9,
+            weight_decay=5e-4,
+            rate_multipliers=FASTER,
+        )
         x = jnp.asarray(np.moveaxis(recipe_input(shape, seed), 1, -1), jnp.float64)
         label = jnp.asarray(recorded["label"][:, 0], jnp.int32)
         step = make_step(graph, optimizer, x, label)
