@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections.config_dict import ConfigDict
 
 from segalias_jax import data
@@ -103,6 +104,9 @@ def train(
                     )
                 )
             validation = RecipeValidation(recipe, trainer, scored)
+            if jax.process_count() > 1:
+                # One that left by itself during the report would leave the others waiting for it.
+                stack.enter_context(folder.interrupts.deferred)
             fitted = trainer.fit(
                 setup.TrainingStream(recipe, training),
                 steps=recipe.train.steps,

@@ -94,14 +94,20 @@ class Interrupts:
 
 
 class _Deferred:
+    """Can be entered inside of itself."""
+
     def __init__(self):
-        self.active = False
+        self._depth = 0
+
+    @property
+    def active(self) -> bool:
+        return self._depth > 0
 
     def __enter__(self) -> None:
-        self.active = True
+        self._depth += 1
 
     def __exit__(self, *_: object) -> None:
-        self.active = False
+        self._depth -= 1
 
 
 def _end_at_second(reading: socket.socket) -> None:
