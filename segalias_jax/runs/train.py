@@ -145,12 +145,13 @@ def _report_best(validation: RecipeValidation, fitted: Fitted, folder: RunFolder
             CheckpointStore(folder.path / CHECKPOINTS) as store,
             Watchdog(recipe.train.stall_seconds) as watchdog,
         ):
-            state = store.restore(fitted.state, step=store.best_step())
+            # The scores that this process knows: the first one may still be writing their file.
+            state = store.restore(fitted.state, step=fitted.best_step)
             report(
                 validation,
                 state,
                 folder.path,
-                checkpoint=describe_checkpoint(state, store.score),
+                checkpoint=describe_checkpoint(state, fitted.best_by),
                 alive=lambda: watchdog.beat("the evaluation of the best checkpoint"),
             )
     finally:

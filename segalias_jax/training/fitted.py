@@ -25,12 +25,14 @@ class Fitted:
       state: its arrays.
       history: records of numbers, those of steps ("step", "loss", ...) and of evaluations.
       best_step: step of the best checkpoint; None where nothing was saved.
+      best_by: name of the score by which it is the best.
       alive: called before each batch of an evaluation.
 
     Attributes:
       state: arrays of the run.
       history: records of numbers.
       best_step: step of the best checkpoint.
+      best_by: name of the score by which it is the best.
     """
 
     def __init__(
@@ -40,10 +42,11 @@ class Fitted:
         history: Sequence[Mapping[str, Any]],
         *,
         best_step: int | None = None,
+        best_by: str = "",
         alive: Callable[[], None] = lambda: None,
     ):
         self.trainer, self.state, self.history = trainer, state, history
-        self.best_step, self.alive = best_step, alive
+        self.best_step, self.best_by, self.alive = best_step, best_by, alive
         self._mesh = local_mesh(trainer.mesh)
         self._local: TrainState | None = None
 

@@ -282,7 +282,8 @@ class Loop:
         self, state: TrainState, *, best: bool = False, alive: Callable[[], None] = lambda: None
     ) -> Fitted:
         step = self.store.best_step() if best and self.store is not None else None
-        return Fitted(self.trainer, state, self.history, best_step=step, alive=alive)
+        score = self.store.score if self.store is not None else ""
+        return Fitted(self.trainer, state, self.history, best_step=step, best_by=score, alive=alive)
 
     def _write_line(self, log: MetricsLog | None, line: Mapping[str, Any]) -> None:
         self.history.append({key: finite_or_none(value) for key, value in line.items()})
