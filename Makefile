@@ -30,8 +30,8 @@ soak: faults  ## the same with 200 kills; writes benchmarks/results/soak.json
 	$(BIN)/python tests/faults/soak.py 200
 
 lint: $(DEV)  ## check style and types
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(DEV)  ## measure operators, networks and scores on this machine, beside peers

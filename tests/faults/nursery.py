@@ -15,12 +15,12 @@ from unittest import mock
 
 import jax
 from flax import nnx
-from segalias_jax.runs.recipe import Recipe
 
 from segalias_jax import data, layers, models
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.runs import recipes, setup
+from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.train import train
 from segalias_jax.training.goodput import Account
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
