@@ -29,7 +29,7 @@ LAYERS = (
     "models losses data tracing",
     "layers metrics",
     "ops",
-    "typing errors files progress lazy settings",
+    "typing errors files progress lazy notebook settings",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Where commands were before `segalias`; all that they do is to call it (tests/test_cli.py).

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from segalias_jax.analysis.objective import TERMS, Logits, image_terms, objective
 from segalias_jax.errors import InputError
+from segalias_jax.notebook import ShownInNotebooks
 from segalias_jax.ops import check_ratio, normalize_image, ratio_mask
 from segalias_jax.progress import progress_bar
 from segalias_jax.typing import Array, Float
@@ -36,7 +37,7 @@ _MOST = 2048
 
 
 @dataclasses.dataclass(frozen=True)
-class FrequencyRatio:
+class FrequencyRatio(ShownInNotebooks):
     """Where the objective of `optimal_frequency_ratio` is least, and what it is made of.
 
     Attributes:

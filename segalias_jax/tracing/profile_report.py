@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from segalias_jax.notebook import ShownInNotebooks
 from segalias_jax.tracing.operators import DownsamplingOperator
 
 CONVENTIONS = (
@@ -52,7 +53,7 @@ class OperatorAliasing:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class AliasingReport:
+class AliasingReport(ShownInNotebooks):
     """Aliasing at all downsampling operators of a function.
 
     Attributes:

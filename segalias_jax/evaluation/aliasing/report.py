@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from segalias_jax.evaluation.aliasing.analysis import BINS, PATCH, AliasingAnalysis
 from segalias_jax.files import write_text
 from segalias_jax.metrics import find_score
+from segalias_jax.notebook import ShownInNotebooks
 from segalias_jax.scoring.reports import bootstrap, page
 from segalias_jax.scoring.reports import tables as report
 
@@ -36,7 +37,7 @@ _MARKERS = "os^Dvp"
 
 
 @dataclasses.dataclass(frozen=True)
-class AliasingReport:
+class AliasingReport(ShownInNotebooks):
     """An analysis with what a reader must know.
 
     Attributes:

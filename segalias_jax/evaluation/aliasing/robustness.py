@@ -17,6 +17,7 @@ from segalias_jax.evaluation.aliasing.analysis import Inspect, Operator, study
 from segalias_jax.files import write_text
 from segalias_jax.metrics import Score, rows_shown
 from segalias_jax.metrics.lookup import smaller_is_better
+from segalias_jax.notebook import ShownInNotebooks
 from segalias_jax.scoring.reports import page
 from segalias_jax.scoring.reports import tables as report
 
@@ -90,7 +91,7 @@ class Corruption:
 
 
 @dataclasses.dataclass(frozen=True)
-class RobustnessReport:
+class RobustnessReport(ShownInNotebooks):
     """A row for the images as they are, and one for each corruption.
 
     Attributes:

@@ -15,6 +15,7 @@ from flax import nnx
 from segalias_jax.errors import InputError
 from segalias_jax.models.cost.downsampling import Downsampling, find_downsampling
 from segalias_jax.models.cost.scopes import OTHER, part_of, read_model
+from segalias_jax.notebook import ShownInNotebooks
 from segalias_jax.tracing import Operation, Program, flops
 
 _PRODUCTS = ("conv_general_dilated", "dot_general")
@@ -75,7 +76,7 @@ class Compiled:
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
+class Summary(ShownInNotebooks):
     """Complexity of a model for one image shape.
 
     Attributes:
