@@ -47,6 +47,7 @@ def segmentation_loss(
     label: Int[Array, "b h w"],
     *,
     terms: Terms = (("cross_entropy", 1.0),),
+    auxiliary_terms: Terms = (),
     auxiliary_weight: float = 0.4,
     average: str = "all",
     class_weights: Sequence[float] | None = None,
@@ -55,13 +56,14 @@ def segmentation_loss(
 ) -> Float[Array, ""]:
     """Adds the losses of a model's output and of its auxiliary heads.
 
-    L = l(logits) + auxiliary_weight * sum_j l(auxiliary_j), l = sum_k weight_k LOSSES[name_k]
+    L = l(logits) + auxiliary_weight * sum_j a(auxiliary_j), l = sum_k weight_k LOSSES[name_k]
 
     Args:
       logits: output of the model.
       auxiliary: outputs of its auxiliary heads at the same size; may be empty.
       label: class numbers, `IGNORE_LABEL` where a pixel does not count.
       terms: pairs (name in `LOSSES`, weight).
+      auxiliary_terms: the same of a, for auxiliary heads; () for `terms`.
       auxiliary_weight: weight of every auxiliary head.
       average: of the losses that are sums over pixels, see `cross_entropy`.
       class_weights: see `cross_entropy`; of every term that takes them.
@@ -83,23 +85,26 @@ def segmentation_loss(
     """
     check_loss(
         terms,
+        auxiliary_terms=auxiliary_terms,
         num_classes=logits.shape[-1],
         average=average,
         class_weights=class_weights,
         **options,
     )
     given = {"average": average, "class_weights": class_weights or None}
-    parts = [(weight, _bind(name, given, options)) for name, weight in terms]
 
-    def one(scores: Array) -> Any:
+    def mixture(scores: Array, terms: Terms) -> Any:
+        parts = [(weight, _bind(name, given, options)) for name, weight in terms]
         return sum(weight * loss(scores, label, valid=valid) for weight, loss in parts)
 
-    return one(logits) + auxiliary_weight * sum(one(scores) for scores in auxiliary)
+    further = sum(mixture(scores, auxiliary_terms or terms) for scores in auxiliary)
+    return mixture(logits, terms) + auxiliary_weight * further
 
 
 def check_loss(
     terms: Terms,
     *,
+    auxiliary_terms: Terms = (),
     average: str,
     class_weights: Any,
     num_classes: int | None,
@@ -109,6 +114,7 @@ def check_loss(
 
     Args:
       terms: as for `segmentation_loss`.
+      auxiliary_terms: as for `segmentation_loss`.
       average: one of `AVERAGES`.
       class_weights: none, one per class, or "balanced".
       num_classes: number of classes; None to check what does not depend on it.
@@ -126,17 +132,12 @@ boundary, dice, generalized_dice, tversky, lovasz_softmax, lovasz_hinge
     """
     pixel.check_average(average)
     pixel.check_class_weights(class_weights or (), num_classes)
-    chosen = [name for name, _ in pairs("('dice', 1.0)")("terms", terms)]
-    for name in chosen:
-        if name not in LOSSES:
-            raise InputError(f"terms has {name!r}; choose from {', '.join(LOSSES)}")
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise InputError(f"terms is {tuple(terms)}; name at least one loss, each once")
-    if "lovasz_hinge" in chosen and num_classes not in (2, None):
-        raise InputError(
-            f"terms has 'lovasz_hinge', which is for two classes, not {num_classes}; use "
-            "'lovasz_softmax'"
-        )
+    if not terms:
+        raise InputError("terms is (); name at least one loss, each once")
+    chosen = [
+        *_names("terms", terms, num_classes),
+        *_names("auxiliary_terms", auxiliary_terms, num_classes),
+    ]
     for key, value in options.items():
         if key not in _OPTIONS:
             raise InputError(f"{key} is no option of a loss; options are {', '.join(_OPTIONS)}")
@@ -145,6 +146,22 @@ boundary, dice, generalized_dice, tversky, lovasz_softmax, lovasz_hinge
             raise InputError(f"{key} is set, but terms has no {loss!r}; add it or drop it")
     if class_weights and not any("class_weights" in _parameters(name) for name in chosen):
         raise InputError(f"class_weights is set, but {', '.join(chosen)} takes none; drop it")
+
+
+def _names(key: str, terms: Terms, num_classes: int | None) -> list[str]:
+    """The losses of `terms` by name, each of which exists and fits the number of classes."""
+    names = [name for name, _ in pairs("('dice', 1.0)")(key, terms)]
+    for name in names:
+        if name not in LOSSES:
+            raise InputError(f"{key} has {name!r}; choose from {', '.join(LOSSES)}")
+    if len(set(names)) < len(names):
+        raise InputError(f"{key} is {tuple(terms)}; name each loss once")
+    if "lovasz_hinge" in names and num_classes not in (2, None):
+        raise InputError(
+            f"{key} has 'lovasz_hinge', which is for two classes, not {num_classes}; use "
+            "'lovasz_softmax'"
+        )
+    return names
 
 
 def _bind(name: str, given: dict[str, Any], options: dict[str, Any]) -> Callable[..., Array]:

@@ -31,6 +31,7 @@ def get_config(arg: str = ""):
     config.data.resize = (2048, 512)
     config.data.ratio_range = (0.5, 2.0)
     config.data.crop = (512, 512)
+    config.schedule.warmup_steps = 0  # the published warm-up is that of Cityscapes alone
     config.train.steps = 80000
     config.train.batch_size = 16
     config.train.eval_every = 8000

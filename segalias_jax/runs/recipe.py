@@ -19,9 +19,8 @@ from segalias_jax.errors import InputError
 from segalias_jax.evaluation.views import MODES, ViewSettings, read_view_settings
 from segalias_jax.losses import AVERAGES, BALANCED, LOSSES, SUMS_OVER_PIXELS, check_loss
 from segalias_jax.losses.pixel import check_class_weights
-from segalias_jax.metrics import IGNORE_RULES
+from segalias_jax.metrics import BOUNDARY_RULES, IGNORE_RULES
 from segalias_jax.models import ModelConfig
-from segalias_jax.ops.morphology import BOUNDARY_RULES
 from segalias_jax.settings import (
     Check,
     check_settings,
@@ -41,10 +40,11 @@ from segalias_jax.tasks.semantic import PRECISIONS
 from segalias_jax.training.curriculum import Curriculum
 from segalias_jax.training.optimizer import OPTIMIZERS
 from segalias_jax.training.schedules import SCHEDULES
+from segalias_jax.training.trainer import NONFINITE
 
-NONFINITE = ("stop", "skip")
 _COUNT = integer(least=1)
 _AMOUNT = number(least=0)
+_TERMS = pairs("('dice', 1.0)")
 
 
 def _class_weights(name: str, value: Any) -> tuple[float, ...] | str:
@@ -71,7 +71,10 @@ class LossSection(_Checked):
     terms: tuple[tuple[str, float], ...] = setting(
         (("cross_entropy", 1.0),),
         f"(name, weight) of what is summed: {', '.join(LOSSES)} (two classes)",
-        check=pairs("('dice', 1.0)"),
+        check=_TERMS,
+    )
+    auxiliary_terms: tuple[tuple[str, float], ...] = setting(
+        (), "the same for the auxiliary head; () for `terms`", check=_TERMS
     )
     average: str = setting(
         "all",
@@ -117,6 +120,7 @@ class LossSection(_Checked):
         """
         check_loss(
             self.terms,
+            auxiliary_terms=self.auxiliary_terms,
             average=self.average,
             class_weights=self.class_weights,
             num_classes=num_classes,
@@ -272,12 +276,8 @@ class TrackSection(_Checked):
       False
     """
 
-    tensorboard: bool = setting(
-        False, "whether RUN/tensorboard is written; needs segalias_jax[tensorboard]"
-    )
-    wandb: str = setting(
-        "", 'project at Weights & Biases, whose package has to be there; "" for none'
-    )
+    tensorboard: bool = setting(False, "write RUN/tensorboard; needs segalias_jax[tensorboard]")
+    wandb: str = setting("", 'project at Weights & Biases, a package of its own; "" for none')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,7 +360,7 @@ SECTIONS: dict[str, type] = {
 """What each section of a recipe is parsed into."""
 
 # Keys that runs of earlier versions do not have; as long as they say nothing, nor do later runs.
-_LATER = ("model.imports",)
+_LATER = ("model.imports", "loss.auxiliary_terms")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -407,7 +407,8 @@ class Recipe:
                 f"schedule.warmup_steps is {self.schedule.warmup_steps}, more than the {steps} "
                 "steps of the run (train.steps)"
             )
-        whole = [name for name, _ in self.loss.terms if name not in SUMS_OVER_PIXELS]
+        terms = (*self.loss.terms, *self.loss.auxiliary_terms)
+        whole = [name for name, _ in terms if name not in SUMS_OVER_PIXELS]
         if accumulate > 1 and whole:
             raise InputError(
                 f"train.accumulate is {accumulate}, but the loss {whole[0]!r} of a batch is no sum "

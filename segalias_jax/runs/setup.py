@@ -160,6 +160,7 @@ def create_task(
         return SemanticSegmentation(
             num_classes,
             terms=loss.terms,
+            auxiliary_terms=loss.auxiliary_terms,
             auxiliary_weight=loss.auxiliary_weight,
             average=loss.average,
             class_weights=class_weights,

@@ -41,6 +41,7 @@ class SemanticSegmentation(Task):
     Args:
       num_classes: number of classes.
       terms: pairs (name in `losses.LOSSES`, weight) of what is summed.
+      auxiliary_terms: the same for auxiliary heads; () for `terms`.
       auxiliary_weight: weight of the loss of every auxiliary head.
       average: over "all" pixels, ignored ones counting 0, or over the "valid" ones.
       class_weights: one for each class; () for none.
@@ -74,6 +75,7 @@ class SemanticSegmentation(Task):
         num_classes: int,
         *,
         terms: Sequence[tuple[str, float]] = (("cross_entropy", 1.0),),
+        auxiliary_terms: Sequence[tuple[str, float]] = (),
         auxiliary_weight: float = 0.4,
         average: str = "all",
         class_weights: Sequence[float] = (),
@@ -90,13 +92,15 @@ class SemanticSegmentation(Task):
         check_choice("precision", precision, PRECISIONS)
         check_loss(
             terms,
+            auxiliary_terms=auxiliary_terms,
             average=average,
             class_weights=tuple(class_weights),
             num_classes=num_classes,
             **loss_options,
         )
         self.num_classes = num_classes
-        self.terms, self.auxiliary_weight = tuple(terms), auxiliary_weight
+        self.terms, self.auxiliary_terms = tuple(terms), tuple(auxiliary_terms)
+        self.auxiliary_weight = auxiliary_weight
         self.average, self.class_weights = average, tuple(class_weights)
         self.loss_options = loss_options
         self.dtype = PRECISIONS[precision]
@@ -110,7 +114,8 @@ class SemanticSegmentation(Task):
         )
         self.headline = headline(num_classes)
         self.larger_is_better = SCORES[self.headline].direction == "larger"
-        self.sums = all(name in SUMS_OVER_PIXELS for name, _ in self.terms)
+        names = [name for name, _ in (*self.terms, *self.auxiliary_terms)]
+        self.sums = all(name in SUMS_OVER_PIXELS for name in names)
 
     def loss(self, model: nnx.Module | Callable, batch: Batch) -> tuple[Array, Mapping[str, Array]]:
         """Returns the weighted sum of the losses of a batch, see `losses.segmentation_loss`.
@@ -128,6 +133,7 @@ class SemanticSegmentation(Task):
             tuple(_resized(scores, size) for scores in auxiliary),
             batch["label"],
             terms=self.terms,
+            auxiliary_terms=self.auxiliary_terms,
             auxiliary_weight=self.auxiliary_weight,
             average=self.average,
             class_weights=self.class_weights,

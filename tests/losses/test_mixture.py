@@ -27,6 +27,23 @@ def test_auxiliary_heads_are_added_with_their_weight():
     np.testing.assert_allclose(loss, one + 0.5 * two, rtol=1e-6)
 
 
+def test_auxiliary_heads_may_have_terms_of_their_own():
+    # As a Lovasz loss of the published runs, which the decode head alone has.
+    (logits, label), (other, _) = sample(4), sample(5)
+    terms = (("cross_entropy", 1.0), ("lovasz_softmax", 0.5))
+    loss = segmentation_loss(
+        logits,
+        (other,),
+        label,
+        terms=terms,
+        auxiliary_terms=(("cross_entropy", 1.0),),
+        auxiliary_weight=0.25,
+    )
+    one, two = (losses.cross_entropy(x, label) for x in (logits, other))
+    expected = one + 0.5 * losses.lovasz_softmax(logits, label) + 0.25 * two
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
 def test_terms_are_added_with_their_weights_and_options():
     logits, label = sample()
     weights = (1.0, 2.0, 3.0, 4.0)
@@ -57,8 +74,9 @@ def test_the_recipe_knows_every_option_with_its_default():
     [
         ({"terms": (("huber", 1.0),)}, "^terms has 'huber'; choose from cross_entropy, "),
         ({"terms": ()}, "at least one"),
+        ({"auxiliary_terms": (("huber", 1.0),)}, "^auxiliary_terms has 'huber'; choose from "),
         ({"terms": (("lovasz_hinge", 1.0),)}, "^terms has 'lovasz_hinge', .* two classes, not 4"),
-        ({"terms": (("dice", 1.0), ("dice", 2.0))}, "each once"),
+        ({"terms": (("dice", 1.0), ("dice", 2.0))}, "each loss once"),
         ({"focal_gamma": 3.0}, "^focal_gamma is set, but terms has no 'focal'"),
         ({"gamma": 3.0}, "^gamma is no option of a loss; options are focal_gamma"),
         ({"average": "mean"}, "^average is 'mean'"),
