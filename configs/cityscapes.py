@@ -3,6 +3,7 @@
 Paper: https://arxiv.org/abs/2403.09065
 Command: python train.py --config configs/cityscapes.py --config.data.root=DIR --workdir RUN
 Published network to the letter: --config configs/cityscapes.py:published
+Published row "FLC": --config configs/cityscapes.py:daf,flc
 
 Published mIoU on the validation set (windows of 768, stride 512, encoder pretrained on ImageNet):
 baseline 78.1, daf 79.3, daf,freqmix 79.7. This recipe scores in the same way, but starts from

@@ -28,7 +28,7 @@ NETWORKS = {
 SIZES = {
     "quickstart": ("",),
     "camvid": ("", "tiny"),
-    "cityscapes": ("", "published"),
+    "cityscapes": ("", "published", "flc"),
     "voc2012": ("", "published", "tiny"),
     "ade20k": ("", "published", "tiny"),
     "coco_stuff": ("", "tiny"),
@@ -227,7 +227,8 @@ def test_cityscapes_is_the_published_recipe():
     }
     own = {"model.band": "symmetric", "model.cutoff": None, "model.gate": "energy"}
     to_the_letter = {"model.band": "reference", "model.cutoff": 0.35, "model.gate": "corner"}
-    for arg, extra in (("", own), ("published", to_the_letter)):
+    flc = to_the_letter | {"model.cutoff": 0.25}
+    for arg, extra in (("", own), ("published", to_the_letter), ("daf,flc", flc)):
         items = flat_items(load("cityscapes", arg))
         for key, value in (published | extra).items():
             assert items[key] == value, key

@@ -3,6 +3,7 @@
 Paper: https://arxiv.org/abs/2403.09065
 Command: segalias train --config cityscapes --config.data.root=DIR --workdir RUN
 Published network to the letter: --config cityscapes:published
+Published row "FLC": --config cityscapes:daf,flc
 
 Published mIoU on the validation set (windows of 768, stride 512, encoder pretrained on ImageNet):
 baseline 78.1, daf 79.3, daf,freqmix 79.7. This recipe scores in the same way, but starts from
@@ -15,12 +16,13 @@ from segalias_jax.recipes import base
 def get_config(arg: str = ""):
     """Returns the recipe.
 
-    `arg` joins by commas "baseline" or any of "daf" and "freqmix" (both by default), and
-    "published" for the band, cutoff and gates of the published checkpoints.
+    `arg` joins by commas "baseline" or any of "daf" and "freqmix" (both by default), and at most
+    one of "published", for the band, cutoff and gates of the published checkpoints, and "flc", for
+    the same with the cutoff of their row "FLC", which is that of the stride alone.
     """
     config = base.get_config()
     config.name = "cityscapes"
-    size = base.choose_variant(config, arg, sizes=("published",))
+    size = base.choose_variant(config, arg, sizes=("published", "flc"))
     config.data.source = "cityscapes"
     config.data.resize = (2049, 1025)
     config.data.ratio_range = (0.5, 2.0)
@@ -37,8 +39,8 @@ def get_config(arg: str = ""):
     config.eval.window = (768, 768)
     config.eval.stride = (512, 512)
     config.eval.resize = (2049, 1025)
-    if size == "published":
+    if size:
         config.model.band = "reference"
-        config.model.cutoff = 0.35
+        config.model.cutoff = 0.25 if size == "flc" else 0.35
         config.model.gate = "corner"
     return config

@@ -87,7 +87,8 @@ def add_eval_flags(parser: FlagParser) -> None:
         type=_words,
         default=(),
         metavar="blur,noise",
-        help="score corrupted images as well: DIR/eval/robustness.html",
+        help="score corrupted images as well: DIR/eval/robustness.html; noise_reference truncates, "
+        "as published",
     )
     add(
         "--blur-sizes",
@@ -217,12 +218,13 @@ def _corruptions(flags: argparse.Namespace) -> tuple[Corruption, ...]:
     levels = {
         "blur": flags.blur_sizes or BLUR_SIZES,
         "noise": flags.noise_sigmas or NOISE_SIGMAS,
+        "noise_reference": flags.noise_sigmas or NOISE_SIGMAS,
     }
     for kind in flags.robustness:
         check_choice("--robustness", kind, levels)
     if flags.blur_sizes and "blur" not in flags.robustness:
         raise InputError("--blur-sizes is for --robustness=blur; give that too")
-    if flags.noise_sigmas and "noise" not in flags.robustness:
+    if flags.noise_sigmas and not {"noise", "noise_reference"} & set(flags.robustness):
         raise InputError("--noise-sigmas is for --robustness=noise; give that too")
     return tuple(Corruption(kind, level) for kind in flags.robustness for level in levels[kind])
 

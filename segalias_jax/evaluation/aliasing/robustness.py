@@ -21,7 +21,7 @@ from segalias_jax.notebook import ShownInNotebooks
 from segalias_jax.scoring.reports import page
 from segalias_jax.scoring.reports import tables as report
 
-KINDS = ("blur", "noise")
+KINDS = ("blur", "noise", "noise_reference")
 BLUR_SIZES = (3, 5, 7, 9)
 """Sides of the blurring kernels, in pixels."""
 
@@ -36,6 +36,8 @@ _RULES = {
     "0.3 ((k - 1) / 2 - 1) + 0.8; the image goes on as its mirror image",
     "noise s": "clip(round(x + s n), 0, 255) with n ~ N(0, 1) for each pixel and channel; an image "
     "has the same n at every level",
+    "noise_reference s": "the same without rounding, as published: fractions are cut off, which "
+    "darkens images by half a gray value",
     "aliasing": "aliasing score of what enters an operator's filter, in per cent, mean over images",
 }
 
@@ -45,7 +47,7 @@ class Corruption:
     """One way to corrupt images.
 
     Attributes:
-      kind: "blur" or "noise".
+      kind: "blur"; "noise"; or "noise_reference", the published one, which truncates.
       level: side of the kernel in pixels, odd, or standard deviation in units of 0..255.
 
     Raises:
@@ -64,7 +66,7 @@ class Corruption:
         check_choice("kind of corruption", self.kind, KINDS)
         if self.kind == "blur" and (self.level % 2 != 1 or self.level < 3):
             raise InputError(f"a blur of {self.level:g} pixels cannot be; give odd sizes from 3 on")
-        if self.kind == "noise" and not 0 < self.level < 256:
+        if self.kind != "blur" and not 0 < self.level < 256:
             raise InputError(f"noise of {self.level:g} cannot be; give sigmas above 0, up to 255")
 
     @property
@@ -87,7 +89,8 @@ class Corruption:
             return cv2.GaussianBlur(image, (int(self.level),) * 2, 0)
         rng = np.random.default_rng(seed)
         sigma = float(self.level)
-        return GaussianNoise((sigma, sigma))({"image": image}, rng)["image"]
+        noise = GaussianNoise((sigma, sigma), truncate=self.kind == "noise_reference")
+        return noise({"image": image}, rng)["image"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,6 +60,15 @@ def test_noise_has_its_sigma_and_is_the_same_for_every_batch_size():
     assert np.abs(noise[4.0][0] - noise[4.0][1]).max() > 5
 
 
+def test_published_noise_cuts_fractions_off():
+    image = np.full((64, 64, 3), 128, np.uint8)
+    rounded = Corruption("noise", 4).apply(image, 0).astype(float)
+    cut = Corruption("noise_reference", 4).apply(image, 0).astype(float)
+    # The same draws: one lower where the fraction is a half or more.
+    assert set(np.unique(rounded - cut)) == {0, 1}
+    assert (rounded - cut).mean() == pytest.approx(0.5, abs=0.02)
+
+
 def test_blur_is_a_normalized_kernel_of_its_size():
     image = np.zeros((15, 15, 3), np.uint8)
     image[7, 7] = 255
