@@ -1,8 +1,8 @@
 """Images inside a page: small files as data URIs, of which the browser makes the overlays.
 
-A page holds dozens of images four times. Photographs are JPEG; maps are palette PNG, which is exact
-and ten times smaller; causes are a PNG that is clear where the prediction is right, so that the page
-lays it over the photograph and needs no second copy of that.
+A page holds dozens of images four times. Photographs are JPEG; maps are palette PNG, which is
+exact and ten times smaller; causes are a PNG that is clear where the prediction is right, so that
+the page lays it over the photograph and needs no second copy of that.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import base64
 import dataclasses
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from jaxtyping import Integer, UInt8
 
 IGNORED = 255
-"""Code of ignored pixels in a map of causes; 0 is right, 1, 2, ... are the causes in their order."""
+"""Code of ignored pixels in a map of causes; 0 is right, 1, 2, ... are causes in their order."""
 
 LONGEST = 1280
 """Longest side of an embedded image in pixels: maps of common cameras stay readable, and 32 of
@@ -74,9 +74,9 @@ def embed(
 ) -> dict[str, str]:
     """Encodes the panels of one image for a page.
 
-    Larger ones are reduced by an integer: photographs by area, class ids to one pixel of each block.
-    A block of causes shows the cause of one of its wrong pixels where it has any, so that thin errors
-    stay visible and look thicker than they are.
+    Larger ones are reduced by an integer: photographs by area, class ids to one pixel of each
+    block. A block of causes shows the cause of one of its wrong pixels where it has any, so that
+    thin errors stay visible and look thicker than they are.
 
     Args:
       panels: what to show.
@@ -99,9 +99,9 @@ def embed(
     found: dict[str, str] = {}
     if panels.image is not None:
         found["image"] = _jpeg(panels.image, step)
-    for name in ("truth", "prediction"):
-        ids = np.asarray(getattr(panels, name)[step // 2 :: step, step // 2 :: step])
-        found[name] = _ids_png(ids, palette)
+    rows, columns = (np.minimum(np.arange(0, n, step) + step // 2, n - 1) for n in (height, width))
+    for name, ids in (("truth", panels.truth), ("prediction", panels.prediction)):
+        found[name] = _ids_png(ids[np.ix_(rows, columns)], palette)
     causes = worst_of_blocks(panels.causes, step)
     striped = _striped(causes, causes == IGNORED, 1 + len(cause_colors))
     colors = [_CLEAR, *((*color, 255) for color in cause_colors), *_CAUSE_STRIPES]
@@ -144,18 +144,16 @@ def _ids_png(ids: np.ndarray, palette: np.ndarray) -> str:
         return _uri("png", cv2.imencode(".png", painted[..., ::-1])[1].tobytes())
     opaque = np.full((len(palette), 1), 255, np.uint8)
     colors = np.concatenate([np.hstack([palette, opaque]), np.asarray(_STRIPES, np.uint8)])
-    return _uri("png", palette_png(_striped(ids, ~known, len(palette)).astype(np.uint8), colors))
+    return _uri("png", palette_png(_striped(ids, ~known, len(palette)), colors))
 
 
 def _striped(codes: np.ndarray, mask: np.ndarray, first: int) -> np.ndarray:
     """Puts two codes from `first` on in turns where a mask is set, along diagonals."""
     i, j = np.indices(mask.shape, sparse=True)
-    return np.where(mask, first + ((i + j) % 8 < 2), codes)
+    return np.where(mask, first + ((i + j) % 8 < 2), codes).astype(np.intp)
 
 
-def palette_png(
-    codes: UInt8[np.ndarray, "h w"], colors: UInt8[np.ndarray, "codes 4"]
-) -> bytes:
+def palette_png(codes: Integer[np.ndarray, "h w"], colors: UInt8[np.ndarray, "codes 4"]) -> bytes:
     """Writes a PNG of 8 bits a pixel, which OpenCV cannot.
 
     Args:
@@ -166,7 +164,8 @@ def palette_png(
       The file.
 
     Example:
-      >>> data = palette_png(np.asarray([[1]], np.uint8), np.asarray([[0] * 4, [1, 2, 3, 255]], np.uint8))
+      >>> colors = np.asarray([[0, 0, 0, 0], [1, 2, 3, 255]], np.uint8)
+      >>> data = palette_png(np.asarray([[1]]), colors)
       >>> cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).tolist()
       [[[3, 2, 1]]]
 
@@ -175,7 +174,7 @@ def palette_png(
     """
     height, width = codes.shape
     # Runs of equal ids pack best without any filter: each line starts with filter type 0.
-    lines = np.concatenate([np.zeros((height, 1), np.uint8), codes], 1)
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), codes.astype(np.uint8)], 1)
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
         (b"PLTE", np.ascontiguousarray(colors[:, :3]).tobytes()),
@@ -211,13 +210,3 @@ def hex_color(color: Sequence[int] | np.ndarray) -> str:
       '#ff0010'
     """
     return "#{:02x}{:02x}{:02x}".format(*map(int, color))
-
-
-def cause_names(report: Mapping) -> list[str]:
-    """Names of the causes of a report in the order of their codes.
-
-    Example:
-      >>> cause_names({"causes": {"names": ["missed object"]}})
-      ['missed object']
-    """
-    return list(report["causes"]["names"])
