@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from segalias_jax import lazy
 
 if TYPE_CHECKING:
+    from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, ObjectRecord
+    from segalias_jax.scoring.causes import CauseSettings, count_causes, error_types
     from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
     from segalias_jax.scoring.folders import score_folders
     from segalias_jax.scoring.host_bands import error_kinds
@@ -25,16 +27,22 @@ if TYPE_CHECKING:
     from segalias_jax.scoring.reports.tables import score_table, scoring_rules, write_report
 
 __all__ = [
+    "CAUSES",
     "HIT_COLORS",
     "KIND_COLORS",
+    "CauseCounts",
+    "CauseSettings",
     "Comparison",
     "CountSettings",
     "FolderReport",
+    "ObjectRecord",
     "PairCounts",
     "Sample",
+    "count_causes",
     "count_pair",
     "error_kinds",
     "error_overlay",
+    "error_types",
     "hit_overlay",
     "overlay_sheet",
     "score_folders",
@@ -46,6 +54,8 @@ __all__ = [
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
+        "segalias_jax.scoring.cause_counts": ("CAUSES", "CauseCounts", "ObjectRecord"),
+        "segalias_jax.scoring.causes": ("CauseSettings", "count_causes", "error_types"),
         "segalias_jax.scoring.counting": ("CountSettings", "PairCounts", "count_pair"),
         "segalias_jax.scoring.folders": ("score_folders",),
         "segalias_jax.scoring.host_bands": ("error_kinds",),
