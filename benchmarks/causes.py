@@ -302,6 +302,15 @@ def merged(label: Map, classes: int, rng, *, width: int, gap: int) -> Map | None
     return out if bridges else None
 
 
+def band(shape: tuple[int, int], center: np.ndarray, angle: float, width: int) -> Map:
+    """A straight line through a point, from edge to edge."""
+    line = np.zeros(shape, np.uint8)
+    reach = np.array([np.cos(angle), np.sin(angle)]) * sum(shape)
+    ends = [np.rint(center + sign * reach).astype(int).tolist() for sign in (-1, 1)]
+    cv2.line(line, *ends, 1, width)
+    return line.astype(bool)
+
+
 def split(label: Map, classes: int, rng, *, width: int) -> Map | None:
     """Cuts through objects, filled with what surrounds them."""
     found = [one for one in objects(label, 60) if one.mean() < 0.3]
@@ -310,12 +319,9 @@ def split(label: Map, classes: int, rng, *, width: int) -> Map | None:
         one = found[i]
         points = np.argwhere(one)[:, ::-1]
         center = points[rng.integers(len(points))]
-        angle = rng.uniform(0, np.pi)
-        reach = np.array([np.cos(angle), np.sin(angle)]) * 2000
-        line = np.zeros(label.shape, np.uint8)
-        ends = [np.rint(center + sign * reach).astype(int).tolist() for sign in (-1, 1)]
-        cv2.line(line, *ends, 1, width)
-        cut = one & line.astype(bool)
+        # Of some lines the one that crosses the least: others would run along a crack.
+        lines = [band(label.shape, center, angle, width) & one for angle in rng.uniform(0, np.pi, 5)]
+        cut = min(lines, key=np.count_nonzero)
         count, _, stats, _ = cv2.connectedComponentsWithStats(
             (one & ~cut).astype(np.uint8), connectivity=EIGHT
         )
