@@ -10,6 +10,7 @@ from segalias_jax import lazy
 
 if TYPE_CHECKING:
     from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
+    from segalias_jax.scoring.distances import DistanceCounts, DistanceSettings, count_distances
     from segalias_jax.scoring.folders import score_folders
     from segalias_jax.scoring.host_bands import error_kinds
     from segalias_jax.scoring.reports.comparison import Comparison
@@ -29,9 +30,12 @@ __all__ = [
     "KIND_COLORS",
     "Comparison",
     "CountSettings",
+    "DistanceCounts",
+    "DistanceSettings",
     "FolderReport",
     "PairCounts",
     "Sample",
+    "count_distances",
     "count_pair",
     "error_kinds",
     "error_overlay",
@@ -47,6 +51,11 @@ __getattr__, __dir__ = lazy.attach(
     __name__,
     {
         "segalias_jax.scoring.counting": ("CountSettings", "PairCounts", "count_pair"),
+        "segalias_jax.scoring.distances": (
+            "DistanceCounts",
+            "DistanceSettings",
+            "count_distances",
+        ),
         "segalias_jax.scoring.folders": ("score_folders",),
         "segalias_jax.scoring.host_bands": ("error_kinds",),
         "segalias_jax.scoring.reports.comparison": ("Comparison",),
