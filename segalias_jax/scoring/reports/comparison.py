@@ -4,33 +4,44 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from segalias_jax.errors import InputError
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.files import write_text
-from segalias_jax.metrics.lookup import rows_shown, score_title, smaller_is_better
+from segalias_jax.metrics.counts import ClassCounts
+from segalias_jax.metrics.lookup import (
+    find_score,
+    rows_of,
+    rows_shown,
+    score_title,
+    smaller_is_better,
+)
+from segalias_jax.metrics.rows import Score
 from segalias_jax.scoring import pair_scores
 from segalias_jax.scoring.reports import binary as binary_report
-from segalias_jax.scoring.reports import bootstrap, page
+from segalias_jax.scoring.reports import bootstrap, page, significance
 from segalias_jax.scoring.reports import tables as report
 from segalias_jax.scoring.reports.folder import FolderReport
 
 FILES = ("report.md", "report.json", "report.html")
 """What `Comparison.save` writes beside a folder for each model."""
 
+MODELS = 8
+"""Most models of a comparison: of more, neither colors nor columns can be told apart."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """Models side by side on the images that all of them were scored on.
 
-    With s(w) the score of the pooled counts when image i counts w_i times, an interval holds the
-    middle 95 % of s(w) over 1000 draws of as many images as there are, with replacement. All
-    models have the same draws, so that the interval of a difference is that of paired images.
+    Intervals are those of `bootstrap.bca`, with the same draws of images for all models, so that
+    the interval of a difference is that of paired images. Differences are tested by exchanging
+    images between models (`significance.permutation_test`), and p is corrected for the number of
+    models, and of classes or causes, that are tested together; below 0.05 a difference is clear.
 
     Attributes:
       reports: one for each model, made with equal rules; the first is what others differ from.
@@ -49,6 +60,10 @@ class Comparison:
         """Raises `InputError` where there is nothing to compare."""
         if len(self.reports) < 2:
             raise InputError("reports: there must be those of two models or more to compare")
+        if len(self.reports) > MODELS:
+            raise InputError(
+                f"reports: {len(self.reports)} models; a comparison has at most {MODELS}"
+            )
         if len({(r.count_settings, r.classes) for r in self.reports}) > 1:
             raise InputError("reports: the models were scored by different rules; score all alike")
         if len(set(self.names)) < len(self.reports):
@@ -66,47 +81,171 @@ class Comparison:
         named = [{pair.name for pair in r.pairs} for r in self.reports]
         return sorted(set.intersection(*named)) if named else []
 
-    @functools.cached_property
-    def scores(self) -> list[dict[str, Float[np.ndarray, " draws"]]]:
-        """Of each model the scores by name: of all images first, then of each draw."""
-        count = len(self.images)
-        weights = bootstrap.image_weights(count)
-        tolerances = self.reports[0].count_settings.tolerances
-        result = []
-        for one in self.reports:
-            place = {pair.name: i for i, pair in enumerate(one.pairs)}
-            chosen = [place[name] for name in self.images]
-            sums = one.sums[chosen].astype(np.float64)
-            drawn = (weights @ sums.reshape(count, -1)).reshape(-1, *sums.shape[1:])
-            means = pair_scores.mean_scores(drawn, tolerances, inner=one.has_inner)
-            if one.bins is not None:
-                means |= binary_report.drawn_scores(one.bins[chosen], weights)
-            result.append({name: means[name] for name in self._names()})
-        return result
-
-    def _names(self) -> list[str]:
-        first = self.reports[0]
-        two = [] if first.bins is None else binary_report.foreground_rows()
-        return [row.name for row in (*first.summary_rows(), *two)]
-
     def rows(self) -> list[dict[str, Any]]:
         """One row for each score and model.
 
         Returns:
           score, model, value and its interval (low, high); but for the first model also the
-          difference from it, its interval, and whether that leaves out 0.
+          difference from it, its interval, its p, p corrected for the number of models, and
+          whether that is below 0.05.
         """
+        names, found = self._scores
+        corrected = np.stack([significance.holm(p) for p in found.p.T], 1)
+        return [
+            {"score": name, **row}
+            for i, name in enumerate(names)
+            for row in self._model_rows(found, corrected, (i,))
+        ]
+
+    def class_rows(self, score: str = "IoU") -> list[dict[str, Any]]:
+        """One row for each class and model.
+
+        Args:
+          score: name of a score that classes have, of either form ("mIoU" or "IoU").
+
+        Returns:
+          class, and what `rows` has; p is corrected for the number of classes and models.
+
+        Raises:
+          InputError: no such score, or classes do not have it.
+        """
+        rows = {name: row for row in self._class_scores() for name in (row.per_class, row.name)}
+        check_choice("score", score, rows)
+        row, first = rows[score], self.reports[0]
+        read = _rows_read(row, self._class_counts, first.sums.shape[1:])
+
+        def statistic(sums: np.ndarray) -> np.ndarray:
+            every = np.zeros((len(sums), *first.sums.shape[1:]))
+            every[:, read] = sums
+            return row.of_classes(self._class_counts(every))
+
+        models = [(one.sums[chosen][:, read],) for one, chosen in self._chosen()]
+        found = significance.paired_differences(statistic, models)
+        corrected = significance.holm(found.p)
+        return [
+            {"class": name, **line}
+            for i, name in enumerate(first.classes)
+            for line in self._model_rows(found, corrected, (i,))
+        ]
+
+    def ranking(self, score: str = "mIoU") -> list[dict[str, Any]]:
+        """One row for each model, the best first.
+
+        Args:
+          score: one of those of `rows`.
+
+        Returns:
+          rank, from 1 on, and what `rows` has, but differences are those from the best model;
+          models of equal value have equal ranks, those without a value come last.
+
+        Raises:
+          InputError: no such score.
+        """
+        names, found = self._scores
+        check_choice("score", score, names)
+        index, sign = names.index(score), 1 if find_score(score).direction == "smaller" else -1
+        values = found.values.value[:, index]
+        order = np.argsort(sign * values, kind="stable").tolist()
+
+        def statistic(*sums: np.ndarray) -> np.ndarray:
+            return self._mean_scores(*sums)[score]
+
+        from_best = significance.paired_differences(statistic, self._sums(), base=order[0])
+        corrected = significance.holm(from_best.p)
+        rows = self._model_rows(from_best, corrected, (), base=order[0])
+        better = sign * (values[:, None] - values) > 0
+        return [{"rank": 1 + int(better[i].sum()), **rows[i]} for i in order]
+
+    def differing_images(self, count: int = 8) -> list[dict[str, Any]]:
+        """The images on whose own score models differ most, the largest difference first.
+
+        Args:
+          count: number of images.
+
+        Returns:
+          name; score, which is mIoU, or Dice of the foreground of two classes; values, one for each
+          model (nan where an image has none); difference of the largest and the smallest.
+        """
+        source = "classes" if self.reports[0].bins is None else "foreground"
+        score = rows_shown("caption", source=source)[0].per_image
+        values = np.stack([one.per_image[score][chosen] for one, chosen in self._chosen()])
+        known = np.where(np.isnan(values).any(0), 0, values)
+        difference = known.max(0) - known.min(0)
+        return [
+            {
+                "name": self.images[i],
+                "score": score,
+                "values": values[:, i].tolist(),
+                "difference": float(difference[i]),
+            }
+            for i in np.argsort(-difference, kind="stable")[:count]
+        ]
+
+    @functools.cached_property
+    def _scores(self) -> tuple[list[str], significance.Differences]:
+        """Names of the compared scores, and their numbers."""
+        first = self.reports[0]
+        two = [] if first.bins is None else binary_report.foreground_rows()
+        names = [row.name for row in (*first.summary_rows(), *two)]
+
+        def statistic(*sums: np.ndarray) -> np.ndarray:
+            scores = self._mean_scores(*sums)
+            return np.stack([scores[name] for name in names], -1)
+
+        return names, significance.paired_differences(statistic, self._sums())
+
+    def _chosen(self) -> list[tuple[FolderReport, list[int]]]:
+        """Each report with the indices of the common images in it."""
+        places = ({pair.name: i for i, pair in enumerate(one.pairs)} for one in self.reports)
+        chosen = [[place[name] for name in self.images] for place in places]
+        return list(zip(self.reports, chosen, strict=True))
+
+    def _sums(self) -> list[tuple[np.ndarray, ...]]:
+        """Of each model what `_mean_scores` takes, of each common image."""
+        result = []
+        for one, chosen in self._chosen():
+            two = () if one.bins is None else (binary_report.foreground_sums(one.bins[chosen]),)
+            result.append((one.sums[chosen], *two))
+        return result
+
+    def _mean_scores(self, sums: np.ndarray, *foreground: np.ndarray) -> dict[str, Any]:
+        first = self.reports[0]
+        tolerances = first.count_settings.tolerances
+        means = pair_scores.mean_scores(sums, tolerances, inner=first.has_inner)
+        for each in foreground:
+            means |= binary_report.scores_of_sums(each)
+        return means
+
+    def _class_counts(self, sums: np.ndarray) -> ClassCounts:
+        first = self.reports[0]
+        tolerances = first.count_settings.tolerances
+        return pair_scores.class_counts(sums, tolerances, inner=first.has_inner)
+
+    def _class_scores(self) -> list[Score]:
+        """Rows of the scores that classes have."""
+        counts = self._class_counts(self.reports[0].sums[:1])
+        return [row for row in rows_of(counts) if row.per_class and row.unit == "%"]
+
+    def _model_rows(
+        self,
+        found: significance.Differences,
+        corrected: np.ndarray,
+        index: tuple[int, ...],
+        *,
+        base: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Numbers of one statistic, a row for each model."""
         rows = []
-        for name in self._names():
-            first = self.scores[0][name]
-            for model, scores in zip(self.names, self.scores, strict=True):
-                row: dict[str, Any] = {"score": name, "model": model}
-                row |= _interval("", scores[name])
-                if scores is not self.scores[0]:
-                    row |= _interval("difference", scores[name] - first)
-                    low, high = row["difference_low"], row["difference_high"]
-                    row["clear"] = bool(low > 0 or high < 0)
-                rows.append(row)
+        for i, model in enumerate(self.names):
+            value, low, high = (float(array[(i, *index)]) for array in found.values.arrays)
+            row: dict[str, Any] = {"model": model, "value": value, "low": low, "high": high}
+            if i != base:
+                place = (i - (i > base), *index)
+                for end, array in zip(("", "_low", "_high"), found.differences.arrays, strict=True):
+                    row[f"difference{end}"] = float(array[place])
+                row["p"], row["p_corrected"] = float(found.p[place]), float(corrected[place])
+                row["clear"] = row["p_corrected"] < significance.LEVEL
+            rows.append(row)
         return rows
 
     def table(self) -> str:
@@ -124,8 +263,8 @@ class Comparison:
             cells[-1].append(bootstrap.with_interval(value, low, high))
             if row["model"] != first:
                 value, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
-                mark = " *" if row["clear"] else ""
-                cells[-1].append(bootstrap.with_interval(value, low, high, sign="+") + mark)
+                text = bootstrap.with_interval(value, low, high, sign="+")
+                cells[-1].append(text + significance.with_p(row["p_corrected"]))
         return cells
 
     def save(self, folder: str | Path) -> None:
@@ -161,8 +300,12 @@ class Comparison:
             ("images", f"the {len(self.images)} that all models were scored on"),
             (
                 "intervals",
-                f"in brackets, {bootstrap.describe()}, the same draws for all models; * marks "
-                "differences whose interval leaves out 0",
+                f"in brackets, {bootstrap.describe()}, the same draws for all models",
+            ),
+            (
+                "differences",
+                f"p of {significance.describe()} over the models, for each score by itself; * "
+                f"marks p below {significance.LEVEL}",
             ),
             *rules.items(),
         ]
@@ -213,7 +356,18 @@ def model_names(folders: Sequence[Path]) -> tuple[str, ...]:
     raise InputError(f"folders: one is given twice among {every}; give each model's once")
 
 
-def _interval(prefix: str, values: np.ndarray) -> dict[str, float]:
-    low, high = bootstrap.interval(values)
-    names = (prefix or "value", f"{prefix}_low".strip("_"), f"{prefix}_high".strip("_"))
-    return dict(zip(names, (float(values[0]), float(low), float(high)), strict=True))
+def _rows_read(
+    row: Score, counts: Callable[[np.ndarray], ClassCounts], shape: tuple[int, ...]
+) -> list[int]:
+    """The rows of `pair_scores.areas` that a score follows from, found by changing each.
+
+    Most scores follow from a few of some thirty, and tests take their time for each of them.
+    """
+    sums = np.random.default_rng(0).integers(1, 1 << 20, shape).astype(np.float64)
+    read, before = [], row.of_classes(counts(sums))
+    for i in range(shape[0]):
+        changed = sums.copy()
+        changed[i] += 1
+        if not np.array_equal(row.of_classes(counts(changed)), before, equal_nan=True):
+            read.append(i)
+    return read
