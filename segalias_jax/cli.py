@@ -25,6 +25,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import segalias_jax
@@ -187,6 +188,11 @@ def create_parser(name: str) -> FlagParser:
       'segalias score'
     """
     command = COMMANDS[name]
+    if not _is_installed(command):
+        raise InputError(
+            f"segalias {name} is not in segalias-score, which is installed here; pip uninstall "
+            "it, and pip install segalias_jax"
+        )
     module = importlib.import_module(command.module)
     parser = FlagParser(f"segalias {name}", module.__doc__ or "")
     getattr(module, command.add_flags)(parser)
@@ -227,7 +233,7 @@ def parse_command(
     """
     name, *words = words
     check_choice("command", name, COMMANDS)
-    command = COMMANDS[name]
+    command, parser = COMMANDS[name], create_parser(name)
     recipe_words: list[str] = []
     if command.recipe is not _Recipe.NONE:
         from absl import logging
@@ -238,15 +244,25 @@ def parse_command(
         # Last, so that nothing there hides an installed package.
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
-    flags = create_parser(name).parse(words)
+    flags = parser.parse(words)
     if command.recipe is not _Recipe.NONE:
         flags.config = _read_recipe(command.recipe, recipe_words, flags)
     return getattr(importlib.import_module(command.module), command.run), flags
 
 
+def _is_installed(command: _Command) -> bool:
+    """Whether this distribution has a command: segalias-score has the modules of one alone."""
+    path = Path(segalias_jax.__file__).parents[1].joinpath(*command.module.split("."))
+    return path.with_suffix(".py").is_file()
+
+
 def _run(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h"):
-        lines = [f"  {name:9} {command.help}" for name, command in COMMANDS.items()]
+        lines = [
+            f"  {name:9} {command.help}"
+            for name, command in COMMANDS.items()
+            if _is_installed(command)
+        ]
         print("usage: segalias COMMAND [FLAGS]\n\n" + "\n".join(lines))
         print("\nsegalias COMMAND --help lists the flags; segalias --version tells the version")
         return 0 if words else 2

@@ -24,6 +24,8 @@ from segalias_jax.typing import IGNORE_LABEL
 
 MISSED, FALSE, CONFUSED, MERGE, SPLIT, DISPLACED, HOLE = range(1, 8)
 _LARGE = 96**2
+HALF, SURE, MAJORITY = 1.0, 0.5, 1000
+TIMES, SLACK = 1.2, 1.5
 _BOX_PIXELS = 1 << 24
 
 
@@ -127,45 +129,24 @@ def _reach(regions, true, predicted, num_classes, settings):
     lone = [np.flatnonzero(~side.met) for side in (true, predicted)]
     if not len(lone[0]) and not len(lone[1]):
         return
-    outlines = []
-    a, b = regions.contacts
-    for side in (true, predicted):
-        apart = side.component[a] != side.component[b]
-        sides = np.where(apart, regions.sides, 0)
-        outlines.append(
-            np.bincount(side.component[a], sides, len(side.classes))
-            + np.bincount(side.component[b], sides, len(side.classes))
-        )
-    # A strip of width w and area A has an outline of 2 A / w.
-    thin = [2 * s.pixels <= reach * o for s, o in zip((true, predicted), outlines)]
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     near = [np.zeros(len(s.classes)) for s in (true, predicted)]
+    right = (regions.true == regions.predicted) & ~regions.ignored
     for c in np.unique(np.concatenate([true.classes[lone[0]], predicted.classes[lone[1]]])):
-        t_thin = (true.classes == c) & thin[0]
-        p_thin = (predicted.classes == c) & thin[1]
-        t_ask = (true.classes == c) & ~true.met
-        p_ask = (predicted.classes == c) & ~predicted.met
-        for rows in strips(regions.height, regions.width):
-            wide = slice(max(0, rows.start - reach), min(regions.height, rows.stop + reach))
-            inner = slice(rows.start - wide.start, rows.stop - wide.start)
-            jobs = (
-                # thin T asked against any prediction of c
-                (0, t_ask & t_thin, (predicted.component, predicted.classes == c)),
-                (1, p_ask & p_thin, (true.component, true.classes == c)),
-                (0, t_ask & ~t_thin, (predicted.component, p_thin)),
-                (1, p_ask & ~p_thin, (true.component, t_thin)),
-            )
-            for which, ask, (component, board) in jobs:
-                own = (true, predicted)[which]
-                if not ask.any() or not board.any():
-                    continue
-                shown = regions.paint(board[component].astype(np.uint8), wide)
-                zone = cv2.dilate(shown, kernel)[inner]
-                number = regions.paint(
-                    np.where(ask[own.component] & ~regions.ignored, own.component, -1), rows
-                )
-                met = number[(number >= 0) & (zone > 0)]
-                near[which] += np.bincount(met, minlength=len(own.classes))
+        for which, (own, values, others) in enumerate(
+            ((true, regions.true, regions.predicted), (predicted, regions.predicted, regions.true))
+        ):
+            ask = ((own.classes == c) & ~own.met)[own.component] & ~regions.ignored
+            board = ((others == c) & ~right & ~regions.ignored) | (ask & right)
+            if not ask.any() or not board.any():
+                continue
+            number = np.where(ask, own.component, -1)
+            for rows in strips(regions.height, regions.width):
+                wide = slice(max(0, rows.start - reach), min(regions.height, rows.stop + reach))
+                inner = slice(rows.start - wide.start, rows.stop - wide.start)
+                zone = cv2.dilate(regions.paint(board.astype(np.uint8), wide), kernel)[inner]
+                met = regions.paint(number, rows)[zone > 0]
+                near[which] += np.bincount(met[met >= 0], minlength=len(own.classes))
     for own, pixels in zip((true, predicted), near):
         own.met[:] |= pixels >= np.maximum(settings.coverage * own.pixels, 1)
 
@@ -198,7 +179,8 @@ def _of_regions(regions, true, predicted, w, ground, settings):
     same_shape = (2 * both >= p_pixels) & (2 * both >= t_pixels)
     to_ground = regions.predicted[w] == ground
     of_ground = regions.true[w] == ground
-    missed = to_ground | over_t
+    around = _surroundings(regions, true, tc, w)
+    missed = to_ground | over_t | (regions.predicted[w] == around)
     false = of_ground | over_p
     out = np.full(len(w), DISPLACED, np.uint8)
     out[~found & confirmed] = np.where(missed, MISSED, CONFUSED)[~found & confirmed]
@@ -213,10 +195,8 @@ def _of_regions(regions, true, predicted, w, ground, settings):
     enclosed_p &= one & (predicted.right == 0)
     enclosed_p[pc[u[leaves_t]]] = False
     inner = enclosed_p[pc[w]]
-    ground_of_t = _surroundings(regions, true, tc, w[inner])
-    small = t_pixels < _LARGE
-    figure = np.zeros(len(w), bool)
-    figure[inner] = regions.predicted[w][inner] == ground_of_t
+    small = (t_pixels < _LARGE) & (100 * p_pixels >= t_pixels)
+    figure = regions.predicted[w] == around
     if ground >= 0:
         hole = inner & to_ground
     else:
@@ -252,20 +232,24 @@ def _surroundings(regions, true, tc, w):
     n = int(regions.true.max()) + 1
     table = np.bincount(place[tc[u]] * n + regions.true[v], sides, len(wanted) * n).reshape(-1, n)
     best = table.argmax(1)
-    best = np.where(2 * table.max(1) > table.sum(1), best, -1)
+    best = np.where(MAJORITY * table.max(1) > table.sum(1), best, -1)
     return best[number]
 
 
 def _bridges(regions, true, predicted, cause, ground):
     """Pixels of merges and splits."""
     none = np.zeros(0, np.int64)
-    open_ = cause == DISPLACED
     results = []
-    for code, own, other in ((MERGE, true, predicted), (SPLIT, predicted, true)):
+    for code, own, other, lost in ((MERGE, true, predicted, (MISSED,)), (SPLIT, predicted, true, (FALSE, HOLE))):
+        open_ = cause == DISPLACED
+        for k in lost:
+            touches = k == HOLE or (own.right > 0)[own.component]
+            open_ |= (cause == k) & touches
+        open_ &= (2 * other.right >= HALF * other.pixels)[other.component]
         # an extra region of class d: displaced regions of one class in `other`
         extra, comps = _joining(regions, own, other, open_, ground)
         results.append((code, own, extra, comps))
-    places, codes = [none], [none.astype(np.uint8)]
+    places, codes, figures = [none], [none.astype(np.uint8)], [none]
     joined = []
     for code, own, extra, (number, component) in results:
         hit = []
@@ -283,11 +267,16 @@ def _bridges(regions, true, predicted, cause, ground):
                 if len(place):
                     places.append(place)
                     codes.append(np.full(len(place), code, np.uint8))
+                    whole = own.pixels[comps].sum()
+                    if code == SPLIT:
+                        parts = np.isin(predicted.component, comps) & (regions.true == regions.predicted)
+                        whole = true.pixels[np.unique(true.component[parts])].sum()
+                    figures.append(np.full(len(place), whole))
                     hit.append(comps)
         joined.append(np.unique(np.concatenate(hit)) if hit else none)
     places, codes = np.concatenate(places), np.concatenate(codes)
-    # merge comes first where both
-    order = np.lexsort((codes, places))
+    # the smaller of the two wholes is the figure
+    order = np.lexsort((codes, np.concatenate(figures), places))
     places, codes = places[order], codes[order]
     keep = np.ones(len(places), bool)
     keep[1:] = places[1:] != places[:-1]
@@ -302,7 +291,7 @@ def _joining(regions, own, other, open_, ground):
     u = np.concatenate([regions.contacts[0], regions.contacts[1]])
     v = np.concatenate([regions.contacts[1], regions.contacts[0]])
     value = own.classes[own.component]
-    sure = 2 * own.right >= own.pixels
+    sure = (own.right >= SURE * own.pixels) & (own.right > 0)
     keep = (extra[u] >= 0) & (value[v] == values[u]) & (values[v] == values[u]) & sure[own.component[v]]
     key = np.unique(extra[u[keep]] * len(own.classes) + own.component[v[keep]])
     number, component = np.divmod(key, max(1, len(own.classes)))
@@ -327,8 +316,15 @@ def _bridge_pixels(regions, members, own, comps, box):
         d = cv2.distanceTransform((crop != k).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[i, j]
         near[1] = np.minimum(near[1], np.maximum(near[0], d))
         near[0] = np.minimum(near[0], d)
-    gap = near.sum(0)
-    hit = gap <= 1.5 * gap.min() + 2
+    # The line of equal distance from two components, as far as it is in the region.
+    middle = np.ones(crop.shape, np.uint8)
+    even = near[1] - near[0] <= 1.5
+    middle[i[even], j[even]] = 0
+    if not even.any():
+        return np.zeros(0, np.int64)
+    away = cv2.distanceTransform(middle, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[i, j]
+    # As near to it as on a straight way from one to the other.
+    hit = away <= (near[1] - near[0]) / 2 * TIMES + SLACK
     return (i[hit] + top) * regions.width + j[hit] + left
 
 
