@@ -95,6 +95,7 @@ def columns(
     *,
     x_title: str,
     y_title: str,
+    hints: Sequence[str],
     color: str = SERIES_COLORS[0],
     edges: bool = False,
 ) -> str:
@@ -102,9 +103,10 @@ def columns(
 
     Args:
       counts: numbers from 0 on, of which the largest is as high as the chart.
-      labels: of the columns, or of their edges; "" where there is no room for one.
+      labels: below the columns, or their edges; "" where there is no room for one.
       x_title: name of the horizontal axis.
       y_title: name of the vertical axis.
+      hints: names of the columns, shown with their numbers where a mouse stays on them.
       color: of the columns.
       edges: labels stand at the edges of columns, one more than those.
 
@@ -112,7 +114,9 @@ def columns(
       The piece.
 
     Example:
-      >>> columns(np.asarray([1, 3]), ["a", "b"], x_title="x", y_title="n").count("<rect")
+      >>> names = ["a", "b"]
+      >>> chart = columns(np.asarray([1, 3]), names, x_title="x", y_title="n", hints=names)
+      >>> chart.count("<rect")
       2
     """
     top = _round_above(float(np.max(counts, initial=0)))
@@ -125,14 +129,12 @@ def columns(
     bars = []
     for i, count in enumerate(np.asarray(counts, np.float64)):
         height = count / top * (_HEIGHT - _TOP - _BOTTOM)
-        hint = f"{labels[i]} to {labels[i + 1]}" if edges else labels[i]
         bars.append(
             f'<rect class="cell" x="{_LEFT + i * wide + 1:.1f}" y="{_y(0) - height:.1f}" '
             f'width="{max(1.0, wide - 2):.1f}" height="{height:.1f}" fill="{color}">'
-            f"<title>{escape(f'{hint}: {count:.4g}')}</title></rect>"
+            f"<title>{escape(f'{hints[i]}: {count:.4g}')}</title></rect>"
         )
-    step = -(-len(labels) // 12)
-    for i, label in list(enumerate(labels))[::step]:
+    for i, label in enumerate(labels):
         place = _LEFT + (i if edges else i + 0.5) * wide
         parts.append(
             f'<text x="{place:.1f}" y="{_HEIGHT - _BOTTOM + 17}" text-anchor="middle">'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -60,7 +61,8 @@ def report_page(
     chosen = shown.pictured(report, pictures)
     telling = [one for one in shown.telling_images(report) if one.index in chosen]
     found = {index: _picture(panels, index, palette, cause_colors) for index in chosen}
-    names, classes = report["causes"]["names"], report["classes"]
+    names, classes = shown.causes_of(report)["names"], shown.class_names(report)
+    cause_colors = cause_colors[: len(names)]
     causes = list(zip(names, map(hex_color, cause_colors), strict=True))
     table, place = _table(report, chosen, causes)
     cards = _telling(report, telling, found, place)
@@ -139,7 +141,7 @@ def _head(report: Mapping[str, Any]) -> str:
 
 def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [*rows_shown("table", source="classes"), *rows_shown("table", source="foreground")]
-    scores = report["scores"]
+    scores = report["summary"]
     known = [row for row in rows if scores.get(row.name) is not None and not row.needs]
     return [(row.title, _percent(scores[row.name], 2)) for row in known]
 
@@ -149,7 +151,9 @@ def _percent(value: float | int | None, digits: int = 1) -> str:
 
 
 def _causes(report: Mapping[str, Any], causes: Sequence[tuple[str, str]]) -> str:
-    found = report["causes"]
+    found = shown.causes_of(report)
+    if not causes:
+        return ""
     gains = [found["delta_mIoU"][name] or 0.0 for name, _ in causes]
     most = max([*gains, 1e-9])
     rows = []
@@ -177,7 +181,8 @@ def _causes(report: Mapping[str, Any], causes: Sequence[tuple[str, str]]) -> str
 
 
 def _worst(report: Mapping[str, Any], causes: Sequence[tuple[str, str]]) -> str:
-    values, pixels = report["per_class"]["IoU"], shown.class_causes(report)
+    values, pixels = shown.class_scores(report, "IoU"), shown.class_causes(report)
+    names = shown.class_names(report)
     rows = []
     for i in shown.worst_classes(report, _WORST):
         mostly = ""
@@ -190,7 +195,7 @@ def _worst(report: Mapping[str, Any], causes: Sequence[tuple[str, str]]) -> str:
         bar = f'<i style="width:{100 * values[i]:.2f}%;background:{page.SERIES_COLORS[0]}"></i>'
         rows.append(
             f'<div class="entry">'
-            f'<div class="name">{browser.shows(report["classes"][i], **{"class": str(i)})}</div>'
+            f'<div class="name">{browser.shows(names[i], **{"class": str(i)})}</div>'
             f'<div class="track">{bar}</div><div class="value">{_percent(values[i])}</div>'
             f'<div class="soft note">{mostly}</div></div>'
         )
@@ -215,7 +220,7 @@ def _telling(
     score = shown.first_score(report)
     for number, one in enumerate(telling):
         image = report["images"][one.index]
-        cause = report["causes"]["names"][one.cause]
+        cause = shown.causes_of(report)["names"][one.cause]
         caption = (
             f"<b>{escape(shown.PLURALS.get(cause, cause)).capitalize()}: "
             f"{100 * one.fraction:.1f} % of the image</b>"
@@ -266,7 +271,9 @@ def _table(
 
 
 def _classes(report: Mapping[str, Any]) -> str:
-    per_class, names = report["per_class"], report["causes"]["names"]
+    names = shown.causes_of(report)["names"]
+    scored = report["classes"][0] if report["classes"] else {}
+    per_class = {name: shown.class_scores(report, name) for name in scored if name != "name"}
     rows = [row for row in rows_shown("table", source="classes") if row.per_class in per_class]
     further = sorted(
         (name for name in per_class if _has_distance(name)), key=lambda name: find_score(name).rank
@@ -277,7 +284,7 @@ def _classes(report: Mapping[str, Any]) -> str:
     header = ["class", *(["of pixels"] if total else []), *(row.class_title for row in rows)]
     header += [score_title(name) for name in further]
     cells = [header + [f"{name}" for name in names]]
-    for i, title in enumerate(report["classes"]):
+    for i, title in enumerate(shown.class_names(report)):
         line = [title, *([_percent(true[i] / total, 2)] if true and total else [])]
         line += [_percent(per_class[row.per_class][i], 2) for row in rows]
         line += [_percent(per_class[name][i], 2) for name in further]
@@ -291,13 +298,15 @@ def _classes(report: Mapping[str, Any]) -> str:
 
 
 def _has_distance(name: str) -> bool:
-    row = find_score(name) if name not in ("class_pixels", "name") else None
-    return row is not None and bool(row.needs) and row.unit == "%" and name == row.per_class
+    if name == "class_pixels":  # no score
+        return False
+    row = find_score(name)
+    return bool(row.needs) and row.unit == "%" and name == row.per_class
 
 
 def _confusions(report: Mapping[str, Any]) -> list[str]:
     counts = np.asarray(report["confusion"], np.int64)[: len(report["classes"])]
-    names = report["classes"]
+    names = shown.class_names(report)
     found = shown.confusions(counts.tolist())
     header = ["true class", "predicted as", "of the class", "of all wrong pixels"]
     rows = [
@@ -332,12 +341,13 @@ def _score_histogram(report: Mapping[str, Any]) -> str:
     if not len(known):
         return ""
     counts, _ = np.histogram(known, _BINS, (0, 1))
-    labels = [f"{100 * k // _BINS}" for k in range(_BINS + 1)]
+    edges = [f"{100 * k // _BINS}" for k in range(_BINS + 1)]
     chart = charts.columns(
         counts,
-        labels,
+        [edge if k % 2 == 0 else "" for k, edge in enumerate(edges)],
         x_title=f"{score_title(score)} of an image in per cent",
         y_title="images",
+        hints=[f"{low} to {high}" for low, high in itertools.pairwise(edges)],
         edges=True,
     )
     ends = np.percentile(100 * known, (0, 25, 50, 75, 100))
@@ -346,18 +356,19 @@ def _score_histogram(report: Mapping[str, Any]) -> str:
 
 
 def _displacements(report: Mapping[str, Any]) -> str:
-    bins = np.asarray(report["causes"]["displacement"], np.int64).sum(0)
+    bins = np.asarray(shown.causes_of(report)["displacement"], np.int64).sum(0)
     if not bins.any():
         return ""
     reach = len(bins) // 2
-    labels = [f"{d:+d}" if d else "0" for d in range(-reach, reach + 1)]
-    labels[0], labels[-1] = f"≤{labels[0]}", f"≥{labels[-1]}"
+    hints = [f"{d:+d}".replace("-", _MINUS) if d else "0" for d in range(-reach, reach + 1)]
+    hints[0], hints[-1] = f"≤{hints[0]}", f"≥{hints[-1]}"
     fractions = 100 * bins / bins.sum()
     chart = charts.columns(
         fractions,
-        [text.replace("-", _MINUS) for text in labels],
+        [text if (k - reach) % 4 == 0 else "" for k, text in enumerate(hints)],
         x_title="pixels from the true boundary",
         y_title="% of displaced pixels",
+        hints=hints,
     )
     outside = fractions[reach + 1 :].sum()
     near = fractions[reach - 2 : reach + 3].sum()
@@ -369,9 +380,9 @@ def _displacements(report: Mapping[str, Any]) -> str:
 
 
 def _objects(report: Mapping[str, Any]) -> str:
-    found = report["causes"]
+    found = shown.causes_of(report)
     by_size = {name: np.asarray(rows, np.int64).sum(0) for name, rows in found["objects"].items()}
-    if not by_size["true"].sum() + by_size["predicted"].sum():
+    if not by_size or not by_size["true"].sum() + by_size["predicted"].sum():
         return ""
     rows = [["", *found["sizes"], "all"]]
     for title, name, of in (

@@ -27,6 +27,18 @@ PLURALS = {
 }
 """What the causes are called in a sentence."""
 
+_NO_CAUSES: Mapping[str, Any] = {
+    "names": [],
+    "pixels": {},
+    "wrong_pixels": 0,
+    "counted_pixels": 0,
+    "delta_mIoU": {},
+    "by_class": {},
+    "objects": {},
+    "sizes": [],
+    "displacement": [],
+}
+
 
 class Telling(NamedTuple):
     """An image that shows a cause.
@@ -58,6 +70,36 @@ class Confusion(NamedTuple):
     of_wrong: float
 
 
+def class_names(report: Mapping[str, Any]) -> list[str]:
+    """Names of the classes of a report.
+
+    Example:
+      >>> class_names({"classes": [{"name": "sky", "IoU": 0.5}]})
+      ['sky']
+    """
+    return [one["name"] for one in report["classes"]]
+
+
+def class_scores(report: Mapping[str, Any], name: str) -> list[float | int | None]:
+    """Values of a score of each class.
+
+    Example:
+      >>> class_scores({"classes": [{"name": "sky", "IoU": 0.5}]}, "IoU")
+      [0.5]
+    """
+    return [one.get(name) for one in report["classes"]]
+
+
+def causes_of(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a report says of causes; of none where they were not counted.
+
+    Example:
+      >>> causes_of({"causes": None})["names"]
+      []
+    """
+    return report.get("causes") or _NO_CAUSES
+
+
 def headline(report: Mapping[str, Any]) -> str:
     """Says in one sentence where most is lost.
 
@@ -80,7 +122,7 @@ def headline(report: Mapping[str, Any]) -> str:
     gain = 100 * (causes["delta_mIoU"][name] or 0)
     mostly, worst = "", _class_pixels(report, leading)
     if worst.any():
-        title = report["classes"][int(worst.argmax())]
+        title = class_names(report)[int(worst.argmax())]
         mostly = f", mostly {title}" if 2 * worst.max() > worst.sum() else f", first of all {title}"
     return (
         f"{fraction:.0f} % of wrong pixels are {PLURALS.get(name, name)}{mostly}; "
@@ -96,7 +138,7 @@ def leading_causes(report: Mapping[str, Any]) -> list[int]:
       >>> leading_causes({"causes": {"names": ["a", "b"], "pixels": pixels, "delta_mIoU": pixels}})
       [1, 0]
     """
-    causes = report["causes"]
+    causes = causes_of(report)
     gains = [causes["delta_mIoU"][name] or 0 for name in causes["names"]]
     pixels = [causes["pixels"][name] for name in causes["names"]]
     return sorted(range(len(gains)), key=lambda k: (-gains[k], -pixels[k]))
@@ -121,25 +163,26 @@ def class_causes(report: Mapping[str, Any]) -> np.ndarray:
 
     Example:
       >>> both = {"true": [1, 0], "predicted": [0, 1]}
-      >>> class_causes({"causes": {"names": ["a"], "by_class": {"a": both}}}).tolist()
+      >>> causes = {"names": ["a"], "by_class": {"a": both}}
+      >>> class_causes({"causes": causes, "classes": [{}, {}]}).tolist()
       [[1], [1]]
     """
-    causes = report["causes"]
+    causes = causes_of(report)
     found = [causes["by_class"][name] for name in causes["names"]]
     pixels = [np.asarray(one["true"]) + np.asarray(one["predicted"]) for one in found]
-    return np.stack(pixels, 1)
+    return np.stack(pixels, 1) if pixels else np.zeros((len(report["classes"]), 0), np.int64)
 
 
 def worst_classes(report: Mapping[str, Any], count: int) -> list[int]:
     """Ids of the classes of lowest IoU, the lowest first; of those that have one.
 
     Example:
-      >>> worst_classes({"per_class": {"IoU": [0.5, None, 0.25]}}, 5)
+      >>> worst_classes({"classes": [{"IoU": 0.5}, {"IoU": None}, {"IoU": 0.25}]}, 5)
       [2, 0]
     """
-    values = report["per_class"]["IoU"]
-    known = [i for i, value in enumerate(values) if value is not None]
-    return sorted(known, key=lambda i: values[i])[:count]
+    values = class_scores(report, "IoU")
+    known = [(value, i) for i, value in enumerate(values) if value is not None]
+    return [i for _, i in sorted(known)[:count]]
 
 
 def cause_fractions(report: Mapping[str, Any]) -> np.ndarray:
@@ -150,7 +193,7 @@ def cause_fractions(report: Mapping[str, Any]) -> np.ndarray:
       >>> cause_fractions({"causes": {"names": ["a"]}, "images": [image]}).tolist()
       [[0.1]]
     """
-    names, images = report["causes"]["names"], report["images"]
+    names, images = causes_of(report)["names"], report["images"]
     pixels = [[image["causes"][name] for name in names] for image in images]
     areas = [[image["height"] * image["width"]] for image in images]
     counts = np.asarray(pixels, np.float64).reshape(len(images), len(names))

@@ -70,8 +70,10 @@ const images = (() => {
   function shownColumns() {
     const list = [
       { key: "name", title: "Image", text: true, value: (i) => names[i] },
-      { key: "size", title: "Size", value: (i) => sizes[i][0] * sizes[i][1] },
     ];
+    if (new Set(sizes.map(String)).size > 1) {
+      list.push({ key: "size", title: "Size", value: (i) => sizes[i][0] * sizes[i][1] });
+    }
     columns.forEach((column, k) => {
       if (column.kind === "cause" || !(column.main || every)) return;
       list.push({ key: `c${k}`, title: column.title, value: (i) => column.values[i], number: true });
