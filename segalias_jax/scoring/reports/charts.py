@@ -173,20 +173,21 @@ def intervals(
       1
     """
     known = [x for row in rows for x in row[1:] if not np.isnan(x)] or [0.0, 1.0]
-    room = 0.08 * (max(known) - min(known)) or 1.0
-    first, last = min(known) - room, max(known) + room
-    left, wide, line = 150, _WIDTH - 150 - _RIGHT, 30
+    step = _round_above((max(known) - min(known)) / 4 or 1.0)
+    first = step * np.floor(min(known) / step)
+    ticks = np.arange(first, max(known) + step, step)
+    last = float(ticks[-1])
+    left, wide, line = 150, _WIDTH - 150 - 2 * _RIGHT, 30
     bottom = line * len(rows) + 10
 
     def place(x: float) -> float:
         return left + (x - first) / (last - first) * wide
 
     axes, marks = [], []
-    for k in range(5):
-        x = first + (last - first) * k / 4
+    for x in ticks:
         axes.append(
             f'<line x1="{place(x):.1f}" x2="{place(x):.1f}" y1="4" y2="{bottom}"/>'
-            f'<text x="{place(x):.1f}" y="{bottom + 16}" text-anchor="middle">{x:.1f}</text>'
+            f'<text x="{place(x):.1f}" y="{bottom + 16}" text-anchor="middle">{x:.4g}</text>'
         )
     middle = left + wide / 2
     axes.append(

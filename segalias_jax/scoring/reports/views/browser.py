@@ -38,10 +38,9 @@ def images_section(
       True
     """
     rest = f" The table lists the {len(table['names'])} worst; {left} more are in the files beside "
-    note = (
-        f"{pictures} of these images are in this page: select the name of one to look at it. "
-        "Causes are in per cent of all pixels of an image."
-    )
+    note = f"{pictures} of these images are in this page: select the name of one to look at it. "
+    if any(column["kind"] == "cause" for column in table["columns"]):
+        note += "Causes are in per cent of all pixels of an image."
     return page.section(
         "All images",
         page.paragraph(note + (rest + "the page." if left else "")),

@@ -281,16 +281,18 @@ def _classes(report: Mapping[str, Any]) -> str:
     true = per_class.get("class_pixels")
     total = sum(true) if true else 0
     pixels = shown.class_causes(report)
-    header = ["class", *(["of pixels"] if total else []), *(row.class_title for row in rows)]
-    header += [score_title(name) for name in further]
-    cells = [header + [f"{name}" for name in names]]
+    # What explains a class stands beside its IoU, all other scores after it.
+    first = ["IoU"] if "IoU" in per_class else []
+    others = [row.per_class for row in rows if row.per_class not in first] + further
+    header = ["class", *(["of pixels"] if total else [])]
+    header += [score_title(name) for name in first] + names
+    cells = [header + [score_title(name) for name in others]]
     for i, title in enumerate(shown.class_names(report)):
         line = [title, *([_percent(true[i] / total, 2)] if true and total else [])]
-        line += [_percent(per_class[row.per_class][i], 2) for row in rows]
-        line += [_percent(per_class[name][i], 2) for name in further]
+        line += [_percent(per_class[name][i], 2) for name in first]
         whole = pixels[i].sum()
         line += [f"{100 * n / whole:.0f}" if whole else "-" for n in pixels[i]]
-        cells.append(line)
+        cells.append(line + [_percent(per_class[name][i], 2) for name in others])
     return page.paragraph(
         f"In per cent; of {smaller_is_better()}, less is better. The causes are fractions of the "
         "wrong pixels that are truly of the class or predicted as it."
