@@ -70,7 +70,9 @@ class _Side:
     met: np.ndarray  # found or confirmed
 
     @classmethod
-    def of(cls, regions: Regions, values: np.ndarray, right: np.ndarray, ground: int, coverage: float):
+    def of(
+        cls, regions: Regions, values: np.ndarray, right: np.ndarray, ground: int, coverage: float
+    ):
         component = regions.components(values)
         count = int(component.max(initial=-1)) + 1
         classes = np.empty(count, np.int64)
@@ -240,7 +242,10 @@ def _bridges(regions, true, predicted, cause, ground):
     """Pixels of merges and splits."""
     none = np.zeros(0, np.int64)
     results = []
-    for code, own, other, lost in ((MERGE, true, predicted, (MISSED,)), (SPLIT, predicted, true, (FALSE, HOLE))):
+    for code, own, other, lost in (
+        (MERGE, true, predicted, (MISSED,)),
+        (SPLIT, predicted, true, (FALSE, HOLE)),
+    ):
         open_ = cause == DISPLACED
         for k in lost:
             touches = k == HOLE or (own.right > 0)[own.component]
@@ -269,7 +274,9 @@ def _bridges(regions, true, predicted, cause, ground):
                     codes.append(np.full(len(place), code, np.uint8))
                     whole = own.pixels[comps].sum()
                     if code == SPLIT:
-                        parts = np.isin(predicted.component, comps) & (regions.true == regions.predicted)
+                        parts = np.isin(predicted.component, comps) & (
+                            regions.true == regions.predicted
+                        )
                         whole = true.pixels[np.unique(true.component[parts])].sum()
                     figures.append(np.full(len(place), whole))
                     hit.append(comps)
@@ -292,7 +299,12 @@ def _joining(regions, own, other, open_, ground):
     v = np.concatenate([regions.contacts[1], regions.contacts[0]])
     value = own.classes[own.component]
     sure = (own.right >= SURE * own.pixels) & (own.right > 0)
-    keep = (extra[u] >= 0) & (value[v] == values[u]) & (values[v] == values[u]) & sure[own.component[v]]
+    keep = (
+        (extra[u] >= 0)
+        & (value[v] == values[u])
+        & (values[v] == values[u])
+        & sure[own.component[v]]
+    )
     key = np.unique(extra[u[keep]] * len(own.classes) + own.component[v[keep]])
     number, component = np.divmod(key, max(1, len(own.classes)))
     several = np.bincount(number, minlength=len(values) + 1)[number] > 1
@@ -313,7 +325,9 @@ def _bridge_pixels(regions, members, own, comps, box):
     i, j = np.nonzero(inside)
     near = np.full((2, len(i)), np.inf)
     for k in range(1, len(comps) + 1):
-        d = cv2.distanceTransform((crop != k).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[i, j]
+        d = cv2.distanceTransform((crop != k).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[
+            i, j
+        ]
         near[1] = np.minimum(near[1], np.maximum(near[0], d))
         near[0] = np.minimum(near[0], d)
     # The line of equal distance from two components, as far as it is in the region.
@@ -426,7 +440,11 @@ def _objects(found, num_classes):
         parted[true.component[part]] = True
     tables[-1] = (true, SPLIT, parted)
     rows = {MISSED: 2, CONFUSED: 3, MERGE: 4, SPLIT: 5, FALSE: 7}
-    counted = [(0, true, true.pixels > 0), (1, true, true.met), (6, predicted, predicted.pixels > 0)]
+    counted = [
+        (0, true, true.pixels > 0),
+        (1, true, true.met),
+        (6, predicted, predicted.pixels > 0),
+    ]
     counted += [(rows[code], side, flags) for side, code, flags in tables]
     for row, side, flags in counted:
         flags = flags & (side.pixels > 0) & ~side.ground
@@ -457,7 +475,13 @@ def _records(found, tables) -> Iterator[ObjectRecord]:
                 own, opposite = opposite, own
             top, left, bottom, right = boxes[k].tolist()
             yield ObjectRecord(
-                CAUSES[code - 1], own, opposite, left, top, right - left, bottom - top,
+                CAUSES[code - 1],
+                own,
+                opposite,
+                left,
+                top,
+                right - left,
+                bottom - top,
                 int(side.pixels[i]),
             )
 

@@ -66,7 +66,9 @@ class Regions:
         return np.append(self.starts[1:], self.height * self.width)
 
     def components(
-        self, values: Integer[np.ndarray, " regions"], among: Bool[np.ndarray, " regions"] | None = None
+        self,
+        values: Integer[np.ndarray, " regions"],
+        among: Bool[np.ndarray, " regions"] | None = None,
     ) -> Int[np.ndarray, " regions"]:
         """Numbers connected sets of regions of the same value.
 
@@ -83,9 +85,7 @@ class Regions:
             same &= among[a] & among[b]
         return connected(len(values), a[same], b[same])
 
-    def paint(
-        self, values: np.ndarray, rows: slice
-    ) -> np.ndarray:
+    def paint(self, values: np.ndarray, rows: slice) -> np.ndarray:
         """Lays a value of each region out as pixels.
 
         Args:
@@ -102,9 +102,7 @@ class Regions:
         runs = values[self.region[first:last]]
         return np.repeat(runs, ends - self.starts[first:last]).reshape(-1, self.width)
 
-    def boxes(
-        self, group: Int[np.ndarray, " regions"], count: int
-    ) -> Int[np.ndarray, "groups 4"]:
+    def boxes(self, group: Int[np.ndarray, " regions"], count: int) -> Int[np.ndarray, "groups 4"]:
         """Finds the bounding boxes of groups of regions.
 
         Args:
@@ -152,7 +150,10 @@ def find_regions(
     height, width = label.shape
     starts = _run_starts(prediction, label)
     row, column = np.divmod(starts, width)
-    stored, predicted = label[row, column].astype(np.int64), prediction[row, column].astype(np.int64)
+    stored, predicted = (
+        label[row, column].astype(np.int64),
+        prediction[row, column].astype(np.int64),
+    )
     ignored = ignored_pixels(stored, rules)
     first = int(rules.reduce_zero_label)
     valid = (predicted >= 0) & (predicted < num_classes)

@@ -57,11 +57,11 @@ def lines(curves: Sequence[_Curve], *, x_title: str, y_title: str, x_end: float 
 
 
 def _x(fraction: float | int) -> float:
-    return _LEFT + fraction * (_WIDTH - _LEFT - _RIGHT)
+    return float(_LEFT + fraction * (_WIDTH - _LEFT - _RIGHT))
 
 
 def _y(fraction: float | int) -> float:
-    return _HEIGHT - _BOTTOM - fraction * (_HEIGHT - _TOP - _BOTTOM)
+    return float(_HEIGHT - _BOTTOM - fraction * (_HEIGHT - _TOP - _BOTTOM))
 
 
 def _axes(x_title: str, y_title: str, x_end: float | int) -> str:

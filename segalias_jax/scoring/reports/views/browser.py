@@ -50,7 +50,8 @@ def images_section(
         '<div class="pages"><button type="button" id="page-before">Previous</button>'
         '<span id="page-number" aria-live="polite"></span>'
         '<button type="button" id="page-after">Next</button>'
-        '<label>Rows <select id="page-size"><option>15<option>50<option>200</select></label></div>',
+        '<label>Rows <select id="page-size"><option>15</option><option>50</option>'
+        "<option>200</option></select></label></div>",
         "<noscript><p>This table needs JavaScript; per_image.csv has the numbers.</p></noscript>",
         name="images",
     )

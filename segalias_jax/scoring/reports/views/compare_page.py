@@ -256,7 +256,7 @@ def _parts(compared: Compared) -> str:
     """Causes and classes, side by side while there is room."""
     first, pieces = compared.names[0], []
     if compared.causes:
-        note = "What mIoU would gain if the wrong pixels of a cause were right. Less to gain is better."
+        note = "What mIoU would gain if the wrong pixels of a cause were right. Less is better."
         table = _differences(compared, compared.causes, "cause", better=-1)
         pieces.append(f"<div><h3>Causes</h3>{page.paragraph(note)}{table}</div>")
     table = _differences(compared, compared.classes, "class", better=1)
