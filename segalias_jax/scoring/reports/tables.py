@@ -97,8 +97,9 @@ def table_rows(scores: Mapping[str, Any]) -> list[Score]:
 
 
 def shown_value(row: Score, value: Any) -> str:
-    """Writes a value of a score in its unit: fractions in per cent, numbers of things as they are.
+    """Writes a value of a score in its unit.
 
+    Fractions are in per cent, distances have two digits, and numbers of things are as they are;
     "-" stands for nan.
 
     Example:
@@ -107,7 +108,7 @@ def shown_value(row: Score, value: Any) -> str:
     """
     if row.unit == "%" or math.isnan(value):
         return percent(value)
-    return f"{value:.12g}"
+    return f"{value:.2f}" if row.unit == "px" else f"{value:.12g}"
 
 
 def write_report(
