@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from segalias_jax import lazy
 
 if TYPE_CHECKING:
+    from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, ObjectRecord
+    from segalias_jax.scoring.causes import CauseSettings, count_causes, error_types
     from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
+    from segalias_jax.scoring.distances import DistanceCounts, DistanceSettings, count_distances
     from segalias_jax.scoring.folders import score_folders
     from segalias_jax.scoring.host_bands import error_kinds
     from segalias_jax.scoring.reports.comparison import Comparison
@@ -25,16 +28,25 @@ if TYPE_CHECKING:
     from segalias_jax.scoring.reports.tables import score_table, scoring_rules, write_report
 
 __all__ = [
+    "CAUSES",
     "HIT_COLORS",
     "KIND_COLORS",
+    "CauseCounts",
+    "CauseSettings",
     "Comparison",
     "CountSettings",
+    "DistanceCounts",
+    "DistanceSettings",
     "FolderReport",
+    "ObjectRecord",
     "PairCounts",
     "Sample",
+    "count_causes",
+    "count_distances",
     "count_pair",
     "error_kinds",
     "error_overlay",
+    "error_types",
     "hit_overlay",
     "overlay_sheet",
     "score_folders",
@@ -46,7 +58,14 @@ __all__ = [
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
+        "segalias_jax.scoring.cause_counts": ("CAUSES", "CauseCounts", "ObjectRecord"),
+        "segalias_jax.scoring.causes": ("CauseSettings", "count_causes", "error_types"),
         "segalias_jax.scoring.counting": ("CountSettings", "PairCounts", "count_pair"),
+        "segalias_jax.scoring.distances": (
+            "DistanceCounts",
+            "DistanceSettings",
+            "count_distances",
+        ),
         "segalias_jax.scoring.folders": ("score_folders",),
         "segalias_jax.scoring.host_bands": ("error_kinds",),
         "segalias_jax.scoring.reports.comparison": ("Comparison",),

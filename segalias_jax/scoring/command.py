@@ -16,12 +16,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from segalias_jax.data.maps import read_map
 from segalias_jax.errors import FlagParser, InputError
 from segalias_jax.files import map_ahead
 from segalias_jax.metrics import BOUNDARY_RULES, IGNORE_RULES
 from segalias_jax.progress import progress_bar
 from segalias_jax.scoring.folders import matched, score_folders
+from segalias_jax.scoring.input_flags import absent_classes, add_input_flags, input_options
+from segalias_jax.scoring.inputs import InputOptions
 from segalias_jax.scoring.matching import Pair
 from segalias_jax.scoring.reports.comparison import FILES as COMPARISON_FILES
 from segalias_jax.scoring.reports.comparison import Comparison, model_names
@@ -69,7 +70,6 @@ def add_flags(parser: FlagParser) -> None:
         help="predictions of further models",
     )
     add("--images", type=Path, metavar="DIR", help="the images, to be shown in report.html")
-    add("--classes", type=Path, metavar="FILE", help="names of the classes, one a line")
     add(
         "--probabilities",
         action="store_true",
@@ -88,6 +88,7 @@ def add_flags(parser: FlagParser) -> None:
         action="store_true",
         help="leave unusable files out, list them, and exit with status 3 where there are any",
     )
+    add_input_flags(parser)
     _add_rules(parser)
 
 
@@ -111,6 +112,7 @@ def run(flags: argparse.Namespace) -> int:
       segalias_jax.errors.InputError: a: no such folder
     """
     predictions, labels = _two_folders(flags)
+    inputs, classes = input_options(flags)
     folders = [predictions, *flags.compare]
     names = model_names(folders)
     if flags.out:
@@ -124,18 +126,18 @@ def run(flags: argparse.Namespace) -> int:
             flags.images,
             keep_going=flags.keep_going,
             probabilities=flags.probabilities,
+            inputs=inputs,
         )
         pairs += matches.pairs
         if folder.resolve() == labels.resolve():
             print(f"warning: {folder} is the folder of the labels, too", file=sys.stderr)
-    classes = _read_names(flags.classes) if flags.classes else None
     num_classes = flags.num_classes
     if num_classes is None:
-        num_classes = _count_classes(flags, classes, pairs)
+        num_classes = _count_classes(flags, inputs, classes, pairs)
     if classes is not None and len(classes) != num_classes:
         raise InputError(
-            f"{flags.classes}: {len(classes)} names for {num_classes} classes; write one name a "
-            "line"
+            f"{flags.classes or flags.colors}: {len(classes)} names for {num_classes} classes; "
+            "write one name a line"
         )
     reports = []
     for name, folder in zip(names, folders, strict=True):
@@ -157,10 +159,14 @@ def run(flags: argparse.Namespace) -> int:
             keep_going=flags.keep_going,
             threads=flags.threads,
             progress=f"scoring {name}" if flags.compare else "scoring",
+            inputs=inputs,
+            notify=lambda notice: print(f"note: {notice}", file=sys.stderr),
         )
         if report.left_out:
             print(report.left_out_text(), file=sys.stderr)
         reports.append(report)
+    if missing := absent_classes(reports[0]):
+        print(f"warning: {missing}", file=sys.stderr)
     result = Comparison(tuple(reports), names) if flags.compare else reports[0]
     if flags.out:
         result.save(flags.out)
@@ -231,7 +237,10 @@ def _two_folders(flags: argparse.Namespace) -> tuple[Path, Path]:
 
 
 def _count_classes(
-    flags: argparse.Namespace, classes: Sequence[str] | None, pairs: Sequence[Pair]
+    flags: argparse.Namespace,
+    inputs: InputOptions,
+    classes: Sequence[str] | None,
+    pairs: Sequence[Pair],
 ) -> int:
     """The number of classes where --num-classes does not say it.
 
@@ -245,11 +254,16 @@ def _count_classes(
     if any(path.stem.endswith("_labelIds") for pair in pairs for path in pair[1:3]):
         return 19  # Cityscapes' own ids, which become those of its 19 classes
 
+    sides = (
+        (inputs.reader(inputs.prediction_changes), 0),
+        (inputs.reader(inputs.label_changes), int(flags.reduce_zero_label)),
+    )
+
     def largest(pair: Pair) -> int:
         found = 0
-        for path, reduced in ((pair.prediction, 0), (pair.label, int(flags.reduce_zero_label))):
+        for path, (reader, reduced) in zip((pair.prediction, pair.label), sides, strict=True):
             try:
-                ids = read_map(path)
+                ids = reader.read(path)
             except InputError:
                 continue  # scoring the pair says so
             found = max(found, int(ids.max(initial=0, where=ids != flags.ignore)) - reduced)
@@ -263,17 +277,6 @@ def _count_classes(
             bar.update()
     print(f"{number} classes, by the largest id in the maps")
     return number
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    """Names of classes, one a line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; write one class name a line") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _pixels(text: str) -> tuple[int, ...]:

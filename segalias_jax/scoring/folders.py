@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Int
 
-from segalias_jax.data.maps import MAP_SUFFIXES, map_size, read_map
+from segalias_jax.data.maps import MAP_SUFFIXES
 from segalias_jax.errors import InputError
 from segalias_jax.files import map_ahead
 from segalias_jax.metrics.rules import ScoreRules
@@ -25,10 +25,12 @@ from segalias_jax.metrics.totals import BINS, SegmentationTotals
 from segalias_jax.progress import progress_bar
 from segalias_jax.scoring import matching
 from segalias_jax.scoring.counting import CountSettings, count_pair
+from segalias_jax.scoring.inputs import AS_STORED, InputOptions, Readers, map_readers
 from segalias_jax.scoring.offsets import check_offsets, count_offsets
 from segalias_jax.scoring.pair_scores import areas
 from segalias_jax.scoring.probabilities import SUFFIXES, count_probabilities, read_probability
 from segalias_jax.scoring.reports.folder import FolderReport
+from segalias_jax.scoring.sources import shown
 from segalias_jax.typing import IGNORE_LABEL
 
 
@@ -39,15 +41,13 @@ class _Counter:
     Attributes:
       settings: what is counted of every pair.
       offsets: distances by which predictions are shifted.
-      prediction_ids: class of each stored id of predictions; None where ids are classes.
-      label_ids: the same of labels.
+      readers: how maps are read.
       probabilities: whether predictions are probabilities of class 1.
     """
 
     settings: CountSettings
     offsets: tuple[int, ...]
-    prediction_ids: np.ndarray | None
-    label_ids: np.ndarray | None
+    readers: Readers
     probabilities: bool
 
     def read(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray]:
@@ -61,14 +61,25 @@ class _Counter:
         Sizes of maps are compared before anything is decoded.
         """
         if self.probabilities:
-            foreground = read_probability(pair.prediction)
-            _check_sizes(pair, foreground.shape, "bilinear interpolation")
+            foreground = read_probability(
+                pair.prediction, self.readers.prediction.key, self.readers.prediction.max_pixels
+            )
+            self._check_sizes(pair, foreground.shape, "bilinear interpolation")
             prediction = (foreground > 0.5).astype(np.uint8)
         else:
-            _check_sizes(pair, map_size(pair.prediction), "nearest neighbor")
-            prediction = _mapped(pair.prediction, self.prediction_ids)
+            size = self.readers.prediction.size(pair.prediction)
+            self._check_sizes(pair, size, "nearest neighbor")
+            prediction = self.readers.prediction.read(pair.prediction)
             foreground = prediction == 1
-        return prediction, foreground, _mapped(pair.label, self.label_ids)
+        return prediction, foreground, self.readers.label.read(pair.label)
+
+    def _check_sizes(self, pair: matching.Pair, size: tuple[int, ...], way: str) -> None:
+        label = self.readers.label.size(pair.label)
+        if size != label:
+            raise InputError(
+                f"{pair.prediction}: {size[1]}x{size[0]} pixels, but its label {pair.label} has "
+                f"{label[1]}x{label[0]}; resize the prediction to the label, by {way}"
+            )
 
     def count(
         self, pair: matching.Pair
@@ -132,10 +143,12 @@ def score_folders(
     keep_going: bool = False,
     threads: int | None = None,
     progress: str | None = None,
+    inputs: InputOptions = AS_STORED,
+    notify: Callable[[str], None] | None = None,
 ) -> FolderReport:
     """Scores a folder of predicted maps against a folder of true ones.
 
-    Maps are gray or palette PNG or npy and belong together by name, see
+    Maps are PNG, TIFF, BMP, npy or npz, in folders or archives, and belong together by name, see
     `matching.match_folders`. A few pairs at a time are decoded and counted in threads; what is
     kept of each is a few kilobytes of sums. Pictures may have any sizes.
 
@@ -158,6 +171,9 @@ def score_folders(
       keep_going: leave unusable files out and list them instead of raising.
       threads: pairs at a time; None: one for each processor.
       progress: title of a progress bar; None: no bar.
+      inputs: how files are named and what their values mean.
+      notify: called with what was found out of the files and should be known; the report has it
+        among its settings, too.
 
     Returns:
       The report.
@@ -184,17 +200,28 @@ def score_folders(
     if threads is not None and threads < 1:
         raise InputError(f"threads: {threads} must be at least 1")
     matches = matched(
-        predictions, labels, images, keep_going=keep_going, probabilities=probabilities
+        predictions,
+        labels,
+        images,
+        keep_going=keep_going,
+        probabilities=probabilities,
+        inputs=inputs,
     )
-    counter = _Counter(
-        settings=settings,
-        offsets=tuple(offsets),
-        prediction_ids=matching.train_ids([p.prediction for p in matches.pairs], num_classes),
-        label_ids=matching.train_ids([p.label for p in matches.pairs], num_classes),
+    readers = map_readers(
+        matches.pairs,
+        inputs,
+        num_classes=num_classes,
+        ignore_label=ignore_label,
+        reduce_zero_label=reduce_zero_label,
         probabilities=probabilities,
     )
+    notices = [*matches.notices, *readers.notices]
+    if notify:
+        for notice in notices:
+            notify(notice)
+    counter = _Counter(settings, tuple(offsets), readers, probabilities)
     if classes is None:
-        known = matching.CITYSCAPES_NAMES if counter.label_ids is not None else None
+        known = matching.CITYSCAPES_NAMES if readers.cityscapes else None
         classes = known or [str(i) for i in range(num_classes)]
     elif len(classes) != num_classes:
         raise InputError(f"classes: {len(classes)} names for {num_classes} classes; name each one")
@@ -212,7 +239,7 @@ def score_folders(
             if isinstance(outcome, InputError):
                 if not keep_going:
                     raise outcome
-                left_out.append((pair.name, str(outcome)))
+                left_out.append((pair.name, shown(outcome)))
             else:
                 pairs.append(pair)
                 # Confusion matrices of every picture would be too much to keep.
@@ -223,15 +250,17 @@ def score_folders(
     if not pairs:
         raise InputError(f"{predictions}: no pair could be scored; {left_out[0][1]}")
     about = {
-        "predictions": str(predictions),
-        "labels": str(labels),
+        "predictions": shown(predictions),
+        "labels": shown(labels),
         "images scored": len(pairs),
         "files left out": len(left_out),
     }
     if images:
         about["images without a picture"] = sum(pair.image is None for pair in pairs)
-    if counter.label_ids is not None:
+    if readers.official:
         about["stored ids"] = "Cityscapes' ids, made train ids"
+    if notices:
+        about["notices"] = "; ".join(notices)
     bins = [one.bins for one in counted if one.bins is not None]
     shifted = [one.offsets for one in counted if one.offsets is not None]
     return FolderReport(
@@ -260,6 +289,7 @@ def matched(
     *,
     keep_going: bool = False,
     probabilities: bool = False,
+    inputs: InputOptions = AS_STORED,
 ) -> matching.Matches:
     """Pairs folders as `score_folders` does, and reads no file.
 
@@ -269,6 +299,7 @@ def matched(
       images: folder of the pictures.
       keep_going: take what has no partner as well.
       probabilities: predictions are probabilities, in other kinds of files.
+      inputs: how files are named.
 
     Returns:
       The pairs, and the files without a partner.
@@ -286,11 +317,13 @@ def matched(
         Path(labels),
         Path(images) if images else None,
         suffixes=SUFFIXES if probabilities else MAP_SUFFIXES,
+        pattern=inputs.pattern,
+        label_pattern=inputs.label_pattern,
     )
     if matches.lonely and not keep_going:
         path, reason = matches.lonely[0]
         more = f" (and {len(matches.lonely) - 1} more)" if len(matches.lonely) > 1 else ""
-        raise InputError(f"{path}: {reason}{more}; add it, or leave such files out: keep going")
+        raise InputError(f"{path}: {reason}{more}; add it, or leave such files out (--keep-going)")
     if images and not any(pair.image for pair in matches.pairs):
         raise InputError(
             f"{images}: no picture has the name of a label, such as {matches.pairs[0].name}; "
@@ -308,17 +341,3 @@ def _single_threaded_opencv() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
-
-
-def _check_sizes(pair: matching.Pair, size: tuple[int, ...], way: str) -> None:
-    label = map_size(pair.label)
-    if size != label:
-        raise InputError(
-            f"{pair.prediction}: {size[1]}x{size[0]} pixels, but its label {pair.label} has "
-            f"{label[1]}x{label[0]}; resize the prediction to the label, by {way}"
-        )
-
-
-def _mapped(path: Path, table: np.ndarray | None) -> np.ndarray:
-    ids = read_map(path)
-    return cv2.LUT(ids, table) if table is not None and ids.dtype == np.uint8 else ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8, UInt64
@@ -20,6 +21,10 @@ STRIP_PIXELS = 1 << 22
 # the allocator hands their memory back to the system each time.
 _MASK_PIXELS = 1 << 19
 _BIT = np.uint8(1) << np.arange(8, dtype=np.uint8)
+
+
+# Planes and lists of larger pictures are made for bands of so many pixels.
+BAND_PIXELS = 1 << 24
 
 
 def strips(height: int, width: int, pixels: int | None = None) -> Iterator[slice]:
@@ -41,6 +46,40 @@ def strips(height: int, width: int, pixels: int | None = None) -> Iterator[slice
     return (slice(top, min(height, top + rows)) for top in range(0, height, rows))
 
 
+class RowBand(NamedTuple):
+    """A band of rows of a picture with what lies around it.
+
+    Attributes:
+      crop: rows of the picture.
+      core: rows of the crop that are the band; all others only surround it.
+    """
+
+    crop: slice
+    core: slice
+
+
+def row_bands(height: int, width: int, halo: int) -> Iterator[RowBand]:
+    """Cuts a picture into bands of rows, so that any picture is counted in bounded memory.
+
+    Args:
+      height: of the picture.
+      width: of the picture.
+      halo: rows around a band that what is counted in it depends on.
+
+    Returns:
+      Bands that cover the picture; one where it has at most `BAND_PIXELS`.
+
+    Example:
+      >>> [band.crop for band in row_bands(6000, 4000, 10)]
+      [slice(0, 4204, None), slice(4184, 6000, None)]
+    """
+    # With fewer rows than that, most of the work would be for what surrounds them.
+    rows = max(BAND_PIXELS // max(1, width), 2 * halo, 1)
+    for top in range(0, height, rows):
+        low, end = max(0, top - halo), min(height, top + rows)
+        yield RowBand(slice(low, min(height, end + halo)), slice(top - low, end - low))
+
+
 @dataclasses.dataclass(frozen=True)
 class MapPair:
     """A prediction and its label, widened to whole words of bit planes, and their steps.
@@ -51,6 +90,7 @@ class MapPair:
       ignored: plane of the pixels that the rules ignore.
       down: planes of both maps: pixels that differ from the one below.
       across: planes of both maps: pixels that differ from the one to the right.
+      void_bounds: whether there is a step between an ignored label and one that is not.
 
     Example:
       >>> ids = np.asarray([[1, 1, 2]], np.uint8)
@@ -63,6 +103,7 @@ class MapPair:
     ignored: UInt64[np.ndarray, "h words"]
     down: UInt64[np.ndarray, "2 h words"]
     across: UInt64[np.ndarray, "2 h words"]
+    void_bounds: bool
 
     @classmethod
     def of(
@@ -85,10 +126,31 @@ class MapPair:
         ignored &= inside
         down &= inside
         across &= inner
-        if rules.ignore == "exclude":
+        void_bounds = rules.ignore == "reference"
+        if not void_bounds:
             down[1] &= ~(ignored | bit_planes.above(ignored))
             across[1] &= ~(ignored | bit_planes.left_of(ignored))
-        return cls(maps, width, ignored, down, across)
+        return cls(maps, width, ignored, down, across, void_bounds)
+
+    @functools.cached_property
+    def masked(self) -> MapPair:
+        """The pair with steps as if the prediction were ignored where the label is.
+
+        Published bands take predictions as they are; then what is predicted under ignored pixels
+        makes boundaries, and the label has boundaries around them that no prediction can have.
+        """
+        if not self.ignored.any():
+            return self
+        below, beside = bit_planes.above(self.ignored), bit_planes.left_of(self.ignored)
+        down, across = self.down.copy(), self.across.copy()
+        down[0] &= ~(self.ignored | below)
+        across[0] &= ~(self.ignored | beside)
+        if self.void_bounds:
+            # Nothing lies below the last row or beside the last column.
+            down[0, :-1] |= (self.ignored ^ below)[:-1]
+            inner = bit_planes.within(self.width - 1, self.ignored.shape[1])
+            across[0] |= (self.ignored ^ beside) & inner
+        return dataclasses.replace(self, down=down, across=across)
 
     @functools.cached_property
     def up(self) -> UInt64[np.ndarray, "2 h words"]:

@@ -1,11 +1,9 @@
 """Pairing by name."""
 
-from pathlib import Path
-
 import pytest
 
 from segalias_jax.errors import InputError
-from segalias_jax.scoring.matching import match_folders, train_ids
+from segalias_jax.scoring.matching import match_folders
 
 
 def _fill(folder, *names):
@@ -62,7 +60,7 @@ def test_what_is_left_over_is_told(tmp_path):
 @pytest.mark.parametrize(
     "predicted, true, message",
     [
-        ((), ("a.png",), "p: no .png or .npy file is in there; it is empty"),
+        ((), ("a.png",), "p: no .png or .*.bmp file is in there; it is empty"),
         (("a.jpg",), ("a.png",), "it holds .jpg files"),
         (("a.png",), ("b.png",), "no prediction has the name of a label"),
         (("a.png", "a.npy"), ("a.png",), "a.png: a.npy has the same name"),
@@ -72,11 +70,3 @@ def test_folders_without_pairs_are_told(tmp_path, predicted, true, message):
     (tmp_path / "p").mkdir()
     with pytest.raises(InputError, match=message):
         match_folders(_fill(tmp_path / "p", *predicted), _fill(tmp_path / "l", *true))
-
-
-def test_only_official_ids_are_mapped():
-    official = [Path("a_gtFine_labelIds.png")]
-    assert train_ids(official, 19)[[7, 11, 33, 0, 255]].tolist() == [0, 2, 18, 255, 255]
-    assert train_ids(official, 34) is None
-    assert train_ids([Path("a_gtFine_labelTrainIds.png")], 19) is None
-    assert train_ids([Path("a.png")], 19) is None

@@ -188,15 +188,16 @@ class FolderReport:
             result["BoundaryIoU_Cheng"] = (
                 "Boundary IoU of Cheng et al. 2021: per class, IoU of the parts of the predicted "
                 f"and of the true area within {wide} (in a square) of their own boundary; the "
-                f"picture's border bounds objects, {edges}; not the published BIoU"
+                f"picture's border bounds objects, {edges}, and the prediction is ignored where "
+                "the label is; not the published BIoU"
             )
         if settings.tolerances:
             result["BoundaryF"] = (
                 "per class, F of precision and recall of boundary pixels (any of the 4 neighbors "
                 "has another class; the picture's border is none), met where the other map has a "
-                f"boundary pixel of that class within so many pixels (Euclidean); {edges}; "
-                "predicted boundaries under ignored pixels are not counted, but may be met; pixels "
-                "are summed over all pictures first"
+                f"boundary pixel of that class within so many pixels (Euclidean); {edges}, and "
+                "the prediction is ignored where the label is; pixels are summed over all pictures "
+                "first"
             )
         if self.binary is not None:
             result |= binary_report.binary_rules(self.binary)
