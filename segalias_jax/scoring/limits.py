@@ -73,7 +73,7 @@ class Limit:
 def check_limits(
     limits: Sequence[Limit],
     settings: CountSettings,
-    classes: Sequence[str],
+    classes: Sequence[str] | None,
     *,
     probabilities: bool = False,
 ) -> None:
@@ -82,7 +82,7 @@ def check_limits(
     Args:
       limits: what scores must reach.
       settings: what will be counted.
-      classes: names of the classes.
+      classes: names of the classes; None: they are not known yet.
       probabilities: predictions are probabilities.
 
     Raises:
@@ -98,7 +98,7 @@ of road, car
     for limit in limits:
         rows = _rows(settings, per_class=bool(limit.of_class), probabilities=probabilities)
         check_choice("--fail-under", limit.score, rows)
-        if limit.of_class:
+        if limit.of_class and classes is not None:
             check_choice(f"--fail-under {limit.score}", limit.of_class, classes)
 
 
@@ -133,6 +133,9 @@ def failures(
         per_class = bool(limit.of_class)
         row = _rows(settings, per_class=per_class, probabilities=probabilities)[limit.score]
         value = scores[limit.score]
+        if per_class and limit.of_class not in classes:
+            phrases.append(f"{limit.name} has no value, since no class has this name")
+            continue
         value = float(value[list(classes).index(limit.of_class)] if per_class else value)
         # Rounded as little as a float is: 0.7 is 70, not 70 less one bit.
         shown = float(f"{100 * value:.12g}") if row.unit == "%" else value
