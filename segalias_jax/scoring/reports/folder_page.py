@@ -58,7 +58,7 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
             page.section("Classes", page.bars(result.classes, bars)),
             page.section("All scores by class", page.table(table)),
             page.section("What is taken for what", *_confusions(result)),
-            page.section("Worst images first", *_pictures(result, worst)),
+            *([page.section("Worst images first", *_pictures(result, worst))] * result.shows_images),
             *left_out,
             page.section("How it was scored", page.definitions(list(rules.items()))),
             page.section(
