@@ -24,8 +24,8 @@ from segalias_jax.typing import IGNORE_LABEL
 
 MISSED, FALSE, CONFUSED, MERGE, SPLIT, DISPLACED, HOLE = range(1, 8)
 _LARGE = 96**2
-HALF, SURE, MAJORITY = 1.0, 0.5, 1000
-TIMES, SLACK = 1.2, 1.5
+HALF, SURE, MAJORITY = 1.0, 0.75, 1000
+TIMES, SLACK, PART = 1.2, 1.5, 20
 _BOX_PIXELS = 1 << 24
 
 
@@ -70,9 +70,7 @@ class _Side:
     met: np.ndarray  # found or confirmed
 
     @classmethod
-    def of(
-        cls, regions: Regions, values: np.ndarray, right: np.ndarray, ground: int, coverage: float
-    ):
+    def of(cls, regions: Regions, values: np.ndarray, right: np.ndarray, ground: int, coverage: float):
         component = regions.components(values)
         count = int(component.max(initial=-1)) + 1
         classes = np.empty(count, np.int64)
@@ -242,15 +240,13 @@ def _bridges(regions, true, predicted, cause, ground):
     """Pixels of merges and splits."""
     none = np.zeros(0, np.int64)
     results = []
-    for code, own, other, lost in (
-        (MERGE, true, predicted, (MISSED,)),
-        (SPLIT, predicted, true, (FALSE, HOLE)),
-    ):
+    for code, own, other, lost in ((MERGE, true, predicted, (MISSED,)), (SPLIT, predicted, true, (FALSE, HOLE))):
         open_ = cause == DISPLACED
         for k in lost:
             touches = k == HOLE or (own.right > 0)[own.component]
             open_ |= (cause == k) & touches
-        open_ &= (2 * other.right >= HALF * other.pixels)[other.component]
+        if code == SPLIT:
+            open_ &= (2 * other.right >= HALF * other.pixels)[other.component]
         # an extra region of class d: displaced regions of one class in `other`
         extra, comps = _joining(regions, own, other, open_, ground)
         results.append((code, own, extra, comps))
@@ -272,17 +268,12 @@ def _bridges(regions, true, predicted, cause, ground):
                 if len(place):
                     places.append(place)
                     codes.append(np.full(len(place), code, np.uint8))
-                    whole = own.pixels[comps].sum()
-                    if code == SPLIT:
-                        parts = np.isin(predicted.component, comps) & (
-                            regions.true == regions.predicted
-                        )
-                        whole = true.pixels[np.unique(true.component[parts])].sum()
-                    figures.append(np.full(len(place), whole))
+                    sizes = np.sort(own.pixels[comps])
+                    figures.append(np.full(len(place), -sizes[-2] / sizes[-1]))
                     hit.append(comps)
         joined.append(np.unique(np.concatenate(hit)) if hit else none)
     places, codes = np.concatenate(places), np.concatenate(codes)
-    # the smaller of the two wholes is the figure
+    # the more even one
     order = np.lexsort((codes, np.concatenate(figures), places))
     places, codes = places[order], codes[order]
     keep = np.ones(len(places), bool)
@@ -299,14 +290,12 @@ def _joining(regions, own, other, open_, ground):
     v = np.concatenate([regions.contacts[1], regions.contacts[0]])
     value = own.classes[own.component]
     sure = (own.right >= SURE * own.pixels) & (own.right > 0)
-    keep = (
-        (extra[u] >= 0)
-        & (value[v] == values[u])
-        & (values[v] == values[u])
-        & sure[own.component[v]]
-    )
+    keep = (extra[u] >= 0) & (value[v] == values[u]) & (values[v] == values[u]) & sure[own.component[v]]
     key = np.unique(extra[u[keep]] * len(own.classes) + own.component[v[keep]])
     number, component = np.divmod(key, max(1, len(own.classes)))
+    size = np.bincount(extra[extra >= 0], regions.pixels[extra >= 0], len(values) + 1)
+    large = PART * own.pixels[component] >= size[number]
+    number, component = number[large], component[large]
     several = np.bincount(number, minlength=len(values) + 1)[number] > 1
     return extra, (number[several], component[several])
 
@@ -325,9 +314,7 @@ def _bridge_pixels(regions, members, own, comps, box):
     i, j = np.nonzero(inside)
     near = np.full((2, len(i)), np.inf)
     for k in range(1, len(comps) + 1):
-        d = cv2.distanceTransform((crop != k).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[
-            i, j
-        ]
+        d = cv2.distanceTransform((crop != k).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[i, j]
         near[1] = np.minimum(near[1], np.maximum(near[0], d))
         near[0] = np.minimum(near[0], d)
     # The line of equal distance from two components, as far as it is in the region.
@@ -440,11 +427,7 @@ def _objects(found, num_classes):
         parted[true.component[part]] = True
     tables[-1] = (true, SPLIT, parted)
     rows = {MISSED: 2, CONFUSED: 3, MERGE: 4, SPLIT: 5, FALSE: 7}
-    counted = [
-        (0, true, true.pixels > 0),
-        (1, true, true.met),
-        (6, predicted, predicted.pixels > 0),
-    ]
+    counted = [(0, true, true.pixels > 0), (1, true, true.met), (6, predicted, predicted.pixels > 0)]
     counted += [(rows[code], side, flags) for side, code, flags in tables]
     for row, side, flags in counted:
         flags = flags & (side.pixels > 0) & ~side.ground
@@ -475,13 +458,7 @@ def _records(found, tables) -> Iterator[ObjectRecord]:
                 own, opposite = opposite, own
             top, left, bottom, right = boxes[k].tolist()
             yield ObjectRecord(
-                CAUSES[code - 1],
-                own,
-                opposite,
-                left,
-                top,
-                right - left,
-                bottom - top,
+                CAUSES[code - 1], own, opposite, left, top, right - left, bottom - top,
                 int(side.pixels[i]),
             )
 
