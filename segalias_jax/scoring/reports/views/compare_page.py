@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from segalias_jax.metrics.lookup import score_title, smaller_is_better
 from segalias_jax.scoring.reports import charts, page
+from segalias_jax.scoring.reports.summary import class_names
 from segalias_jax.scoring.reports.views import browser, shown
 from segalias_jax.scoring.reports.views.embedded import Panels, embed, hex_color
 from segalias_jax.scoring.reports.views.payload import (
@@ -44,7 +45,8 @@ class Compared:
       title: headline.
       names: of the models; others are compared with the first.
       reports: of each model the content of its `report.json`.
-      images: names of the images that all models were scored on.
+      images: names of the images that all models were scored on; of very many, of those on which
+        they differ most.
       scores: score, model, value, low, high, and but for the first model difference,
         difference_low, difference_high, p_corrected and clear.
       ranking: the same and rank, for one score, the best first; differences from the best.
@@ -52,6 +54,7 @@ class Compared:
       causes: the same and cause, of gains of mIoU; empty where causes were not counted.
       rules: what the numbers follow, by topic.
       ranked: name of the score of `ranking`.
+      count: number of images that all models were scored on; 0: that of `images`.
 
     Example:
       >>> Compared("t", ("a", "b"), (), ("x",), (), (), (), (), ()).ranked
@@ -68,6 +71,7 @@ class Compared:
     causes: Rows
     rules: Sequence[tuple[str, str]]
     ranked: str = "mIoU"
+    count: int = 0
 
 
 def compare_page(
@@ -94,7 +98,7 @@ def compare_page(
       InputError: an image cannot be read.
     """
     first = compared.reports[0]
-    classes, causes = shown.class_names(first), shown.causes_of(first)["names"]
+    classes, causes = class_names(first), shown.causes_of(first)["names"]
     colors = list(zip(causes, map(hex_color, cause_colors), strict=False))
     values = _image_values(compared)
     spread = np.nanmax(values, 0, initial=-1.0) - np.nanmin(values, 0, initial=2.0)
@@ -117,7 +121,7 @@ def compare_page(
             table,
             classes,
             pictures=len(found),
-            left=len(compared.images) - len(table["names"]),
+            left=(compared.count or len(compared.images)) - len(table["names"]),
         ),
         page.section("All scores", *_scores(compared), name="scores"),
         page.section("How it was scored", page.definitions(list(compared.rules)), name="scoring"),
@@ -163,7 +167,7 @@ def verdict(ranking: Rows, score: str) -> str:
 
 
 def _head(compared: Compared) -> str:
-    count, first = len(compared.images), compared.reports[0]
+    count, first = compared.count or len(compared.images), compared.reports[0]
     made = [
         f"{len(compared.names)} models",
         f"{count} image{'s' * (count != 1)} that all were scored on",

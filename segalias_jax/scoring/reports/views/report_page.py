@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from segalias_jax.metrics.lookup import find_score, rows_shown, score_title, smaller_is_better
 from segalias_jax.scoring.reports import charts, page
+from segalias_jax.scoring.reports.summary import PLURALS, class_names, headline
 from segalias_jax.scoring.reports.views import browser, shown
 from segalias_jax.scoring.reports.views.embedded import PanelSource, embed, hex_color
 from segalias_jax.scoring.reports.views.payload import (
@@ -23,7 +24,7 @@ from segalias_jax.scoring.reports.views.payload import (
     listed,
 )
 
-PICTURES = 32
+PICTURES = 24
 """Number of images in a page: a few megabytes of street scenes."""
 
 _WORST = 5
@@ -39,6 +40,7 @@ def report_page(
     *,
     palette: UInt8[np.ndarray, "classes 3"],
     cause_colors: Sequence[tuple[int, int, int]],
+    count: int | None = None,
     pictures: int = PICTURES,
     special: Sequence[str] = (),
 ) -> str:
@@ -49,6 +51,7 @@ def report_page(
       panels: gives the panels of an image by its index in the report.
       palette: RGB color of each class.
       cause_colors: RGB of the causes in their order.
+      count: number of images, where the report lists the worst alone; None: of those listed.
       pictures: most images in the page: those of lowest score, and those with most of each cause.
       special: further pieces, such as of binary segmentation.
 
@@ -58,10 +61,11 @@ def report_page(
     Raises:
       InputError: `pictures` is negative, or an image cannot be read.
     """
+    count = len(report["images"]) if count is None else count
     chosen = shown.pictured(report, pictures)
     telling = [one for one in shown.telling_images(report) if one.index in chosen]
     found = {index: _picture(panels, index, palette, cause_colors) for index in chosen}
-    names, classes = shown.causes_of(report)["names"], shown.class_names(report)
+    names, classes = shown.causes_of(report)["names"], class_names(report)
     cause_colors = cause_colors[: len(names)]
     causes = list(zip(names, map(hex_color, cause_colors), strict=True))
     table, place = _table(report, chosen, causes)
@@ -76,7 +80,7 @@ def report_page(
             table,
             classes,
             pictures=len(found),
-            left=len(report["images"]) - len(table["names"]),
+            left=count - len(table["names"]),
         ),
         page.section("Classes", _classes(report), name="classes"),
         page.section("What is taken for what", *_confusions(report), name="confusions"),
@@ -92,7 +96,7 @@ def report_page(
         "palette": color_names(classes, palette),
         "causes": color_names(names, cause_colors),
     }
-    return page.whole_page(report["title"], sections, head=_head(report), data=data)
+    return page.whole_page(report["title"], sections, head=_head(report, count), data=data)
 
 
 def _picture(
@@ -118,8 +122,9 @@ def _class_colors(classes: Sequence[str], palette: np.ndarray) -> list[tuple[str
     return list(zip(classes, map(hex_color, palette), strict=True))
 
 
-def _head(report: Mapping[str, Any]) -> str:
-    count = len(report["images"])
+def _head(report: Mapping[str, Any], count: int) -> str:
+    score = report["summary"].get("mIoU")
+    lead = headline(report) if report.get("causes") else f"mIoU is {_percent(score)}."
     made = [f"{count} image{'s' * (count != 1)}"]
     if report.get("left_out"):
         made.append(f"{len(report['left_out'])} left out")
@@ -132,7 +137,7 @@ def _head(report: Mapping[str, Any]) -> str:
     jumps = (*jumps, ("distributions", "Distributions"), ("scoring", "How it was scored"))
     links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in jumps)
     return (
-        f'<h1>{escape(report["title"])}</h1><p class="lead">{escape(shown.headline(report))}</p>'
+        f'<h1>{escape(report["title"])}</h1><p class="lead">{escape(lead)}</p>'
         f'<p class="meta">{escape(" · ".join(filter(None, made)))}</p>'
         + (f'<p class="command"><code>{escape(command)}</code></p>' if command else "")
         + f'<nav aria-label="parts of this page"><ul class="jump">{links}</ul></nav>'
@@ -182,7 +187,7 @@ def _causes(report: Mapping[str, Any], causes: Sequence[tuple[str, str]]) -> str
 
 def _worst(report: Mapping[str, Any], causes: Sequence[tuple[str, str]]) -> str:
     values, pixels = shown.class_scores(report, "IoU"), shown.class_causes(report)
-    names = shown.class_names(report)
+    names = class_names(report)
     rows = []
     for i in shown.worst_classes(report, _WORST):
         mostly = ""
@@ -222,7 +227,7 @@ def _telling(
         image = report["images"][one.index]
         cause = shown.causes_of(report)["names"][one.cause]
         caption = (
-            f"<b>{escape(shown.PLURALS.get(cause, cause)).capitalize()}: "
+            f"<b>{escape(PLURALS.get(cause, cause)).capitalize()}: "
             f"{100 * one.fraction:.1f} % of the image</b>"
             f'<span class="soft">{escape(image["name"])} · {score_title(score)} '
             f"{_percent(image['scores'].get(score))}</span>"
@@ -287,7 +292,7 @@ def _classes(report: Mapping[str, Any]) -> str:
     header = ["class", *(["of pixels"] if total else [])]
     header += [score_title(name) for name in first] + names
     cells = [header + [score_title(name) for name in others]]
-    for i, title in enumerate(shown.class_names(report)):
+    for i, title in enumerate(class_names(report)):
         line = [title, *([_percent(true[i] / total, 2)] if true and total else [])]
         line += [_percent(per_class[name][i], 2) for name in first]
         whole = pixels[i].sum()
@@ -308,7 +313,7 @@ def _has_distance(name: str) -> bool:
 
 def _confusions(report: Mapping[str, Any]) -> list[str]:
     counts = np.asarray(report["confusion"], np.int64)[: len(report["classes"])]
-    names = shown.class_names(report)
+    names = class_names(report)
     found = shown.confusions(counts.tolist())
     header = ["true class", "predicted as", "of the class", "of all wrong pixels"]
     rows = [

@@ -1,4 +1,4 @@
-"""What a page picks out of a report: the sentence, the worst classes, the images worth a look.
+"""What a page picks out of a report: the worst classes, and the images worth a look.
 
 Everything here reads the content of `report.json`, so that a page can be made of a file as well.
 """
@@ -12,20 +12,10 @@ import numpy as np
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.lookup import find_score, rows_shown
+from segalias_jax.scoring.reports import summary
 
 CONFUSION = 0.01
 """Confusions of at most this fraction of all wrong pixels are not listed."""
-
-PLURALS = {
-    "missed object": "missed objects",
-    "false object": "false objects",
-    "class confusion": "confusions of classes",
-    "merge": "merges",
-    "split": "splits",
-    "displacement": "displaced boundaries",
-    "interior hole": "interior holes",
-}
-"""What the causes are called in a sentence."""
 
 _NO_CAUSES: Mapping[str, Any] = {
     "names": [],
@@ -70,16 +60,6 @@ class Confusion(NamedTuple):
     of_wrong: float
 
 
-def class_names(report: Mapping[str, Any]) -> list[str]:
-    """Names of the classes of a report.
-
-    Example:
-      >>> class_names({"classes": [{"name": "sky", "IoU": 0.5}]})
-      ['sky']
-    """
-    return [one["name"] for one in report["classes"]]
-
-
 def class_scores(report: Mapping[str, Any], name: str) -> list[float | int | None]:
     """Values of a score of each class.
 
@@ -100,56 +80,18 @@ def causes_of(report: Mapping[str, Any]) -> Mapping[str, Any]:
     return report.get("causes") or _NO_CAUSES
 
 
-def headline(report: Mapping[str, Any]) -> str:
-    """Says in one sentence where most is lost.
-
-    Args:
-      report: content of `report.json`.
-
-    Returns:
-      The sentence, of the cause whose repair would gain most.
-
-    Example:
-      >>> headline({"causes": {"wrong_pixels": 0}})
-      'Every scored pixel is right.'
-    """
-    causes = report["causes"]
-    if not causes["wrong_pixels"]:
-        return "Every scored pixel is right."
-    leading = leading_causes(report)[0]
-    name = causes["names"][leading]
-    fraction = 100 * causes["pixels"][name] / causes["wrong_pixels"]
-    gain = 100 * (causes["delta_mIoU"][name] or 0)
-    mostly, worst = "", _class_pixels(report, leading)
-    if worst.any():
-        title = class_names(report)[int(worst.argmax())]
-        mostly = f", mostly {title}" if 2 * worst.max() > worst.sum() else f", first of all {title}"
-    return (
-        f"{fraction:.0f} % of wrong pixels are {PLURALS.get(name, name)}{mostly}; "
-        f"without them mIoU would be {gain:+.1f}."
-    )
-
-
 def leading_causes(report: Mapping[str, Any]) -> list[int]:
-    """Indices of the causes, the one whose repair gains most mIoU first.
+    """Indices of all causes, the one whose repair gains most mIoU first.
 
     Example:
-      >>> pixels = {"a": 1, "b": 2}
+      >>> pixels = {"a": 0, "b": 2}
       >>> leading_causes({"causes": {"names": ["a", "b"], "pixels": pixels, "delta_mIoU": pixels}})
       [1, 0]
     """
-    causes = causes_of(report)
-    gains = [causes["delta_mIoU"][name] or 0 for name in causes["names"]]
-    pixels = [causes["pixels"][name] for name in causes["names"]]
-    return sorted(range(len(gains)), key=lambda k: (-gains[k], -pixels[k]))
-
-
-def _class_pixels(report: Mapping[str, Any], cause: int) -> np.ndarray:
-    """Wrong pixels of a cause by class: of what was made up, the predicted one, else the true."""
-    causes = report["causes"]
-    name = causes["names"][cause]
-    side = "predicted" if name == "false object" else "true"
-    return np.asarray(causes["by_class"][name][side], np.int64)
+    names = causes_of(report)["names"]
+    leading = summary.leading_causes(report) if names else []
+    absent = [name for name in names if name not in leading]
+    return [names.index(name) for name in (*leading, *absent)]
 
 
 def class_causes(report: Mapping[str, Any]) -> np.ndarray:
