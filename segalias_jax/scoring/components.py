@@ -18,10 +18,12 @@ the prediction does not join or part as well.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
+from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring.host_bands import ignored_pixels, strips
 
@@ -60,28 +62,54 @@ class Regions:
     contacts: Int[np.ndarray, "2 contacts"]
     sides: Int[np.ndarray, " contacts"]
 
-    @property
+    @functools.cached_property
     def ends(self) -> Int[np.ndarray, " runs"]:
         """Place after the last pixel of each run."""
         return np.append(self.starts[1:], self.height * self.width)
 
-    def components(
-        self, values: Integer[np.ndarray, " regions"], among: Bool[np.ndarray, " regions"] | None = None
-    ) -> Int[np.ndarray, " regions"]:
+    @functools.cached_property
+    def right(self) -> Bool[np.ndarray, " regions"]:
+        """Regions that are predicted as what they are; ignored ones among them."""
+        return self.true == self.predicted
+
+    @functools.cached_property
+    def around_wrong(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Wrong regions, what each of them touches, and the sides: an entry for each contact."""
+        a, b = self.contacts
+        u, v = np.concatenate([a, b]), np.concatenate([b, a])
+        keep = np.flatnonzero(~self.right[u])
+        return u[keep], v[keep], np.concatenate([self.sides, self.sides])[keep]
+
+    def components(self, values: Integer[np.ndarray, " regions"]) -> Int[np.ndarray, " regions"]:
         """Numbers connected sets of regions of the same value.
 
         Args:
           values: of each region.
-          among: regions that may be connected; None: all.
 
         Returns:
           Number of the set of each region, from 0 on.
         """
         a, b = self.contacts
-        same = values[a] == values[b]
-        if among is not None:
-            same &= among[a] & among[b]
+        same = np.flatnonzero(values[a] == values[b])
         return connected(len(values), a[same], b[same])
+
+    def places(
+        self, among: Bool[np.ndarray, " regions"]
+    ) -> tuple[Int[np.ndarray, " pixels"], Int[np.ndarray, " pixels"]]:
+        """Lists the pixels of some regions.
+
+        Args:
+          among: which regions.
+
+        Returns:
+          Places y * width + x in ascending order, and the region of each.
+        """
+        runs = np.flatnonzero(among[self.region])
+        starts = self.starts[runs]
+        lengths = self.ends[runs] - starts
+        shift = starts - np.cumsum(lengths) + lengths
+        places = np.arange(lengths.sum()) + np.repeat(shift, lengths)
+        return places, np.repeat(self.region[runs], lengths)
 
     def paint(
         self, values: np.ndarray, rows: slice
@@ -144,11 +172,16 @@ def find_regions(
     Returns:
       The regions.
 
+    Raises:
+      InputError: shapes differ, or a counted value is no class.
+
     Example:
       >>> ids = np.asarray([[0, 0, 1, 1]])
       >>> find_regions(ids, ids, 2, ScoreRules()).true.tolist()
       [0, 1]
     """
+    if prediction.shape != label.shape:
+        raise InputError(f"prediction of shape {prediction.shape}, label of shape {label.shape}")
     height, width = label.shape
     starts = _run_starts(prediction, label)
     row, column = np.divmod(starts, width)
@@ -156,6 +189,12 @@ def find_regions(
     ignored = ignored_pixels(stored, rules)
     first = int(rules.reduce_zero_label)
     valid = (predicted >= 0) & (predicted < num_classes)
+    for name, ids, shift in (("label", stored, first), ("prediction", predicted, 0)):
+        stray = ~ignored & ((ids < shift) | (ids >= num_classes + shift))
+        if stray.any():
+            raise InputError(
+                f"{name} holds {ids[stray][0]}; classes are {shift} to {num_classes + shift - 1}"
+            )
     predicted = np.where(ignored & ~valid, num_classes, predicted)
     true = np.where(ignored, predicted, stored - first)
     joint = (true * (num_classes + 1) + predicted) * 2 + ignored
