@@ -232,8 +232,8 @@ def blob(shape: tuple[int, int], radius: float, rng: np.random.Generator) -> Map
     return mask.astype(bool)
 
 
-def blobs(label: Map, classes: int, ground: int | None, rng, *, radius: tuple[float, float]) -> Map | None:
-    """Objects where there are none, of a class that is not there."""
+def blobs(label: Map, classes: int, ground: int | None, rng, *, radius: tuple[float, float], apart: int) -> Map | None:
+    """Objects where there are none, so many pixels apart from those of their class."""
     out = label.copy()
     for _ in range(int(rng.integers(1, 6))):
         for _ in range(50):
@@ -241,10 +241,13 @@ def blobs(label: Map, classes: int, ground: int | None, rng, *, radius: tuple[fl
             inside = label[mask]
             if not len(inside):
                 continue
-            c = other_class(label, int(np.bincount(inside).argmax()), classes, ground, rng)
-            # Apart from objects of the class, or it would be a bump of theirs.
-            near = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
-            if not (label[near] == c).any():
+            most = int(np.bincount(inside).argmax())
+            c = 1 if classes == 2 else other_class(label, most, classes, ground, rng)
+            near = mask
+            if apart:
+                kernel = np.ones((2 * apart + 1, 2 * apart + 1), np.uint8)
+                near = cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)
+            if (label[near] == c).mean() <= (0 if apart else 0.2):
                 out[mask] = c
                 break
     return out if (out != label).any() else None
@@ -394,7 +397,8 @@ def defects() -> Iterator[tuple[str, str, str, Inject]]:
     for most in (1, 5):
         yield "dropped objects", f"up to {most}", "missed object", bind(dropped_objects, most=most)
     for radius in ((2, 6), (6, 15), (15, 40)):
-        yield "blobs", f"radius {radius}", "false object", bind(blobs, radius=radius)
+        yield "blobs", f"radius {radius}", "false object", bind(blobs, radius=radius, apart=3)
+        yield "blobs anywhere", f"radius {radius}", "false object", bind(blobs, radius=radius, apart=0)
     for fraction, size in ((0.002, 1), (0.02, 1), (0.005, 3)):
         yield "salt", f"{fraction} of {size}", "false object", bind(salt, fraction=fraction, size=size)
     for fraction in (0.1, 0.3):

@@ -180,7 +180,8 @@ def explain(
     splits = find_bridges(regions, predicted, true, open_)
     places = np.concatenate([merges.places, splits.places])
     codes = np.repeat(np.asarray([MERGE, SPLIT], np.uint8), [len(merges.places), len(splits.places)])
-    evenness = np.concatenate([merges.evenness, splits.evenness])
+    # Bridges join objects of all sizes; what a cut parts is rather even.
+    evenness = np.concatenate([np.sqrt(merges.evenness), splits.evenness])
     order = np.lexsort((codes, -evenness, places))
     order = order[np.diff(places[order], prepend=-1) > 0]
     explained = Explained(
@@ -301,8 +302,7 @@ def _causes(
         filled[true.component[u[leaves_p]]] = False
         behind = (p == ground) & inside | (t == ground) & filled[tc]
     else:
-        area = np.bincount(regions.true, regions.pixels)
-        behind = (p == around) & (2 * area[np.minimum(p, len(area) - 1)] >= t_pixels)
+        behind = (p == around) & (2 * t_pixels <= regions.pixels.sum())
         behind = inside & (behind | (t_pixels < _LARGE) & (100 * p_pixels >= t_pixels))
     out[behind & is_found | behind & (t == ground)] = HOLE
     return out
