@@ -228,26 +228,46 @@ def _near(
     counted = ~regions.ignored
     asking = lone[own.component] & counted
     wrong = ~regions.right
-    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     for c in np.unique(own.classes[lone]):
         asked = asking & (own.values == c)
         board = (wrong & (others == c)) | (asked & regions.right)
         if not asked.any() or not board.any():
             continue
-        places, of = regions.places(asked)
-        shown, _ = regions.places(board)
-        width, height = regions.width, regions.height
-        for rows in strips(height, width):
-            top, bottom = max(0, rows.start - reach), min(height, rows.stop + reach)
-            first, last = np.searchsorted(places, (rows.start * width, rows.stop * width))
-            begin, end = np.searchsorted(shown, (top * width, bottom * width))
-            if first == last or begin == end:
-                continue
-            zone = np.zeros((bottom - top, width), np.uint8)
-            zone.reshape(-1)[shown[begin:end] - top * width] = 1
-            zone = cv2.dilate(zone, kernel).reshape(-1)
-            met = zone[places[first:last] - top * width] > 0
-            near += np.bincount(own.component[of[first:last][met]], minlength=len(near))
+        near += _near_board(regions, asked, board, own.component, len(near), reach)
+    return near
+
+
+def _near_board(
+    regions: Regions,
+    asked: Bool[np.ndarray, " regions"],
+    board: Bool[np.ndarray, " regions"],
+    component: Int[np.ndarray, " regions"],
+    count: int,
+    reach: int,
+) -> Int[np.ndarray, " components"]:
+    """Pixels of the asked regions within reach of the board, by component."""
+    near, kernel = np.zeros(count, np.int64), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    places, of = regions.places(asked)
+    shown, _ = regions.places(board)
+    (y, x), (v, u) = np.divmod(places, regions.width), np.divmod(shown, regions.width)
+    # Asked pixels outside of this window have no board in reach.
+    left, right = max(x.min(), u.min() - reach), min(x.max(), u.max() + reach) + 1
+    top, bottom = max(y.min(), v.min() - reach), min(y.max(), v.max() + reach) + 1
+    if left >= right or top >= bottom:
+        return near
+    asked_here = (x >= left) & (x < right)
+    y, x, of = y[asked_here], x[asked_here] - left + reach, of[asked_here]
+    shown_here = (u >= left - reach) & (u < right + reach)
+    v, u = v[shown_here], u[shown_here] - left + reach
+    for rows in strips(int(bottom - top), int(right - left)):
+        start = top + rows.start - reach
+        stop = top + rows.stop + reach
+        first, last = np.searchsorted(y, (start + reach, stop - reach))
+        begin, end = np.searchsorted(v, (start, stop))
+        zone = np.zeros((stop - start, right - left + 2 * reach), np.uint8)
+        zone[v[begin:end] - start, u[begin:end]] = 1
+        hit = cv2.dilate(zone, kernel)[y[first:last] - start, x[first:last]] > 0
+        near += np.bincount(component[of[first:last][hit]], minlength=count)
     return near
 
 

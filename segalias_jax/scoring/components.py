@@ -42,7 +42,7 @@ class Regions:
       predicted: class of each region, C as above.
       ignored: whether a region is ignored.
       pixels: of each region; none where ignored.
-      contacts: pairs of regions that touch, some pairs several times.
+      contacts: pairs of regions that touch, each once.
       sides: of pixels along which they touch; 0 where only corners meet.
 
     Example:
@@ -184,40 +184,71 @@ def find_regions(
         raise InputError(f"prediction of shape {prediction.shape}, label of shape {label.shape}")
     height, width = label.shape
     starts = _run_starts(prediction, label)
-    row, column = np.divmod(starts, width)
-    stored, predicted = label[row, column].astype(np.int64), prediction[row, column].astype(np.int64)
+    stored = label.reshape(-1)[starts].astype(np.int64)
+    predicted = prediction.reshape(-1)[starts].astype(np.int64)
     ignored = ignored_pixels(stored, rules)
-    first = int(rules.reduce_zero_label)
-    valid = (predicted >= 0) & (predicted < num_classes)
-    for name, ids, shift in (("label", stored, first), ("prediction", predicted, 0)):
-        stray = ~ignored & ((ids < shift) | (ids >= num_classes + shift))
-        if stray.any():
-            raise InputError(
-                f"{name} holds {ids[stray][0]}; classes are {shift} to {num_classes + shift - 1}"
-            )
-    predicted = np.where(ignored & ~valid, num_classes, predicted)
-    true = np.where(ignored, predicted, stored - first)
+    true = stored - int(rules.reduce_zero_label)
+    stray = (true < 0) | (true >= num_classes)
+    if stray.any():
+        _refuse_stray("label", stored, stray & ~ignored)
+    stray = (predicted < 0) | (predicted >= num_classes)
+    if stray.any():
+        _refuse_stray("prediction", predicted, stray & ~ignored)
+        predicted[stray] = num_classes
+    if ignored.any():
+        np.copyto(true, predicted, where=ignored)
     joint = (true * (num_classes + 1) + predicted) * 2 + ignored
     a, b, sides = _touching(starts, height, width)
     same = joint[a] == joint[b]
-    region = connected(len(starts), a[same], b[same])
+    inner, between = np.flatnonzero(same), np.flatnonzero(~same)
+    region = connected(len(starts), a[inner], b[inner])
     lengths = np.diff(starts, append=height * width)
     count = int(region.max(initial=-1)) + 1
-    of_region = np.empty((3, count), np.int64)
-    of_region[:, region] = true, predicted, ignored
-    pixels = np.bincount(region, np.where(ignored, 0, lengths), count).astype(np.int64)
+    of_region = np.empty(count, np.int64)
+    of_region[region] = joint
+    true, predicted = np.divmod(of_region >> 1, num_classes + 1)
+    ignored = (of_region & 1).astype(bool)
+    pixels = np.bincount(region, lengths, count).astype(np.int64)
+    pixels[ignored] = 0
+    contacts, sides = _each_once(region[a[between]], region[b[between]], sides[between], count)
     return Regions(
         height=height,
         width=width,
         starts=starts,
         region=region,
-        true=of_region[0],
-        predicted=of_region[1],
-        ignored=of_region[2].astype(bool),
+        true=true,
+        predicted=predicted,
+        ignored=ignored,
         pixels=pixels,
-        contacts=np.stack([region[a[~same]], region[b[~same]]]),
-        sides=sides[~same],
+        contacts=contacts,
+        sides=sides,
     )
+
+
+def _refuse_stray(name: str, ids: Int[np.ndarray, " runs"], stray: Bool[np.ndarray, " runs"]) -> None:
+    if stray.any():
+        raise InputError(f"{name} holds {ids[stray][0]}, which is no class and not ignored")
+
+
+def _each_once(
+    a: Int[np.ndarray, " all"], b: Int[np.ndarray, " all"], sides: Int[np.ndarray, " all"], count: int
+) -> tuple[Int[np.ndarray, "2 contacts"], Int[np.ndarray, " contacts"]]:
+    """Adds up contacts of the same two regions: there are as many as there are runs."""
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    key = low * count + high
+    base = int(sides.max(initial=0)) + 1
+    if count * count * base < 2**63:
+        # Sorting numbers is many times faster than sorting by a key.
+        packed = np.sort(key * base + sides)
+        key = packed // base
+        sides = packed - key * base
+    else:
+        order = np.argsort(key)
+        key, sides = key[order], sides[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    if not len(first):
+        return np.zeros((2, 0), np.int64), np.zeros(0, np.int64)
+    return np.stack(np.divmod(key[first], count)), np.add.reduceat(sides, first)
 
 
 def _run_starts(
