@@ -41,6 +41,10 @@ _AS_IDS = "save one channel of class ids (gray or palette PNG, TIFF, BMP or npy)
 _OR_COLORS = f"say which colors stand for which classes (--colors), or {_AS_IDS}"
 # Bytes that one byte of deflated data can stand for.
 _DEFLATED = 1032
+# Bytes that a file may have beside its pixels, and of each of them: in an archive, a file of a few
+# kilobytes may claim gigabytes.
+_BESIDE, _STORED = 1 << 26, 16
+_STRIP = 1 << 22  # bytes that are inflated at a time
 
 
 class _Header(NamedTuple):
@@ -138,12 +142,16 @@ def read_map(
       [[0, 300]]
     """
     # Refuses what is no map or too large.
-    map_size(path, max_pixels=max_pixels, colors=colors, key=key)
+    height, width = map_size(path, max_pixels=max_pixels, colors=colors, key=key)
     kind = path.suffix.lower()
     try:
         if kind in ARRAY_SUFFIXES:
             ids = read_array(path, key)
             return ids.astype(np.uint8) if ids.dtype == bool else ids
+        if stored_size(path) > _BESIDE + _STORED * height * width:
+            raise InputError(
+                f"{path}: has far more bytes than {width}x{height} pixels take; save it again"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
@@ -278,20 +286,28 @@ def _decoded(data: bytes, header: _Header) -> np.ndarray | None:
     size = header.height * pitch
     if len(stored) > size // 8:  # noise, which has no runs
         return None
+    at_once = max(32, _STRIP // pitch)
+    ids = np.empty((header.height, header.width), np.uint8)
     try:
         stream = inflater.decompressobj()
         lines = stream.decompress(stored, min(size, 32 * pitch))
-        if len(set(lines[::pitch])) > 1 or lines[:1] > b"\1":
+        kind = lines[:1]
+        if len(set(lines[::pitch])) > 1 or kind > b"\1":
             return None
-        lines += stream.decompress(stream.unconsumed_tail, size + 1 - len(lines))
+        for top in range(0, header.height, at_once):
+            wanted = pitch * min(at_once, header.height - top)
+            last = top + at_once >= header.height  # when one byte more would be too many
+            if wanted + last > len(lines):  # 0 would be all there is
+                lines += stream.decompress(stream.unconsumed_tail, wanted + last - len(lines))
+            rows = np.frombuffer(lines, np.uint8)
+            if len(rows) != wanted or (rows[::pitch] != kind[0]).any():
+                return None
+            rows = rows.reshape(-1, pitch)
+            ids[top : top + at_once] = (_summed(rows) if kind == b"\1" else rows)[:, 1:]
+            lines = b""
     except inflater.error:
         return None
-    if len(lines) != size or not stream.eof:
-        return None
-    rows = np.frombuffer(lines, np.uint8).reshape(header.height, pitch)
-    if not rows[:, 0].any():
-        return rows[:, 1:].copy()
-    return _summed(rows) if (rows[:, 0] == 1).all() else None
+    return ids if stream.eof else None
 
 
 def _summed(rows: np.ndarray) -> np.ndarray:
@@ -307,8 +323,7 @@ def _summed(rows: np.ndarray) -> np.ndarray:
     values[first] = 0
     sums = np.add.accumulate(values, dtype=np.uint8)
     sums -= np.repeat(sums[first], np.diff(first, append=len(sums)))
-    runs = np.repeat(sums, np.diff(starts, append=steps.size))
-    return runs.reshape(rows.shape)[:, 1:].copy()
+    return np.repeat(sums, np.diff(starts, append=steps.size)).reshape(rows.shape)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int
 
 from segalias_jax.errors import InputError
 
 OFFSET_REACH = 16
-"""Signed offsets are told up to so many times the smaller spacing, pixels where there is none."""
+"""Signed offsets are counted up to so many times the smaller spacing, which is 1 by default."""
 
 OFFSET_BINS = 4 * OFFSET_REACH + 1
 """Bins of signed offsets, each half the smaller spacing wide, the middle one around 0."""
@@ -132,7 +132,7 @@ class DistanceCounts:
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: np.stack([getattr(one, name) for one in images]) for name in names})
 
-    @property
-    def present(self) -> Num[np.ndarray, "*images 2 classes"]:
-        """Whether each map has a class."""
-        return self.surface > 0
+    def pooled(self) -> DistanceCounts:
+        """Adds up all images; of the result, only numbers of pixels say something."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return DistanceCounts(**{name: np.asarray(getattr(self, name).sum(0)) for name in names})

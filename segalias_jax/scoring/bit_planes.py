@@ -155,7 +155,11 @@ def window_or(
       >>> window_or(np.asarray([[8]], np.uint64), 1, 1).tolist()
       [[28]]
     """
-    size, height = before + after + 1, planes.shape[-2]
+    height = planes.shape[-2]
+    # A longer reach than the picture's own length finds nothing more.
+    longest = max(height, WORD * planes.shape[-1])
+    before, after = min(before, longest), min(after, longest)
+    size = before + after + 1
     # Along a row, windows first gather what lies to the right of their pixel. Words beyond the
     # picture take what ends there, so that all rows can be moved as one.
     words = planes.shape[-1] + -(-(size - 1) // WORD)

@@ -24,8 +24,8 @@ from segalias_jax.typing import IGNORE_LABEL
 
 MISSED, FALSE, CONFUSED, MERGE, SPLIT, DISPLACED, HOLE = range(1, 8)
 _LARGE = 96**2
-HALF, SURE, MAJORITY = 1.0, 0.5, 1000
-TIMES, SLACK = 1.2, 1.5
+HALF, SURE, MAJORITY = 1.0, 0.75, 1000
+TIMES, SLACK, PART = 1.2, 1.5, 20
 _BOX_PIXELS = 1 << 24
 
 
@@ -245,7 +245,8 @@ def _bridges(regions, true, predicted, cause, ground):
         for k in lost:
             touches = k == HOLE or (own.right > 0)[own.component]
             open_ |= (cause == k) & touches
-        open_ &= (2 * other.right >= HALF * other.pixels)[other.component]
+        if code == SPLIT:
+            open_ &= (2 * other.right >= HALF * other.pixels)[other.component]
         # an extra region of class d: displaced regions of one class in `other`
         extra, comps = _joining(regions, own, other, open_, ground)
         results.append((code, own, extra, comps))
@@ -267,15 +268,12 @@ def _bridges(regions, true, predicted, cause, ground):
                 if len(place):
                     places.append(place)
                     codes.append(np.full(len(place), code, np.uint8))
-                    whole = own.pixels[comps].sum()
-                    if code == SPLIT:
-                        parts = np.isin(predicted.component, comps) & (regions.true == regions.predicted)
-                        whole = true.pixels[np.unique(true.component[parts])].sum()
-                    figures.append(np.full(len(place), whole))
+                    sizes = np.sort(own.pixels[comps])
+                    figures.append(np.full(len(place), -sizes[-2] / sizes[-1]))
                     hit.append(comps)
         joined.append(np.unique(np.concatenate(hit)) if hit else none)
     places, codes = np.concatenate(places), np.concatenate(codes)
-    # the smaller of the two wholes is the figure
+    # the more even one
     order = np.lexsort((codes, np.concatenate(figures), places))
     places, codes = places[order], codes[order]
     keep = np.ones(len(places), bool)
@@ -295,6 +293,9 @@ def _joining(regions, own, other, open_, ground):
     keep = (extra[u] >= 0) & (value[v] == values[u]) & (values[v] == values[u]) & sure[own.component[v]]
     key = np.unique(extra[u[keep]] * len(own.classes) + own.component[v[keep]])
     number, component = np.divmod(key, max(1, len(own.classes)))
+    size = np.bincount(extra[extra >= 0], regions.pixels[extra >= 0], len(values) + 1)
+    large = PART * own.pixels[component] >= size[number]
+    number, component = number[large], component[large]
     several = np.bincount(number, minlength=len(values) + 1)[number] > 1
     return extra, (number[several], component[several])
 

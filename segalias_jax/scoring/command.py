@@ -269,7 +269,7 @@ def _count_classes(
             found = max(found, int(ids.max(initial=0, where=ids != flags.ignore)) - reduced)
         return found
 
-    threads = flags.threads or os.cpu_count() or 1
+    threads = max(1, flags.threads or os.cpu_count() or 1)
     number = 2
     with progress_bar("counting classes", len(pairs)) as bar:
         for _, found in map_ahead(largest, pairs, threads=threads):

@@ -12,6 +12,7 @@ and boundary pixels are lists of places.
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -23,6 +24,13 @@ from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import bit_planes, host_bands
 from segalias_jax.scoring.host_bands import MapPair
+
+
+MOST_CLASSES = 2048
+"""Classes whose confusions, by region, are kept: 0.5 GB."""
+
+MOST_TOLERANCE = 100
+"""Pixels within which boundaries are looked for, place by place."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +58,16 @@ class CountSettings:
         """Raises `InputError` for numbers out of range."""
         if self.num_classes < 1:
             raise InputError(f"num_classes: {self.num_classes} must be at least 1")
-        if self.boundary_iou < 0 or (self.boundary_iou >= 1 and self.boundary_iou % 1):
+        if self.num_classes > MOST_CLASSES:
+            raise InputError(
+                f"num_classes: {self.num_classes} classes are more than the {MOST_CLASSES} that are "
+                "counted; give maps of class ids, not of instances, or say what is ignored"
+            )
+        if (
+            not math.isfinite(self.boundary_iou)
+            or self.boundary_iou < 0
+            or (self.boundary_iou >= 1 and self.boundary_iou % 1)
+        ):
             raise InputError(
                 f"boundary_iou: {self.boundary_iou} is neither a fraction of the diagonal below 1 "
                 "nor an integer number of pixels"
@@ -59,6 +76,11 @@ class CountSettings:
             set(self.tolerances)
         ):
             raise InputError(f"tolerances: {self.tolerances} must be pixels in ascending order")
+        if self.tolerances and self.tolerances[-1] > MOST_TOLERANCE:
+            raise InputError(
+                f"tolerances: {self.tolerances[-1]} pixels are more than the {MOST_TOLERANCE} that "
+                "boundaries are compared within; leave it out"
+            )
 
     def inner_radius(self, size: tuple[int, int]) -> int:
         """Reach of Boundary IoU in pixels for pictures of (height, width)."""

@@ -1,8 +1,8 @@
 """Scores of anybody's predictions: two folders of maps in, a report out.
 
-Folders are counted on the host, picture by picture in threads: a device program is compiled for
-each size, and a folder may hold a hundred sizes. What is kept of each picture is a few kilobytes
-of sums.
+Folders are counted on the host, image by image in threads: a device program is compiled for each
+size, and a folder may hold a hundred sizes. What is kept of each image is a few kilobytes of sums,
+on the disk when there are many.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Int
 
 from segalias_jax.data.maps import MAP_SUFFIXES
 from segalias_jax.errors import InputError
 from segalias_jax.files import map_ahead
+from segalias_jax.metrics.distance_counts import DistanceSettings
 from segalias_jax.metrics.rules import ScoreRules
-from segalias_jax.metrics.totals import BINS, SegmentationTotals
 from segalias_jax.progress import progress_bar
 from segalias_jax.scoring import matching
-from segalias_jax.scoring.counting import CountSettings, count_pair
+from segalias_jax.scoring.causes import CauseSettings
+from segalias_jax.scoring.counting import CountSettings
+from segalias_jax.scoring.counts_file import CountsFile, Journal, file_stamp
+from segalias_jax.scoring.image_counts import CountPlan, ImageCounts, count_image
 from segalias_jax.scoring.inputs import AS_STORED, InputOptions, Readers, map_readers
-from segalias_jax.scoring.offsets import check_offsets, count_offsets
-from segalias_jax.scoring.pair_scores import areas
-from segalias_jax.scoring.probabilities import SUFFIXES, count_probabilities, read_probability
+from segalias_jax.scoring.probabilities import SUFFIXES, read_probability
 from segalias_jax.scoring.reports.folder import FolderReport
 from segalias_jax.scoring.sources import shown
 from segalias_jax.typing import IGNORE_LABEL
+
+DEFAULT_CAUSES = CauseSettings()
+"""What separates the causes of errors where nothing is said."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,28 +42,27 @@ class _Counter:
     """Reads and counts the pairs of two folders.
 
     Attributes:
-      settings: what is counted of every pair.
-      offsets: distances by which predictions are shifted.
+      plan: what is counted of every pair.
       readers: how maps are read.
-      probabilities: whether predictions are probabilities of class 1.
+      journal: what an earlier run counted; None: nothing.
     """
 
-    settings: CountSettings
-    offsets: tuple[int, ...]
+    plan: CountPlan
     readers: Readers
-    probabilities: bool
+    journal: Journal | None = None
 
     def read(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray]:
         """Prediction and label."""
         prediction, _, label = self.decode(pair)
         return prediction, label
 
-    def decode(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Prediction, probability of class 1 or whether it is predicted, and label.
+    def decode(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Prediction, probability of class 1 where predictions are that, and label.
 
         Sizes of maps are compared before anything is decoded.
         """
-        if self.probabilities:
+        foreground = None
+        if self.plan.probabilities:
             foreground = read_probability(
                 pair.prediction, self.readers.prediction.key, self.readers.prediction.max_pixels
             )
@@ -70,7 +72,6 @@ class _Counter:
             size = self.readers.prediction.size(pair.prediction)
             self._check_sizes(pair, size, "nearest neighbor")
             prediction = self.readers.prediction.read(pair.prediction)
-            foreground = prediction == 1
         return prediction, foreground, self.readers.label.read(pair.label)
 
     def _check_sizes(self, pair: matching.Pair, size: tuple[int, ...], way: str) -> None:
@@ -81,47 +82,29 @@ class _Counter:
                 f"{label[1]}x{label[0]}; resize the prediction to the label, by {way}"
             )
 
-    def count(
-        self, pair: matching.Pair
-    ) -> tuple[Int[np.ndarray, "4 classes classes"], _Counts] | InputError:
-        """Counts a pair: its pixels by region, true and predicted class, and what is kept of it.
+    def count(self, pair: matching.Pair) -> tuple[ImageCounts | InputError | None, list[int]]:
+        """Counts a pair.
 
-        Returns the error of a pair that cannot be counted; who waits for it decides what follows.
+        Returns:
+          The counts, None where an earlier run made them of the same files, or the error of a pair
+          that cannot be counted: who waits for it decides what follows. Then the files' stamps.
         """
+        stamp: list[int] = []
+        if self.journal is not None:
+            # Before they are read: of files that change meanwhile, the next run sees that.
+            stamp = [*file_stamp(pair.prediction), *file_stamp(pair.label)]
+            if self.journal.knows(pair.name, stamp):
+                return None, stamp
         try:
             prediction, foreground, label = self.decode(pair)
         except InputError as error:
-            return error
+            return error, stamp
         try:
-            counts = count_pair(prediction, label, self.settings)
+            name = shown(pair.name)
+            found = count_image(prediction, label, self.plan, name=name, foreground=foreground)
         except InputError as error:
-            return InputError(f"{pair.prediction} and {pair.label}: {error}")
-        classes, rules, bins, shifted = self.settings.num_classes, self.settings.rules, None, None
-        if classes == 2:
-            # Of classes one threshold says all.
-            number = BINS if self.probabilities else 2
-            bins = count_probabilities(foreground, label, rules, number).astype(np.int32)
-        if self.offsets:
-            shifted = count_offsets(
-                prediction, label, self.offsets, num_classes=classes, rules=rules
-            )
-        # A picture has fewer than 2^31 pixels.
-        return counts.regions, _Counts(areas(counts).astype(np.int32), bins, shifted)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Counts:
-    """What is kept of one pair.
-
-    Attributes:
-      sums: what `pair_scores.areas` gives.
-      bins: of binary segmentation, pixels by true class and bin of probability.
-      offsets: counts of the shifted prediction, where asked for.
-    """
-
-    sums: Int[np.ndarray, "rows classes"]
-    bins: Int[np.ndarray, "2 bins"] | None
-    offsets: Int[np.ndarray, "offsets 3 classes"] | None
+            return InputError(f"{pair.prediction} and {pair.label}: {error}"), stamp
+        return found, stamp
 
 
 def score_folders(
@@ -145,6 +128,10 @@ def score_folders(
     progress: str | None = None,
     inputs: InputOptions = AS_STORED,
     notify: Callable[[str], None] | None = None,
+    causes: CauseSettings | None = DEFAULT_CAUSES,
+    distances: DistanceSettings | None = None,
+    journal: str | os.PathLike | None = None,
+    resume: bool = False,
 ) -> FolderReport:
     """Scores a folder of predicted maps against a folder of true ones.
 
@@ -174,12 +161,19 @@ def score_folders(
       inputs: how files are named and what their values mean.
       notify: called with what was found out of the files and should be known; the report has it
         among its settings, too.
+      causes: what separates the causes of errors; None: they are not counted.
+      distances: which distances between boundaries are counted; None: none.
+      journal: file that keeps the counts of each image as soon as they are made; it stays until
+        someone removes it. None: none.
+      resume: take from the journal what it has of files that have not changed.
 
     Returns:
       The report.
 
     Raises:
-      InputError: a setting out of range, or a file that cannot be scored, by name.
+      InputError: a setting out of range, or a file that cannot be scored, by name; a journal that
+        is there already and not to be resumed, or was written with other settings.
+      OSError: the disk is full.
 
     Example:
       >>> import tempfile
@@ -191,12 +185,7 @@ def score_folders(
     """
     rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
     settings = CountSettings(num_classes, rules, boundary_iou, tuple(tolerances))
-    check_offsets(offsets)
-    if probabilities and num_classes != 2:
-        raise InputError(
-            f"probabilities: maps of one probability are of 2 classes, not {num_classes}; score "
-            "maps of class ids"
-        )
+    plan = CountPlan(settings, causes, distances, tuple(offsets), probabilities)
     if threads is not None and threads < 1:
         raise InputError(f"threads: {threads} must be at least 1")
     matches = matched(
@@ -216,37 +205,21 @@ def score_folders(
         probabilities=probabilities,
     )
     notices = [*matches.notices, *readers.notices]
-    if notify:
-        for notice in notices:
-            notify(notice)
-    counter = _Counter(settings, tuple(offsets), readers, probabilities)
+    for notice in notices if notify else ():
+        notify(notice)
     if classes is None:
         known = matching.CITYSCAPES_NAMES if readers.cityscapes else None
         classes = known or [str(i) for i in range(num_classes)]
     elif len(classes) != num_classes:
         raise InputError(f"classes: {len(classes)} names for {num_classes} classes; name each one")
-    pairs: list[matching.Pair] = []
-    counted: list[_Counts] = []
-    left_out = list(matches.lonely)
-    regions = np.zeros((4, num_classes, num_classes), np.int64)
-    threads = threads or os.cpu_count() or 1
-    with (
-        _single_threaded_opencv(),
-        contextlib.closing(map_ahead(counter.count, matches.pairs, threads=threads)) as outcomes,
-        progress_bar(progress, len(matches.pairs)) as bar,
-    ):
-        for pair, outcome in outcomes:
-            if isinstance(outcome, InputError):
-                if not keep_going:
-                    raise outcome
-                left_out.append((pair.name, shown(outcome)))
-            else:
-                pairs.append(pair)
-                # Confusion matrices of every picture would be too much to keep.
-                matrices, kept = outcome
-                regions += matrices
-                counted.append(kept)
-            bar.update()
+    kept = CountsFile(plan)
+    if journal is not None:
+        kept = Journal(Path(journal), plan, _reading(readers, predictions, labels), resume=resume)
+    counter = _Counter(plan, readers, kept if isinstance(kept, Journal) else None)
+    pairs, failed = _count_all(
+        counter, kept, matches.pairs, keep_going=keep_going, threads=threads, progress=progress
+    )
+    left_out = [*matches.lonely, *failed]
     if not pairs:
         raise InputError(f"{predictions}: no pair could be scored; {left_out[0][1]}")
     about = {
@@ -261,20 +234,14 @@ def score_folders(
         about["stored ids"] = "Cityscapes' ids, made train ids"
     if notices:
         about["notices"] = "; ".join(notices)
-    bins = [one.bins for one in counted if one.bins is not None]
-    shifted = [one.offsets for one in counted if one.offsets is not None]
     return FolderReport(
-        state=SegmentationTotals.from_counts(regions, rules),
-        count_settings=settings,
-        pairs=tuple(pairs),
-        sums=np.stack([one.sums for one in counted]),
-        left_out=tuple(left_out),
+        images=kept,
+        plan=plan,
         classes=tuple(classes),
         settings=about,
+        left_out=tuple(left_out),
+        files=pairs,
         read=counter.read,
-        bins=np.stack(bins) if bins else None,
-        offsets=tuple(offsets),
-        offset_sums=np.stack(shifted) if shifted else None,
     )
 
 
@@ -330,6 +297,69 @@ def matched(
             "give the folder of the pictures, or none"
         )
     return matches
+
+
+def _count_all(
+    counter: _Counter,
+    kept: CountsFile,
+    pairs: Sequence[matching.Pair],
+    *,
+    keep_going: bool,
+    threads: int | None,
+    progress: str | None,
+) -> tuple[list[matching.Pair], list[tuple[str, str]]]:
+    """Counts pairs in the order of their names.
+
+    Args:
+      counter: of the pairs.
+      kept: where counts go.
+      pairs: what is counted.
+      keep_going: leave out what cannot be counted.
+      threads: pairs at a time; None: one for each processor.
+      progress: title of the bar.
+
+    Returns:
+      The counted pairs; and names of the others, with the reason.
+    """
+    scored: list[matching.Pair] = []
+    failed: list[tuple[str, str]] = []
+    ordered = sorted(pairs, key=lambda pair: shown(pair.name))
+    threads = threads or os.cpu_count() or 1
+    with (
+        _single_threaded_opencv(),
+        contextlib.closing(map_ahead(counter.count, ordered, threads=threads)) as outcomes,
+        progress_bar(progress, len(pairs)) as bar,
+    ):
+        for pair, (outcome, stamp) in outcomes:
+            if isinstance(outcome, InputError):
+                if not keep_going:
+                    raise outcome
+                failed.append((shown(pair.name), shown(outcome)))
+            else:
+                scored.append(pair)
+                if not isinstance(kept, Journal):
+                    if outcome is not None:
+                        kept.add(outcome)
+                elif outcome is None:
+                    kept.take(pair.name, stamp)
+                else:
+                    kept.add_stamped(outcome, pair.name, stamp)
+            bar.update()
+    return scored, failed
+
+
+def _reading(
+    readers: Readers, predictions: str | os.PathLike, labels: str | os.PathLike
+) -> dict[str, str]:
+    """What else decides the counts of a pair of files."""
+    about = {"reading of predictions": repr(readers.prediction)}
+    about["reading of labels"] = repr(readers.label)
+    # A file in an archive has no time of its own.
+    for name, root in (("predictions", Path(predictions)), ("labels", Path(labels))):
+        about[f"folder of {name}"] = str(root.resolve())
+        if root.is_file():
+            about[f"archive of {name}"] = str(file_stamp(root))
+    return about
 
 
 @contextlib.contextmanager

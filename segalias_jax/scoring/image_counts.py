@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer, Shaped
+from jaxtyping import Int, Integer, Num, Shaped
 
 from segalias_jax.errors import InputError
+from segalias_jax.metrics.distance_counts import DistanceCounts, DistanceSettings
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.metrics.totals import BINS
 from segalias_jax.scoring import pair_scores
 from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, ObjectRecord
 from segalias_jax.scoring.causes import CauseSettings, count_causes
 from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
+from segalias_jax.scoring.distances import count_distances
 from segalias_jax.scoring.offsets import check_offsets, count_offsets
 from segalias_jax.scoring.probabilities import count_probabilities
 
 _PAIR = ("regions", "inner", "contour", "hits")
 _CAUSES = ("pixels", "objects", "displacement")
+_DISTANCES = tuple(field.name for field in dataclasses.fields(DistanceCounts))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,7 @@ class CountPlan:
     Attributes:
       settings: number of classes, rules and distances of the scores.
       causes: what separates the causes of errors; None: they are not counted.
+      distances: which distances between boundaries are counted; None: none.
       offsets: distances in pixels by which predictions are shifted and counted again, ascending.
       probabilities: predictions are probabilities of class 1 of two.
 
@@ -48,6 +52,7 @@ class CountPlan:
 
     settings: CountSettings
     causes: CauseSettings | None = CauseSettings()
+    distances: DistanceSettings | None = None
     offsets: tuple[int, ...] = ()
     probabilities: bool = False
 
@@ -90,12 +95,13 @@ class CountPlan:
           InputError: settings that this version does not know, or lacks.
         """
         try:
-            settings, causes = dict(content["settings"]), content["causes"]
+            settings = _with_tuples(content["settings"])
             settings["rules"] = ScoreRules(**settings["rules"])
-            settings["tolerances"] = tuple(settings["tolerances"])
+            causes, distances = content["causes"], content["distances"]
             return cls(
                 settings=CountSettings(**settings),
                 causes=None if causes is None else CauseSettings(**causes),
+                distances=None if distances is None else DistanceSettings(**_with_tuples(distances)),
                 offsets=tuple(content["offsets"]),
                 probabilities=content["probabilities"],
             )
@@ -122,11 +128,19 @@ class CountPlan:
         ]
 
 
-def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
+def _with_tuples(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+
+
+def _flat(content: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Settings without the groups that they stand in; a group that is left out is None."""
     result: dict[str, Any] = {}
     for name, value in content.items():
-        result |= _flat(value) if isinstance(value, Mapping) else {name: value}
+        if isinstance(value, Mapping):
+            # Two groups have tolerances.
+            result |= _flat(value, "distances." if name == "distances" else before)
+        else:
+            result[before + name] = value
     return result
 
 
@@ -142,6 +156,7 @@ class ImageCounts:
       bins: of binary segmentation, pixels by true class and bin of probability.
       offsets: what `count_offsets` returns, where it is asked for.
       causes: causes of the wrong pixels, where they are asked for.
+      distances: between boundaries, where they are asked for.
     """
 
     name: str
@@ -151,6 +166,7 @@ class ImageCounts:
     bins: Int[np.ndarray, "2 bins"] | None = None
     offsets: Int[np.ndarray, "offsets 3 classes"] | None = None
     causes: CauseCounts | None = None
+    distances: DistanceCounts | None = None
 
     @property
     def sums(self) -> Int[np.ndarray, "rows classes"]:
@@ -175,6 +191,8 @@ class ImageCounts:
                     for cause, *numbers in map(_fields, self.causes.records)
                 ]
             }
+        if self.distances is not None:
+            content["distances"] = {n: _sparse(getattr(self.distances, n)) for n in _DISTANCES}
         return json.dumps(content, separators=(",", ":"))
 
     @classmethod
@@ -193,7 +211,7 @@ class ImageCounts:
         """
         try:
             content = text if isinstance(text, Mapping) else json.loads(text)
-            pair, causes = PairCounts.zeros(plan.settings), None
+            pair, causes, distances = PairCounts.zeros(plan.settings), None, None
             for name in _PAIR:
                 _fill(getattr(pair, name), content[name])
             if plan.causes is not None:
@@ -203,6 +221,10 @@ class ImageCounts:
                     _fill(getattr(causes, name), found[name])
                 records = (ObjectRecord(CAUSES[cause], *rest) for cause, *rest in found["records"])
                 causes = dataclasses.replace(causes, records=tuple(records))
+            if plan.distances is not None:
+                distances = DistanceCounts.zeros(plan.num_classes, plan.distances)
+                for name in _DISTANCES:
+                    _fill(getattr(distances, name), content["distances"][name])
             return cls(
                 name=content["name"],
                 height=content["height"],
@@ -211,6 +233,7 @@ class ImageCounts:
                 bins=_array(content, "bins", (2, plan.bins)),
                 offsets=_array(content, "offsets", (len(plan.offsets) + 1, 3, plan.num_classes)),
                 causes=causes,
+                distances=distances,
             )
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise InputError(f"counts: not those of an image ({error}); score it again") from None
@@ -245,7 +268,8 @@ def count_image(
       0
     """
     rules, classes = plan.settings.rules, plan.num_classes
-    pair, bins, shifted, causes = count_pair(prediction, label, plan.settings), None, None, None
+    pair = count_pair(prediction, label, plan.settings)
+    bins, shifted, causes, distances = None, None, None, None
     if plan.bins:
         foreground = prediction == 1 if foreground is None else foreground
         bins = count_probabilities(foreground, label, rules, plan.bins)
@@ -253,25 +277,29 @@ def count_image(
         shifted = count_offsets(prediction, label, plan.offsets, num_classes=classes, rules=rules)
     if plan.causes is not None:
         causes = count_causes(prediction, label, rules, classes, plan.causes)
+    if plan.distances is not None:
+        distances = count_distances(prediction, label, rules, classes, plan.distances)
     height, width = label.shape
-    return ImageCounts(name, height, width, pair, bins, shifted, causes)
+    return ImageCounts(name, height, width, pair, bins, shifted, causes, distances)
 
 
 def _fields(record: ObjectRecord) -> list[Any]:
     return list(vars(record).values())
 
 
-def _sparse(array: Int[np.ndarray, " *shape"]) -> list[int]:
+def _sparse(array: Num[np.ndarray, "*shape"]) -> list[int | float]:
     flat = array.reshape(-1)
     places = np.flatnonzero(flat)
-    pairs = np.stack([np.diff(places, prepend=0), flat[places]], 1)
-    return pairs.reshape(-1).tolist()
+    numbers: list[int | float] = [0] * (2 * len(places))
+    numbers[::2] = np.diff(places, prepend=0).tolist()
+    numbers[1::2] = flat[places].tolist()
+    return numbers
 
 
-def _fill(array: Int[np.ndarray, " *shape"], numbers: list[int]) -> None:
+def _fill(array: Num[np.ndarray, "*shape"], numbers: Sequence[int | float]) -> None:
     """Writes what `_sparse` returned into an array of zeros."""
-    pairs = np.asarray(numbers, np.int64).reshape(-1, 2)
-    array.reshape(-1)[pairs[:, 0].cumsum()] = pairs[:, 1]
+    places = np.cumsum(np.asarray(numbers[::2], np.int64))
+    array.reshape(-1)[places] = numbers[1::2]
 
 
 def _array(content: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray | None:

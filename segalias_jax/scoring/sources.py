@@ -88,20 +88,12 @@ def _walked(root: Path, suffixes: Sequence[str], unusable: list[tuple[str, str]]
         unusable.append((shown(error.filename or root), reason))
 
     # Of every folder on the way to another one; a link back to one of them leads in a circle.
-    above: dict[str, tuple[tuple[int, int], ...]] = {}
+    above = {str(root): tuple(_identity(folder) for folder in root.resolve().parents)}
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
-        on_the_way = above.pop(folder, ())
-        there = os.stat(folder)
-        on_the_way = (*on_the_way, (there.st_dev, there.st_ino))
+        on_the_way = (*above.pop(folder), _identity(folder))
         for name in list(subfolders):
             path = os.path.join(folder, name)
-            try:
-                inside = os.stat(path)
-            except OSError as error:
-                refuse(error)
-                subfolders.remove(name)
-                continue
-            if (inside.st_dev, inside.st_ino) in on_the_way:
+            if _identity(path) in on_the_way:
                 subfolders.remove(name)
                 continue
             above[path] = on_the_way
@@ -114,6 +106,11 @@ def _walked(root: Path, suffixes: Sequence[str], unusable: list[tuple[str, str]]
                 yield Path(path)
             elif _chosen(name, suffixes):
                 unusable.append((shown(path), reason))
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
 
 
 def _no_file(path: str) -> str:

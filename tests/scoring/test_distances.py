@@ -149,6 +149,6 @@ def test_stray_values_and_settings_are_told():
         count_distances(np.zeros_like(label), label, ScoreRules(), 2)
     with pytest.raises(InputError, match="shape"):
         count_distances(prediction[:3], label, ScoreRules(), 4)
-    for wrong in ({"spacing": (1, 0)}, {"tolerances": (-1,)}, {"widths": (0, 1)}):
-        with pytest.raises(InputError, match=next(iter(wrong))):
-            DistanceSettings(**wrong)
+    for name, wrong in (("spacing", (1, 0)), ("tolerances", (-1,)), ("widths", (0, 1))):
+        with pytest.raises(InputError, match=name):
+            dataclasses.replace(DistanceSettings(), **{name: wrong})
