@@ -245,6 +245,7 @@ def parse_command(
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
     flags = parser.parse(words)
+    flags.words = [name, *words]  # for a report that says what made it
     if command.recipe is not _Recipe.NONE:
         flags.config = _read_recipe(command.recipe, recipe_words, flags)
     return getattr(importlib.import_module(command.module), command.run), flags

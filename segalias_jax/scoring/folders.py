@@ -239,7 +239,7 @@ def score_folders(
         plan=plan,
         classes=tuple(classes),
         settings=about,
-        left_out=tuple(left_out),
+        left_out=tuple(sorted(left_out)),
         files=pairs,
         read=counter.read,
     )

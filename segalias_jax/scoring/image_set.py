@@ -15,11 +15,13 @@ import numpy as np
 from jaxtyping import Bool, Int, Num
 
 from segalias_jax.errors import InputError
+from segalias_jax.metrics.distance_counts import DistanceCounts
 from segalias_jax.metrics.lookup import rows_of
 from segalias_jax.metrics.totals import BinaryTotals, SegmentationTotals
 from segalias_jax.scoring import pair_scores
 from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, repaired_miou
 from segalias_jax.scoring.counting import PairCounts
+from segalias_jax.scoring.distance_report import distance_columns
 from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
 from segalias_jax.scoring.reports.binary import foreground_scores
 
@@ -41,6 +43,7 @@ class ImageSet:
       present: which classes each has, in either map.
       image_causes: wrong pixels of each image by cause.
       offsets: what `count_offsets` gives of each image, where it was asked for.
+      distances: between boundaries of all images, where they were asked for.
 
     Example:
       >>> from segalias_jax.scoring.counting import CountSettings
@@ -61,6 +64,7 @@ class ImageSet:
     present: Bool[np.ndarray, "images classes"]
     image_causes: Int[np.ndarray, "images causes"]
     offsets: Int[np.ndarray, "images offsets 3 classes"] | None
+    distances: DistanceCounts | None
 
     @classmethod
     def of(cls, images: Iterable[ImageCounts], plan: CountPlan) -> ImageSet:
@@ -99,6 +103,7 @@ class ImageSet:
             present=np.concatenate([np.zeros((0, classes), bool), *parts.present]),
             image_causes=np.frombuffer(parts.causes, np.int64).reshape(-1, len(CAUSES)),
             offsets=np.stack(parts.offsets) if parts.offsets else None,
+            distances=DistanceCounts.stack(parts.distances) if parts.distances else None,
         )
 
     def repaired(self) -> dict[str, float]:
@@ -121,6 +126,7 @@ class _Parts:
         self.scores: dict[str, list[np.ndarray]] = {}
         self.present: list[np.ndarray] = []
         self.offsets: list[np.ndarray] = []
+        self.distances: list[DistanceCounts] = []
         self.binary = BinaryTotals.empty(plan.bins) if plan.bins else None
         self._sums: list[np.ndarray] = []
         self._bins: list[np.ndarray] = []
@@ -134,6 +140,8 @@ class _Parts:
             self.causes.extend(one.causes.pixels[:, 0].sum(-1).tolist())
         if one.offsets is not None:
             self.offsets.append(one.offsets)
+        if one.distances is not None:
+            self.distances.append(one.distances)
         self._sums.append(sums)
         if one.bins is not None:
             self._bins.append(one.bins)
@@ -149,7 +157,11 @@ class _Parts:
         bins = np.stack(self._bins) if self._bins else None
         self._sums, self._bins = [], []
         self.present.append(sums[:, 1] + sums[:, 2] > 0)
-        for name, values in image_scores(sums, bins, self.plan).items():
+        found = image_scores(sums, bins, self.plan)
+        if self.plan.distances is not None:
+            distances = DistanceCounts.stack(self.distances[-len(sums) :])
+            found |= distance_columns(distances, self.plan.distances)
+        for name, values in found.items():
             self.scores.setdefault(name, []).append(np.asarray(values))
         if self.binary is not None and bins is not None:
             self.binary = self.binary.add(bins)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 from segalias_jax.errors import InputError
 from segalias_jax.files import write_text
 from segalias_jax.metrics.lookup import score_title
-from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
+from segalias_jax.scoring.image_counts import CountPlan
+from segalias_jax.scoring.merging import read_report
 from segalias_jax.scoring.reports import bootstrap, significance, tables
 from segalias_jax.scoring.reports.paired import ImageArrays, PairedModels
 
@@ -49,7 +49,7 @@ class Baseline:
         """Reads a `report.json`.
 
         Args:
-          path: the file.
+          path: the file, or its folder.
 
         Returns:
           The report.
@@ -62,22 +62,9 @@ class Baseline:
           Traceback (most recent call last):
           segalias_jax.errors.InputError: missing.json: cannot be read (No such file or directory)
         """
-        try:
-            content = json.loads(path.read_bytes())
-            counts = content["counts"]
-            plan = CountPlan.from_json(counts["plan"])
-            images = ImageArrays.of(ImageCounts.from_json(one, plan) for one in counts["images"])
-            classes = tuple(one["name"] for one in content["classes"])
-            return cls(path, plan, classes, images, str(content.get("date", "")))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        except (ValueError, KeyError, TypeError):
-            raise InputError(
-                f"{path}: no report.json with the counts of its images; score the earlier "
-                "predictions again, which writes one"
-            ) from None
+        report = read_report(path)
+        images = ImageArrays.of(report.images)
+        return cls(path, report.plan, report.classes, images, report.date)
 
     def check(self, plan: CountPlan, classes: Sequence[str] | None) -> None:
         """Raises where differences would be those of the rules.

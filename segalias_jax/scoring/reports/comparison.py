@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from segalias_jax.errors import InputError
-from segalias_jax.files import write_text
 from segalias_jax.metrics.lookup import rows_shown, score_title, smaller_is_better
 from segalias_jax.scoring.reports import bootstrap, page, significance
 from segalias_jax.scoring.reports import tables as report
+from segalias_jax.scoring.reports.folder import FILES as MODEL_FILES
 from segalias_jax.scoring.reports.folder import FolderReport
 from segalias_jax.scoring.reports.paired import ImageArrays, PairedModels, check_comparable
+from segalias_jax.scoring.reports.saving import save_files
 
 FILES = ("report.md", "report.json", "report.html")
 """What `Comparison.save` writes beside a folder for each model."""
@@ -105,24 +106,34 @@ class Comparison:
                 cells[-1].append(text + significance.with_p(row["p_corrected"]))
         return cells
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Writes the comparison, and the report of each model into a folder of its name.
 
         Args:
           folder: where to; made when missing.
+          overwrite: replace reports that are there.
 
         Raises:
-          InputError: one of these files or folders is there already.
+          InputError: one of these files is there already.
+          OSError: the disk is full or cannot be written.
         """
         folder = Path(folder)
-        report.check_unused(folder, (*FILES, *self.names))
+        check_unused_by(folder, self.names, overwrite=overwrite)
         for name, one in zip(self.names, self.reports, strict=True):
-            one.save(folder / name)
-        rules, first = self.rules(), self.reports[0]
+            one.save(folder / name, overwrite=overwrite)
+        rules = self.rules()
         text = [f"# {self.title}", self.table(), "\n".join(f"- **{k}**: {v}" for k, v in rules)]
-        write_text(folder / "report.md", "\n\n".join(text) + "\n")
-        causes = first.plan.causes is not None
-        content = {
+        files = {
+            "report.md": "\n\n".join(text) + "\n",
+            "report.html": self._page(rules),
+            "report.json": report.json_text(self._content(rules)),
+        }
+        pieces = {name: functools.partial(_encoded, text) for name, text in files.items()}
+        save_files(folder, pieces)
+
+    def _content(self, rules: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        causes = self.reports[0].plan.causes is not None
+        return {
             "title": self.title,
             "models": list(self.names),
             "images": self.images,
@@ -133,8 +144,6 @@ class Comparison:
             "differing_images": self.differing_images(),
             "scoring": dict(rules),
         }
-        write_text(folder / "report.json", report.json_text(content))
-        write_text(folder / "report.html", self._page(rules))
 
     @property
     def title(self) -> str:
@@ -178,6 +187,26 @@ class Comparison:
         parts.append(page.section("Report of each model", page.links(links)))
         parts.append(page.section("How it was scored", page.definitions(rules)))
         return page.whole_page(self.title, parts)
+
+
+def check_unused_by(folder: Path, names: Sequence[str], *, overwrite: bool = False) -> None:
+    """Raises where a comparison cannot be written, or would replace one that is there.
+
+    Args:
+      folder: of the comparison.
+      names: of the models.
+      overwrite: replace it.
+
+    Raises:
+      InputError: names the folder or the file.
+    """
+    report.check_unused(folder, () if overwrite else FILES)
+    for name in names:
+        report.check_unused(folder / name, () if overwrite else MODEL_FILES)
+
+
+def _encoded(text: str) -> list[bytes]:
+    return [text.encode("utf-8")]
 
 
 def model_names(folders: Sequence[Path]) -> tuple[str, ...]:

@@ -13,9 +13,11 @@ Numbers that do not exist are null.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +25,7 @@ import numpy as np
 import segalias_jax
 from segalias_jax.scoring import offsets
 from segalias_jax.scoring.cause_counts import CAUSES, OBJECT_ROWS, SIZES
+from segalias_jax.scoring.distance_report import distance_numbers
 from segalias_jax.scoring.image_set import ImageSet
 from segalias_jax.scoring.reports import tables
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 """Version of the form of `report.json`; 1 had neither images nor counts."""
 
+_IMAGES, _COUNTS = b' "images": [', b' "counts": '
 _FORM = (
     "the arrays of each image, flattened, as gap, number, gap, number and so on: each number that "
     "is not 0, after its distance from the one before it; segalias score merge reads them"
@@ -102,9 +106,46 @@ def written_content(report: FolderReport) -> Iterator[bytes]:
     images = _images(report.whole, range(len(report.whole.names)))
     yield from _listed(_line(image) for image in images)
     about = {"plan": report.plan.to_json(), "form": _FORM}
-    yield b'],\n "counts": ' + _line(about).removesuffix(b"}") + b', "images": ['
+    yield b"\n ],\n" + _COUNTS + _line(about).removesuffix(b"}") + b',"images":['
     yield from _listed(report.lines())
-    yield b"]}\n}\n"
+    yield b"\n ]}\n}\n"
+
+
+def read_content(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    """Reads `report.json`, of any number of images in constant memory.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The content without "images", "counts" without its images; and these, one after the other.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is no JSON, or is cut off.
+    """
+    with path.open("rb") as file:
+        head = list(itertools.takewhile(lambda line: not line.startswith(_IMAGES), file))
+        counts = next((line for line in file if line.startswith(_COUNTS)), b"")
+        place = file.tell() if counts else 0
+    if not place:  # not as it was written, such as by a program that indents it
+        content = json.loads(path.read_bytes())
+        content.pop("images", None)
+        found = content.get("counts") or {}
+        return content, iter(found.pop("images", ()))
+    content = json.loads(b"".join(head).rstrip().removesuffix(b",") + b"}")
+    about = json.loads(counts.removeprefix(_COUNTS).rstrip().removesuffix(b',"images":[') + b"}")
+    return content | {"counts": about}, _read_lines(path, place)
+
+
+def _read_lines(path: Path, place: int) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        file.seek(place)
+        for line in file:
+            if line.startswith(b" ]"):
+                return
+            yield json.loads(line.rstrip().removesuffix(b","))
+    raise ValueError("cut off")
 
 
 def _listed(lines: Iterator[bytes]) -> Iterator[bytes]:
@@ -151,7 +192,7 @@ def _images(found: ImageSet, chosen: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 
 def further_scores(report: FolderReport) -> dict[str, Any]:
-    """Scores of binary segmentation and of shifted predictions.
+    """Scores of binary segmentation, of shifted predictions, and of distances.
 
     Args:
       report: of a folder.
@@ -163,6 +204,8 @@ def further_scores(report: FolderReport) -> dict[str, Any]:
     result: dict[str, Any] = dict(found.binary.compute()) if found.binary is not None else {}
     if found.offsets is not None:
         result |= offsets.offset_numbers(report.plan.offsets, found.offsets)
+    if found.distances is not None and report.plan.distances is not None:
+        result |= distance_numbers(found.distances, report.plan.distances)
     return result
 
 
@@ -176,8 +219,3 @@ def _finite(value: int | float) -> int | float | None:
 
 def _plain_list(values: Any) -> list[int | float | None]:
     return [_finite(value) for value in np.asarray(values).tolist()]
-
-
-def known_content(content: Mapping[str, Any]) -> bool:
-    """Whether this is the content of a report with counts."""
-    return content.get("schema") == SCHEMA and "counts" in content

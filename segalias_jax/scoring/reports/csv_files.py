@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segalias_jax.metrics.distance_scores import Distances, distance_rows
 from segalias_jax.metrics.lookup import rows_of
+from segalias_jax.metrics.rows import Score
 from segalias_jax.scoring.image_set import plan_counts
 
 if TYPE_CHECKING:
@@ -46,18 +48,23 @@ def class_csv(report: FolderReport) -> Iterator[bytes]:
     Yields:
       Pieces of the file.
     """
-    empty = plan_counts(report.whole.sums, report.plan)
-    shown = [row for row in rows_of(empty) if row.per_class]
+    shown = [row for row in rows_of(plan_counts(report.whole.sums, report.plan)) if row.per_class]
+    far: list[Score] = []
+    if report.plan.distances is not None:
+        far = distance_rows(report.plan.distances, place="image")
 
     def rows() -> Iterator[list[Any]]:
         for image in report.images:
             sums = image.sums
             counts = plan_counts(sums, report.plan)
             values = [row.of_classes(counts) for row in shown]
+            if image.distances is not None and report.plan.distances is not None:
+                apart = Distances(image.distances, report.plan.distances)
+                values += [row.formula(apart) for row in far]
             for c in np.flatnonzero(sums[1] + sums[2]):
                 yield [image.name, report.classes[c], *(value[c] for value in values)]
 
-    return written_rows(["name", "class", *(row.per_class for row in shown)], rows())
+    return written_rows(["name", "class", *(row.per_class for row in (*shown, *far))], rows())
 
 
 def object_csv(report: FolderReport) -> Iterator[bytes]:
@@ -98,8 +105,7 @@ def written_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterat
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for row in (header, *()):
-        writer.writerow([_cell(value) for value in row])
+    writer.writerow([_cell(value) for value in header])
     for row in rows:
         yield text.getvalue().encode("utf-8")
         text.seek(0)

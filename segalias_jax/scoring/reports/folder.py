@@ -21,6 +21,7 @@ from segalias_jax.metrics.totals import BinaryTotals, SegmentationTotals
 from segalias_jax.scoring import offsets
 from segalias_jax.scoring.counting import CountSettings
 from segalias_jax.scoring.counts_file import CountsFile
+from segalias_jax.scoring.distance_report import curve_table, distance_rules, distance_table
 from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
 from segalias_jax.scoring.image_set import ImageSet, plan_counts
 from segalias_jax.scoring.matching import Pair
@@ -86,6 +87,11 @@ class FolderReport:
         return self.files or [Pair(name, Path(name), Path(name)) for name in self.whole.names]
 
     @property
+    def shows_images(self) -> bool:
+        """Whether images can be read again; those of merged reports cannot."""
+        return self.read is not None
+
+    @property
     def state(self) -> SegmentationTotals:
         """The pixels of all images by region and class, mergeable with those of other folders."""
         return self.whole.state
@@ -130,7 +136,7 @@ class FolderReport:
 
     @functools.cached_property
     def further(self) -> dict[str, Any]:
-        """Scores of binary segmentation and of shifted predictions."""
+        """Scores of binary segmentation, of shifted predictions, and of distances."""
         return content.further_scores(self)
 
     @property
@@ -185,6 +191,12 @@ class FolderReport:
             sections.append(binary_report.binary_table(self.binary.compute(), self.classes[1]))
         if self.whole.offsets is not None:
             sections.append(offsets.offset_table(self.plan.offsets, self.whole.offsets))
+        apart, settings = self.whole.distances, self.plan.distances
+        if apart is not None and settings is not None:
+            names = [report.escaped(name) for name in self.classes]
+            sections.append(distance_table(apart, settings, names))
+            if settings.widths:
+                sections.append(curve_table(apart, settings))
         return sections
 
     def save(self, folder: str | Path, *, worst: int = 8, overwrite: bool = False) -> None:
@@ -214,7 +226,7 @@ class FolderReport:
     def _markdown(self) -> str:
         rules = report.scoring_rules(self.state) | self.rules()
         made = [f"{len(self.images)} images", self.date, content.library()]
-        made += [f"`{self.command}`"] if self.command else []
+        made += [f"`{self.command.replace('`', '')}`"] if self.command else []
         parts = [
             f"# {report.escaped(self.title)}",
             self.first_screen(),
@@ -272,6 +284,8 @@ class FolderReport:
             )
         if self.binary is not None:
             result |= binary_report.binary_rules(self.binary)
+        if self.plan.distances is not None:
+            result |= distance_rules(self.plan.distances)
         return result | (offsets.RULES if self.plan.offsets else {})
 
     def worst(self, count: int) -> list[int]:
@@ -289,10 +303,13 @@ class FolderReport:
 
         Returns:
           The pictures, and why the image is missing, if it is.
+
+        Raises:
+          InputError: files are not known, as of a merged report, or cannot be read any more.
         """
-        pair = self.files[index]
         if self.read is None:
-            raise InputError(f"{pair.name}: how to read its maps is not known here")
+            raise InputError(f"{self.whole.names[index]}: the files of this image are not known")
+        pair = self.files[index]
         prediction, label = self.read(pair)
         image, remark = np.zeros((*label.shape, 3), np.uint8), ""
         if pair.image:

@@ -40,7 +40,9 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
         if "bars" in row.shown
     ]
     rules = report.scoring_rules(result.state) | result.rules()
-    special, left_out = [], []
+    special, left_out, pictures = [], [], []
+    if result.shows_images:
+        pictures = [page.section("Worst images first", *_pictures(result, worst))]
     if result.binary is not None:
         special.append(binary_page.foreground_section(result.binary, result.classes[1]))
     if result.whole.offsets is not None:
@@ -57,7 +59,7 @@ def folder_page(result: FolderReport, *, worst: int) -> str:
             page.section("Classes", page.bars(result.classes, bars)),
             page.section("All scores by class", page.table(table)),
             page.section("What is taken for what", *_confusions(result)),
-            page.section("Worst images first", *_pictures(result, worst)),
+            *pictures,
             *left_out,
             page.section("How it was scored", page.definitions(list(rules.items()))),
             page.section(

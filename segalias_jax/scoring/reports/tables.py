@@ -334,7 +334,8 @@ def check_unused(folder: Path, files: Sequence[str]) -> None:
         for name in files:
             if (folder / name).exists():
                 raise InputError(
-                    f"{folder / name}: is there already; choose another folder or remove it"
+                    f"{folder / name}: is there already; choose another folder or remove it "
+                    "(segalias score: --overwrite)"
                 )
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not there.is_dir():

@@ -26,6 +26,9 @@ def _report(path, shift, **options):
     images = [json.loads(one.to_json()) for one in _counts(shift, **options)]
     content = {
         "schema": 2,
+        "settings": {},
+        "left_out": [],
+        "command": "segalias score a b",
         "date": "2026-05-04T03:02:01+00:00",
         "classes": [{"name": name} for name in CLASSES],
         "counts": {"plan": options.get("plan", PLAN).to_json(), "images": images},
@@ -94,12 +97,6 @@ def test_other_images_and_files_are_refused(tmp_path):
     found = _report(tmp_path / "report.json", 2)
     with pytest.raises(InputError, match="has none of the images that were scored"):
         Changes(found, ImageArrays.of(_counts(2, "xyz")))
-    for text in ("", "{}", "[]", '{"summary": {"mIoU": 1}}', "\x00"):
-        (tmp_path / "other.json").write_text(text)
-        with pytest.raises(InputError, match=r"other\.json: no report\.json with the counts"):
-            Baseline.read(tmp_path / "other.json")
-    broken = json.loads((tmp_path / "report.json").read_text())
-    broken["counts"]["images"][0] = {"name": "a"}
-    (tmp_path / "broken.json").write_text(json.dumps(broken))
-    with pytest.raises(InputError, match=r"broken\.json: counts: not those of an image"):
-        Baseline.read(tmp_path / "broken.json")
+    (tmp_path / "other.json").write_text('{"summary": {"mIoU": 1}}')
+    with pytest.raises(InputError, match=r"other\.json: .*score again"):
+        Baseline.read(tmp_path / "other.json")
