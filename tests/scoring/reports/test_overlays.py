@@ -5,6 +5,7 @@ import pytest
 
 from segalias_jax.metrics import ERROR_KINDS, ScoreRules, error_kinds
 from segalias_jax.scoring import KIND_COLORS, Sample, error_overlay, overlay_sheet
+from segalias_jax.scoring.cause_counts import CAUSES
 from segalias_jax.scoring.reports import overlays
 
 PALETTE = np.asarray([[0, 0, 0], [200, 30, 30], [30, 200, 30]], np.uint8)
@@ -88,3 +89,25 @@ def test_many_class_names_are_broken_into_lines():
 def test_spread_colors_differ():
     """No two of many classes share a color."""
     assert len(np.unique(overlays.spread_palette(100), axis=0)) == 100
+
+
+def test_colors_of_causes_differ_for_everybody():
+    """In CIE Lab, as people see them who lack one kind of cone (Machado et al. 2009), and gray."""
+    lacking = (
+        "1 0 0 0 1 0 0 0 1",
+        ".152286 1.052583 -.204868 .114503 .786281 .099216 -.003882 -.048116 1.051998",
+        ".367322 .860646 -.227968 .280085 .672501 .047413 -.011820 .042940 .968881",
+        "1.255528 -.076749 -.178779 -.078411 .930809 .147602 .004733 .691367 .303900",
+    )
+    cones = [np.asarray(row.split(), np.float64).reshape(3, 3) for row in lacking]
+    to_xyz = ".4124 .3576 .1805 .2126 .7152 .0722 .0193 .1192 .9505".split()
+    to_xyz = np.asarray(to_xyz, np.float64).reshape(3, 3)
+    rgb = np.asarray([*overlays.CAUSE_COLORS.values(), (70, 70, 70)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    assert tuple(overlays.CAUSE_COLORS) == CAUSES
+    for matrix in cones:
+        seen = np.clip(linear @ matrix.T, 0, 1) @ to_xyz.T / to_xyz.sum(1)
+        x, y, z = np.where(seen > 0.008856, np.cbrt(seen), 7.787 * seen + 16 / 116).T
+        lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+        apart = np.linalg.norm(lab[:, None] - lab, axis=-1) + 1000 * np.eye(len(lab))
+        assert apart.min() > 24
