@@ -66,7 +66,7 @@ def _filters(table: Mapping[str, Any], classes: Sequence[str]) -> str:
     fields = [
         '<label class="wide">Name contains<input type="text" id="filter-name" autocomplete="off">'
         "</label>",
-        _choice("class", "Has class", [("", "any"), *((str(c), classes[c]) for c in present)]),
+        _choice("class", "Has class", [("", "any"), *[(str(c), str(classes[c])) for c in present]]),
     ]
     if causes:
         of_cause = [("", "any"), *((str(k), title) for k, title in enumerate(causes))]
