@@ -11,7 +11,6 @@ from segalias_jax.metrics.lookup import rows_shown, score_title, smaller_is_bett
 from segalias_jax.scoring.reports import binary_page, overlays, page
 from segalias_jax.scoring.reports import tables as report
 from segalias_jax.scoring.reports.overlays import HIT_COLORS, KIND_COLORS
-from segalias_jax.scoring.reports.summary import cause_rows, headline
 
 if TYPE_CHECKING:
     from segalias_jax.scoring.reports.folder import FolderReport
