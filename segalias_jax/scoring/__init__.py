@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from segalias_jax.scoring.reports.comparison import Comparison
     from segalias_jax.scoring.reports.folder import FolderReport
     from segalias_jax.scoring.reports.overlays import (
+        CAUSE_COLORS,
         HIT_COLORS,
         KIND_COLORS,
         Sample,
+        cause_overlay,
         error_overlay,
         hit_overlay,
         overlay_sheet,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAUSES",
+    "CAUSE_COLORS",
     "HIT_COLORS",
     "KIND_COLORS",
     "CauseCounts",
@@ -39,6 +42,7 @@ __all__ = [
     "ObjectRecord",
     "PairCounts",
     "Sample",
+    "cause_overlay",
     "count_causes",
     "count_pair",
     "error_kinds",
@@ -64,9 +68,11 @@ __getattr__, __dir__ = lazy.attach(
         "segalias_jax.scoring.reports.comparison": ("Comparison",),
         "segalias_jax.scoring.reports.folder": ("FolderReport",),
         "segalias_jax.scoring.reports.overlays": (
+            "CAUSE_COLORS",
             "HIT_COLORS",
             "KIND_COLORS",
             "Sample",
+            "cause_overlay",
             "error_overlay",
             "hit_overlay",
             "overlay_sheet",

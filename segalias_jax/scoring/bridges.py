@@ -32,7 +32,7 @@ import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int
 
 from segalias_jax.scoring.components import Regions, connected
 
@@ -160,7 +160,7 @@ def _bridge(
     members: Bool[np.ndarray, " regions"],
     component: Int[np.ndarray, " regions"],
     ends: Int[np.ndarray, " ends"],
-    box: Int[np.ndarray, "4"],
+    box: Int[np.ndarray, 4],
     boxes: Int[np.ndarray, "ends 4"],
 ) -> Int[np.ndarray, " pixels"]:
     """Pixels of one extra region, the members, that join some components, its ends."""
