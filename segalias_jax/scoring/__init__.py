@@ -10,7 +10,8 @@ from segalias_jax import lazy
 
 if TYPE_CHECKING:
     from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, ObjectRecord
-    from segalias_jax.scoring.causes import CauseSettings, count_causes, error_types
+    from segalias_jax.scoring.cause_rules import CauseSettings
+    from segalias_jax.scoring.causes import count_causes, error_types
     from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
     from segalias_jax.scoring.distances import DistanceCounts, DistanceSettings, count_distances
     from segalias_jax.scoring.folders import score_folders
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from segalias_jax.scoring.reports.comparison import Comparison
     from segalias_jax.scoring.reports.folder import FolderReport
     from segalias_jax.scoring.reports.overlays import (
+        CAUSE_COLORS,
         HIT_COLORS,
         KIND_COLORS,
         Sample,
+        cause_overlay,
         error_overlay,
         hit_overlay,
         overlay_sheet,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAUSES",
+    "CAUSE_COLORS",
     "HIT_COLORS",
     "KIND_COLORS",
     "CauseCounts",
@@ -44,6 +48,7 @@ __all__ = [
     "PairCounts",
     "Sample",
     "Scorer",
+    "cause_overlay",
     "count_causes",
     "count_distances",
     "count_pair",
@@ -64,7 +69,8 @@ __getattr__, __dir__ = lazy.attach(
     __name__,
     {
         "segalias_jax.scoring.cause_counts": ("CAUSES", "CauseCounts", "ObjectRecord"),
-        "segalias_jax.scoring.causes": ("CauseSettings", "count_causes", "error_types"),
+        "segalias_jax.scoring.cause_rules": ("CauseSettings",),
+        "segalias_jax.scoring.causes": ("count_causes", "error_types"),
         "segalias_jax.scoring.counting": ("CountSettings", "PairCounts", "count_pair"),
         "segalias_jax.scoring.distances": (
             "DistanceCounts",
@@ -77,9 +83,11 @@ __getattr__, __dir__ = lazy.attach(
         "segalias_jax.scoring.reports.comparison": ("Comparison",),
         "segalias_jax.scoring.reports.folder": ("FolderReport",),
         "segalias_jax.scoring.reports.overlays": (
+            "CAUSE_COLORS",
             "HIT_COLORS",
             "KIND_COLORS",
             "Sample",
+            "cause_overlay",
             "error_overlay",
             "hit_overlay",
             "overlay_sheet",
