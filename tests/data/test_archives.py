@@ -44,7 +44,9 @@ def test_files_are_read_in_any_order_and_by_threads(tmp_path, monkeypatch, kind)
     monkeypatch.setattr(archives, "_POINTS", 8)  # some are dropped again
     rng = np.random.default_rng(0)
     files = {
-        f"d/{'x' * (1 + 40 * (i % 4))}/{i}.bin": rng.integers(0, 9 + i, 9000 + i, np.uint8).tobytes()
+        f"d/{'x' * (1 + 40 * (i % 4))}/{i}.bin": rng.integers(
+            0, 9 + i, 9000 + i, np.uint8
+        ).tobytes()
         for i in range(60)
     }
     path = pack(tmp_path / kind, files)
