@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from segalias_jax.scoring.distances import DistanceCounts, DistanceSettings, count_distances
     from segalias_jax.scoring.folders import score_folders
     from segalias_jax.scoring.host_bands import error_kinds
+    from segalias_jax.scoring.merging import merge_reports, read_report
     from segalias_jax.scoring.reports.comparison import Comparison
     from segalias_jax.scoring.reports.folder import FolderReport
     from segalias_jax.scoring.reports.overlays import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         overlay_sheet,
     )
     from segalias_jax.scoring.reports.tables import score_table, scoring_rules, write_report
+    from segalias_jax.scoring.scorer import Scorer
 
 __all__ = [
     "CAUSES",
@@ -41,6 +43,7 @@ __all__ = [
     "ObjectRecord",
     "PairCounts",
     "Sample",
+    "Scorer",
     "count_causes",
     "count_distances",
     "count_pair",
@@ -48,7 +51,9 @@ __all__ = [
     "error_overlay",
     "error_types",
     "hit_overlay",
+    "merge_reports",
     "overlay_sheet",
+    "read_report",
     "score_folders",
     "score_table",
     "scoring_rules",
@@ -68,6 +73,7 @@ __getattr__, __dir__ = lazy.attach(
         ),
         "segalias_jax.scoring.folders": ("score_folders",),
         "segalias_jax.scoring.host_bands": ("error_kinds",),
+        "segalias_jax.scoring.merging": ("merge_reports", "read_report"),
         "segalias_jax.scoring.reports.comparison": ("Comparison",),
         "segalias_jax.scoring.reports.folder": ("FolderReport",),
         "segalias_jax.scoring.reports.overlays": (
@@ -79,5 +85,6 @@ __getattr__, __dir__ = lazy.attach(
             "overlay_sheet",
         ),
         "segalias_jax.scoring.reports.tables": ("score_table", "scoring_rules", "write_report"),
+        "segalias_jax.scoring.scorer": ("Scorer",),
     },
 )

@@ -114,7 +114,7 @@ def headline(report: Mapping[str, Any]) -> str:
 
 
 def cause_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """The table of causes, that of the largest gain of mIoU first.
+    """The table of the causes that there are, that of the largest gain of mIoU first.
 
     Args:
       report: content of `report.json`.
@@ -126,19 +126,15 @@ def cause_rows(report: Mapping[str, Any]) -> list[list[str]]:
     causes, names = report["causes"], class_names(report)
     objects = {row: int(np.sum(counts)) for row, counts in causes["objects"].items()}
     rows = [["cause", "mIoU without it", "of wrong pixels", "objects", "most of it"]]
-    absent = [name for name in causes["names"] if not causes["pixels"][name]]
-    for name in (*leading_causes(report), *absent):
-        pixels, most = causes["pixels"][name], "-"
-        if pixels:
-            index, share = class_of_cause(report, name)
-            most = f"{escaped(names[index])} {100 * share:.0f} %"
+    for name in leading_causes(report):
+        index, share = class_of_cause(report, name)
         rows.append(
             [
                 name,
                 f"{100 * (causes['delta_mIoU'][name] or 0):+.2f}",
-                percent(pixels / max(1, causes["wrong_pixels"])),
+                percent(causes["pixels"][name] / causes["wrong_pixels"]),
                 str(objects[_OBJECTS[name]]) if name in _OBJECTS else "-",
-                most,
+                f"{escaped(names[index])} {100 * share:.0f} %",
             ]
         )
     return rows
@@ -155,4 +151,7 @@ def first_screen(report: Mapping[str, Any]) -> str:
     """
     if report.get("causes") is None:
         return ""
-    return f"{escaped(headline(report))}\n\n{markdown_table(cause_rows(report), names=True)}"
+    parts = [escaped(headline(report))]
+    if report["causes"]["wrong_pixels"]:
+        parts.append(markdown_table(cause_rows(report), names=True))
+    return "\n\n".join(parts)
