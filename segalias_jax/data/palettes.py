@@ -41,12 +41,12 @@ class Palette:
       [[1, 0]]
     """
 
-    colors: tuple[tuple[tuple[int, int, int], int], ...]
+    colors: tuple[tuple[tuple[int, ...], int], ...]
     names: tuple[str, ...] = ()
 
     def __post_init__(self):
         """Raises `InputError` for a color out of range or one that stands for two classes."""
-        known: dict[tuple[int, int, int], int] = {}
+        known: dict[tuple[int, ...], int] = {}
         for color, index in self.colors:
             if len(color) != 3 or not all(0 <= c <= 255 for c in color):
                 raise InputError(f"color {color} is none; write three numbers in 0..255")
@@ -258,8 +258,13 @@ def read_class_names(name: str | Path) -> tuple[str, ...]:
             f"one of {', '.join(DATASETS)}"
         ) from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    colored = path.suffix.lower() in (".csv", ".json") or (
-        lines
-        and all(line.startswith("#") or re.match(r"(\d+[\s,]+){2,3}\d", line) for line in lines)
-    )
-    return read_palette(path).names if colored else tuple(lines)
+    if path.suffix.lower() in (".csv", ".json") or _hold_colors(path, text):
+        return read_palette(path).names
+    return tuple(lines)
+
+
+def _hold_colors(path: Path, text: str) -> bool:
+    try:
+        return bool(_text_entries(path, text))
+    except InputError:
+        return False
