@@ -32,9 +32,10 @@ MARKS = "<!-- measured -->", "<!-- end of measured -->"
 VOID = 255
 EIGHT = 8
 TUNED = ("camvid", "crackforest", "dsb2018", "kvasir_seg")
+GROUND = ("crackforest", "dsb2018", "kvasir_seg", "membrane", "voc", "coco")  # class 0 is background
 HELD_OUT = ("membrane", "voc", "ade20k", "coco")
 Map = np.ndarray
-Inject = Callable[[Map, int, np.random.Generator], Map | None]
+Inject = Callable[[Map, int, int | None, np.random.Generator], Map | None]
 
 
 # Labels: uint8 maps of class ids, 255 where ignored, and the number of classes.
@@ -115,11 +116,11 @@ def filled(label: Map, unknown: Map) -> Map:
     return table[nearest]
 
 
-def objects(label: Map, least: int = 1) -> list[Map]:
-    """Masks of the connected objects; of two classes only class 1 has any."""
+def objects(label: Map, ground: int | None, least: int = 1) -> list[Map]:
+    """Masks of the connected objects; a background is none."""
     found = []
     for c in present(label):
-        if c == 0 and is_two(label):
+        if c == 0 and ground == 0:
             continue
         count, number, stats, _ = cv2.connectedComponentsWithStats(
             (label == c).astype(np.uint8), connectivity=EIGHT
@@ -133,11 +134,6 @@ def present(label: Map) -> list[int]:
     return [int(c) for c in np.unique(label) if c != VOID]
 
 
-def is_two(label: Map) -> bool:
-    """Whether a label is of background and one class."""
-    return bool(label[label != VOID].max(initial=0) <= 1)
-
-
 def around(label: Map, mask: Map) -> int | None:
     """The most frequent class in a ring around an object."""
     ring = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool) & ~mask
@@ -145,11 +141,13 @@ def around(label: Map, mask: Map) -> int | None:
     return int(np.bincount(ids).argmax()) if len(ids) else None
 
 
-def other_class(label: Map, c: int, classes: int, rng: np.random.Generator) -> int:
+def other_class(
+    label: Map, c: int, classes: int, ground: int | None, rng: np.random.Generator
+) -> int:
     """Any class but c: one that the label has, or any at all."""
-    choices = [k for k in present(label) if k != c]
+    choices = [k for k in present(label) if k not in (c, ground)]
     if not choices or rng.random() < 0.3:
-        choices = [k for k in range(classes) if k != c]
+        choices = [k for k in range(classes) if k not in (c, ground)]
     return int(rng.choice(choices))
 
 
@@ -159,10 +157,10 @@ def some(items: list, rng: np.random.Generator, most: int) -> list:
     return [items[i] for i in order]
 
 
-# Defects: (label without void, classes, generator) -> prediction, or None where there is none.
+# Defects: (label without void, classes, background, generator) -> prediction, or None where there is none.
 
 
-def resampled(label: Map, classes: int, rng, *, factor: int, bilinear: bool, phase: bool) -> Map:
+def resampled(label: Map, classes: int, ground: int | None, rng, *, factor: int, bilinear: bool, phase: bool) -> Map:
     """Down and up again; of bilinear ones the class of the largest weight."""
     height, width = label.shape
     small = max(1, width // factor), max(1, height // factor)
@@ -179,7 +177,7 @@ def resampled(label: Map, classes: int, rng, *, factor: int, bilinear: bool, pha
     return out
 
 
-def shifted(label: Map, classes: int, rng, *, pixels: int) -> Map:
+def shifted(label: Map, classes: int, ground: int | None, rng, *, pixels: int) -> Map:
     """Moved sideways, up, down or both."""
     down, right = [(0, 1), (1, 0), (1, 1), (-1, 0), (0, -1), (-1, 1)][rng.integers(6)]
     padded = np.pad(label, pixels, mode="edge")
@@ -187,9 +185,9 @@ def shifted(label: Map, classes: int, rng, *, pixels: int) -> Map:
     return padded[top : top + label.shape[0], left : left + label.shape[1]]
 
 
-def dropped_class(label: Map, classes: int, rng, *, fill: str) -> Map | None:
+def dropped_class(label: Map, classes: int, ground: int | None, rng, *, fill: str) -> Map | None:
     """A class that is nowhere predicted."""
-    choices = [c for c in present(label) if c or not is_two(label)]
+    choices = [c for c in present(label) if c or not ground == 0]
     choices = [c for c in choices if (label == c).mean() < 0.3]
     if not choices:
         return None
@@ -198,19 +196,19 @@ def dropped_class(label: Map, classes: int, rng, *, fill: str) -> Map | None:
     if fill == "nearest":
         return filled(label, mask)
     out = label.copy()
-    for one in objects(np.where(mask, label, VOID).astype(np.uint8)) if c else [mask]:
-        ground = 0 if is_two(label) else around(label, one)
+    for one in objects(np.where(mask, label, VOID).astype(np.uint8), ground):
+        ground = 0 if ground == 0 else around(label, one)
         if ground is not None:
             out[one] = ground
     return out
 
 
-def dropped_objects(label: Map, classes: int, rng, *, most: int) -> Map | None:
+def dropped_objects(label: Map, classes: int, ground: int | None, rng, *, most: int) -> Map | None:
     """Single objects that are predicted as what surrounds them."""
-    found, out = objects(label, 20), label.copy()
+    found, out = objects(label, ground, 20), label.copy()
     found = [one for one in found if one.mean() < 0.2]
     for one in some(found, rng, most) if found else []:
-        ground = 0 if is_two(label) else around(label, one)
+        ground = 0 if ground == 0 else around(label, one)
         if ground is not None:
             out[one] = ground
     return out
@@ -234,8 +232,8 @@ def blob(shape: tuple[int, int], radius: float, rng: np.random.Generator) -> Map
     return mask.astype(bool)
 
 
-def blobs(label: Map, classes: int, rng, *, radius: tuple[float, float]) -> Map | None:
-    """Objects where there are none, of a class that is not there."""
+def blobs(label: Map, classes: int, ground: int | None, rng, *, radius: tuple[float, float], apart: int) -> Map | None:
+    """Objects where there are none, so many pixels apart from those of their class."""
     out = label.copy()
     for _ in range(int(rng.integers(1, 6))):
         for _ in range(50):
@@ -243,41 +241,44 @@ def blobs(label: Map, classes: int, rng, *, radius: tuple[float, float]) -> Map 
             inside = label[mask]
             if not len(inside):
                 continue
-            c = 1 if is_two(label) else other_class(label, int(np.bincount(inside).argmax()), classes, rng)
-            # Apart from objects of the class, or it would be a bump of theirs.
-            near = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
-            if not (label[near] == c).any():
+            most = int(np.bincount(inside).argmax())
+            c = 1 if classes == 2 else other_class(label, most, classes, ground, rng)
+            near = mask
+            if apart:
+                kernel = np.ones((2 * apart + 1, 2 * apart + 1), np.uint8)
+                near = cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)
+            if (label[near] == c).mean() <= (0 if apart else 0.2):
                 out[mask] = c
                 break
     return out if (out != label).any() else None
 
 
-def salt(label: Map, classes: int, rng, *, fraction: float, size: int) -> Map | None:
+def salt(label: Map, classes: int, ground: int | None, rng, *, fraction: float, size: int) -> Map | None:
     """Specks of a wrong class: of two classes only on the background."""
     spots = rng.random((-(-label.shape[0] // size), -(-label.shape[1] // size))) < fraction
     spots = spots.repeat(size, 0).repeat(size, 1)[: label.shape[0], : label.shape[1]]
-    if is_two(label):
+    if classes == 2:
         return np.where(spots & (label == 0), 1, label).astype(np.uint8)
     ids = rng.integers(0, classes, (-(-label.shape[0] // size), -(-label.shape[1] // size)))
     ids = ids.repeat(size, 0).repeat(size, 1)[: label.shape[0], : label.shape[1]]
     return np.where(spots, ids, label).astype(np.uint8)
 
 
-def relabelled(label: Map, classes: int, rng, *, fraction: float) -> Map | None:
+def relabelled(label: Map, classes: int, ground: int | None, rng, *, fraction: float) -> Map | None:
     """Objects with perfect borders and the wrong class."""
-    if is_two(label):
+    if classes == 2:
         return None
-    out, found = label.copy(), [one for one in objects(label, 20) if one.mean() < 0.3]
+    out, found = label.copy(), [one for one in objects(label, ground, 20) if one.mean() < 0.3]
     if not found:
         return None
     for one in some(found, rng, max(1, round(fraction * len(found)))):
-        out[one] = other_class(label, int(label[one][0]), classes, rng)
+        out[one] = other_class(label, int(label[one][0]), classes, ground, rng)
     return out
 
 
-def merged(label: Map, classes: int, rng, *, width: int, gap: int) -> Map | None:
+def merged(label: Map, classes: int, ground: int | None, rng, *, width: int, gap: int) -> Map | None:
     """Bridges between two objects of one class."""
-    found, out, bridges = objects(label, 60), label.copy(), 0
+    found, out, bridges = objects(label, ground, 60), label.copy(), 0
     for i in rng.permutation(len(found))[:40]:
         c = int(label[found[i]][0])
         distance = cv2.distanceTransform((~found[i]).astype(np.uint8), cv2.DIST_L2, 5)
@@ -311,9 +312,9 @@ def band(shape: tuple[int, int], center: np.ndarray, angle: float, width: int) -
     return line.astype(bool)
 
 
-def split(label: Map, classes: int, rng, *, width: int) -> Map | None:
+def split(label: Map, classes: int, ground: int | None, rng, *, width: int) -> Map | None:
     """Cuts through objects, filled with what surrounds them."""
-    found = [one for one in objects(label, 60) if one.mean() < 0.3]
+    found = [one for one in objects(label, ground, 60) if one.mean() < 0.3]
     out, cuts = label.copy(), 0
     for i in rng.permutation(len(found))[:20]:
         one = found[i]
@@ -336,9 +337,9 @@ def split(label: Map, classes: int, rng, *, width: int) -> Map | None:
     return out if cuts else None
 
 
-def grown(label: Map, classes: int, rng, *, pixels: int, sign: int) -> Map | None:
+def grown(label: Map, classes: int, ground: int | None, rng, *, pixels: int, sign: int) -> Map | None:
     """Objects of one class (of two classes: the foreground) that are too large or too small."""
-    choices = [c for c in present(label) if c or not is_two(label)]
+    choices = [c for c in present(label) if c or not ground == 0]
     if not choices:
         return None
     c = int(rng.choice(choices))
@@ -357,13 +358,13 @@ def grown(label: Map, classes: int, rng, *, pixels: int, sign: int) -> Map | Non
     return np.where(gone, ground, label).astype(np.uint8)
 
 
-def holes(label: Map, classes: int, rng, *, fraction: float) -> Map | None:
+def holes(label: Map, classes: int, ground: int | None, rng, *, fraction: float) -> Map | None:
     """Holes inside of objects, filled with what surrounds the object."""
-    found = [one for one in objects(label, 150) if one.mean() < 0.4]
+    found = [one for one in objects(label, ground, 150) if one.mean() < 0.4]
     out, made = label.copy(), 0
     for i in rng.permutation(len(found)):
         one = found[i]
-        ground = 0 if is_two(label) else around(label, one)
+        ground = 0 if ground == 0 else around(label, one)
         depth = cv2.distanceTransform(np.pad(one.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
         radius = min(depth.max() - 2, np.sqrt(fraction * one.sum() / np.pi))
         if radius < 1.5 or ground is None:
@@ -396,7 +397,8 @@ def defects() -> Iterator[tuple[str, str, str, Inject]]:
     for most in (1, 5):
         yield "dropped objects", f"up to {most}", "missed object", bind(dropped_objects, most=most)
     for radius in ((2, 6), (6, 15), (15, 40)):
-        yield "blobs", f"radius {radius}", "false object", bind(blobs, radius=radius)
+        yield "blobs", f"radius {radius}", "false object", bind(blobs, radius=radius, apart=3)
+        yield "blobs anywhere", f"radius {radius}", "false object", bind(blobs, radius=radius, apart=0)
     for fraction, size in ((0.002, 1), (0.02, 1), (0.005, 3)):
         yield "salt", f"{fraction} of {size}", "false object", bind(salt, fraction=fraction, size=size)
     for fraction in (0.1, 0.3):
@@ -419,7 +421,7 @@ def cases(name: str, root: Path, images: int, seed: int) -> Iterator[dict]:
         clean = filled(label, label == VOID)
         for k, (defect, strength, cause, inject) in enumerate(defects()):
             rng = np.random.default_rng([seed, number, k])
-            prediction = inject(clean, classes, rng)
+            prediction = inject(clean, classes, 0 if name in GROUND else None, rng)
             if prediction is None:
                 continue
             _, counts = error_types(prediction, label, num_classes=classes)

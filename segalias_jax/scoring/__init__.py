@@ -10,7 +10,8 @@ from segalias_jax import lazy
 
 if TYPE_CHECKING:
     from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, ObjectRecord
-    from segalias_jax.scoring.causes import CauseSettings, count_causes, error_types
+    from segalias_jax.scoring.cause_rules import CauseSettings
+    from segalias_jax.scoring.causes import count_causes, error_types
     from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
     from segalias_jax.scoring.distances import DistanceCounts, DistanceSettings, count_distances
     from segalias_jax.scoring.folders import score_folders
@@ -64,7 +65,8 @@ __getattr__, __dir__ = lazy.attach(
     __name__,
     {
         "segalias_jax.scoring.cause_counts": ("CAUSES", "CauseCounts", "ObjectRecord"),
-        "segalias_jax.scoring.causes": ("CauseSettings", "count_causes", "error_types"),
+        "segalias_jax.scoring.cause_rules": ("CauseSettings",),
+        "segalias_jax.scoring.causes": ("count_causes", "error_types"),
         "segalias_jax.scoring.counting": ("CountSettings", "PairCounts", "count_pair"),
         "segalias_jax.scoring.distances": (
             "DistanceCounts",

@@ -18,6 +18,8 @@ CAUSES = (
 )
 """Names of the causes; code k + 1 in a map of causes is entry k."""
 
+MISSED, FALSE, CONFUSED, MERGE, SPLIT, DISPLACED, HOLE = range(1, len(CAUSES) + 1)
+
 OBJECT_ROWS = ("true", "found", "missed", "confused", "merged", "split", "predicted", "false")
 """What objects are counted; the last two are predicted objects, the others true ones."""
 

@@ -18,10 +18,12 @@ the prediction does not join or part as well.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
+from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring.host_bands import ignored_pixels, strips
 
@@ -40,7 +42,7 @@ class Regions:
       predicted: class of each region, C as above.
       ignored: whether a region is ignored.
       pixels: of each region; none where ignored.
-      contacts: pairs of regions that touch, some pairs several times.
+      contacts: pairs of regions that touch, each once.
       sides: of pixels along which they touch; 0 where only corners meet.
 
     Example:
@@ -60,28 +62,54 @@ class Regions:
     contacts: Int[np.ndarray, "2 contacts"]
     sides: Int[np.ndarray, " contacts"]
 
-    @property
+    @functools.cached_property
     def ends(self) -> Int[np.ndarray, " runs"]:
         """Place after the last pixel of each run."""
         return np.append(self.starts[1:], self.height * self.width)
 
-    def components(
-        self, values: Integer[np.ndarray, " regions"], among: Bool[np.ndarray, " regions"] | None = None
-    ) -> Int[np.ndarray, " regions"]:
+    @functools.cached_property
+    def right(self) -> Bool[np.ndarray, " regions"]:
+        """Regions that are predicted as what they are; ignored ones among them."""
+        return self.true == self.predicted
+
+    @functools.cached_property
+    def around_wrong(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Wrong regions, what each of them touches, and the sides: an entry for each contact."""
+        a, b = self.contacts
+        u, v = np.concatenate([a, b]), np.concatenate([b, a])
+        keep = np.flatnonzero(~self.right[u])
+        return u[keep], v[keep], np.concatenate([self.sides, self.sides])[keep]
+
+    def components(self, values: Integer[np.ndarray, " regions"]) -> Int[np.ndarray, " regions"]:
         """Numbers connected sets of regions of the same value.
 
         Args:
           values: of each region.
-          among: regions that may be connected; None: all.
 
         Returns:
           Number of the set of each region, from 0 on.
         """
         a, b = self.contacts
-        same = values[a] == values[b]
-        if among is not None:
-            same &= among[a] & among[b]
+        same = np.flatnonzero(values[a] == values[b])
         return connected(len(values), a[same], b[same])
+
+    def places(
+        self, among: Bool[np.ndarray, " regions"]
+    ) -> tuple[Int[np.ndarray, " pixels"], Int[np.ndarray, " pixels"]]:
+        """Lists the pixels of some regions.
+
+        Args:
+          among: which regions.
+
+        Returns:
+          Places y * width + x in ascending order, and the region of each.
+        """
+        runs = np.flatnonzero(among[self.region])
+        starts = self.starts[runs]
+        lengths = self.ends[runs] - starts
+        shift = starts - np.cumsum(lengths) + lengths
+        places = np.arange(lengths.sum()) + np.repeat(shift, lengths)
+        return places, np.repeat(self.region[runs], lengths)
 
     def paint(
         self, values: np.ndarray, rows: slice
@@ -144,41 +172,79 @@ def find_regions(
     Returns:
       The regions.
 
+    Raises:
+      InputError: shapes differ, or a counted value is no class.
+
     Example:
       >>> ids = np.asarray([[0, 0, 1, 1]])
       >>> find_regions(ids, ids, 2, ScoreRules()).true.tolist()
       [0, 1]
     """
+    if prediction.shape != label.shape:
+        raise InputError(f"prediction of shape {prediction.shape}, label of shape {label.shape}")
     height, width = label.shape
     starts = _run_starts(prediction, label)
-    row, column = np.divmod(starts, width)
-    stored, predicted = label[row, column].astype(np.int64), prediction[row, column].astype(np.int64)
+    stored = label.reshape(-1)[starts].astype(np.int64)
+    predicted = prediction.reshape(-1)[starts].astype(np.int64)
     ignored = ignored_pixels(stored, rules)
-    first = int(rules.reduce_zero_label)
-    valid = (predicted >= 0) & (predicted < num_classes)
-    predicted = np.where(ignored & ~valid, num_classes, predicted)
-    true = np.where(ignored, predicted, stored - first)
+    true = stored - int(rules.reduce_zero_label)
+    stray = (true < 0) | (true >= num_classes)
+    if stray.any():
+        _refuse_stray("label", stored, stray & ~ignored)
+    stray = (predicted < 0) | (predicted >= num_classes)
+    if stray.any():
+        _refuse_stray("prediction", predicted, stray & ~ignored)
+        predicted[stray] = num_classes
+    if ignored.any():
+        np.copyto(true, predicted, where=ignored)
     joint = (true * (num_classes + 1) + predicted) * 2 + ignored
     a, b, sides = _touching(starts, height, width)
     same = joint[a] == joint[b]
-    region = connected(len(starts), a[same], b[same])
+    inner, between = np.flatnonzero(same), np.flatnonzero(~same)
+    region = connected(len(starts), a[inner], b[inner])
     lengths = np.diff(starts, append=height * width)
     count = int(region.max(initial=-1)) + 1
-    of_region = np.empty((3, count), np.int64)
-    of_region[:, region] = true, predicted, ignored
-    pixels = np.bincount(region, np.where(ignored, 0, lengths), count).astype(np.int64)
+    of_region = np.empty(count, np.int64)
+    of_region[region] = joint
+    true, predicted = np.divmod(of_region >> 1, num_classes + 1)
+    ignored = (of_region & 1).astype(bool)
+    pixels = np.bincount(region, lengths, count).astype(np.int64)
+    pixels[ignored] = 0
+    contacts, sides = _each_once(region[a[between]], region[b[between]], sides[between], count)
     return Regions(
         height=height,
         width=width,
         starts=starts,
         region=region,
-        true=of_region[0],
-        predicted=of_region[1],
-        ignored=of_region[2].astype(bool),
+        true=true,
+        predicted=predicted,
+        ignored=ignored,
         pixels=pixels,
-        contacts=np.stack([region[a[~same]], region[b[~same]]]),
-        sides=sides[~same],
+        contacts=contacts,
+        sides=sides,
     )
+
+
+def _refuse_stray(name: str, ids: Int[np.ndarray, " runs"], stray: Bool[np.ndarray, " runs"]) -> None:
+    if stray.any():
+        raise InputError(f"{name} holds {ids[stray][0]}, which is no class and not ignored")
+
+
+def _each_once(
+    a: Int[np.ndarray, " all"], b: Int[np.ndarray, " all"], sides: Int[np.ndarray, " all"], count: int
+) -> tuple[Int[np.ndarray, "2 contacts"], Int[np.ndarray, " contacts"]]:
+    """Adds up contacts of the same two regions: there are as many as there are runs."""
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    order = _order(high, count)
+    order = order[_order(low[order], count)]
+    low, high = low[order], high[order]
+    first = np.flatnonzero((np.diff(low, prepend=-1) != 0) | (np.diff(high, prepend=-1) != 0))
+    return np.stack([low[first], high[first]]), np.add.reduceat(sides[order], first)
+
+
+def _order(values: Int[np.ndarray, " all"], count: int) -> Int[np.ndarray, " all"]:
+    """Stable order of numbers below `count`; NumPy sorts those of 16 bits by radix."""
+    return np.argsort(values.astype(np.uint16) if count <= 1 << 16 else values, kind="stable")
 
 
 def _run_starts(
