@@ -165,7 +165,7 @@ def some(items: list, rng: np.random.Generator, most: int) -> list:
     return [items[i] for i in order]
 
 
-# Defects: (label without void, classes, background, generator) -> prediction, or None where there is none.
+# Defects: (label without void, classes, background, generator) -> prediction, or None.
 
 
 def resampled(
@@ -347,8 +347,8 @@ def split(label: Map, classes: int, ground: int | None, rng, *, width: int) -> M
         parts = np.sort(stats[1:count, cv2.CC_STAT_AREA])[::-1]
         if count < 3 or parts[1] < 0.15 * len(points) or cut.sum() > 0.4 * len(points):
             continue
-        ground = filled(label, one)
-        out[cut] = ground[cut]
+        behind = filled(label, one)
+        out[cut] = behind[cut]
         cuts += 1
         if cuts >= 3:
             break
@@ -376,8 +376,8 @@ def grown(
     if not eroded.any():
         return None
     gone = (label == c) & ~eroded
-    ground = filled(label, label == c)
-    return np.where(gone, ground, label).astype(np.uint8)
+    behind = filled(label, label == c)
+    return np.where(gone, behind, label).astype(np.uint8)
 
 
 def holes(label: Map, classes: int, ground: int | None, rng, *, fraction: float) -> Map | None:

@@ -52,7 +52,7 @@ _Objects = tuple[int, Side, Bool[np.ndarray, " components"]]
 
 def error_types(
     prediction: Integer[np.ndarray, "h w"],
-    label: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
     *,
     num_classes: int,
     ignore: int = IGNORE_LABEL,
@@ -102,7 +102,7 @@ def error_types(
 
 def count_causes(
     prediction: Integer[np.ndarray, "h w"],
-    label: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
     rules: ScoreRules,
     num_classes: int,
     settings: CauseSettings | None = None,

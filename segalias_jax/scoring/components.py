@@ -154,7 +154,7 @@ class Regions:
 
 def find_regions(
     prediction: Integer[np.ndarray, "h w"],
-    label: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
     num_classes: int,
     rules: ScoreRules,
 ) -> Regions:

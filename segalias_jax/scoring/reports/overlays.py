@@ -247,7 +247,7 @@ def overlay_sheet(
       >>> label = np.zeros((90, 120), np.int32)
       >>> sample = Sample(np.zeros((90, 120, 3), np.uint8), label, label, "one")
       >>> overlay_sheet([sample], classes=["sky"], palette=np.zeros((1, 3), np.uint8)).shape
-      (454, 1520, 3)
+      (490, 1520, 3)
     """
     rules = rules or ScoreRules()
     rows = [
