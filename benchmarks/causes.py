@@ -207,9 +207,9 @@ def dropped_class(label: Map, classes: int, ground: int | None, rng, *, fill: st
         return filled(label, mask)
     out = label.copy()
     for one in objects(np.where(mask, label, VOID).astype(np.uint8), ground):
-        ground = 0 if ground == 0 else around(label, one)
-        if ground is not None:
-            out[one] = ground
+        behind = 0 if ground == 0 else around(label, one)
+        if behind is not None:
+            out[one] = behind
     return out
 
 
@@ -218,9 +218,9 @@ def dropped_objects(label: Map, classes: int, ground: int | None, rng, *, most: 
     found, out = objects(label, ground, 20), label.copy()
     found = [one for one in found if one.mean() < 0.2]
     for one in some(found, rng, most) if found else []:
-        ground = 0 if ground == 0 else around(label, one)
-        if ground is not None:
-            out[one] = ground
+        behind = 0 if ground == 0 else around(label, one)
+        if behind is not None:
+            out[one] = behind
     return out
 
 
@@ -386,10 +386,10 @@ def holes(label: Map, classes: int, ground: int | None, rng, *, fraction: float)
     out, made = label.copy(), 0
     for i in rng.permutation(len(found)):
         one = found[i]
-        ground = 0 if ground == 0 else around(label, one)
+        behind = 0 if ground == 0 else around(label, one)
         depth = cv2.distanceTransform(np.pad(one.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
         radius = min(depth.max() - 2, np.sqrt(fraction * one.sum() / np.pi))
-        if radius < 1.5 or ground is None:
+        if radius < 1.5 or behind is None:
             continue
         places = np.argwhere(depth >= radius + 2)
         y, x = places[rng.integers(len(places))]
@@ -398,7 +398,7 @@ def holes(label: Map, classes: int, ground: int | None, rng, *, fraction: float)
         cv2.ellipse(
             mask, (int(x), int(y)), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, 1, -1
         )
-        out[mask.astype(bool) & one] = ground
+        out[mask.astype(bool) & one] = behind
         made += 1
         if made >= 4:
             break

@@ -321,7 +321,8 @@ def _causes(
 
     leaves_t = true.component[u] != true.component[v]
     leaves_p = predicted.component[u] != predicted.component[v]
-    over_t = 2 * total(leaves_t & ~leaves_p) > total(leaves_t)
+    crossed, outline = total(leaves_t & ~leaves_p), total(leaves_t)
+    over_t = 2 * crossed > outline
     over_p = 2 * total(leaves_p & ~leaves_t) > total(leaves_p)
     shared = np.bincount(number, regions.pixels[wrong])[number]
     same = (2 * shared >= t_pixels) & (2 * shared >= p_pixels)
@@ -333,7 +334,7 @@ def _causes(
     around = np.full(len(wrong), -1)
     asked = inside | ~is_found
     around[asked] = _surroundings(regions, true, wrong[asked])
-    missed = over_t | (p == ground) | (p == around)
+    missed = (3 * crossed > outline) | (p == ground)
     false = over_p | (t == ground)
     out = np.full(len(wrong), DISPLACED, np.uint8)
     place = ~is_found & is_confirmed
