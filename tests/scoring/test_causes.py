@@ -14,6 +14,7 @@ from segalias_jax.scoring.causes import (
     count_causes,
     error_types,
 )
+from segalias_jax.scoring.components import bands
 
 FLIPS = (np.flipud, np.fliplr, np.transpose)
 
@@ -186,6 +187,20 @@ def test_strips_change_nothing(monkeypatch):
         np.testing.assert_array_equal(again.pixels, counts.pixels)
         np.testing.assert_array_equal(again.displacement, counts.displacement)
         np.testing.assert_array_equal(error_types(p, y, num_classes=3)[0], causes)
+
+
+def test_noise_of_any_size_is_counted_in_bands(monkeypatch):
+    """Bands are counted on their own, and records know where theirs begins."""
+    monkeypatch.setattr("segalias_jax.scoring.host_bands.STRIP_PIXELS", 400)
+    monkeypatch.setattr("segalias_jax.scoring.components.BAND_RUNS", 900)
+    prediction, label = np.random.default_rng(0).integers(0, 3, (2, 90, 40))
+    cuts = bands(prediction, label)
+    assert len(cuts) > 3 and cuts[0].start == 0 and cuts[-1].stop == 90
+    _, counts = assert_exact(prediction, label, 3)
+    each = [count_causes(prediction[c], label[c], ScoreRules(), 3) for c in cuts]
+    assert counts.totals == {k: sum(one.totals[k] for one in each) for k in CAUSES}
+    expected = [r.y + c.start for c, one in zip(cuts, each, strict=True) for r in one.records]
+    assert [record.y for record in counts.records] == expected and expected[-1] > cuts[1].start
 
 
 def test_what_is_refused():
