@@ -121,6 +121,7 @@ def filled(label: Map, unknown: Map) -> Map:
     _, nearest = cv2.distanceTransformWithLabels(
         unknown.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    nearest = np.asarray(nearest, np.int64)
     table = np.zeros(nearest.max() + 1, label.dtype)
     table[nearest[~unknown]] = label[~unknown]
     return table[nearest]
@@ -325,8 +326,8 @@ def band(shape: tuple[int, int], center: np.ndarray, angle: float, width: int) -
     """A straight line through a point, from edge to edge."""
     line = np.zeros(shape, np.uint8)
     reach = np.array([np.cos(angle), np.sin(angle)]) * sum(shape)
-    ends = [np.rint(center + sign * reach).astype(int).tolist() for sign in (-1, 1)]
-    cv2.line(line, *ends, 1, width)
+    begin, end = (np.rint(center + sign * reach).astype(int).tolist() for sign in (-1, 1))
+    cv2.line(line, begin, end, 1, width)
     return line.astype(bool)
 
 
