@@ -38,9 +38,11 @@ def npy(ids):
     return stream.getvalue()
 
 
+@pytest.mark.parametrize("kept", [0, 1 << 23])
 @pytest.mark.parametrize("kind", KINDS)
-def test_files_are_read_in_any_order_and_by_threads(tmp_path, monkeypatch, kind):
+def test_files_are_read_in_any_order_and_by_threads(tmp_path, monkeypatch, kind, kept):
     monkeypatch.setattr(archives, "_SPACING", 1 << 14)
+    monkeypatch.setattr(archives, "_KEPT", kept)
     monkeypatch.setattr(archives, "_POINTS", 8)  # some are dropped again
     rng = np.random.default_rng(0)
     files = {
