@@ -23,7 +23,7 @@ from segalias_jax.metrics.distance_counts import DistanceSettings
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.progress import progress_bar
 from segalias_jax.scoring import matching
-from segalias_jax.scoring.causes import CauseSettings
+from segalias_jax.scoring.cause_rules import CauseSettings
 from segalias_jax.scoring.counting import CountSettings
 from segalias_jax.scoring.counts_file import CountsFile, Journal, file_stamp
 from segalias_jax.scoring.image_counts import (

@@ -21,7 +21,8 @@ from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.metrics.totals import BINS
 from segalias_jax.scoring import pair_scores
 from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, ObjectRecord
-from segalias_jax.scoring.causes import CauseSettings, count_causes
+from segalias_jax.scoring.cause_rules import CauseSettings
+from segalias_jax.scoring.causes import count_causes
 from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
 from segalias_jax.scoring.distances import count_distances
 from segalias_jax.scoring.offsets import check_offsets, count_offsets

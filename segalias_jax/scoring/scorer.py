@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.distance_counts import DistanceSettings
 from segalias_jax.metrics.rules import ScoreRules
-from segalias_jax.scoring.causes import CauseSettings
+from segalias_jax.scoring.cause_rules import CauseSettings
 from segalias_jax.scoring.counting import CountSettings
 from segalias_jax.scoring.counts_file import CountsFile
 from segalias_jax.scoring.image_counts import (

@@ -32,6 +32,7 @@ from segalias_jax.scoring.reports.folder_page import folder_page
 from segalias_jax.scoring.reports.overlays import Sample
 from segalias_jax.scoring.reports.saving import save_files
 from segalias_jax.scoring.reports.summary import first_screen
+from segalias_jax.scoring.reports.views.report_page import PICTURES
 
 FILES = (
     "report.md",
@@ -199,12 +200,12 @@ class FolderReport:
                 sections.append(curve_table(apart, settings))
         return sections
 
-    def save(self, folder: str | Path, *, worst: int = 8, overwrite: bool = False) -> None:
+    def save(self, folder: str | Path, *, worst: int = PICTURES, overwrite: bool = False) -> None:
         """Writes the files of `FILES`; all appear, or none.
 
         Args:
           folder: where to; made when missing.
-          worst: number of images in `report.html`.
+          worst: most images in `report.html`: the worst, and those with most of each cause.
           overwrite: replace a report that is there.
 
         Raises:
@@ -218,7 +219,7 @@ class FolderReport:
             "per_image.csv": lambda: csv_files.image_csv(self),
             "per_image_class.csv": lambda: csv_files.class_csv(self),
             "objects.csv": lambda: csv_files.object_csv(self),
-            "report.html": lambda: [folder_page(self, worst=worst).encode("utf-8")],
+            "report.html": lambda: [folder_page(self, pictures=worst).encode("utf-8")],
             "report.json": lambda: content.written_content(self),
         }
         save_files(folder, files)

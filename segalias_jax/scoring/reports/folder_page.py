@@ -1,133 +1,97 @@
-"""`report.html` of a folder of predictions."""
+"""`report.html` of scored images: what the page shows of them is read again from their files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+from jaxtyping import UInt8
 
-from segalias_jax.metrics.lookup import rows_shown, score_title, smaller_is_better
-from segalias_jax.scoring.reports import binary_page, overlays, page
-from segalias_jax.scoring.reports import tables as report
-from segalias_jax.scoring.reports.overlays import HIT_COLORS, KIND_COLORS
+from segalias_jax.errors import InputError
+from segalias_jax.scoring.causes import CauseSettings, error_types
+from segalias_jax.scoring.reports import binary_page
+from segalias_jax.scoring.reports.overlays import CAUSE_COLORS
+from segalias_jax.scoring.reports.views.embedded import LONGEST, Panels
+from segalias_jax.scoring.reports.views.payload import LISTED
+from segalias_jax.scoring.reports.views.report_page import report_page
 
 if TYPE_CHECKING:
     from segalias_jax.scoring.reports.folder import FolderReport
 
-_MATRIX = 40  # classes of the largest confusion matrix that is shown
 
-
-def folder_page(result: FolderReport, *, worst: int) -> str:
+def folder_page(result: FolderReport, *, pictures: int) -> str:
     """Writes `report.html`.
 
     Args:
       result: what to report.
-      worst: number of pictures.
+      pictures: most images in the page, where their files are known.
 
     Returns:
       The file's text.
+
+    Raises:
+      InputError: a file that was scored cannot be read any more.
     """
-    scores, rows = result.scores, result.summary_rows()
-    per_class = [row for row in rows if row.per_class]
-    table = [["class", *(row.class_title for row in per_class)]]
-    for i, name in enumerate(result.classes):
-        values = (report.shown_value(row, scores[row.per_class][i]) for row in per_class)
-        table.append([name, *values])
-    bars = [
-        (row.class_title, scores[row.per_class].tolist())
-        for row in per_class
-        if "bars" in row.shown
-    ]
-    rules = report.scoring_rules(result.state) | result.rules()
-    special, left_out, pictures = [], [], []
-    if result.shows_images:
-        pictures = [page.section("Worst images first", *_pictures(result, worst))]
+    content, special = result.content(most_images=LISTED), []
+    place = {name: i for i, name in enumerate(result.whole.names)}
     if result.binary is not None:
         special.append(binary_page.foreground_section(result.binary, result.classes[1]))
     if result.whole.offsets is not None:
         special.append(binary_page.offset_section(result.plan.offsets, result.whole.offsets))
-    if result.left_out:
-        left_out = [page.section("Left out", page.definitions(result.left_out))]
-    return page.whole_page(
-        result.title,
-        [
-            page.paragraph(f"All numbers in per cent; of {smaller_is_better()}, less is better."),
-            page.tiles([(row.title, report.shown_value(row, scores[row.name])) for row in rows]),
-            *special,
-            page.section("Share of all pixels", _error_bar(scores)),
-            page.section("Classes", page.bars(result.classes, bars)),
-            page.section("All scores by class", page.table(table)),
-            page.section("What is taken for what", *_confusions(result)),
-            *pictures,
-            *left_out,
-            page.section("How it was scored", page.definitions(list(rules.items()))),
-            page.section(
-                "Settings", page.definitions([(k, str(v)) for k, v in result.settings.items()])
-            ),
-        ],
+    return report_page(
+        content,
+        lambda index: image_panels(result, place[content["images"][index]["name"]]),
+        palette=result.palette,
+        cause_colors=tuple(CAUSE_COLORS.values()),
+        count=len(result.images),
+        pictures=pictures if result.shows_images else 0,
+        special=special,
     )
 
 
-def _error_bar(scores: Mapping[str, Any]) -> str:
-    rows = rows_shown("kinds", source="classes")
-    kinds = [(row.title, scores[row.name], _hex(KIND_COLORS[row.title])) for row in rows]
-    return "\n".join(
-        (
-            page.stacked([("correct", scores["aAcc"], "#464646"), *kinds]),
-            page.paragraph(
-                "A wrong pixel near predicted boundaries only is a false response, near true ones "
-                "only a merging mistake, near both a displacement, near none an interior error."
-            ),
+def image_panels(result: FolderReport, index: int) -> Panels:
+    """Reads one image of a report again, with what a page shows of it.
+
+    Args:
+      result: the report.
+      index: of the image.
+
+    Returns:
+      The panels, the photograph not larger than a page needs it.
+
+    Raises:
+      InputError: a file cannot be read any more.
+    """
+    sample, remark = result.sample(index)
+    shown = bool(result.files[index].image) and not remark
+    image = _reduced(sample.image) if shown else None
+    prediction, label, rules = sample.prediction, sample.label, result.state.rules
+    del sample  # a photograph of 16384 x 16384 pixels would stay beside all that follows
+    settings = result.plan.causes or CauseSettings()
+    try:
+        causes, _ = error_types(
+            prediction,
+            label,
+            num_classes=len(result.classes),
+            ignore=rules.ignore_label,
+            reduce_zero_label=rules.reduce_zero_label,
+            coverage=settings.coverage,
+            reach=settings.reach,
+            background=settings.background,
         )
-    )
+    except InputError as error:
+        causes, remark = np.zeros(label.shape, np.uint8), f"causes are unknown: {error}"
+    truth = rules.class_label(label)
+    if rules.ignore_label < len(result.classes):
+        truth = np.where(truth == rules.ignore_label, -1, truth.astype(np.int32))
+    return Panels(image, truth, prediction, causes, remark)
 
 
-def _confusions(result: FolderReport) -> list[str]:
-    counts, names = result.state.totals().sum(0)[:-1, :-1], result.classes
-    present = np.flatnonzero(counts.sum(0) + counts.sum(1))
-    wrong = counts * (1 - np.eye(len(names), dtype=np.int64))
-    order = [i for i in np.argsort(-wrong, axis=None, kind="stable")[:10] if wrong.flat[i]]
-    header = ["true class", "predicted as", "of the class", "of all errors"]
-    rows = []
-    for i in order:
-        true, predicted = np.unravel_index(i, wrong.shape)
-        of_class, of_errors = wrong.flat[i] / counts[true].sum(), wrong.flat[i] / wrong.sum()
-        fractions = report.percent(of_class), report.percent(of_errors)
-        rows.append([names[true], names[predicted], *fractions])
-    parts = [page.table([header, *rows])] if rows else []
-    if len(present) > _MATRIX:
-        return [*parts, page.paragraph(f"report.json has the matrix of all {len(names)} classes.")]
-    matrix = page.confusion([names[i] for i in present], counts[np.ix_(present, present)])
-    return [*parts, page.paragraph("Per cent of the true pixels of each class (rows):"), matrix]
-
-
-def _pictures(result: FolderReport, count: int) -> list[str]:
-    kinds, source = {"correct": (70, 70, 70)} | KIND_COLORS, "classes"
-    if result.binary is not None:
-        kinds, source = HIT_COLORS, "foreground"
-    names = [row.per_image for row in rows_shown("caption", source=source)]
-    parts = [page.legend([*((name, _hex(c)) for name, c in kinds.items()), ("ignored", "hatch")])]
-    if len(result.classes) <= _MATRIX:
-        parts.append(page.legend(list(zip(result.classes, map(_hex, result.palette), strict=True))))
-    for index in result.worst(count):
-        sample, remark = result.sample(index)
-        rules = result.state.rules
-        painted = overlays.panels(sample, result.palette, rules)
-        if result.binary is not None:
-            painted[-1] = overlays.hit_overlay(
-                sample.image, sample.label, sample.prediction, rules=rules
-            )
-        caption = ", ".join(
-            f"{score_title(name)} {report.percent(result.per_image[name][index])}" for name in names
-        )
-        titled = list(zip(overlays.TITLES, painted, strict=True))
-        if not result.files[index].image or remark:
-            titled = titled[1:]
-        remark = f" ({remark})" if remark else ""
-        parts.append(page.four_pictures(f"{sample.name}: {caption}{remark}", titled))
-    return parts
-
-
-def _hex(color: Sequence[int] | np.ndarray) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)
+def _reduced(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "a b 3"]:
+    height, width = image.shape[:2]
+    step = -(-max(height, width) // LONGEST)
+    if step == 1:
+        return image
+    size = (-(-width // step), -(-height // step))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -23,6 +23,18 @@ KIND_COLORS = {
 }
 """RGB of each kind of error (after Okabe and Ito); what is right is dark gray."""
 
+CAUSE_COLORS = {
+    "missed object": (70, 170, 250),
+    "false object": (205, 110, 0),
+    "class confusion": (230, 147, 181),
+    "merge": (20, 75, 215),
+    "split": (4, 132, 73),
+    "displacement": (250, 218, 50),
+    "interior hole": (255, 255, 255),
+}
+"""RGB of each cause of errors: hues of Okabe and Ito, moved until any two of them, and dark gray,
+are at least 24 apart in CIE Lab for people of every kind of color vision."""
+
 HIT_COLORS = {
     "true positive": (0, 114, 178),
     "false positive": (230, 97, 0),

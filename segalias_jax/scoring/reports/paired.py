@@ -136,13 +136,7 @@ class PairedModels:
         Raises:
           InputError: there are fewer than two models or more than eight, or no common image.
         """
-        if not 2 <= len(models) <= MODELS:
-            raise InputError(f"reports: {len(models)} models; 2 to {MODELS} can be compared")
-        common = set.intersection(*(set(one.names) for one in models.values()))
-        if not common:
-            raise InputError(
-                "reports: no image was scored for all models; give folders of one data set"
-            )
+        common = check_comparable([set(one.names) for one in models.values()])
         images = tuple(one.chosen(sorted(common)) for one in models.values())
         return cls(tuple(models), images, plan, tuple(classes))
 
@@ -336,6 +330,32 @@ class PairedModels:
                 row["clear"] = row["p_corrected"] < significance.LEVEL
             rows.append(row)
         return rows
+
+
+def check_comparable(images: Sequence[set[str]]) -> set[str]:
+    """Raises where models cannot be compared.
+
+    Args:
+      images: of each model the names of its images.
+
+    Returns:
+      The images that all models have.
+
+    Raises:
+      InputError: there are fewer than two models or more than eight, or no common image.
+
+    Example:
+      >>> check_comparable([{"a", "b"}, {"b", "c"}])
+      {'b'}
+    """
+    if not 2 <= len(images) <= MODELS:
+        raise InputError(f"reports: {len(images)} models; 2 to {MODELS} can be compared")
+    common = set.intersection(*images)
+    if not common:
+        raise InputError(
+            "reports: no image was scored for all models; give folders of one data set"
+        )
+    return common
 
 
 def _repaired(areas: np.ndarray, causes: np.ndarray) -> np.ndarray:
