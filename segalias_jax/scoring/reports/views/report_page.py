@@ -305,7 +305,7 @@ def _classes(report: Mapping[str, Any]) -> str:
 
 
 def _has_distance(name: str) -> bool:
-    if name == "class_pixels":  # no score
+    if name == "class_pixels" or "_shifted_" in name:  # no scores, and with a table of their own
         return False
     row = find_score(name)
     return bool(row.needs) and row.unit == "%" and name == row.per_class
