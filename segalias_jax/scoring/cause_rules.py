@@ -33,7 +33,6 @@ import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int, Integer, UInt8
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import IGNORED, ScoreRules
@@ -49,6 +48,7 @@ from segalias_jax.scoring.cause_counts import (
 )
 from segalias_jax.scoring.components import Regions, connected, find_regions
 from segalias_jax.scoring.host_bands import strips
+from segalias_jax.typing import Bool, Int, Integer, UInt8
 
 # "Large" as in COCO: larger ones have objects in front of them rather than holes.
 _LARGE = 96**2

@@ -21,11 +21,11 @@ import dataclasses
 import functools
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring.host_bands import ignored_pixels, strips
+from segalias_jax.typing import Bool, Int, Integer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer, Num, Shaped
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.distance_counts import DistanceCounts, DistanceSettings
@@ -26,6 +25,7 @@ from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
 from segalias_jax.scoring.distances import count_distances
 from segalias_jax.scoring.offsets import check_offsets, count_offsets
 from segalias_jax.scoring.probabilities import count_probabilities
+from segalias_jax.typing import Int, Integer, Num, Shaped
 
 _PAIR = ("regions", "inner", "contour", "hits")
 _CAUSES = ("pixels", "objects", "displacement")

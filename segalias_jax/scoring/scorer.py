@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.distance_counts import DistanceSettings
@@ -20,7 +19,7 @@ from segalias_jax.scoring.folders import DEFAULT_CAUSES
 from segalias_jax.scoring.image_counts import CountPlan, ImageCounts, count_image
 from segalias_jax.scoring.reports.folder import FolderReport
 from segalias_jax.scoring.sources import shown
-from segalias_jax.typing import IGNORE_LABEL
+from segalias_jax.typing import IGNORE_LABEL, Shaped
 
 _FORM = 1
 
@@ -275,7 +274,7 @@ class Scorer:
         return type(self).from_json, (self.to_json(),)
 
 
-def _on_host(array: Any, what: str, *, floats: bool = False) -> Shaped[np.ndarray, "..."]:
+def _on_host(array: Any, what: str, *, floats: bool = False) -> Shaped[np.ndarray, " ..."]:
     """An array of any library as one of NumPy, of integers unless floats are expected."""
     if hasattr(array, "detach") and hasattr(array, "cpu"):
         array = array.detach().cpu()  # a tensor of PyTorch, which is not imported here

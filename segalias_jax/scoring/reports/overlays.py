@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Integer, UInt8
 
 from segalias_jax.metrics.rules import ERROR_KINDS, IGNORED, ScoreRules
 from segalias_jax.scoring.host_bands import error_kinds
+from segalias_jax.typing import Integer, UInt8
 
 KIND_COLORS = {
     "false response": (230, 97, 0),
