@@ -22,7 +22,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segalias_jax.files import write_text
 from segalias_jax.scoring import error_types
 from segalias_jax.scoring.cause_counts import CAUSES
 
@@ -32,7 +31,14 @@ MARKS = "<!-- measured -->", "<!-- end of measured -->"
 VOID = 255
 EIGHT = 8
 TUNED = ("camvid", "crackforest", "dsb2018", "kvasir_seg")
-GROUND = ("crackforest", "dsb2018", "kvasir_seg", "membrane", "voc", "coco")  # class 0 is background
+GROUND = (
+    "crackforest",
+    "dsb2018",
+    "kvasir_seg",
+    "membrane",
+    "voc",
+    "coco",
+)  # class 0 is background
 HELD_OUT = ("membrane", "voc", "ade20k", "coco")
 Map = np.ndarray
 Inject = Callable[[Map, int, int | None, np.random.Generator], Map | None]
@@ -64,7 +70,9 @@ def labels_of(name: str, root: Path, images: int) -> tuple[list[Map], int]:
         paths = [folder / "instances" / f"{one}.png" for one in listed(folder, images)]
         return [(read(path) > 0).astype(np.uint8) for path in paths], 2
     names = listed(folder, images)
-    where = folder / "labels" / "test" if (folder / "labels" / "test").is_dir() else folder / "labels"
+    where = (
+        folder / "labels" / "test" if (folder / "labels" / "test").is_dir() else folder / "labels"
+    )
     found = [read(where / f"{Path(one).stem}.png") for one in names]
     if name == "camvid":
         return [np.where(one == 11, VOID, one).astype(np.uint8) for one in found], 11
@@ -160,7 +168,9 @@ def some(items: list, rng: np.random.Generator, most: int) -> list:
 # Defects: (label without void, classes, background, generator) -> prediction, or None where there is none.
 
 
-def resampled(label: Map, classes: int, ground: int | None, rng, *, factor: int, bilinear: bool, phase: bool) -> Map:
+def resampled(
+    label: Map, classes: int, ground: int | None, rng, *, factor: int, bilinear: bool, phase: bool
+) -> Map:
     """Down and up again; of bilinear ones the class of the largest weight."""
     height, width = label.shape
     small = max(1, width // factor), max(1, height // factor)
@@ -223,7 +233,9 @@ def blob(shape: tuple[int, int], radius: float, rng: np.random.Generator) -> Map
     if kind == 0:
         cv2.ellipse(mask, center, axes.tolist(), float(rng.uniform(0, 180)), 0, 360, 1, -1)
     elif kind == 1:
-        cv2.rectangle(mask, (np.array(center) - axes).tolist(), (np.array(center) + axes).tolist(), 1, -1)
+        cv2.rectangle(
+            mask, (np.array(center) - axes).tolist(), (np.array(center) + axes).tolist(), 1, -1
+        )
     else:
         angle = np.sort(rng.uniform(0, 2 * np.pi, 9))
         spoke = radius * rng.uniform(0.5, 1.4, 9)
@@ -232,7 +244,9 @@ def blob(shape: tuple[int, int], radius: float, rng: np.random.Generator) -> Map
     return mask.astype(bool)
 
 
-def blobs(label: Map, classes: int, ground: int | None, rng, *, radius: tuple[float, float], apart: int) -> Map | None:
+def blobs(
+    label: Map, classes: int, ground: int | None, rng, *, radius: tuple[float, float], apart: int
+) -> Map | None:
     """Objects where there are none, so many pixels apart from those of their class."""
     out = label.copy()
     for _ in range(int(rng.integers(1, 6))):
@@ -253,7 +267,9 @@ def blobs(label: Map, classes: int, ground: int | None, rng, *, radius: tuple[fl
     return out if (out != label).any() else None
 
 
-def salt(label: Map, classes: int, ground: int | None, rng, *, fraction: float, size: int) -> Map | None:
+def salt(
+    label: Map, classes: int, ground: int | None, rng, *, fraction: float, size: int
+) -> Map | None:
     """Specks of a wrong class: of two classes only on the background."""
     spots = rng.random((-(-label.shape[0] // size), -(-label.shape[1] // size))) < fraction
     spots = spots.repeat(size, 0).repeat(size, 1)[: label.shape[0], : label.shape[1]]
@@ -276,16 +292,16 @@ def relabelled(label: Map, classes: int, ground: int | None, rng, *, fraction: f
     return out
 
 
-def merged(label: Map, classes: int, ground: int | None, rng, *, width: int, gap: int) -> Map | None:
+def merged(
+    label: Map, classes: int, ground: int | None, rng, *, width: int, gap: int
+) -> Map | None:
     """Bridges between two objects of one class."""
     found, out, bridges = objects(label, ground, 60), label.copy(), 0
     for i in rng.permutation(len(found))[:40]:
         c = int(label[found[i]][0])
         distance = cv2.distanceTransform((~found[i]).astype(np.uint8), cv2.DIST_L2, 5)
         near = [
-            (distance[two].min(), k)
-            for k, two in enumerate(found)
-            if k != i and label[two][0] == c
+            (distance[two].min(), k) for k, two in enumerate(found) if k != i and label[two][0] == c
         ]
         near = [(d, k) for d, k in near if 2.5 <= d <= gap]
         if not near:
@@ -321,7 +337,9 @@ def split(label: Map, classes: int, ground: int | None, rng, *, width: int) -> M
         points = np.argwhere(one)[:, ::-1]
         center = points[rng.integers(len(points))]
         # Of some lines the one that crosses the least: others would run along a crack.
-        lines = [band(label.shape, center, angle, width) & one for angle in rng.uniform(0, np.pi, 5)]
+        lines = [
+            band(label.shape, center, angle, width) & one for angle in rng.uniform(0, np.pi, 5)
+        ]
         cut = min(lines, key=np.count_nonzero)
         count, _, stats, _ = cv2.connectedComponentsWithStats(
             (one & ~cut).astype(np.uint8), connectivity=EIGHT
@@ -337,14 +355,18 @@ def split(label: Map, classes: int, ground: int | None, rng, *, width: int) -> M
     return out if cuts else None
 
 
-def grown(label: Map, classes: int, ground: int | None, rng, *, pixels: int, sign: int) -> Map | None:
+def grown(
+    label: Map, classes: int, ground: int | None, rng, *, pixels: int, sign: int
+) -> Map | None:
     """Objects of one class (of two classes: the foreground) that are too large or too small."""
     choices = [c for c in present(label) if c or not ground == 0]
     if not choices:
         return None
     c = int(rng.choice(choices))
     size = 2 * pixels + 1
-    kernel = cv2.getStructuringElement([cv2.MORPH_RECT, cv2.MORPH_ELLIPSE][rng.integers(2)], (size, size))
+    kernel = cv2.getStructuringElement(
+        [cv2.MORPH_RECT, cv2.MORPH_ELLIPSE][rng.integers(2)], (size, size)
+    )
     mask = (label == c).astype(np.uint8)
     if sign > 0:
         out = label.copy()
@@ -373,7 +395,9 @@ def holes(label: Map, classes: int, ground: int | None, rng, *, fraction: float)
         y, x = places[rng.integers(len(places))]
         axes = np.maximum(1, radius * rng.uniform(0.6, 1, 2)).astype(int)
         mask = np.zeros(label.shape, np.uint8)
-        cv2.ellipse(mask, (int(x), int(y)), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, 1, -1)
+        cv2.ellipse(
+            mask, (int(x), int(y)), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, 1, -1
+        )
         out[mask.astype(bool) & one] = ground
         made += 1
         if made >= 4:
@@ -385,11 +409,19 @@ def defects() -> Iterator[tuple[str, str, str, Inject]]:
     """Name, strength, the cause that is to be named, and the function."""
     bind = functools.partial
     for factor in (4, 8):
-        yield f"nearest x{factor}", "", "displacement", bind(
-            resampled, factor=factor, bilinear=False, phase=False)
+        yield (
+            f"nearest x{factor}",
+            "",
+            "displacement",
+            bind(resampled, factor=factor, bilinear=False, phase=False),
+        )
         for phase in (False, True):
-            yield f"bilinear x{factor}", "area" if phase else "", "displacement", bind(
-                resampled, factor=factor, bilinear=True, phase=phase)
+            yield (
+                f"bilinear x{factor}",
+                "area" if phase else "",
+                "displacement",
+                bind(resampled, factor=factor, bilinear=True, phase=phase),
+            )
     for pixels in (1, 2, 4):
         yield f"shift by {pixels}", "", "displacement", bind(shifted, pixels=pixels)
     for fill in ("nearest", "surrounding"):
@@ -398,11 +430,26 @@ def defects() -> Iterator[tuple[str, str, str, Inject]]:
         yield "dropped objects", f"up to {most}", "missed object", bind(dropped_objects, most=most)
     for radius in ((2, 6), (6, 15), (15, 40)):
         yield "blobs", f"radius {radius}", "false object", bind(blobs, radius=radius, apart=3)
-        yield "blobs anywhere", f"radius {radius}", "false object", bind(blobs, radius=radius, apart=0)
+        yield (
+            "blobs anywhere",
+            f"radius {radius}",
+            "false object",
+            bind(blobs, radius=radius, apart=0),
+        )
     for fraction, size in ((0.002, 1), (0.02, 1), (0.005, 3)):
-        yield "salt", f"{fraction} of {size}", "false object", bind(salt, fraction=fraction, size=size)
+        yield (
+            "salt",
+            f"{fraction} of {size}",
+            "false object",
+            bind(salt, fraction=fraction, size=size),
+        )
     for fraction in (0.1, 0.3):
-        yield "relabelled objects", f"{fraction}", "class confusion", bind(relabelled, fraction=fraction)
+        yield (
+            "relabelled objects",
+            f"{fraction}",
+            "class confusion",
+            bind(relabelled, fraction=fraction),
+        )
     for width, gap in ((1, 12), (3, 12), (5, 30), (9, 30)):
         yield "merges", f"width {width}", "merge", bind(merged, width=width, gap=gap)
     for width in (1, 3, 5, 9):
@@ -429,7 +476,11 @@ def cases(name: str, root: Path, images: int, seed: int) -> Iterator[dict]:
             if not wrong:
                 continue
             yield {
-                "set": name, "image": number, "defect": defect, "strength": strength, "cause": cause,
+                "set": name,
+                "image": number,
+                "defect": defect,
+                "strength": strength,
+                "cause": cause,
                 "largest": max(counts, key=lambda one: counts[one]),
                 "share": counts[cause] / wrong,
                 "counts": [counts[one] for one in CAUSES],
@@ -457,7 +508,9 @@ def main() -> None:
                 cells.append("      -      ")
                 continue
             named = sum(c["largest"] == cause for c in own)
-            cells.append(f"{named:3}/{len(own):3} {statistics.median(c['share'] for c in own):5.2f}")
+            cells.append(
+                f"{named:3}/{len(own):3} {statistics.median(c['share'] for c in own):5.2f}"
+            )
         print(f"{defect:20}", *cells, sep=" | ")
 
 

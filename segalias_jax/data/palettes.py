@@ -165,21 +165,44 @@ def _text_entries(path: Path, text: str) -> list[_Entry]:
     lines = [line for line in lines if line and not line.startswith("#")]
     if lines and "," in lines[0] and not re.search(r"\d", lines[0]):
         return _csv_entries(path, lines)
-    entries = []
+    rows: list[tuple[list[int], str]] = []
     for line in lines:
         # Three numbers and a name, in any order, or an id before them.
         found = re.fullmatch(r"((?:\d+[\s,;]+){2,3}\d+)(?:[\s,;]+(.*))?", line)
         named = re.fullmatch(r"(.*?)[\s,;]+(\d+[\s,;]+\d+[\s,;]+\d+)", line)
-        if found and (numbers := [int(n) for n in re.findall(r"\d+", found[1])]):
-            name = (found[2] or "").strip(" \t,;\"'")
+        if found:
+            numbers, name = found[1], found[2] or ""
         elif named:
-            numbers = [int(n) for n in re.findall(r"\d+", named[2])]
-            name = named[1].strip(" \t,;\"'")
+            name, numbers = named.groups()
         else:
             raise InputError(f"{path}: {line!r} is no color; {_FORM}")
-        index = numbers[0] if len(numbers) == 4 else None
-        entries.append((index, tuple(numbers[-3:]), name))
+        rows.append(([int(n) for n in re.findall(r"\d+", numbers)], name.strip(" \t,;\"'")))
+    last = _ids_are_last(
+        path, [numbers for numbers, name in rows if len(numbers) == 4 and not name]
+    )
+    entries = []
+    for numbers, name in rows:
+        index = None
+        if len(numbers) == 4:
+            index = numbers.pop(-1 if last and not name else 0)
+        entries.append((index, tuple(numbers), name))
     return entries
+
+
+def _ids_are_last(path: Path, rows: Sequence[Sequence[int]]) -> bool:
+    """Whether four numbers without a name are a color and its id, rather than id and color."""
+
+    def numbered(column: int) -> bool:
+        ids = sorted(row[column] for row in rows if row[column] != IGNORE_LABEL)
+        return ids == list(range(len(ids)))
+
+    first, last = numbered(0), numbered(-1)
+    if rows and first == last:
+        raise InputError(
+            f"{path}: {' '.join(map(str, rows[0]))!r} may be an id and a color or a color and an "
+            "id; name the columns by a first line id,r,g,b"
+        )
+    return last
 
 
 def _csv_entries(path: Path, lines: Sequence[str]) -> list[_Entry]:

@@ -179,18 +179,27 @@ def explain(
     open_ &= (2 * true.right >= true.pixels)[true.component] & (true.values != ground)
     splits = find_bridges(regions, predicted, true, open_)
     places = np.concatenate([merges.places, splits.places])
-    codes = np.repeat(np.asarray([MERGE, SPLIT], np.uint8), [len(merges.places), len(splits.places)])
+    codes = np.repeat(
+        np.asarray([MERGE, SPLIT], np.uint8), [len(merges.places), len(splits.places)]
+    )
     # Bridges join objects of all sizes; what a cut parts is rather even.
     evenness = np.concatenate([np.sqrt(merges.evenness), splits.evenness])
     order = np.lexsort((codes, -evenness, places))
     order = order[np.diff(places[order], prepend=-1) > 0]
     explained = Explained(
-        regions, true, predicted, found, cause,
-        places[order], codes[order], merges.joined, splits.joined,
+        regions,
+        true,
+        predicted,
+        found,
+        cause,
+        places[order],
+        codes[order],
+        merges.joined,
+        splits.joined,
     )
     joining = np.zeros(len(cause), bool)
     joining[explained.bridged()] = True
-    for own, other, code in ((true, predicted, FALSE), (predicted, true, MISSED)):
+    for other, code in ((predicted, FALSE), (true, MISSED)):
         hung = _hanging(regions, other.values, displaced & ~joining, settings.reach)
         cause[hung & (other.values != ground) & (cause == DISPLACED)] = code
         if code == FALSE:
@@ -291,7 +300,7 @@ def _causes(
 
     def total(among: np.ndarray) -> np.ndarray:
         """Sides of the contacts of each pair of components, for each wrong region."""
-        return np.bincount(pair[u], sides * among)[number]
+        return np.bincount(pair[u], sides * among, len(wrong))[number]
 
     leaves_t = true.component[u] != true.component[v]
     leaves_p = predicted.component[u] != predicted.component[v]

@@ -27,7 +27,7 @@ from segalias_jax.metrics import BOUNDARY_RULES, IGNORE_RULES
 from segalias_jax.metrics.distance_counts import DistanceSettings
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.progress import progress_bar
-from segalias_jax.scoring.causes import CauseSettings
+from segalias_jax.scoring.cause_rules import CauseSettings
 from segalias_jax.scoring.check_flags import Checks, add_check_flags
 from segalias_jax.scoring.counting import CountSettings
 from segalias_jax.scoring.counts_file import JOURNAL

@@ -23,7 +23,6 @@ from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import bit_planes, host_bands
 from segalias_jax.scoring.host_bands import MapPair
-from segalias_jax.typing import Int, Integer, UInt8, UInt64
 
 MOST_CLASSES = 2048
 """Classes whose confusions, by region, are kept: 0.5 GB."""
@@ -59,8 +58,8 @@ class CountSettings:
             raise InputError(f"num_classes: {self.num_classes} must be at least 1")
         if self.num_classes > MOST_CLASSES:
             raise InputError(
-                f"num_classes: {self.num_classes} classes are more than the {MOST_CLASSES} that are "
-                "counted; give maps of class ids, not of instances, or say what is ignored"
+                f"num_classes: {self.num_classes} classes are more than the {MOST_CLASSES} that "
+                "are counted; give maps of class ids, not of instances, or say what is ignored"
             )
         if (
             not math.isfinite(self.boundary_iou)

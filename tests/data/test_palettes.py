@@ -38,6 +38,18 @@ def test_forms_of_files(tmp_path, name, text):
     assert read_class_names(tmp_path / name) == NAMES
 
 
+def test_numbers_alone_have_their_id_first_or_last(tmp_path):
+    path = tmp_path / "a.txt"
+    for text in ("0 0 0 0\n1 128 0 0\n2 0 128 0\n", "0 0 0 0\n128 0 0 1\n0 128 0 2\n2 2 2 255"):
+        path.write_text(text)
+        assert read_palette(path).colors[:3] == ROWS
+    path.write_text("0 0 0 0\n1 0 0 1\n")
+    with pytest.raises(
+        InputError, match="a.txt: '0 0 0 0' may be an id and a color or a color and"
+    ):
+        read_palette(path)
+
+
 def test_void_is_ignored_unless_it_has_an_id(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("0 0 0 Void\n1 1 1 road\n2 2 2 Unlabelled")

@@ -90,7 +90,7 @@ def object_csv(report: FolderReport) -> Iterator[bytes]:
 
 
 def written_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    """Writes rows as CSV.
+    r"""Writes rows as CSV.
 
     Args:
       header: names of the columns.
@@ -101,7 +101,7 @@ def written_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterat
 
     Example:
       >>> list(written_rows(["name", "x"], [["=a", 0.5], ["b", float("nan")]]))
-      [b'name,x\\n', b"'=a,0.5\\n", b'b,\\n']
+      [b'name,x\n', b"'=a,0.5\n", b'b,\n']
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
