@@ -72,7 +72,7 @@ def count_curves(
         trimap[:, 0] += np.diagonal(inside, axis1=1, axis2=2)
         trimap[:, 1] += inside.sum(2)
         trimap[:, 2] += inside.sum(1)
-        contours = pair.masked.edges & ~pair.ignored
+        contours = pair.masked(pair.edges) & ~pair.ignored
         first = 0, int(rules.reduce_zero_label)
         for side, own in ((0, 1), (1, 0)):
             flat, pitch = pair.maps[own].reshape(-1), pair.maps[own].shape[1]
