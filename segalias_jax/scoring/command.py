@@ -40,6 +40,7 @@ from segalias_jax.scoring.merging import merge_reports
 from segalias_jax.scoring.reports.comparison import Comparison, check_unused_by, model_names
 from segalias_jax.scoring.reports.folder import FILES, FolderReport
 from segalias_jax.scoring.reports.tables import check_unused
+from segalias_jax.scoring.reports.views.report_page import PICTURES
 from segalias_jax.scoring.sources import shown
 from segalias_jax.typing import IGNORE_LABEL
 
@@ -89,6 +90,13 @@ def add_flags(parser: FlagParser) -> None:
         help="predictions of further models",
     )
     add("--images", type=Path, metavar="DIR", help="the images, to be shown in report.html")
+    add(
+        "--pictures",
+        type=_number,
+        default=PICTURES,
+        metavar="N",
+        help="images in report.html: the worst, and those with most of each cause (%(default)s)",
+    )
     add(
         "--probabilities",
         action="store_true",
@@ -250,7 +258,7 @@ def _finish(
         closed = error  # whoever reads the table has seen enough, but wants the report
     if flags.out:
         try:
-            result.save(flags.out, overwrite=flags.overwrite)
+            result.save(flags.out, worst=flags.pictures, overwrite=flags.overwrite)
         except OSError as error:
             again = "run it with --resume, which takes the counts that were kept"
             raise InputError(
@@ -423,6 +431,12 @@ def _count_classes(
             bar.update()
     print(f"{number} classes, by the largest id in the maps")
     return number
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of images such as 24, or 0")
+    return int(text)
 
 
 def _pixels(text: str) -> tuple[int, ...]:

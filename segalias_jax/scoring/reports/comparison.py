@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from segalias_jax.errors import InputError
-from segalias_jax.metrics.lookup import rows_shown, score_title, smaller_is_better
-from segalias_jax.scoring.reports import bootstrap, page, significance
+from segalias_jax.metrics.lookup import score_title
+from segalias_jax.scoring.reports import bootstrap, significance
 from segalias_jax.scoring.reports import tables as report
+from segalias_jax.scoring.reports.comparison_page import comparison_page
 from segalias_jax.scoring.reports.folder import FILES as MODEL_FILES
 from segalias_jax.scoring.reports.folder import FolderReport
 from segalias_jax.scoring.reports.paired import ImageArrays, PairedModels, check_comparable
 from segalias_jax.scoring.reports.saving import save_files
+from segalias_jax.scoring.reports.views.report_page import PICTURES
 
 FILES = ("report.md", "report.json", "report.html")
 """What `Comparison.save` writes beside a folder for each model."""
@@ -106,11 +108,13 @@ class Comparison:
                 cells[-1].append(text + significance.with_p(row["p_corrected"]))
         return cells
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+    def save(self, folder: str | Path, *, worst: int = PICTURES, overwrite: bool = False) -> None:
         """Writes the comparison, and the report of each model into a folder of its name.
 
         Args:
           folder: where to; made when missing.
+          worst: most images in each `report.html`; half as many, with the maps of all models, in
+            that of the comparison.
           overwrite: replace reports that are there.
 
         Raises:
@@ -120,12 +124,12 @@ class Comparison:
         folder = Path(folder)
         check_unused_by(folder, self.names, overwrite=overwrite)
         for name, one in zip(self.names, self.reports, strict=True):
-            one.save(folder / name, overwrite=overwrite)
+            one.save(folder / name, worst=worst, overwrite=overwrite)
         rules = self.rules()
         text = [f"# {self.title}", self.table(), "\n".join(f"- **{k}**: {v}" for k, v in rules)]
         files = {
             "report.md": "\n\n".join(text) + "\n",
-            "report.html": self._page(rules),
+            "report.html": comparison_page(self, rules, pictures=worst // 2),
             "report.json": report.json_text(self._content(rules)),
         }
         pieces = {name: functools.partial(_encoded, text) for name, text in files.items()}
@@ -167,26 +171,6 @@ class Comparison:
             ),
             *rules.items(),
         ]
-
-    def _page(self, rules: Sequence[tuple[str, str]]) -> str:
-        first = self.reports[0]
-        links = [(name, f"{name}/report.html") for name in self.names]
-        parts = [
-            page.paragraph(f"All numbers in per cent; of {smaller_is_better()}, less is better."),
-            page.section("Scores with intervals", page.table(self._cells())),
-        ]
-        for row in rows_shown("bars", source="classes"):
-            if row.needs:  # its distance would have to be named
-                continue
-            series = [
-                (name, one.scores[row.per_class].tolist())
-                for name, one in zip(self.names, self.reports, strict=True)
-            ]
-            title = f"{row.class_title} of each class"
-            parts.append(page.section(title, page.bars(first.classes, series)))
-        parts.append(page.section("Report of each model", page.links(links)))
-        parts.append(page.section("How it was scored", page.definitions(rules)))
-        return page.whole_page(self.title, parts)
 
 
 def check_unused_by(folder: Path, names: Sequence[str], *, overwrite: bool = False) -> None:

@@ -10,19 +10,22 @@ import numpy as np
 from segalias_jax.scoring.reports import content
 from segalias_jax.scoring.reports.folder_page import image_panels
 from segalias_jax.scoring.reports.overlays import CAUSE_COLORS
-from segalias_jax.scoring.reports.views.compare_page import PICTURES, Compared, compare_page
+from segalias_jax.scoring.reports.views.compare_page import Compared, compare_page
 from segalias_jax.scoring.reports.views.payload import LISTED
 
 if TYPE_CHECKING:
     from segalias_jax.scoring.reports.comparison import Comparison
 
 
-def comparison_page(comparison: Comparison, rules: Sequence[tuple[str, str]]) -> str:
+def comparison_page(
+    comparison: Comparison, rules: Sequence[tuple[str, str]], *, pictures: int
+) -> str:
     """Writes `report.html` of several models.
 
     Args:
       comparison: of the models.
       rules: what the numbers follow, by topic.
+      pictures: most images in the page, where their files are known.
 
     Returns:
       The file's text.
@@ -58,5 +61,5 @@ def comparison_page(comparison: Comparison, rules: Sequence[tuple[str, str]]) ->
         lambda model, name: image_panels(reports[model], places[model][name]),
         palette=np.asarray(reports[0].palette),
         cause_colors=tuple(CAUSE_COLORS.values()),
-        pictures=PICTURES if all(one.shows_images for one in reports) else 0,
+        pictures=pictures if all(one.shows_images for one in reports) else 0,
     )

@@ -95,7 +95,9 @@ def test_files(comparison, tmp_path):
     assert rows[0]["score"] == "mIoU" and rows[1]["clear"]
     assert "| mIoU" in (tmp_path / "out" / "report.md").read_text()
     html = (tmp_path / "out" / "report.html").read_text()
-    assert 'href="far/report.html"' in html and "BIoU of each class" in html
+    assert 'href="far/report.html"' in html and "near is best: mIoU" in html
+    for word in ("Causes", "IoU of each class", "missed object", "mean boundary F 3 px"):
+        assert word in html
     with pytest.raises(InputError, match="is there already"):
         comparison.save(tmp_path / "out")
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from segalias_jax.metrics.lookup import find_score, rows_shown, score_title, smaller_is_better
+from segalias_jax.metrics.lookup import rows_shown, score_title, smaller_is_better
+from segalias_jax.metrics.rows import Score
 from segalias_jax.scoring.reports import charts, page
 from segalias_jax.scoring.reports.summary import PLURALS, class_names, headline
+from segalias_jax.scoring.reports.tables import shown_value
 from segalias_jax.scoring.reports.views import browser, shown
 from segalias_jax.scoring.reports.views.embedded import PanelSource, embed, hex_color
 from segalias_jax.scoring.reports.views.payload import (
@@ -148,7 +150,7 @@ def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [*rows_shown("table", source="classes"), *rows_shown("table", source="foreground")]
     scores = report["summary"]
     known = [row for row in rows if scores.get(row.name) is not None and not row.needs]
-    return [(row.title, _percent(scores[row.name], 2)) for row in known]
+    return [(row.title, _shown(row, scores[row.name])) for row in known]
 
 
 def _percent(value: float | int | None, digits: int = 1) -> str:
@@ -280,9 +282,9 @@ def _classes(report: Mapping[str, Any]) -> str:
     scored = report["classes"][0] if report["classes"] else {}
     per_class = {name: shown.class_scores(report, name) for name in scored if name != "name"}
     rows = [row for row in rows_shown("table", source="classes") if row.per_class in per_class]
-    further = sorted(
-        (name for name in per_class if _has_distance(name)), key=lambda name: find_score(name).rank
-    )
+    known = {name: row for name in per_class if (row := shown.known_score(name)) is not None}
+    further = [name for name, row in known.items() if row.needs and name == row.per_class]
+    further.sort(key=lambda name: known[name].rank)
     true = per_class.get("class_pixels")
     total = sum(true) if true else 0
     pixels = shown.class_causes(report)
@@ -294,21 +296,18 @@ def _classes(report: Mapping[str, Any]) -> str:
     cells = [header + [score_title(name) for name in others]]
     for i, title in enumerate(class_names(report)):
         line = [title, *([_percent(true[i] / total, 2)] if true and total else [])]
-        line += [_percent(per_class[name][i], 2) for name in first]
+        line += [_shown(known[name], per_class[name][i]) for name in first]
         whole = pixels[i].sum()
         line += [f"{100 * n / whole:.0f}" if whole else "-" for n in pixels[i]]
-        cells.append(line + [_percent(per_class[name][i], 2) for name in others])
+        cells.append(line + [_shown(known[name], per_class[name][i]) for name in others])
     return page.paragraph(
         f"In per cent; of {smaller_is_better()}, less is better. The causes are fractions of the "
         "wrong pixels that are truly of the class or predicted as it."
     ) + page.table(cells, sortable=True)
 
 
-def _has_distance(name: str) -> bool:
-    if name == "class_pixels":  # no score
-        return False
-    row = find_score(name)
-    return bool(row.needs) and row.unit == "%" and name == row.per_class
+def _shown(row: Score, value: float | int | None) -> str:
+    return "-" if value is None else shown_value(row, value)
 
 
 def _confusions(report: Mapping[str, Any]) -> list[str]:

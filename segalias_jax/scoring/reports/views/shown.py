@@ -12,6 +12,7 @@ import numpy as np
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.lookup import find_score, rows_shown
+from segalias_jax.metrics.rows import Score
 from segalias_jax.scoring.reports import summary
 
 CONFUSION = 0.01
@@ -214,6 +215,19 @@ def first_score(report: Mapping[str, Any]) -> str:
     return two if report["images"] and two in report["images"][0]["scores"] else "mIoU"
 
 
+def known_score(name: str) -> Score | None:
+    """The row of a score; None for other numbers in reports, or scores of another program.
+
+    Example:
+      >>> known_score("IoU_shifted_1px") is None, known_score("IoU").name
+      (True, 'mIoU')
+    """
+    try:
+        return find_score(name)
+    except InputError:
+        return None
+
+
 def image_scores(report: Mapping[str, Any]) -> tuple[list[str], set[str]]:
     """Names of the scores that images have, and which of them are shown at first.
 
@@ -226,12 +240,10 @@ def image_scores(report: Mapping[str, Any]) -> tuple[list[str], set[str]]:
       (['mIoU', 'mDice'], {'mIoU'})
     """
     names = list(report["images"][0]["scores"]) if report["images"] else []
-    rows = [find_score(name) for name in names]
-    kept = [name for name, row in zip(names, rows, strict=True) if row.unit == "%"]
+    rows = {name: row for name in names if (row := known_score(name)) is not None}
+    kept = [name for name, row in rows.items() if row.unit == "%"]
     main = {
-        name
-        for name, row in zip(names, rows, strict=True)
-        if "caption" in row.shown and row.direction == "larger"
+        name for name, row in rows.items() if "caption" in row.shown and row.direction == "larger"
     }
     first = first_score(report)
     return sorted(kept, key=lambda name: (name != first, name not in main)), main

@@ -25,7 +25,9 @@ def test_first_screen_says_what_a_reader_asks_first(parsed):
     text = " ".join(parsed.text)
     causes = made_report()["causes"]
     gain = 100 * causes["delta_mIoU"]["false object"]
-    assert re.search(rf"\d+ % of wrong pixels are false objects, most.* weed; .* {gain:+.1f}", text)
+    assert re.search(
+        rf"\d+ % of wrong pixels are false objects, most.* weed; .* \+{gain:.1f}", text
+    )
     assert "40 images" in text and "28 November 2026" in text and "1 left out" in text
     assert "segalias_jax 0.0" in text and "segalias score p l --out <r>" in text
     tops = [attributes for _, attributes in parsed.tags if "data-picture" in attributes]
