@@ -165,6 +165,8 @@ class Journal(CountsFile):
                 place += len(line)
                 good = place
         if not good:
+            file.seek(0)
+            file.truncate()
             file.write(json.dumps(head).encode("ascii") + b"\n")
             good = file.tell()
         file.truncate(good)
