@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from segalias_jax.data import archives
+from segalias_jax.data import archives, maps
 from segalias_jax.data.archives import archived_files
 from segalias_jax.data.files import image_size, read_image
 from segalias_jax.data.maps import MAX_PIXELS, map_size, read_map
@@ -38,9 +38,11 @@ def npy(ids):
     return stream.getvalue()
 
 
+@pytest.mark.parametrize("kept", [0, 1 << 23])
 @pytest.mark.parametrize("kind", KINDS)
-def test_files_are_read_in_any_order_and_by_threads(tmp_path, monkeypatch, kind):
+def test_files_are_read_in_any_order_and_by_threads(tmp_path, monkeypatch, kind, kept):
     monkeypatch.setattr(archives, "_SPACING", 1 << 14)
+    monkeypatch.setattr(archives, "_KEPT", kept)
     monkeypatch.setattr(archives, "_POINTS", 8)  # some are dropped again
     rng = np.random.default_rng(0)
     files = {
@@ -145,9 +147,10 @@ def test_what_a_member_lacks_is_said_when_it_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bombs_are_refused_by_what_they_claim(tmp_path, kind):
+def test_bombs_are_refused_by_what_they_claim(tmp_path, monkeypatch, kind):
     import cv2
 
+    monkeypatch.setattr(maps, "_BESIDE", 1 << 20)
     png = bytearray(cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes())
     large = png[:16] + (40000).to_bytes(4, "big") * 2 + png[24:]
     header = io.BytesIO()
@@ -157,7 +160,7 @@ def test_bombs_are_refused_by_what_they_claim(tmp_path, kind):
     files = {
         "a.png": bytes(large),
         "b.npy": header.getvalue(),
-        "c.png": bytes(png) + bytes(7 << 24),
+        "c.png": bytes(png) + bytes(1 << 21),
     }
     found = archived_files(pack(tmp_path / kind, files))
     for path, message in zip(
