@@ -5,6 +5,7 @@ What the seven causes are stands in `cause_rules`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import cv2
@@ -29,6 +30,7 @@ from segalias_jax.scoring.cause_counts import (
     size_of,
 )
 from segalias_jax.scoring.cause_rules import CauseSettings, Explained, explain
+from segalias_jax.scoring.components import bands
 from segalias_jax.scoring.host_bands import ignored_pixels, strips
 from segalias_jax.typing import IGNORE_LABEL, Bool, Int, Integer, UInt8
 
@@ -43,6 +45,7 @@ __all__ = [
     "ObjectRecord",
     "count_causes",
     "error_types",
+    "paint_causes",
     "repaired_miou",
 ]
 
@@ -51,7 +54,7 @@ _Objects = tuple[int, Side, Bool[np.ndarray, " components"]]
 
 def error_types(
     prediction: Integer[np.ndarray, "h w"],
-    label: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
     *,
     num_classes: int,
     ignore: int = IGNORE_LABEL,
@@ -88,20 +91,46 @@ def error_types(
     """
     settings = CauseSettings(coverage, reach, background)
     rules = ScoreRules(ignore_label=ignore, reduce_zero_label=reduce_zero_label)
-    explained = explain(prediction, label, rules, num_classes, settings)
     causes = np.empty(label.shape, np.uint8)
-    for rows in strips(*label.shape):
-        causes[rows] = explained.paint(rows)
-    pixels = sum(
-        (np.bincount(causes[rows].reshape(-1), minlength=256) for rows in strips(*label.shape)),
-        np.zeros(256, np.int64),
-    )
+    pixels = np.zeros(256, np.int64)
+    for rows, painted in paint_causes(prediction, label, rules, num_classes, settings):
+        causes[rows] = painted
+        pixels += np.bincount(painted.reshape(-1), minlength=256)
     return causes, dict(zip(CAUSES, pixels[1 : len(CAUSES) + 1].tolist(), strict=True))
+
+
+def paint_causes(
+    prediction: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
+    rules: ScoreRules,
+    num_classes: int,
+    settings: CauseSettings,
+) -> Iterator[tuple[slice, UInt8[np.ndarray, "rows w"]]]:
+    """Yields the map of causes some rows at a time, from above.
+
+    Args:
+      prediction: predicted class ids.
+      label: true labels.
+      rules: which labels are ignored, and how class 0 is written.
+      num_classes: C.
+      settings: what separates the causes.
+
+    Yields:
+      A range of rows, and their causes as in `error_types`.
+
+    Raises:
+      InputError: shapes differ, or a value is no class.
+    """
+    for band in bands(prediction, label):
+        explained = explain(prediction[band], label[band], rules, num_classes, settings)
+        for rows in strips(band.stop - band.start, label.shape[1]):
+            whole = slice(band.start + rows.start, band.start + rows.stop)
+            yield whole, explained.paint(rows)
 
 
 def count_causes(
     prediction: Integer[np.ndarray, "h w"],
-    label: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
     rules: ScoreRules,
     num_classes: int,
     settings: CauseSettings | None = None,
@@ -128,14 +157,19 @@ def count_causes(
       [[0, 9], [9, 0]]
     """
     settings = settings or CauseSettings()
-    explained = explain(prediction, label, rules, num_classes, settings)
-    objects, records = _objects(explained, num_classes, settings.ground(num_classes))
-    return CauseCounts(
-        pixels=_pixels(explained, num_classes),
-        objects=objects,
-        displacement=_distances(explained, label, rules, num_classes),
-        records=records,
-    )
+    total = CauseCounts.zeros(num_classes)
+    for band in bands(prediction, label):
+        explained = explain(prediction[band], label[band], rules, num_classes, settings)
+        objects, records = _objects(explained, num_classes, settings.ground(num_classes))
+        total += CauseCounts(
+            pixels=_pixels(explained, num_classes),
+            objects=objects,
+            displacement=_distances(explained, label[band], rules, num_classes),
+            records=tuple(dataclasses.replace(one, y=one.y + band.start) for one in records)
+            if band.start
+            else records,
+        )
+    return total
 
 
 def _pixels(explained: Explained, classes: int) -> Int[np.ndarray, "causes 2 classes"]:

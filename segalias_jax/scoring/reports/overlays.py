@@ -10,9 +10,8 @@ import numpy as np
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ERROR_KINDS, IGNORED, ScoreRules
-from segalias_jax.scoring.cause_counts import CAUSES
-from segalias_jax.scoring.cause_rules import CauseSettings, Explained, explain
-from segalias_jax.scoring.host_bands import STRIP_PIXELS, error_kinds, ignored_pixels, strips
+from segalias_jax.scoring.causes import CAUSES, CauseSettings, paint_causes
+from segalias_jax.scoring.host_bands import error_kinds, ignored_pixels, strips
 
 KIND_COLORS = {
     "false response": (230, 97, 0),
@@ -158,8 +157,20 @@ def cause_overlay(
         )
     if num_classes is None:
         num_classes = max(2, _classes_held(label, prediction, rules))
-    explained = explain(prediction, label, rules, num_classes, settings or CauseSettings())
-    causes = _reduced_causes(explained, height, width)
+    # The highest cause of the pixels that each pixel of the image stands for. What is ignored comes
+    # last: it is made 0, and what is right 1, until the end.
+    causes = np.zeros((height, width), np.uint8)
+    top = np.arange(height) * label.shape[0] // height
+    left = np.arange(width) * label.shape[1] // width
+    for rows, painted in paint_causes(
+        prediction, label, rules, num_classes, settings or CauseSettings()
+    ):
+        line = np.searchsorted(top, np.arange(rows.start, rows.stop), "right") - 1
+        first = np.flatnonzero(np.diff(line, prepend=-1))
+        highest = np.maximum.reduceat(painted + np.uint8(1), first, axis=0)
+        highest = np.maximum.reduceat(highest, left, axis=1)
+        causes[line[first]] = np.maximum(causes[line[first]], highest)
+    causes -= np.uint8(1)
     gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     out = np.repeat((16 + 0.3 * gray).astype(np.uint8)[..., None], 3, axis=-1)
     for k, name in enumerate(CAUSES, start=1):
@@ -178,22 +189,6 @@ def _classes_held(label: np.ndarray, prediction: np.ndarray, rules: ScoreRules) 
             true = int(label[rows][counted].max()) - int(rules.reduce_zero_label)
             held = max(held, true + 1, int(prediction[rows][counted].max()) + 1)
     return held
-
-
-def _reduced_causes(explained: Explained, height: int, width: int) -> UInt8[np.ndarray, "h w"]:
-    """The highest cause among the pixels that each pixel of a thumbnail stands for.
-
-    Ignored ones come last: they are made 0, and what is right 1, until the end.
-    """
-    regions = explained.regions
-    top = np.arange(height + 1) * regions.height // height
-    left = np.arange(width) * regions.width // width
-    out = np.empty((height, width), np.uint8)
-    for rows in strips(height, width, max(width, STRIP_PIXELS * height // regions.height)):
-        causes = explained.paint(slice(int(top[rows.start]), int(top[rows.stop]))) + np.uint8(1)
-        causes = np.maximum.reduceat(causes, top[rows] - top[rows.start], axis=0)
-        out[rows] = np.maximum.reduceat(causes, left, axis=1)
-    return out - np.uint8(1)
 
 
 def _stripe(image: np.ndarray, mask: np.ndarray, direction: int) -> None:
@@ -258,7 +253,7 @@ def overlay_sheet(
       >>> label = np.zeros((90, 120), np.int32)
       >>> sample = Sample(np.zeros((90, 120, 3), np.uint8), label, label, "one")
       >>> overlay_sheet([sample], classes=["sky"], palette=np.zeros((1, 3), np.uint8)).shape
-      (454, 1520, 3)
+      (490, 1520, 3)
     """
     rules = rules or ScoreRules()
     rows = [
