@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
 
 from segalias_jax.data.classes import DATASETS, VOID_COLORS
 from segalias_jax.errors import InputError
-from segalias_jax.typing import IGNORE_LABEL
+from segalias_jax.typing import IGNORE_LABEL, UInt8, UInt16
 
 IGNORED_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled")
 """Names of colors that stand for what is ignored, in files that number colors by their order."""

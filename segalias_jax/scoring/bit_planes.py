@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8, UInt64
+
+from segalias_jax.typing import Bool, Int, UInt8, UInt64
 
 WORD = 64
 """Pixels in a word."""

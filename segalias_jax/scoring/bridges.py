@@ -32,9 +32,9 @@ import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int
 
 from segalias_jax.scoring.components import Regions, connected
+from segalias_jax.typing import Bool, Int
 
 _SURE, _PART = 0.75, 20
 _TIMES, _SLACK, _EVEN = 1.2, 1.5, 1.5
@@ -164,7 +164,7 @@ def _bridge(
     members: Bool[np.ndarray, " regions"],
     component: Int[np.ndarray, " regions"],
     ends: Int[np.ndarray, " ends"],
-    box: Int[np.ndarray, 4],
+    box: Int[np.ndarray, " 4"],
     boxes: Int[np.ndarray, "ends 4"],
 ) -> Int[np.ndarray, " pixels"]:
     """Pixels of one extra region, the members, that join some components, its ends."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Int, Integer, Shaped
+
+from segalias_jax.typing import Float, Int, Integer, Shaped
 
 CAUSES = (
     "missed object",

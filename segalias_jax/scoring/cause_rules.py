@@ -35,7 +35,6 @@ import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int, Integer, UInt8
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import IGNORED, ScoreRules
@@ -51,6 +50,7 @@ from segalias_jax.scoring.cause_counts import (
 )
 from segalias_jax.scoring.components import Regions, connected, find_regions
 from segalias_jax.scoring.host_bands import strips
+from segalias_jax.typing import Bool, Int, Integer, UInt8
 
 # Fraction of something compact and displaced that has to be near pixels of its class: a corner that
 # is left of a disc is near to a large part of it.
@@ -184,23 +184,14 @@ def explain(
     open_ &= (2 * true.right >= true.pixels)[true.component] & (true.values != ground)
     splits = find_bridges(regions, predicted, true, open_)
     places = np.concatenate([merges.places, splits.places])
-    codes = np.repeat(
-        np.asarray([MERGE, SPLIT], np.uint8), [len(merges.places), len(splits.places)]
-    )
+    codes = np.repeat(np.asarray([MERGE, SPLIT], np.uint8), [len(merges.places), len(splits.places)])
     # Bridges join objects of all sizes; what a cut parts is rather even.
     evenness = np.concatenate([np.sqrt(merges.evenness), splits.evenness])
     order = np.lexsort((codes, -evenness, places))
     order = order[np.diff(places[order], prepend=-1) > 0]
     explained = Explained(
-        regions,
-        true,
-        predicted,
-        found,
-        cause,
-        places[order],
-        codes[order],
-        merges.joined,
-        splits.joined,
+        regions, true, predicted, found, cause,
+        places[order], codes[order], merges.joined, splits.joined,
     )
     joining = np.zeros(len(cause), bool)
     joining[explained.bridged()] = True

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int, Integer, UInt8
 
 from segalias_jax.metrics.rules import IGNORED, ScoreRules
 from segalias_jax.scoring.bridges import Side
@@ -33,7 +32,7 @@ from segalias_jax.scoring.cause_counts import (
 from segalias_jax.scoring.cause_rules import CauseSettings, Explained, explain
 from segalias_jax.scoring.components import bands
 from segalias_jax.scoring.host_bands import ignored_pixels, strips
-from segalias_jax.typing import IGNORE_LABEL
+from segalias_jax.typing import IGNORE_LABEL, Bool, Int, Integer, UInt8
 
 __all__ = [
     "CAUSES",

@@ -21,12 +21,12 @@ import dataclasses
 import functools
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import host_bands
 from segalias_jax.scoring.host_bands import ignored_pixels, strips
+from segalias_jax.typing import Bool, Int, Integer
 
 # Regions of so many runs take less than a gigabyte.
 BAND_RUNS = 1 << 22
@@ -116,7 +116,9 @@ class Regions:
         places = np.arange(lengths.sum()) + np.repeat(shift, lengths)
         return places, np.repeat(self.region[runs], lengths)
 
-    def paint(self, values: np.ndarray, rows: slice) -> np.ndarray:
+    def paint(
+        self, values: np.ndarray, rows: slice
+    ) -> np.ndarray:
         """Lays a value of each region out as pixels.
 
         Args:
@@ -133,7 +135,9 @@ class Regions:
         runs = values[self.region[first:last]]
         return np.repeat(runs, ends - self.starts[first:last]).reshape(-1, self.width)
 
-    def boxes(self, group: Int[np.ndarray, " regions"], count: int) -> Int[np.ndarray, "groups 4"]:
+    def boxes(
+        self, group: Int[np.ndarray, " regions"], count: int
+    ) -> Int[np.ndarray, "groups 4"]:
         """Finds the bounding boxes of groups of regions.
 
         Args:
@@ -226,18 +230,13 @@ def find_regions(
     )
 
 
-def _refuse_stray(
-    name: str, ids: Int[np.ndarray, " runs"], stray: Bool[np.ndarray, " runs"]
-) -> None:
+def _refuse_stray(name: str, ids: Int[np.ndarray, " runs"], stray: Bool[np.ndarray, " runs"]) -> None:
     if stray.any():
         raise InputError(f"{name} holds {ids[stray][0]}, which is no class and not ignored")
 
 
 def _each_once(
-    a: Int[np.ndarray, " all"],
-    b: Int[np.ndarray, " all"],
-    sides: Int[np.ndarray, " all"],
-    count: int,
+    a: Int[np.ndarray, " all"], b: Int[np.ndarray, " all"], sides: Int[np.ndarray, " all"], count: int
 ) -> tuple[Int[np.ndarray, "2 contacts"], Int[np.ndarray, " contacts"]]:
     """Adds up contacts of the same two regions: there are as many as there are runs."""
     low, high = np.minimum(a, b), np.maximum(a, b)

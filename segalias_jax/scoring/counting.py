@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Int, Integer, UInt8, UInt64
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules

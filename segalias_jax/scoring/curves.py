@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Integer, UInt64
 
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import bit_planes, host_bands
 from segalias_jax.scoring.counting import listed_places, pixels_by_plane
 from segalias_jax.scoring.host_bands import MapPair
 from segalias_jax.scoring.nearest import nearest_distances
+from segalias_jax.typing import Int, Integer, UInt64
 
 
 class CurveCounts(NamedTuple):

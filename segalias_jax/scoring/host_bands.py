@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Integer, UInt8, UInt64
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import IGNORED, KIND_OF_REGION, ScoreRules
 from segalias_jax.scoring import bit_planes
+from segalias_jax.typing import Bool, Integer, UInt8, UInt64
 
 # Lists of places are made for so many pixels at a time, and fewer than 2^24 are exact in the
 # float32 histograms that OpenCV hands over.

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer, Num, Shaped
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.distance_counts import DistanceCounts, DistanceSettings
@@ -27,6 +26,7 @@ from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
 from segalias_jax.scoring.distances import count_distances
 from segalias_jax.scoring.offsets import check_offsets, count_offsets
 from segalias_jax.scoring.probabilities import count_probabilities
+from segalias_jax.typing import Int, Integer, Num, Shaped
 
 DEFAULT_CAUSES = CauseSettings()
 """What separates the causes of errors where nothing is said."""
@@ -105,9 +105,7 @@ class CountPlan:
             return cls(
                 settings=CountSettings(**settings),
                 causes=None if causes is None else CauseSettings(**causes),
-                distances=None
-                if distances is None
-                else DistanceSettings(**_with_tuples(distances)),
+                distances=None if distances is None else DistanceSettings(**_with_tuples(distances)),
                 offsets=tuple(content["offsets"]),
                 probabilities=content["probabilities"],
             )

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Num
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.distance_counts import DistanceCounts
@@ -24,6 +23,7 @@ from segalias_jax.scoring.counting import PairCounts
 from segalias_jax.scoring.distance_report import distance_columns
 from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
 from segalias_jax.scoring.reports.binary import foreground_scores
+from segalias_jax.typing import Bool, Int, Num
 
 _AT_ONCE = 256
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.distance_counts import DistanceSettings
@@ -24,7 +23,7 @@ from segalias_jax.scoring.image_counts import (
 )
 from segalias_jax.scoring.reports.folder import FolderReport
 from segalias_jax.scoring.sources import shown
-from segalias_jax.typing import IGNORE_LABEL
+from segalias_jax.typing import IGNORE_LABEL, Shaped
 
 _FORM = 1
 

@@ -7,7 +7,8 @@ proportion to the area of the mask and not to that times its thickness.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+
+from segalias_jax.typing import Bool, UInt8
 
 # Clockwise from the neighbor above: down, right.
 _NEIGHBORS = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Integer, UInt8
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ERROR_KINDS, IGNORED, ScoreRules
