@@ -169,6 +169,7 @@ def run(flags: argparse.Namespace) -> int:
             f"{flags.classes or flags.colors}: {len(classes)} names for {num_classes} classes; "
             "write one name a line"
         )
+    del matches, pairs  # of many images they are much to keep
     checks = Checks.read(flags, _plan(flags, num_classes), classes)
     reports = []
     for name, folder, journal in zip(names, folders, journals, strict=True):

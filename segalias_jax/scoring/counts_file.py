@@ -21,7 +21,7 @@ from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
 JOURNAL = "unfinished.jsonl"
 """Name of a journal in the folder of a report."""
 
-_IN_MEMORY = 1 << 24  # bytes of a file without a name until it goes to the disk
+_IN_MEMORY = 1 << 22  # bytes of a file without a name until it goes to the disk
 _FORM = 1
 
 
