@@ -105,7 +105,7 @@ class CountPlan:
             return cls(
                 settings=CountSettings(**settings),
                 causes=None if causes is None else CauseSettings(**causes),
-                distances=None if distances is None else DistanceSettings(**_with_tuples(distances)),
+                distances=distances and DistanceSettings(**_with_tuples(distances)),
                 offsets=tuple(content["offsets"]),
                 probabilities=content["probabilities"],
             )
