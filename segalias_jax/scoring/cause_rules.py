@@ -11,10 +11,10 @@ always confirmed: it is no object.
 A wrong pixel of T and P (that is, of true class t and predicted class p != t) is
 
 1. of T not found, P confirmed: a *missed object* where the prediction runs across the outline of T
-   (along more than half of it, P goes on outside of T), or p is the background or the class that
-   surrounds most of T; else *class confusion*: the outline is drawn, the name is wrong;
-2. of T found, P not confirmed: a *false object* where the truth runs across the outline of P, or t
-   is the background; else class confusion;
+   (along more than a third of it, P goes on outside of T), or p is the background; else *class
+   confusion*: the outline is drawn, the name is wrong;
+2. of T found, P not confirmed: a *false object* where the truth runs across more than half of the
+   outline of P, or t is the background; else class confusion;
 3. of neither: class confusion where T and P share half of each or neither map runs across the
    other's outline; else a missed or a false object, by the outline that is run across;
 4. an *interior hole* where P touches nothing but T and shows what is behind it: p is the
@@ -323,8 +323,7 @@ def _causes(
     enclosed[predicted.component[u[leaves_t]]] = False
     inside = enclosed[pc]
     around = np.full(len(wrong), -1)
-    asked = inside | ~is_found
-    around[asked] = _surroundings(regions, true, wrong[asked])
+    around[inside] = _surroundings(regions, true, wrong[inside])
     missed = (3 * crossed > outline) | (p == ground)
     false = over_p | (t == ground)
     out = np.full(len(wrong), DISPLACED, np.uint8)

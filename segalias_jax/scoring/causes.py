@@ -282,16 +282,25 @@ def _distances(
 
 def _boundary_distance(label: Integer[np.ndarray, "h w"], rules: ScoreRules) -> np.ndarray:
     """Distance of each pixel from the nearest one beside another class; ignored ones are none."""
-    inner = np.ones(label.shape, np.uint8)
     ignored = ignored_pixels(label, rules)
-    for axis in (0, 1):
-        size = label.shape[axis]
-        before, after = (np.s_[: size - 1], np.s_[1:])
-        if axis:
-            before, after = (slice(None), before), (slice(None), after)
-        same = (label[before] == label[after]) | ignored[before] | ignored[after]
-        inner[before] &= same
-        inner[after] &= same
+    if label.dtype == np.uint8:
+        # Beside another class the highest and the lowest class around differ.
+        cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+        high, low = label, label
+        if ignored.any():
+            high, low = np.where(ignored, 0, label), np.where(ignored, 255, label)
+        high, low = cv2.dilate(high.astype(np.uint8), cross), cv2.erode(low.astype(np.uint8), cross)
+        inner = ((high == low) | ignored).view(np.uint8)
+    else:
+        inner = np.ones(label.shape, np.uint8)
+        for axis in (0, 1):
+            size = label.shape[axis]
+            before, after = (np.s_[: size - 1], np.s_[1:])
+            if axis:
+                before, after = (slice(None), before), (slice(None), after)
+            same = (label[before] == label[after]) | ignored[before] | ignored[after]
+            inner[before] &= same
+            inner[after] &= same
     if inner.all():
         return np.full(label.shape, REACH, np.float32)
     return cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_5)

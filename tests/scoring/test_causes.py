@@ -167,6 +167,16 @@ def test_signed_distances_of_a_moved_edge(shift):
     np.testing.assert_array_equal(found[0], expected[::-1])
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_bytes_and_numbers_give_the_same_distances(seed):
+    prediction, label, classes = noisy(seed, (30, 41))
+    found = [
+        count_causes(prediction.astype(dtype), label.astype(dtype), ScoreRules(), classes)
+        for dtype in (np.uint8, np.int32)
+    ]
+    np.testing.assert_array_equal(found[0].displacement, found[1].displacement)
+
+
 def test_counts_of_images_add_up():
     one, two = noisy(4, (20, 30), 3), noisy(5, (31, 17), 3)
     each = [count_causes(*maps[:2], ScoreRules(), 3) for maps in (one, two)]
