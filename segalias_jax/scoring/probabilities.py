@@ -37,12 +37,15 @@ def count_probabilities(
       >>> count_probabilities(probability, label, ScoreRules(), 2).tolist()
       [[2, 0], [0, 1]]
     """
-    counted = ~host_bands.ignored_pixels(label, rules)
-    true = label[counted].astype(np.int64) - int(rules.reduce_zero_label)
-    scaled = np.ceil(np.nan_to_num(probability[counted].astype(np.float32)) * bins)
-    bin_of = np.clip(scaled, 1, bins).astype(np.int64) - 1
-    cells = (true * bins + bin_of)[(true == 0) | (true == 1)]
-    return np.bincount(cells, minlength=2 * bins).reshape(2, bins)
+    total, (height, width) = np.zeros(2 * bins, np.int64), label.shape
+    for rows in host_bands.strips(height, width):
+        counted = ~host_bands.ignored_pixels(label[rows], rules)
+        true = label[rows][counted].astype(np.int64) - int(rules.reduce_zero_label)
+        scaled = np.ceil(np.nan_to_num(probability[rows][counted].astype(np.float32)) * bins)
+        bin_of = np.clip(scaled, 1, bins).astype(np.int64) - 1
+        cells = (true * bins + bin_of)[(true == 0) | (true == 1)]
+        total += np.bincount(cells, minlength=2 * bins)
+    return total.reshape(2, bins)
 
 
 SUFFIXES = (".npy", ".npz", ".png")
