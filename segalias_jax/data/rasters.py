@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer
 
 from segalias_jax.data import tiff
 from segalias_jax.data.palettes import Palette
@@ -20,6 +19,7 @@ from segalias_jax.data.raster_headers import (
     tiff_header,
 )
 from segalias_jax.errors import InputError
+from segalias_jax.typing import Integer
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".bmp")
 """Kinds of files that are read here."""

@@ -11,7 +11,8 @@ import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+
+from segalias_jax.typing import Shaped
 
 KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 FILL_ORDER, ORIENTATION, CHANNELS, PLANES, PREDICTOR = 266, 274, 277, 284, 317

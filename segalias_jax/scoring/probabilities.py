@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, Integer, Shaped
 
 from segalias_jax.data.array_files import array_header, read_array
 from segalias_jax.data.maps import MAX_PIXELS, map_size, read_map, stored_size
@@ -13,6 +12,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.metrics.totals import BINS
 from segalias_jax.scoring import host_bands
+from segalias_jax.typing import Float, Int, Integer, Shaped
 
 
 def count_probabilities(
