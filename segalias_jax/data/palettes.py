@@ -16,7 +16,7 @@ import numpy as np
 
 from segalias_jax.data.classes import DATASETS, VOID_COLORS
 from segalias_jax.errors import InputError
-from segalias_jax.typing import IGNORE_LABEL, UInt8, UInt16
+from segalias_jax.typing import IGNORE_LABEL, Integer, UInt8
 
 IGNORED_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled")
 """Names of colors that stand for what is ignored, in files that number colors by their order."""
@@ -55,7 +55,7 @@ class Palette:
                 raise InputError(f"color {color} stands for {known[color]} and {index}; keep one")
 
     @functools.cached_property
-    def table(self) -> UInt16[np.ndarray, " codes"]:
+    def table(self) -> Integer[np.ndarray, " codes"]:
         """The id of each color 65536 r + 256 g + b, 65535 where it is none."""
         table = np.full(1 << 24, _UNKNOWN, np.uint16)
         for (red, green, blue), index in self.colors:
