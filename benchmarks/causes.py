@@ -1,6 +1,6 @@
 """Do the error types name the error that was made?
 
-    SEGALIAS_DATA=DIR python benchmarks/causes.py [--images N] [--sets NAMES] [--seed S]
+    SEGALIAS_DATA=DIR python benchmarks/causes.py [--images N] [--sets NAMES ...] [--seed S]
 
 Puts one known error into real labels, at many strengths, and asks `scoring.error_types` for its
 causes. A case counts as named where the largest cause is the one that was put in; the second
@@ -22,17 +22,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segalias_jax.files import write_text
-from segalias_jax.scoring import error_types
+from segalias_jax.files import write_bytes, write_text
+from segalias_jax.scoring import CauseSettings, cause_overlay, error_types
 from segalias_jax.scoring.cause_counts import CAUSES
 
 RESULTS = Path(__file__).parent / "results" / "causes.json"
 PAGE = Path(__file__).parents[1] / "docs" / "error_types.md"
+PICTURE = PAGE.parent / "pictures" / "error_types.png"
 MARKS = "<!-- measured -->", "<!-- end of measured -->"
 VOID = 255
 EIGHT = 8
 TUNED = ("camvid", "crackforest", "dsb2018", "kvasir_seg")
-GROUND = ("crackforest", "dsb2018", "kvasir_seg", "membrane", "voc", "coco")  # class 0 is background
+GROUND = (
+    "crackforest",
+    "dsb2018",
+    "kvasir_seg",
+    "membrane",
+    "voc",
+    "coco",
+)  # class 0 is background
 HELD_OUT = ("membrane", "voc", "ade20k", "coco")
 Map = np.ndarray
 Inject = Callable[[Map, int, int | None, np.random.Generator], Map | None]
@@ -64,7 +72,9 @@ def labels_of(name: str, root: Path, images: int) -> tuple[list[Map], int]:
         paths = [folder / "instances" / f"{one}.png" for one in listed(folder, images)]
         return [(read(path) > 0).astype(np.uint8) for path in paths], 2
     names = listed(folder, images)
-    where = folder / "labels" / "test" if (folder / "labels" / "test").is_dir() else folder / "labels"
+    where = (
+        folder / "labels" / "test" if (folder / "labels" / "test").is_dir() else folder / "labels"
+    )
     found = [read(where / f"{Path(one).stem}.png") for one in names]
     if name == "camvid":
         return [np.where(one == 11, VOID, one).astype(np.uint8) for one in found], 11
@@ -111,6 +121,7 @@ def filled(label: Map, unknown: Map) -> Map:
     _, nearest = cv2.distanceTransformWithLabels(
         unknown.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    nearest = np.asarray(nearest, np.int64)
     table = np.zeros(nearest.max() + 1, label.dtype)
     table[nearest[~unknown]] = label[~unknown]
     return table[nearest]
@@ -157,10 +168,12 @@ def some(items: list, rng: np.random.Generator, most: int) -> list:
     return [items[i] for i in order]
 
 
-# Defects: (label without void, classes, background, generator) -> prediction, or None where there is none.
+# Defects: (label without void, classes, background, generator) -> prediction, or None.
 
 
-def resampled(label: Map, classes: int, ground: int | None, rng, *, factor: int, bilinear: bool, phase: bool) -> Map:
+def resampled(
+    label: Map, classes: int, ground: int | None, rng, *, factor: int, bilinear: bool, area: bool
+) -> Map:
     """Down and up again; of bilinear ones the class of the largest weight."""
     height, width = label.shape
     small = max(1, width // factor), max(1, height // factor)
@@ -168,7 +181,7 @@ def resampled(label: Map, classes: int, ground: int | None, rng, *, factor: int,
         down = cv2.resize(label, small, interpolation=cv2.INTER_NEAREST)
         return cv2.resize(down, (width, height), interpolation=cv2.INTER_NEAREST)
     best, out = np.full(label.shape, -1, np.float32), label.copy()
-    way = cv2.INTER_AREA if phase else cv2.INTER_LINEAR
+    way = cv2.INTER_AREA if area else cv2.INTER_LINEAR
     for c in present(label):
         down = cv2.resize((label == c).astype(np.float32), small, interpolation=way)
         up = cv2.resize(down, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -197,9 +210,9 @@ def dropped_class(label: Map, classes: int, ground: int | None, rng, *, fill: st
         return filled(label, mask)
     out = label.copy()
     for one in objects(np.where(mask, label, VOID).astype(np.uint8), ground):
-        ground = 0 if ground == 0 else around(label, one)
-        if ground is not None:
-            out[one] = ground
+        behind = 0 if ground == 0 else around(label, one)
+        if behind is not None:
+            out[one] = behind
     return out
 
 
@@ -208,9 +221,9 @@ def dropped_objects(label: Map, classes: int, ground: int | None, rng, *, most: 
     found, out = objects(label, ground, 20), label.copy()
     found = [one for one in found if one.mean() < 0.2]
     for one in some(found, rng, most) if found else []:
-        ground = 0 if ground == 0 else around(label, one)
-        if ground is not None:
-            out[one] = ground
+        behind = 0 if ground == 0 else around(label, one)
+        if behind is not None:
+            out[one] = behind
     return out
 
 
@@ -223,7 +236,9 @@ def blob(shape: tuple[int, int], radius: float, rng: np.random.Generator) -> Map
     if kind == 0:
         cv2.ellipse(mask, center, axes.tolist(), float(rng.uniform(0, 180)), 0, 360, 1, -1)
     elif kind == 1:
-        cv2.rectangle(mask, (np.array(center) - axes).tolist(), (np.array(center) + axes).tolist(), 1, -1)
+        cv2.rectangle(
+            mask, (np.array(center) - axes).tolist(), (np.array(center) + axes).tolist(), 1, -1
+        )
     else:
         angle = np.sort(rng.uniform(0, 2 * np.pi, 9))
         spoke = radius * rng.uniform(0.5, 1.4, 9)
@@ -232,7 +247,9 @@ def blob(shape: tuple[int, int], radius: float, rng: np.random.Generator) -> Map
     return mask.astype(bool)
 
 
-def blobs(label: Map, classes: int, ground: int | None, rng, *, radius: tuple[float, float], apart: int) -> Map | None:
+def blobs(
+    label: Map, classes: int, ground: int | None, rng, *, radius: tuple[float, float], apart: int
+) -> Map | None:
     """Objects where there are none, so many pixels apart from those of their class."""
     out = label.copy()
     for _ in range(int(rng.integers(1, 6))):
@@ -253,7 +270,9 @@ def blobs(label: Map, classes: int, ground: int | None, rng, *, radius: tuple[fl
     return out if (out != label).any() else None
 
 
-def salt(label: Map, classes: int, ground: int | None, rng, *, fraction: float, size: int) -> Map | None:
+def salt(
+    label: Map, classes: int, ground: int | None, rng, *, fraction: float, size: int
+) -> Map | None:
     """Specks of a wrong class: of two classes only on the background."""
     spots = rng.random((-(-label.shape[0] // size), -(-label.shape[1] // size))) < fraction
     spots = spots.repeat(size, 0).repeat(size, 1)[: label.shape[0], : label.shape[1]]
@@ -276,16 +295,16 @@ def relabelled(label: Map, classes: int, ground: int | None, rng, *, fraction: f
     return out
 
 
-def merged(label: Map, classes: int, ground: int | None, rng, *, width: int, gap: int) -> Map | None:
+def merged(
+    label: Map, classes: int, ground: int | None, rng, *, width: int, gap: int
+) -> Map | None:
     """Bridges between two objects of one class."""
     found, out, bridges = objects(label, ground, 60), label.copy(), 0
     for i in rng.permutation(len(found))[:40]:
         c = int(label[found[i]][0])
         distance = cv2.distanceTransform((~found[i]).astype(np.uint8), cv2.DIST_L2, 5)
         near = [
-            (distance[two].min(), k)
-            for k, two in enumerate(found)
-            if k != i and label[two][0] == c
+            (distance[two].min(), k) for k, two in enumerate(found) if k != i and label[two][0] == c
         ]
         near = [(d, k) for d, k in near if 2.5 <= d <= gap]
         if not near:
@@ -307,8 +326,8 @@ def band(shape: tuple[int, int], center: np.ndarray, angle: float, width: int) -
     """A straight line through a point, from edge to edge."""
     line = np.zeros(shape, np.uint8)
     reach = np.array([np.cos(angle), np.sin(angle)]) * sum(shape)
-    ends = [np.rint(center + sign * reach).astype(int).tolist() for sign in (-1, 1)]
-    cv2.line(line, *ends, 1, width)
+    begin, end = (np.rint(center + sign * reach).astype(int).tolist() for sign in (-1, 1))
+    cv2.line(line, begin, end, 1, width)
     return line.astype(bool)
 
 
@@ -321,7 +340,9 @@ def split(label: Map, classes: int, ground: int | None, rng, *, width: int) -> M
         points = np.argwhere(one)[:, ::-1]
         center = points[rng.integers(len(points))]
         # Of some lines the one that crosses the least: others would run along a crack.
-        lines = [band(label.shape, center, angle, width) & one for angle in rng.uniform(0, np.pi, 5)]
+        lines = [
+            band(label.shape, center, angle, width) & one for angle in rng.uniform(0, np.pi, 5)
+        ]
         cut = min(lines, key=np.count_nonzero)
         count, _, stats, _ = cv2.connectedComponentsWithStats(
             (one & ~cut).astype(np.uint8), connectivity=EIGHT
@@ -329,22 +350,26 @@ def split(label: Map, classes: int, ground: int | None, rng, *, width: int) -> M
         parts = np.sort(stats[1:count, cv2.CC_STAT_AREA])[::-1]
         if count < 3 or parts[1] < 0.15 * len(points) or cut.sum() > 0.4 * len(points):
             continue
-        ground = filled(label, one)
-        out[cut] = ground[cut]
+        behind = filled(label, one)
+        out[cut] = behind[cut]
         cuts += 1
         if cuts >= 3:
             break
     return out if cuts else None
 
 
-def grown(label: Map, classes: int, ground: int | None, rng, *, pixels: int, sign: int) -> Map | None:
+def grown(
+    label: Map, classes: int, ground: int | None, rng, *, pixels: int, sign: int
+) -> Map | None:
     """Objects of one class (of two classes: the foreground) that are too large or too small."""
     choices = [c for c in present(label) if c or not ground == 0]
     if not choices:
         return None
     c = int(rng.choice(choices))
     size = 2 * pixels + 1
-    kernel = cv2.getStructuringElement([cv2.MORPH_RECT, cv2.MORPH_ELLIPSE][rng.integers(2)], (size, size))
+    kernel = cv2.getStructuringElement(
+        [cv2.MORPH_RECT, cv2.MORPH_ELLIPSE][rng.integers(2)], (size, size)
+    )
     mask = (label == c).astype(np.uint8)
     if sign > 0:
         out = label.copy()
@@ -354,8 +379,8 @@ def grown(label: Map, classes: int, ground: int | None, rng, *, pixels: int, sig
     if not eroded.any():
         return None
     gone = (label == c) & ~eroded
-    ground = filled(label, label == c)
-    return np.where(gone, ground, label).astype(np.uint8)
+    behind = filled(label, label == c)
+    return np.where(gone, behind, label).astype(np.uint8)
 
 
 def holes(label: Map, classes: int, ground: int | None, rng, *, fraction: float) -> Map | None:
@@ -364,17 +389,19 @@ def holes(label: Map, classes: int, ground: int | None, rng, *, fraction: float)
     out, made = label.copy(), 0
     for i in rng.permutation(len(found)):
         one = found[i]
-        ground = 0 if ground == 0 else around(label, one)
+        behind = 0 if ground == 0 else around(label, one)
         depth = cv2.distanceTransform(np.pad(one.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
         radius = min(depth.max() - 2, np.sqrt(fraction * one.sum() / np.pi))
-        if radius < 1.5 or ground is None:
+        if radius < 1.5 or behind is None:
             continue
         places = np.argwhere(depth >= radius + 2)
         y, x = places[rng.integers(len(places))]
         axes = np.maximum(1, radius * rng.uniform(0.6, 1, 2)).astype(int)
         mask = np.zeros(label.shape, np.uint8)
-        cv2.ellipse(mask, (int(x), int(y)), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, 1, -1)
-        out[mask.astype(bool) & one] = ground
+        cv2.ellipse(
+            mask, (int(x), int(y)), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, 1, -1
+        )
+        out[mask.astype(bool) & one] = behind
         made += 1
         if made >= 4:
             break
@@ -385,11 +412,19 @@ def defects() -> Iterator[tuple[str, str, str, Inject]]:
     """Name, strength, the cause that is to be named, and the function."""
     bind = functools.partial
     for factor in (4, 8):
-        yield f"nearest x{factor}", "", "displacement", bind(
-            resampled, factor=factor, bilinear=False, phase=False)
-        for phase in (False, True):
-            yield f"bilinear x{factor}", "area" if phase else "", "displacement", bind(
-                resampled, factor=factor, bilinear=True, phase=phase)
+        yield (
+            f"nearest x{factor}",
+            "",
+            "displacement",
+            bind(resampled, factor=factor, bilinear=False, area=False),
+        )
+        for area in (False, True):
+            yield (
+                f"{'area and ' if area else ''}bilinear x{factor}",
+                "",
+                "displacement",
+                bind(resampled, factor=factor, bilinear=True, area=area),
+            )
     for pixels in (1, 2, 4):
         yield f"shift by {pixels}", "", "displacement", bind(shifted, pixels=pixels)
     for fill in ("nearest", "surrounding"):
@@ -398,11 +433,26 @@ def defects() -> Iterator[tuple[str, str, str, Inject]]:
         yield "dropped objects", f"up to {most}", "missed object", bind(dropped_objects, most=most)
     for radius in ((2, 6), (6, 15), (15, 40)):
         yield "blobs", f"radius {radius}", "false object", bind(blobs, radius=radius, apart=3)
-        yield "blobs anywhere", f"radius {radius}", "false object", bind(blobs, radius=radius, apart=0)
+        yield (
+            "blobs anywhere",
+            f"radius {radius}",
+            "false object",
+            bind(blobs, radius=radius, apart=0),
+        )
     for fraction, size in ((0.002, 1), (0.02, 1), (0.005, 3)):
-        yield "salt", f"{fraction} of {size}", "false object", bind(salt, fraction=fraction, size=size)
+        yield (
+            "salt",
+            f"{fraction} of {size}",
+            "false object",
+            bind(salt, fraction=fraction, size=size),
+        )
     for fraction in (0.1, 0.3):
-        yield "relabelled objects", f"{fraction}", "class confusion", bind(relabelled, fraction=fraction)
+        yield (
+            "relabelled objects",
+            f"{fraction}",
+            "class confusion",
+            bind(relabelled, fraction=fraction),
+        )
     for width, gap in ((1, 12), (3, 12), (5, 30), (9, 30)):
         yield "merges", f"width {width}", "merge", bind(merged, width=width, gap=gap)
     for width in (1, 3, 5, 9):
@@ -429,36 +479,107 @@ def cases(name: str, root: Path, images: int, seed: int) -> Iterator[dict]:
             if not wrong:
                 continue
             yield {
-                "set": name, "image": number, "defect": defect, "strength": strength, "cause": cause,
+                "set": name,
+                "image": number,
+                "defect": defect,
+                "strength": strength,
+                "cause": cause,
                 "largest": max(counts, key=lambda one: counts[one]),
-                "share": counts[cause] / wrong,
+                "share": round(counts[cause] / wrong, 4),
                 "counts": [counts[one] for one in CAUSES],
             }
 
 
+def table(found: list[dict], sets: tuple[str, ...]) -> str:
+    """Markdown: by defect, the fraction of cases that are named and the median share, by set."""
+    columns = ["all", *sets]
+    lines = ["| defect | cause | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 2)]
+    keys = list(dict.fromkeys((case["defect"], case["cause"]) for case in found))
+    for defect, cause in [*keys, ("all", "")]:
+        cells = []
+        for name in columns:
+            own = [c for c in found if name in ("all", c["set"]) and defect in ("all", c["defect"])]
+            named = sum(case["largest"] == case["cause"] for case in own)
+            share = statistics.median(case["share"] for case in own) if own else 0
+            cells.append(f"{named}/{len(own)}, {100 * share:.0f} %" if own else "")
+        lines.append(f"| {defect} | {cause} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def scenes() -> Iterator[tuple[Map, Map]]:
+    """A small truth and prediction for each cause, in the order of `CAUSES`."""
+    y, x = np.indices((96, 96))
+
+    def discs(*parts: tuple[int, int, int, int]) -> Map:
+        ids = np.zeros(y.shape, np.uint8)
+        for v, u, radius, k in parts:
+            ids[(y - v) ** 2 + (x - u) ** 2 <= radius**2] = k
+        return ids
+
+    one, two = (48, 28, 16, 1), (48, 70, 14, 1)
+    bridge = np.where((abs(y - 48) < 4) & (x > 28) & (x < 70), 1, 0).astype(np.uint8)
+    big = (48, 48, 26, 1)
+    yield discs(one, two), discs(one)
+    yield discs(one), discs(one, two)
+    yield discs(one, two), discs(one, (48, 70, 14, 2))
+    yield discs(one, two), discs(one, two) | bridge
+    yield discs(big), np.where(abs(x - 48) < 4, 0, discs(big)).astype(np.uint8)
+    yield discs(big), discs((51, 53, 27, 1))
+    yield discs(big), np.where(discs((48, 48, 10, 1)), 0, discs(big)).astype(np.uint8)
+
+
+def draw() -> None:
+    """Truth, prediction and causes of the scenes, one below the other."""
+    palette = np.asarray([[40, 44, 52], [150, 190, 220], [220, 170, 110]], np.uint8)
+    columns = []
+    for label, prediction in scenes():
+        gray = np.repeat((60 + 120 * (label > 0)).astype(np.uint8)[..., None], 3, -1)
+        causes = cause_overlay(
+            gray, label, prediction, num_classes=3, settings=CauseSettings(background=0)
+        )
+        parts = [palette[label], palette[prediction], causes]
+        columns.append(
+            np.concatenate(
+                [np.pad(p, ((4, 4), (4, 4), (0, 0)), constant_values=255) for p in parts]
+            )
+        )
+    write_png(PICTURE, np.concatenate(columns, 1))
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Writes an RGB image."""
+    done, data = cv2.imencode(".png", image[..., ::-1])
+    assert done
+    write_bytes(path, data.tobytes())
+
+
 def main() -> None:
-    """Measures, prints and writes the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=12)
-    parser.add_argument("--sets", nargs="*", default=[*TUNED, *HELD_OUT])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--raw", type=Path)
+    """Measures, and writes results, tables and the image of the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=12, help="labels of each set")
+    parser.add_argument("--sets", nargs="*", default=[*TUNED, *HELD_OUT], help="only print these")
+    parser.add_argument("--seed", type=int, default=0, help="of the defects")
     flags = parser.parse_args()
     root = Path(os.environ["SEGALIAS_DATA"])
     found = [case for name in flags.sets for case in cases(name, root, flags.images, flags.seed)]
-    if flags.raw:
-        flags.raw.write_text(json.dumps(found))
-    keys = list(dict.fromkeys((c["defect"], c["cause"]) for c in found))
-    for defect, cause in keys:
-        cells = []
-        for name in flags.sets:
-            own = [c for c in found if c["set"] == name and c["defect"] == defect]
-            if not own:
-                cells.append("      -      ")
-                continue
-            named = sum(c["largest"] == cause for c in own)
-            cells.append(f"{named:3}/{len(own):3} {statistics.median(c['share'] for c in own):5.2f}")
-        print(f"{defect:20}", *cells, sep=" | ")
+    parts = []
+    for title, sets in (("Sets to develop on", TUNED), ("Sets held out", HELD_OUT)):
+        own = [case for case in found if case["set"] in sets]
+        if own:
+            parts.append(f"**{title}**\n\n{table(own, tuple(n for n in sets if n in flags.sets))}")
+    print("\n\n".join(parts))
+    if set(flags.sets) != {*TUNED, *HELD_OUT}:
+        return
+    content = {"images": flags.images, "seed": flags.seed, "causes": CAUSES, "cases": found}
+    write_text(RESULTS, json.dumps(content).replace("}, {", "},\n{") + "\n")
+    draw()
+    page = PAGE.read_text()
+    before, rest = page.split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    write_text(PAGE, before + "\n\n".join([MARKS[0], *parts, MARKS[1]]) + after)
+    print(f"written to {RESULTS}, {PICTURE} and {PAGE}")
 
 
 if __name__ == "__main__":

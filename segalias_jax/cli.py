@@ -11,8 +11,9 @@ Recipes are read here, not by the commands. Commands such as `browse` and `summa
 `segalias_jax.runs`, which knows what a recipe is, and find it as `flags.config`.
 
 Exit status: 0; 1 where `predict` left images out; 2 after an error in flags, recipe or files; 3
-where `score --keep-going` left files out; 75 after a signal that saved the run; 130 after Ctrl+C;
-141 where whoever read the output has closed it.
+where `score --keep-going` left files out; 4 where a score is on the wrong side of `score
+--fail-under`; 75 after a signal that saved the run; 130 after Ctrl+C; 141 where whoever read the
+output has closed it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,23 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or importlib.util.find_spec("jaxtyping"):
-    from jaxtyping import Bool, Float, Int, Integer, Num, Shaped, UInt8, UInt32, UInt64
+    from jaxtyping import (
+        Bool,
+        Float,
+        Float32,
+        Float64,
+        Int,
+        Int32,
+        Int64,
+        Integer,
+        Num,
+        Real,
+        Shaped,
+        UInt8,
+        UInt16,
+        UInt32,
+        UInt64,
+    )
 else:
 
     class _Unread:
@@ -22,7 +38,8 @@ else:
         def __class_getitem__(cls, item: tuple[Any, str]) -> Any:
             return item[0]
 
-    Bool = Float = Int = Integer = Num = Shaped = UInt8 = UInt32 = UInt64 = _Unread
+    Bool = Float = Float32 = Float64 = Int = Int32 = Int64 = Integer = _Unread
+    Num = Real = Shaped = UInt8 = UInt16 = UInt32 = UInt64 = _Unread
 
 if TYPE_CHECKING:
     from jax import Array
@@ -42,12 +59,18 @@ __all__ = [
     "Array",
     "Bool",
     "Float",
+    "Float32",
+    "Float64",
     "Int",
+    "Int32",
+    "Int64",
     "Integer",
     "Num",
+    "Real",
     "Shaped",
     "Side",
     "UInt8",
+    "UInt16",
     "UInt32",
     "UInt64",
 ]

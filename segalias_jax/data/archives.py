@@ -31,6 +31,7 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 _CHUNK = 1 << 14  # compressed bytes at a time, of which 16 MB come out at most
 _SPACING = 1 << 20
+_KEPT = 1 << 23
 _POINTS = 2048  # each keeps the 32 KB that inflating looks back to
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
 
@@ -225,6 +226,8 @@ class _Inflated:
         self._stored = stored
         self._points = [(0, 0, zlib.decompressobj(31))]
         self._spacing = _SPACING
+        # What a thread inflated last: files are read nearly in their order, each more than once.
+        self._last = threading.local()
 
     def parts(self, point: int) -> Iterator[tuple[int, bytes]]:
         """What is held from a point on, and where it lies."""
@@ -252,14 +255,29 @@ class _Inflated:
             self._spacing *= 2
 
     def read_at(self, place: int, size: int) -> bytes:
+        start, held = getattr(self._last, "held", (0, b""))
+        if not start <= place <= place + size <= start + len(held):
+            start, held = self._held_around(place, size)
+            if len(held) <= _KEPT:
+                self._last.held = start, held
+        return held[place - start : place - start + size]
+
+    def _held_around(self, place: int, size: int) -> tuple[int, bytes]:
+        """Where what is held begins, and what there is up to the next point or the end asked for.
+
+        Of files that are longer than that, only what is asked for is kept.
+        """
         point = bisect.bisect_right(self._points, place, key=lambda one: one[0]) - 1
+        begin = self._points[point][0]
+        following = self._points[point + 1][0] if point + 1 < len(self._points) else begin
+        first = begin if max(following, place + size) - begin <= _KEPT else place
         found = []
         for start, data in self.parts(point):
-            if start + len(data) > place:
-                found.append(data[max(0, place - start) : place + size - start])
-            if start + len(data) >= place + size:
+            if start + len(data) > first:
+                found.append(data[max(0, first - start) :])
+            if start + len(data) >= max(place + size, following if first == begin else 0):
                 break
-        return b"".join(found)
+        return first, b"".join(found)
 
 
 class _Sequence:

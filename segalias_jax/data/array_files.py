@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
 
 from segalias_jax.data.raster_headers import file_size
 from segalias_jax.errors import InputError
+from segalias_jax.typing import Shaped
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 """Kinds of files that hold arrays."""

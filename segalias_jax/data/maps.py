@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Integer, UInt8, UInt16
 
 from segalias_jax.data.array_files import ARRAY_SUFFIXES, array_header, read_array
 from segalias_jax.data.palettes import Palette
 from segalias_jax.data.rasters import RASTER_SUFFIXES, raster_size, read_raster
 from segalias_jax.errors import InputError
+from segalias_jax.typing import Integer
 
 try:  # inflates label maps four times as fast as zlib
     from isal import isal_zlib as inflater  # pyright: ignore[reportMissingImports]  # an extra
@@ -217,7 +217,7 @@ def stored_size(path: Path) -> int:
     return found.st_size
 
 
-def decode_png_map(data: bytes, path: Path) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+def decode_png_map(data: bytes, path: Path) -> Integer[np.ndarray, "h w"]:
     """Decodes a gray or palette PNG; of the latter the indices.
 
     Args:

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
 
 from segalias_jax.data.classes import DATASETS, VOID_COLORS
 from segalias_jax.errors import InputError
-from segalias_jax.typing import IGNORE_LABEL
+from segalias_jax.typing import IGNORE_LABEL, Integer, UInt8
 
 IGNORED_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled")
 """Names of colors that stand for what is ignored, in files that number colors by their order."""
@@ -41,12 +40,12 @@ class Palette:
       [[1, 0]]
     """
 
-    colors: tuple[tuple[tuple[int, int, int], int], ...]
+    colors: tuple[tuple[tuple[int, ...], int], ...]
     names: tuple[str, ...] = ()
 
     def __post_init__(self):
         """Raises `InputError` for a color out of range or one that stands for two classes."""
-        known: dict[tuple[int, int, int], int] = {}
+        known: dict[tuple[int, ...], int] = {}
         for color, index in self.colors:
             if len(color) != 3 or not all(0 <= c <= 255 for c in color):
                 raise InputError(f"color {color} is none; write three numbers in 0..255")
@@ -56,7 +55,7 @@ class Palette:
                 raise InputError(f"color {color} stands for {known[color]} and {index}; keep one")
 
     @functools.cached_property
-    def table(self) -> UInt16[np.ndarray, " codes"]:
+    def table(self) -> Integer[np.ndarray, " codes"]:
         """The id of each color 65536 r + 256 g + b, 65535 where it is none."""
         table = np.full(1 << 24, _UNKNOWN, np.uint16)
         for (red, green, blue), index in self.colors:
@@ -166,21 +165,44 @@ def _text_entries(path: Path, text: str) -> list[_Entry]:
     lines = [line for line in lines if line and not line.startswith("#")]
     if lines and "," in lines[0] and not re.search(r"\d", lines[0]):
         return _csv_entries(path, lines)
-    entries = []
+    rows: list[tuple[list[int], str]] = []
     for line in lines:
         # Three numbers and a name, in any order, or an id before them.
         found = re.fullmatch(r"((?:\d+[\s,;]+){2,3}\d+)(?:[\s,;]+(.*))?", line)
         named = re.fullmatch(r"(.*?)[\s,;]+(\d+[\s,;]+\d+[\s,;]+\d+)", line)
-        if found and (numbers := [int(n) for n in re.findall(r"\d+", found[1])]):
-            name = (found[2] or "").strip(" \t,;\"'")
+        if found:
+            numbers, name = found[1], found[2] or ""
         elif named:
-            numbers = [int(n) for n in re.findall(r"\d+", named[2])]
-            name = named[1].strip(" \t,;\"'")
+            name, numbers = named.groups()
         else:
             raise InputError(f"{path}: {line!r} is no color; {_FORM}")
-        index = numbers[0] if len(numbers) == 4 else None
-        entries.append((index, tuple(numbers[-3:]), name))
+        rows.append(([int(n) for n in re.findall(r"\d+", numbers)], name.strip(" \t,;\"'")))
+    last = _ids_are_last(
+        path, [numbers for numbers, name in rows if len(numbers) == 4 and not name]
+    )
+    entries = []
+    for numbers, name in rows:
+        index = None
+        if len(numbers) == 4:
+            index = numbers.pop(-1 if last and not name else 0)
+        entries.append((index, tuple(numbers), name))
     return entries
+
+
+def _ids_are_last(path: Path, rows: Sequence[Sequence[int]]) -> bool:
+    """Whether four numbers without a name are a color and its id, rather than id and color."""
+
+    def numbered(column: int) -> bool:
+        ids = sorted(row[column] for row in rows if row[column] != IGNORE_LABEL)
+        return ids == list(range(len(ids)))
+
+    first, last = numbered(0), numbered(-1)
+    if rows and first == last:
+        raise InputError(
+            f"{path}: {' '.join(map(str, rows[0]))!r} may be an id and a color or a color and an "
+            "id; name the columns by a first line id,r,g,b"
+        )
+    return last
 
 
 def _csv_entries(path: Path, lines: Sequence[str]) -> list[_Entry]:
@@ -258,8 +280,13 @@ def read_class_names(name: str | Path) -> tuple[str, ...]:
             f"one of {', '.join(DATASETS)}"
         ) from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    colored = path.suffix.lower() in (".csv", ".json") or (
-        lines
-        and all(line.startswith("#") or re.match(r"(\d+[\s,]+){2,3}\d", line) for line in lines)
-    )
-    return read_palette(path).names if colored else tuple(lines)
+    if path.suffix.lower() in (".csv", ".json") or _hold_colors(path, text):
+        return read_palette(path).names
+    return tuple(lines)
+
+
+def _hold_colors(path: Path, text: str) -> bool:
+    try:
+        return bool(_text_entries(path, text))
+    except InputError:
+        return False

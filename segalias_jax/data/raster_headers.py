@@ -6,20 +6,10 @@ import os
 import struct
 from typing import Any, NamedTuple
 
+from segalias_jax.data import tiff
 from segalias_jax.errors import InputError
 
-_TIFF_FORMS = {
-    b"II*\0": ("<", False),
-    b"MM\0*": (">", False),
-    b"II+\0": ("<", True),
-    b"MM\0+": (">", True),
-}
-# Width of each type of number that sizes and kinds are written in.
-_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _CHANNELS, _FORMAT = 256, 257, 258, 262, 277, 339
-_KIND, _COMPRESSION, _ORIENTATION, _PLANES = 254, 259, 274, 284
-_PAGES = 1 << 12
-_SMALLER, _MASK = 1, 4  # bits of `_KIND`: pages that belong to another one
+_SMALLER, _MASK = 1, 4  # bits of `tiff.KIND`: images that belong to another one
 
 
 class RasterHeader(NamedTuple):
@@ -33,7 +23,7 @@ class RasterHeader(NamedTuple):
       numbers: "unsigned", "signed" or "float".
       palette: whether pixels are indices of colors.
       least: bytes that it cannot do with less of, however well it is compressed.
-      start: where pixels (BMP) or the number that says what gray means (TIFF) begin.
+      start: where the pixels of a BMP begin.
       upward: whether the lowest row is stored first.
       note: why it is no map, whatever it holds; empty where it may be one.
     """
@@ -70,80 +60,44 @@ def tiff_header(file: Any) -> RasterHeader:
       >>> tiff_header(io.BytesIO(data))[:4]
       (3, 2, 16, 1)
     """
-    file.seek(0)
-    start = file.read(16)
-    if start[:4] not in _TIFF_FORMS:
-        raise InputError("not a TIFF image, whatever its name says")
-    order, big = _TIFF_FORMS[start[:4]]
     try:
-        place = struct.unpack(order + "Q", start[8:16])[0] if big else (
-            struct.unpack(order + "I", start[4:8])[0]
-        )  # fmt: skip
-        first, pages, seen = {}, 0, set()
-        while place and place not in seen and len(seen) < _PAGES:
-            seen.add(place)
-            tags, place = _tiff_directory(file, place, order, big)
-            first = first or tags
-            pages += not tags.get(_KIND, (0,))[0] & (_SMALLER | _MASK)
-    except (struct.error, OverflowError):
+        images = tiff.tiff_images(file)
+        if not images:
+            raise InputError("not a TIFF image, whatever its name says")
+        pages = [not image.number(file, tiff.KIND) & (_SMALLER | _MASK) for image in images]
+        return _tiff_image(file, images[0], sum(pages))
+    except (struct.error, OverflowError, MemoryError):
         raise InputError("the file is truncated; copy it again") from None
-    return _tiff_image(first, pages)
 
 
-def _tiff_directory(file: Any, place: int, order: str, big: bool) -> tuple[dict, int]:
-    """The numbers of one image by tag, with the place where each is, and where the next begins."""
-    head, entry, count = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
-    file.seek(place)
-    number = struct.unpack(order + head, file.read(struct.calcsize(order + head)))[0]
-    size = struct.calcsize(order + entry)
-    if number > 1 << 12:
-        raise struct.error("no directory has so many entries")
-    content = file.read(size * number)
-    following = struct.unpack(order + count, file.read(struct.calcsize(order + count)))[0]
-    tags = {}
-    for at in range(0, size * number, size):
-        tag, kind, values, data = struct.unpack(order + entry, content[at : at + size])
-        if kind not in _NUMBERS or not 0 < values < 1 << 10:
-            continue
-        form = f"{order}{values}{_NUMBERS[kind]}"
-        where = place + struct.calcsize(order + head) + at + size - len(data)
-        if struct.calcsize(form) > len(data):  # kept elsewhere
-            if tag != _BITS:
-                continue
-            file.seek(struct.unpack(order + count, data)[0])
-            data = file.read(struct.calcsize(form))
-        tags[tag] = (*struct.unpack(form, data[: struct.calcsize(form)]), where)
-    return tags, following
-
-
-def _tiff_image(tags: dict, pages: int) -> RasterHeader:
-    def number(tag: int, default: int) -> int:
-        return tags[tag][0] if tag in tags else default
-
-    channels, meaning = number(_CHANNELS, 1), number(_PHOTOMETRIC, 1)
-    width, height, bits = number(_WIDTH, 0), number(_HEIGHT, 0), number(_BITS, 1)
-    numbers = {1: "unsigned", 2: "signed", 3: "float"}.get(number(_FORMAT, 1), "unknown numbers")
+def _tiff_image(file: Any, image: tiff.TiffImage, pages: int) -> RasterHeader:
+    width, height = image.number(file, tiff.WIDTH), image.number(file, tiff.HEIGHT)
+    bits, channels = image.number(file, tiff.BITS, 1), image.number(file, tiff.CHANNELS, 1)
+    packing = image.number(file, tiff.COMPRESSION, 1)
     note = ""
     if pages > 1:
         note = f"holds {pages} images, and a map is one; save one file for each"
-    elif number(_ORIENTATION, 1) != 1:
+    elif image.number(file, tiff.ORIENTATION, 1) != 1:
         note = "is to be turned before it is shown; save it upright"
-    elif meaning == 0:
+    elif image.number(file, tiff.PHOTOMETRIC, 1) == 0:
         note = "says that 0 is white, so that it is unclear what its ids are; save 0 as black"
-    # What LZW and deflate make of equal bytes is 1/1400 of them; fax codes have no such limit.
-    packed = {1: 1, 32773: 64}.get(number(_COMPRESSION, 1), 1500)
-    least = 0 if number(_COMPRESSION, 1) in (2, 3, 4) else (
-        width * height * channels * bits // (8 * packed)
-    )  # fmt: skip
+    elif packing not in tiff.PACKINGS or image.number(file, tiff.FILL_ORDER, 1) != 1:
+        note = f"is compressed in a way ({packing}) that is not read; save it with LZW or deflate"
+    elif image.number(file, tiff.PREDICTOR, 1) not in (1, 2):
+        note = "has steps of numbers with a fraction; save class ids"
+    elif len(set(image.numbers(file, tiff.BITS, 1))) > 1:
+        note = "has channels of several depths; save class ids"
+    numbers = {1: "unsigned", 2: "signed", 3: "float"}
+    # What LZW and deflate make of equal bytes is 1/1400 of them.
+    packed = {tiff.STORED: 1, tiff.PACKBITS: 64}.get(packing, 1500)
     return RasterHeader(
         width=width,
         height=height,
         bits=bits,
         channels=channels,
-        numbers=numbers,
-        palette=meaning == 3,
-        least=least,
-        start=tags[_PHOTOMETRIC][-1] if _PHOTOMETRIC in tags else 0,
+        numbers=numbers.get(image.number(file, tiff.FORMAT, 1), "unknown numbers"),
+        palette=image.number(file, tiff.PHOTOMETRIC, 1) == 3,
+        least=width * height * channels * bits // (8 * packed),
         note=note,
     )
 

@@ -7,10 +7,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from jaxtyping import Integer
 
+from segalias_jax.data import tiff
 from segalias_jax.data.palettes import Palette
 from segalias_jax.data.raster_headers import (
     RasterHeader,
@@ -20,6 +19,7 @@ from segalias_jax.data.raster_headers import (
     tiff_header,
 )
 from segalias_jax.errors import InputError
+from segalias_jax.typing import Integer
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".bmp")
 """Kinds of files that are read here."""
@@ -42,7 +42,7 @@ def raster_size(path: Path, *, colored: bool = False) -> tuple[int, int]:
       OSError: unreadable.
 
     Example:
-      >>> import tempfile
+      >>> import cv2, tempfile
       >>> path = Path(tempfile.mkdtemp()) / "a.tif"
       >>> _ = cv2.imwrite(str(path), np.zeros((2, 3), np.uint8))
       >>> raster_size(path)
@@ -60,7 +60,7 @@ def raster_size(path: Path, *, colored: bool = False) -> tuple[int, int]:
             f"{path}: the image has {header.channels} channels, not one of class ids; say which "
             f"colors stand for which classes (--colors), or {_AS_IDS}"
         )
-    if header.bits not in (1, 2, 4, 8, 16, 32):
+    if header.bits not in (1, 2, 4, 8, 16, 32, 64):
         raise InputError(f"{path}: the image has {header.bits} bits a pixel; {_AS_IDS}")
     if size < header.least:
         raise InputError(
@@ -87,37 +87,33 @@ def read_raster(
       InputError: damaged, or a color that stands for no class.
 
     Example:
+      >>> import cv2
       >>> data = cv2.imencode(".bmp", np.full((1, 1), 7, np.uint8))[1].tobytes()
       >>> read_raster(data, Path("a.bmp")).tolist()
       [[7]]
     """
-    header = _header(io.BytesIO(data), path)
-    by_color = colors is not None and (header.palette or header.channels > 1)
-    if path.suffix.lower() == ".bmp":
-        stored = _bmp(data, header)
-        if header.palette:
-            palette, plain = _bmp_palette(data)
-            # Every BMP of 8 bits has a palette; one of plain gray holds ids.
-            return stored if colors is None or plain else colors.ids(palette[stored], path)
-        return stored if colors is None else colors.ids(stored, path)
-    if header.palette and not by_color:
-        # Declared to be gray values, which decoders do not replace.
-        order = "<" if data[:2] == b"II" else ">"
-        place = header.start
-        data = data[:place] + struct.pack(order + "H", 1) + data[place + 2 :]
-    way = cv2.IMREAD_COLOR_RGB if by_color else cv2.IMREAD_UNCHANGED
+    file = io.BytesIO(data)
+    header = _header(file, path)
+    plain = False
     try:
-        ids = cv2.imdecode(np.frombuffer(data, np.uint8), way)
-    except cv2.error:
-        ids = None
-    if ids is None or ids.shape[:2] != (header.height, header.width):
-        raise InputError(f"{path}: the file is damaged and cannot be decoded; copy it again")
-    if colors is not None and by_color:
-        return colors.ids(ids, path)
-    if ids.ndim != 2 or ids.dtype.kind not in "ui":
-        raise InputError(f"{path}: OpenCV does not decode such a TIFF as ids; save it as PNG")
-    # The decoder spreads fewer than 8 bits over 0..255; this takes it back.
-    return ids if header.bits >= 8 else ids // np.uint8(255 // (2**header.bits - 1))
+        if path.suffix.lower() == ".bmp":
+            stored = _bmp(data, header)
+            # Every BMP of 8 bits has a palette; one of plain gray holds ids.
+            palette, plain = _bmp_palette(data) if header.palette else (None, False)
+        else:
+            image = tiff.tiff_images(file)[0]
+            stored = tiff.tiff_pixels(file, image)
+            palette = _tiff_palette(file, image) if header.palette else None
+    except (ValueError, struct.error) as error:
+        raise InputError(
+            f"{path}: the file is damaged and cannot be decoded ({error}); copy it again"
+        ) from None
+    if header.channels > 1:
+        return (colors or Palette(())).ids(stored[..., :3], path)
+    ids = stored[..., 0]
+    if colors is None or palette is None or plain:
+        return ids
+    return colors.ids(palette[ids], path)
 
 
 def _header(file: Any, path: Path) -> RasterHeader:
@@ -140,7 +136,7 @@ def _bmp(data: bytes, header: RasterHeader) -> np.ndarray:
         spread = np.unpackbits(rows, axis=1).reshape(header.height, -1, bits)
         weights = 1 << np.arange(bits, dtype=np.uint8)[::-1]
         rows = (spread * weights).sum(-1, dtype=np.uint8)
-    return np.ascontiguousarray(rows[:, : header.width])
+    return np.ascontiguousarray(rows[:, : header.width])[..., None]
 
 
 def _bmp_palette(data: bytes) -> tuple[np.ndarray, bool]:
@@ -151,3 +147,9 @@ def _bmp_palette(data: bytes) -> tuple[np.ndarray, bool]:
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(entries)] = entries
     return colors, bool((entries == np.arange(len(entries), dtype=np.uint8)[:, None]).all())
+
+
+def _tiff_palette(file: Any, image: tiff.TiffImage) -> np.ndarray:
+    """Colors of all indices: of 16 bits in the file, as palettes of 8 bits are written."""
+    stored = np.asarray(image.numbers(file, tiff.COLOR_MAP)).reshape(3, -1).T
+    return (stored >> 8).astype(np.uint8)

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from segalias_jax.errors import InputError
+from segalias_jax.typing import Float, Int
 
 OFFSET_REACH = 16
 """Signed offsets are counted up to so many times the smaller spacing, which is 1 by default."""

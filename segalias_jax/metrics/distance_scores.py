@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Num
 
 from segalias_jax.metrics import formulas
 from segalias_jax.metrics.counts import Band
@@ -23,6 +22,7 @@ from segalias_jax.metrics.distance_counts import (
     DistanceSettings,
 )
 from segalias_jax.metrics.rows import Score, at_tolerance
+from segalias_jax.typing import Float, Num
 
 _SHIT = (
     'Shit et al., "clDice - a Novel Topology-Preserving Loss Function for Tubular Structure '

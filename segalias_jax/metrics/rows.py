@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num
 
 from segalias_jax.errors import check_choice
 from segalias_jax.metrics import formulas
 from segalias_jax.metrics.counts import ClassCounts
+from segalias_jax.typing import Num
 
 OVER_IMAGES, OVER_PIXELS = "mean_over_images", "pixels_of_all_images"
 """What names of scores of binary segmentation end in: the mean of the images' own scores, or of the

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from segalias_jax.scoring.reports.comparison import Comparison
     from segalias_jax.scoring.reports.folder import FolderReport
     from segalias_jax.scoring.reports.overlays import (
+        CAUSE_COLORS,
         HIT_COLORS,
         KIND_COLORS,
         Sample,
+        cause_overlay,
         error_overlay,
         hit_overlay,
         overlay_sheet,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAUSES",
+    "CAUSE_COLORS",
     "HIT_COLORS",
     "KIND_COLORS",
     "CauseCounts",
@@ -45,6 +48,7 @@ __all__ = [
     "PairCounts",
     "Sample",
     "Scorer",
+    "cause_overlay",
     "count_causes",
     "count_distances",
     "count_pair",
@@ -79,9 +83,11 @@ __getattr__, __dir__ = lazy.attach(
         "segalias_jax.scoring.reports.comparison": ("Comparison",),
         "segalias_jax.scoring.reports.folder": ("FolderReport",),
         "segalias_jax.scoring.reports.overlays": (
+            "CAUSE_COLORS",
             "HIT_COLORS",
             "KIND_COLORS",
             "Sample",
+            "cause_overlay",
             "error_overlay",
             "hit_overlay",
             "overlay_sheet",

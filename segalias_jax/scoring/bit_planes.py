@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8, UInt64
+
+from segalias_jax.typing import Bool, Int, UInt8, UInt64
 
 WORD = 64
 """Pixels in a word."""
@@ -131,7 +132,8 @@ def right_of(
       [[0, 2]]
     """
     words, bits = divmod(pixels, WORD)
-    moved, size = np.zeros_like(planes), planes.shape[-1]
+    moved, size = np.empty_like(planes), planes.shape[-1]
+    moved[..., :words] = 0
     np.left_shift(planes[..., : size - words], bits, out=moved[..., words:])
     if bits:
         moved[..., words + 1 :] |= planes[..., : size - words - 1] >> (WORD - bits)

@@ -32,9 +32,9 @@ import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
 
 from segalias_jax.scoring.components import Regions, connected
+from segalias_jax.typing import Bool, Int
 
 _SURE, _PART = 0.75, 20
 _TIMES, _SLACK, _EVEN = 1.2, 1.5, 1.5
@@ -42,6 +42,7 @@ _TIMES, _SLACK, _EVEN = 1.2, 1.5, 1.5
 _BOX_PIXELS = 1 << 24
 # With many components at hand, distances from each are measured up to so many pixels around it.
 _FEW, _WINDOW = 3, 32
+_FAR = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +136,12 @@ def find_bridges(
 
 
 def _joining(
-    regions: Regions, own: Side, other: Side, among: Bool[np.ndarray, " regions"]
+    regions: Regions,
+    own: Side,
+    other: Side,
+    among: Bool[np.ndarray, " regions"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number of the extra region of each region, and pairs of those and the components they join."""
+    """Number of the extra region of each region, and pairs of those and what they join."""
     u, v, _ = regions.around_wrong
     values = other.values
     keep = among[u] & (values[u] == values[v])
@@ -160,7 +164,7 @@ def _bridge(
     members: Bool[np.ndarray, " regions"],
     component: Int[np.ndarray, " regions"],
     ends: Int[np.ndarray, " ends"],
-    box: Int[np.ndarray, "4"],
+    box: Int[np.ndarray, " 4"],
     boxes: Int[np.ndarray, "ends 4"],
 ) -> Int[np.ndarray, " pixels"]:
     """Pixels of one extra region, the members, that join some components, its ends."""
@@ -173,7 +177,8 @@ def _bridge(
     crop = regions.paint(codes, slice(int(top), int(bottom)))[:, left:right]
     inside = crop == -1
     y, x = np.nonzero(inside)
-    a, b = np.full((2, *crop.shape), np.float32(1e6))
+    a = np.full(crop.shape, _FAR, np.float32)
+    b = a.copy()
     for end, (up, west, down, east) in zip(ends, boxes, strict=True):
         rows = columns = slice(None)
         if len(ends) > _FEW:
@@ -183,7 +188,7 @@ def _bridge(
         np.minimum(b[rows, columns], np.maximum(a[rows, columns], away), out=b[rows, columns])
         np.minimum(a[rows, columns], away, out=a[rows, columns])
     apart = b - a
-    middle = inside & (apart <= _EVEN) & (b < 1e6)
+    middle = inside & (apart <= _EVEN) & (b < _FAR)
     if not middle.any():
         return empty
     hit = _distance(~middle)[y, x] <= _TIMES / 2 * apart[y, x] + _SLACK
@@ -193,5 +198,5 @@ def _bridge(
 def _distance(mask: Bool[np.ndarray, "h w"]) -> np.ndarray:
     """Distance of set pixels from one that is not, the same for a flipped mask."""
     if not mask.size or mask.all():
-        return np.full(mask.shape, 1e6, np.float32)
+        return np.full(mask.shape, _FAR, np.float32)
     return cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)

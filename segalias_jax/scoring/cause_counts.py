@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Int, Integer, Shaped
+
+from segalias_jax.typing import Float, Int, Integer, Shaped
 
 CAUSES = (
     "missed object",
@@ -122,8 +123,9 @@ def repaired_miou(
 
         IoU = r / (n + m - r),  repaired IoU = (r + a) / (n + (m + a - b) - (r + a)).
 
-    mIoU is the mean over classes with n + m > 0, before and after over the same classes; a class
-    that is nowhere true and whose predicted pixels are all repaired counts as 1.
+    mIoU is the mean over classes that have a pixel: before the repair those with n + m > 0, after
+    it those with n + m - b > 0. A class that is nowhere true and whose predicted pixels are all
+    repaired is gone, as it would be from the score of the repaired maps.
 
     Args:
       true: n.
@@ -143,11 +145,18 @@ def repaired_miou(
     """
     true, predicted, right = (x[..., None, :].astype(np.float64) for x in (true, predicted, right))
     gained, lost = pixels[..., 0, :], pixels[..., 1, :]
-    present = true + predicted > 0
-    before = right / np.where(present, true + predicted - right, 1)
-    # (r + a) / (n + m - b - r): repaired pixels of a class leave the union of others only.
-    union = true + predicted - lost - right
-    after = np.where(union > 0, (right + gained) / np.where(union > 0, union, 1), 1.0)
-    gain = np.where(present, after - before, 0.0).sum(-1)
+    # A pixel that is repaired leaves the union of the class that was predicted, and is in that of
+    # its true class already.
+    before, after = true + predicted - right, true + predicted - right - lost
+    return _mean_ratio(right + gained, after) - _mean_ratio(right, before)
+
+
+def _mean_ratio(
+    right: Float[np.ndarray, "*batch causes classes"],
+    union: Float[np.ndarray, "*batch causes classes"],
+) -> Float[np.ndarray, "*batch causes"]:
+    """Mean over classes that have a pixel; nan where none has."""
+    present = union > 0
+    ratio = np.where(present, right / np.where(present, union, 1), 0)
     count = present.sum(-1)
-    return np.where(count > 0, gain / np.maximum(count, 1), np.nan)
+    return np.where(count > 0, ratio.sum(-1) / np.maximum(count, 1), np.nan)

@@ -3,27 +3,29 @@
 T is a true component (connected pixels of one true class), P a predicted one. |T|, |P| are their
 counted pixels; T is *found* where at least `coverage` of |T| is predicted as its class, P is
 *confirmed* where at least `coverage` of |P| truly is its class. Something thin that is displaced
-covers nothing of itself: T is found as well where `coverage` of it lies within `reach` pixels of
-extra pixels of its class (or of what was found of T); P likewise with missing ones. A background,
-where there is one, is always found and always confirmed: it is no object.
+covers nothing of itself: T is found as well where `coverage` of it (three fifths, if it is compact
+and not a strip or a net) lies within `reach` pixels of extra pixels of its class or of what was
+found of T; P likewise with missing ones. A background, where there is one, is always found and
+always confirmed: it is no object.
 
 A wrong pixel of T and P (that is, of true class t and predicted class p != t) is
 
 1. of T not found, P confirmed: a *missed object* where the prediction runs across the outline of T
-   (along more than half of it, P goes on outside of T), or p is the background or the class that
-   surrounds most of T; else *class confusion*: the outline is drawn, the name is wrong;
-2. of T found, P not confirmed: a *false object* where the truth runs across the outline of P, or t
-   is the background; else class confusion;
+   (along more than a third of it, P goes on outside of T), or p is the background; else *class
+   confusion*: the outline is drawn, the name is wrong;
+2. of T found, P not confirmed: a *false object* where the truth runs across more than half of the
+   outline of P, or t is the background; else class confusion;
 3. of neither: class confusion where T and P share half of each or neither map runs across the
    other's outline; else a missed or a false object, by the outline that is run across;
-4. an *interior hole* where P is not the size of an object of its own but shows what is behind T: P
-   touches nothing but T, and p is the background, or the class that surrounds most of T, or T is
-   not large; and likewise a hole of background in P that is filled;
-5. of both: a *merge* or a *split* where the pixel is part of a bridge (see `bridges`); a missed or a
-   false object where a thick region hangs on to the rest of its class by a neck (area above the
+4. an *interior hole* where P touches nothing but T and shows what is behind it: p is the
+   background, or the class that surrounds T most (unless T is half of the image), or T is less than
+   a twentieth of the image and P a hundredth of T or more; and likewise where P fills a hole
+   through which background is seen;
+5. of both: a *merge* or a *split* where the pixel is part of a bridge (see `bridges`); a missed or
+   a false object where a thick region hangs on to the rest of its class by a neck (area above the
    square of its contact: one of two cells that touch); else *displacement*.
 
-Exchanging the maps exchanges missed and false, merge and split, and nothing else but for holes.
+Missed and false, and merge and split, are each other's counterparts when the maps are exchanged.
 Everything left over is a displaced boundary, and its histogram of distances says by how much.
 """
 
@@ -33,7 +35,6 @@ import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int, Integer, UInt8
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import IGNORED, ScoreRules
@@ -49,9 +50,13 @@ from segalias_jax.scoring.cause_counts import (
 )
 from segalias_jax.scoring.components import Regions, connected, find_regions
 from segalias_jax.scoring.host_bands import strips
+from segalias_jax.typing import Bool, Int, Integer, UInt8
 
-# "Large" as in COCO: larger ones have objects in front of them rather than holes.
-_LARGE = 96**2
+# Fraction of something compact and displaced that has to be near pixels of its class: a corner that
+# is left of a disc is near to a large part of it.
+_NEAR = 0.6
+# Square of the outline over the area: 16 of a square, 4 a of a strip whose sides have ratio a.
+_LONG = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +143,7 @@ class Explained:
 
 def explain(
     prediction: Integer[np.ndarray, "h w"],
-    label: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
     rules: ScoreRules,
     num_classes: int,
     settings: CauseSettings,
@@ -190,7 +195,7 @@ def explain(
     )
     joining = np.zeros(len(cause), bool)
     joining[explained.bridged()] = True
-    for own, other, code in ((true, predicted, FALSE), (predicted, true, MISSED)):
+    for other, code in ((predicted, FALSE), (true, MISSED)):
         hung = _hanging(regions, other.values, displaced & ~joining, settings.reach)
         cause[hung & (other.values != ground) & (cause == DISPLACED)] = code
         if code == FALSE:
@@ -207,9 +212,21 @@ def _met(
         met = (own.classes == ground) | (own.right >= settings.coverage * own.pixels)
         if settings.reach and not met.all():
             near = _near(regions, own, other.values, ~met, settings.reach)
-            met |= near >= np.maximum(settings.coverage * own.pixels, 1)
+            least = np.where(
+                _is_long(regions, own), settings.coverage, max(settings.coverage, _NEAR)
+            )
+            met |= near >= np.maximum(least * own.pixels, 1)
         found.append(met)
     return found[0], found[1]
+
+
+def _is_long(regions: Regions, side: Side) -> Bool[np.ndarray, " components"]:
+    """Whether components are strips or nets rather than compact."""
+    a, b = (side.component[one] for one in regions.contacts)
+    apart = a != b
+    sides = regions.sides[apart]
+    outline = sum(np.bincount(one[apart], sides, len(side.classes)) for one in (a, b))
+    return outline**2 >= _LONG * side.pixels
 
 
 def _near(
@@ -291,11 +308,12 @@ def _causes(
 
     def total(among: np.ndarray) -> np.ndarray:
         """Sides of the contacts of each pair of components, for each wrong region."""
-        return np.bincount(pair[u], sides * among)[number]
+        return np.bincount(pair[u], sides * among, len(wrong))[number]
 
     leaves_t = true.component[u] != true.component[v]
     leaves_p = predicted.component[u] != predicted.component[v]
-    over_t = 2 * total(leaves_t & ~leaves_p) > total(leaves_t)
+    crossed, outline = total(leaves_t & ~leaves_p), total(leaves_t)
+    over_t = 2 * crossed > outline
     over_p = 2 * total(leaves_p & ~leaves_t) > total(leaves_p)
     shared = np.bincount(number, regions.pixels[wrong])[number]
     same = (2 * shared >= t_pixels) & (2 * shared >= p_pixels)
@@ -305,9 +323,8 @@ def _causes(
     enclosed[predicted.component[u[leaves_t]]] = False
     inside = enclosed[pc]
     around = np.full(len(wrong), -1)
-    asked = inside | ~is_found
-    around[asked] = _surroundings(regions, true, wrong[asked])
-    missed = over_t | (p == ground) | (p == around)
+    around[inside] = _surroundings(regions, true, wrong[inside])
+    missed = (3 * crossed > outline) | (p == ground)
     false = over_p | (t == ground)
     out = np.full(len(wrong), DISPLACED, np.uint8)
     place = ~is_found & is_confirmed
@@ -323,7 +340,8 @@ def _causes(
         behind = (p == ground) & inside | (t == ground) & filled[tc]
     else:
         behind = (p == around) & (2 * t_pixels <= regions.pixels.sum())
-        behind = inside & (behind | (t_pixels < _LARGE) & (100 * p_pixels >= t_pixels))
+        small = (20 * t_pixels < regions.pixels.sum()) & (100 * p_pixels >= t_pixels)
+        behind = inside & (behind | small)
     out[behind & is_found | behind & (t == ground)] = HOLE
     return out
 

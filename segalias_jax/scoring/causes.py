@@ -5,11 +5,11 @@ What the seven causes are stands in `cause_rules`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int, Integer, UInt8
 
 from segalias_jax.metrics.rules import IGNORED, ScoreRules
 from segalias_jax.scoring.bridges import Side
@@ -30,8 +30,9 @@ from segalias_jax.scoring.cause_counts import (
     size_of,
 )
 from segalias_jax.scoring.cause_rules import CauseSettings, Explained, explain
+from segalias_jax.scoring.components import bands
 from segalias_jax.scoring.host_bands import ignored_pixels, strips
-from segalias_jax.typing import IGNORE_LABEL
+from segalias_jax.typing import IGNORE_LABEL, Bool, Int, Integer, UInt8
 
 __all__ = [
     "CAUSES",
@@ -44,6 +45,7 @@ __all__ = [
     "ObjectRecord",
     "count_causes",
     "error_types",
+    "paint_causes",
     "repaired_miou",
 ]
 
@@ -52,7 +54,7 @@ _Objects = tuple[int, Side, Bool[np.ndarray, " components"]]
 
 def error_types(
     prediction: Integer[np.ndarray, "h w"],
-    label: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
     *,
     num_classes: int,
     ignore: int = IGNORE_LABEL,
@@ -89,20 +91,46 @@ def error_types(
     """
     settings = CauseSettings(coverage, reach, background)
     rules = ScoreRules(ignore_label=ignore, reduce_zero_label=reduce_zero_label)
-    explained = explain(prediction, label, rules, num_classes, settings)
     causes = np.empty(label.shape, np.uint8)
-    for rows in strips(*label.shape):
-        causes[rows] = explained.paint(rows)
-    pixels = sum(
-        (np.bincount(causes[rows].reshape(-1), minlength=256) for rows in strips(*label.shape)),
-        np.zeros(256, np.int64),
-    )
+    pixels = np.zeros(256, np.int64)
+    for rows, painted in paint_causes(prediction, label, rules, num_classes, settings):
+        causes[rows] = painted
+        pixels += np.bincount(painted.reshape(-1), minlength=256)
     return causes, dict(zip(CAUSES, pixels[1 : len(CAUSES) + 1].tolist(), strict=True))
+
+
+def paint_causes(
+    prediction: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
+    rules: ScoreRules,
+    num_classes: int,
+    settings: CauseSettings,
+) -> Iterator[tuple[slice, UInt8[np.ndarray, "rows w"]]]:
+    """Yields the map of causes some rows at a time, from above.
+
+    Args:
+      prediction: predicted class ids.
+      label: true labels.
+      rules: which labels are ignored, and how class 0 is written.
+      num_classes: C.
+      settings: what separates the causes.
+
+    Yields:
+      A range of rows, and their causes as in `error_types`.
+
+    Raises:
+      InputError: shapes differ, or a value is no class.
+    """
+    for band in bands(prediction, label):
+        explained = explain(prediction[band], label[band], rules, num_classes, settings)
+        for rows in strips(band.stop - band.start, label.shape[1]):
+            whole = slice(band.start + rows.start, band.start + rows.stop)
+            yield whole, explained.paint(rows)
 
 
 def count_causes(
     prediction: Integer[np.ndarray, "h w"],
-    label: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
     rules: ScoreRules,
     num_classes: int,
     settings: CauseSettings | None = None,
@@ -129,14 +157,19 @@ def count_causes(
       [[0, 9], [9, 0]]
     """
     settings = settings or CauseSettings()
-    explained = explain(prediction, label, rules, num_classes, settings)
-    objects, records = _objects(explained, num_classes, settings.ground(num_classes))
-    return CauseCounts(
-        pixels=_pixels(explained, num_classes),
-        objects=objects,
-        displacement=_distances(explained, label, rules, num_classes),
-        records=records,
-    )
+    total = CauseCounts.zeros(num_classes)
+    for band in bands(prediction, label):
+        explained = explain(prediction[band], label[band], rules, num_classes, settings)
+        objects, records = _objects(explained, num_classes, settings.ground(num_classes))
+        total += CauseCounts(
+            pixels=_pixels(explained, num_classes),
+            objects=objects,
+            displacement=_distances(explained, label[band], rules, num_classes),
+            records=tuple(dataclasses.replace(one, y=one.y + band.start) for one in records)
+            if band.start
+            else records,
+        )
+    return total
 
 
 def _pixels(explained: Explained, classes: int) -> Int[np.ndarray, "causes 2 classes"]:
@@ -249,16 +282,25 @@ def _distances(
 
 def _boundary_distance(label: Integer[np.ndarray, "h w"], rules: ScoreRules) -> np.ndarray:
     """Distance of each pixel from the nearest one beside another class; ignored ones are none."""
-    inner = np.ones(label.shape, np.uint8)
     ignored = ignored_pixels(label, rules)
-    for axis in (0, 1):
-        size = label.shape[axis]
-        before, after = (np.s_[: size - 1], np.s_[1:])
-        if axis:
-            before, after = (slice(None), before), (slice(None), after)
-        same = (label[before] == label[after]) | ignored[before] | ignored[after]
-        inner[before] &= same
-        inner[after] &= same
+    if label.dtype == np.uint8:
+        # Beside another class the highest and the lowest class around differ.
+        cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+        high, low = label, label
+        if ignored.any():
+            high, low = np.where(ignored, 0, label), np.where(ignored, 255, label)
+        high, low = cv2.dilate(high.astype(np.uint8), cross), cv2.erode(low.astype(np.uint8), cross)
+        inner = ((high == low) | ignored).view(np.uint8)
+    else:
+        inner = np.ones(label.shape, np.uint8)
+        for axis in (0, 1):
+            size = label.shape[axis]
+            before, after = (np.s_[: size - 1], np.s_[1:])
+            if axis:
+                before, after = (slice(None), before), (slice(None), after)
+            same = (label[before] == label[after]) | ignored[before] | ignored[after]
+            inner[before] &= same
+            inner[after] &= same
     if inner.all():
         return np.full(label.shape, REACH, np.float32)
     return cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_5)

@@ -7,7 +7,8 @@ Maps of class ids, gray or palette PNG or npy, that have the names of their labe
 official names and ids are understood. REPORT gets report.html, report.md, report.json with all
 counts, and tables of images, their classes and objects as CSV; a run that was killed is resumed
 with --resume. Reports of parts of a data set merge to that of the whole. Exit status: 0, 2 after an
-error in flags or files, 3 where --keep-going left files out.
+error in flags or files, 3 where --keep-going left files out, 4 where a score is on the wrong side
+of its --fail-under, after table and report.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from segalias_jax.errors import FlagParser, InputError
 from segalias_jax.files import map_ahead
 from segalias_jax.metrics import BOUNDARY_RULES, IGNORE_RULES
 from segalias_jax.metrics.distance_counts import DistanceSettings
+from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.progress import progress_bar
-from segalias_jax.scoring.causes import CauseSettings
+from segalias_jax.scoring.cause_rules import CauseSettings
+from segalias_jax.scoring.check_flags import Checks, add_check_flags
+from segalias_jax.scoring.counting import CountSettings
 from segalias_jax.scoring.counts_file import JOURNAL
 from segalias_jax.scoring.folders import matched, score_folders
+from segalias_jax.scoring.image_counts import CountPlan
 from segalias_jax.scoring.input_flags import absent_classes, add_input_flags, input_options
 from segalias_jax.scoring.inputs import InputOptions
 from segalias_jax.scoring.matching import Pair
@@ -43,6 +48,7 @@ LEFT_OUT = 3
 """Exit status of a report that some files are missing from."""
 
 _MERGE = "merge"
+_WITH_MERGE = ("folders", "out", "overwrite", "fail_under", "baseline")
 
 
 def add_flags(parser: FlagParser) -> None:
@@ -111,6 +117,7 @@ def add_flags(parser: FlagParser) -> None:
     )
     add_input_flags(parser)
     _add_rules(parser)
+    add_check_flags(parser)
     _add_errors(parser)
 
 
@@ -121,7 +128,7 @@ def run(flags: argparse.Namespace) -> int:
       flags: of `add_flags`.
 
     Returns:
-      Exit status: 0, or `LEFT_OUT`.
+      Exit status: 0, `LEFT_OUT`, or `limits.FAILED`.
 
     Raises:
       InputError: an error in the flags or the files.
@@ -162,6 +169,8 @@ def run(flags: argparse.Namespace) -> int:
             f"{flags.classes or flags.colors}: {len(classes)} names for {num_classes} classes; "
             "write one name a line"
         )
+    del matches, pairs  # of many images they are much to keep
+    checks = Checks.read(flags, _plan(flags, num_classes), classes)
     reports = []
     for name, folder, journal in zip(names, folders, journals, strict=True):
         report = score_folders(
@@ -196,7 +205,8 @@ def run(flags: argparse.Namespace) -> int:
         print(f"warning: {missing}", file=sys.stderr)
     result = Comparison(tuple(reports), names) if flags.compare else reports[0]
     _finish(result, flags, journals)
-    return LEFT_OUT if any(report.left_out for report in reports) else 0
+    failed = checks.finish(dict(zip(names, reports, strict=True)), flags.out)
+    return failed or (LEFT_OUT if any(report.left_out for report in reports) else 0)
 
 
 def _merge(flags: argparse.Namespace) -> int:
@@ -204,14 +214,15 @@ def _merge(flags: argparse.Namespace) -> int:
     parser = FlagParser("segalias score")
     add_flags(parser)
     for name, default in vars(parser.parse([])).items():
-        if name not in ("folders", "out", "overwrite") and getattr(flags, name) != default:
+        if name not in _WITH_MERGE and getattr(flags, name) != default:
             flag = "--" + name.replace("_", "-")
             raise InputError(f"{flag}: reports are merged as they were scored; leave it out")
     if flags.out:
         check_unused(flags.out, () if flags.overwrite else FILES)
     report = merge_reports(flags.folders[1:])
+    checks = Checks.read(flags, report.plan, report.classes)
     _finish(dataclasses.replace(report, command=_command_line(flags)), flags, [])
-    return LEFT_OUT if report.left_out else 0
+    return checks.finish({_MERGE: report}, flags.out) or (LEFT_OUT if report.left_out else 0)
 
 
 def _journals(flags: argparse.Namespace, names: Sequence[str]) -> list[Path | None]:
@@ -267,6 +278,16 @@ def _finish(
 def _command_line(flags: argparse.Namespace) -> str:
     words = getattr(flags, "words", None)
     return "" if words is None else shown(shlex.join(["segalias", *words]))
+
+
+def _plan(flags: argparse.Namespace, num_classes: int) -> CountPlan:
+    """What `score_folders` will count."""
+    rules = ScoreRules(
+        flags.boundary, flags.ignore_rule, flags.reduce_zero_label, flags.ignore, flags.width
+    )
+    settings = CountSettings(num_classes, rules, flags.boundary_iou, flags.tolerances)
+    causes = None if flags.no_causes else CauseSettings(coverage=flags.coverage)
+    return CountPlan(settings, causes, _distances(flags), flags.offsets, flags.probabilities)
 
 
 def _distances(flags: argparse.Namespace) -> DistanceSettings | None:

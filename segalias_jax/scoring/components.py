@@ -21,11 +21,15 @@ import dataclasses
 import functools
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
+from segalias_jax.scoring import host_bands
 from segalias_jax.scoring.host_bands import ignored_pixels, strips
+from segalias_jax.typing import Bool, Int, Integer
+
+# Regions of so many runs take less than a gigabyte.
+BAND_RUNS = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Regions:
       sides: of pixels along which they touch; 0 where only corners meet.
 
     Example:
-      >>> prediction, label = np.asarray([[0, 0, 1, 1], [0, 1, 1, 1]]), np.asarray([[0, 0, 1, 1]] * 2)
+      >>> prediction = np.asarray([[0, 0, 1, 1], [0, 1, 1, 1]])
+      >>> label = np.asarray([[0, 0, 1, 1]] * 2)
       >>> find_regions(prediction, label, 2, ScoreRules()).pixels.tolist()
       [3, 4, 1]
     """
@@ -157,7 +162,7 @@ class Regions:
 
 def find_regions(
     prediction: Integer[np.ndarray, "h w"],
-    label: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
     num_classes: int,
     rules: ScoreRules,
 ) -> Regions:
@@ -245,6 +250,44 @@ def _each_once(
 def _order(values: Int[np.ndarray, " all"], count: int) -> Int[np.ndarray, " all"]:
     """Stable order of numbers below `count`; NumPy sorts those of 16 bits by radix."""
     return np.argsort(values.astype(np.uint16) if count <= 1 << 16 else values, kind="stable")
+
+
+def bands(
+    prediction: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
+    runs: int | None = None,
+) -> list[slice]:
+    """Cuts maps into rows of a bounded number of runs, which bounds the memory that regions take.
+
+    Maps that people draw or networks predict stay whole, up to 16384x16384 pixels and more; noise
+    of such a size does not, and its components end at the cuts.
+
+    Args:
+      prediction: predicted class ids.
+      label: true labels.
+      runs: of a band, unless a single strip has more; None: `BAND_RUNS`.
+
+    Returns:
+      Ranges of rows.
+
+    Example:
+      >>> ids = np.arange(12).reshape(4, 3)
+      >>> bands(ids, ids, 6)
+      [slice(0, 4, None)]
+    """
+    height, width = label.shape
+    limit = BAND_RUNS if runs is None else runs
+    if prediction.shape != label.shape or label.size <= max(limit, host_bands.STRIP_PIXELS):
+        return [slice(0, height)]
+    found, top, held = [], 0, 0
+    for rows in strips(height, width):
+        count = np.count_nonzero(label[rows, 1:] != label[rows, :-1])
+        count += np.count_nonzero(prediction[rows, 1:] != prediction[rows, :-1])
+        if held and held + count > limit:
+            found.append(slice(top, rows.start))
+            top, held = rows.start, 0
+        held += count
+    return [*found, slice(top, height)]
 
 
 def _run_starts(

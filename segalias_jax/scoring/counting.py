@@ -18,13 +18,11 @@ from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Int, Integer, UInt8, UInt64
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import bit_planes, host_bands
 from segalias_jax.scoring.host_bands import MapPair
-
 
 MOST_CLASSES = 2048
 """Classes whose confusions, by region, are kept: 0.5 GB."""
@@ -60,8 +58,8 @@ class CountSettings:
             raise InputError(f"num_classes: {self.num_classes} must be at least 1")
         if self.num_classes > MOST_CLASSES:
             raise InputError(
-                f"num_classes: {self.num_classes} classes are more than the {MOST_CLASSES} that are "
-                "counted; give maps of class ids, not of instances, or say what is ignored"
+                f"num_classes: {self.num_classes} classes are more than the {MOST_CLASSES} that "
+                "are counted; give maps of class ids, not of instances, or say what is ignored"
             )
         if (
             not math.isfinite(self.boundary_iou)
@@ -168,7 +166,7 @@ def _count_rows(
     pair = MapPair.of(prediction, label, settings.rules)
     planes = host_bands.region_bits(pair, settings.rules)
     if radius:
-        planes = np.concatenate([planes, host_bands.inner_bits(pair.masked, radius)])
+        planes = np.concatenate([planes, host_bands.inner_bits(pair, radius)])
     cells = pixels_by_plane(pair, planes, settings.num_classes, settings.rules, core)
     ignored = np.bitwise_count(pair.ignored[core]).sum(dtype=np.int64)
     if cells.sum() != label[core].size - ignored:
@@ -180,7 +178,7 @@ def _count_rows(
         inner[0] = both.diagonal()
         inner[1], inner[2] = (true_only + both).sum(1), (predicted_only + both).sum(0)
         cells = cells.sum(0)
-    contour, hits = _contours(pair.masked, settings, core)
+    contour, hits = _contours(pair, settings, core)
     return PairCounts(cells, inner, contour, hits)
 
 
@@ -221,7 +219,7 @@ def pixels_by_plane(
                 prediction[rows],
                 label[rows],
                 planes=planes[:, rows],
-                across=pair.across[:, rows],
+                across=pair.across[:2, rows],
                 ignored=pair.ignored[rows],
                 width=pair.width,
                 first=first,
@@ -302,14 +300,16 @@ def _contours(
     classes, tolerances = settings.num_classes, settings.tolerances
     contour = np.zeros((2, classes), np.int64)
     hits = np.zeros((len(tolerances), 2, classes), np.int64)
-    counted = pair.edges & ~pair.ignored
+    counted = pair.masked(pair.edges) & ~pair.ignored
     first = 0, int(settings.rules.reduce_zero_label)  # how each map writes class 0
     for side, own, other in ((0, 1, 0), (1, 0, 1)) if tolerances else ():
         board = _Board.of(pair.maps[other], counted[other], tolerances[-1], classes + first[other])
         for place in listed_places(counted[own], core):
             ids = pair.maps[own].reshape(-1)[place].astype(np.int64) - first[own]
             contour[side] += np.bincount(ids, minlength=classes)
-            for i, met in enumerate(board.nearby(place, ids + first[other], tolerances)):
+            # What is met where it is needs no search, and that is much of a good prediction.
+            nearby = board.nearby(place, ids + first[other], (0, *tolerances))
+            for met, i in zip(nearby, (0, *range(len(tolerances))), strict=True):
                 hits[i:, side] += np.bincount(met, minlength=classes + 1)[first[other] :][:classes]
     return contour, hits
 

@@ -7,6 +7,7 @@ journal in the folder of a report, from which a killed run resumes, or one witho
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import tempfile
@@ -20,7 +21,7 @@ from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
 JOURNAL = "unfinished.jsonl"
 """Name of a journal in the folder of a report."""
 
-_IN_MEMORY = 1 << 24  # bytes of a file without a name until it goes to the disk
+_IN_MEMORY = 1 << 22  # bytes of a file without a name until it goes to the disk
 _FORM = 1
 
 
@@ -39,7 +40,7 @@ class CountsFile(Sequence[ImageCounts]):
 
     def __init__(self, plan: CountPlan, file: BinaryIO | None = None):
         self.plan = plan
-        self._file: Any = file or tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+        self._file: Any = file or tempfile.SpooledTemporaryFile(_IN_MEMORY)
         self._places, self._sizes = array.array("q"), array.array("q")
 
     def __del__(self):
@@ -164,6 +165,8 @@ class Journal(CountsFile):
                 place += len(line)
                 good = place
         if not good:
+            file.seek(0)
+            file.truncate()
             file.write(json.dumps(head).encode("ascii") + b"\n")
             good = file.tell()
         file.truncate(good)
@@ -188,6 +191,14 @@ class Journal(CountsFile):
                 f"{self.path}: the unfinished run has {name} {old}, not {new}; resume it with the "
                 "same settings, or remove the file"
             )
+
+    def drop_empty(self) -> None:
+        """Removes the file, and its folder if that is empty then, where nothing was counted."""
+        if len(self) or self._known:
+            return
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
 
     def take(self, name: str, stamp: list[Any]) -> bool:
         """Adds an image that an earlier run counted, if its files are as they were.

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Integer, UInt64
 
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import bit_planes, host_bands
 from segalias_jax.scoring.counting import listed_places, pixels_by_plane
 from segalias_jax.scoring.host_bands import MapPair
 from segalias_jax.scoring.nearest import nearest_distances
+from segalias_jax.typing import Int, Integer, UInt64
 
 
 class CurveCounts(NamedTuple):
@@ -72,7 +72,7 @@ def count_curves(
         trimap[:, 0] += np.diagonal(inside, axis1=1, axis2=2)
         trimap[:, 1] += inside.sum(2)
         trimap[:, 2] += inside.sum(1)
-        contours = pair.masked.edges & ~pair.ignored
+        contours = pair.masked(pair.edges) & ~pair.ignored
         first = 0, int(rules.reduce_zero_label)
         for side, own in ((0, 1), (1, 0)):
             flat, pitch = pair.maps[own].reshape(-1), pair.maps[own].shape[1]

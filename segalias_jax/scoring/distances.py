@@ -7,7 +7,6 @@ Everything is counted image by image and class by class; nothing is dropped. The
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.distance_counts import (
@@ -22,6 +21,7 @@ from segalias_jax.scoring.counting import stray_value
 from segalias_jax.scoring.curves import count_curves, points_by_class
 from segalias_jax.scoring.nearest import nearest_distances
 from segalias_jax.scoring.thinning import skeleton
+from segalias_jax.typing import Bool, Int, Integer
 
 _QUANTILE = 0.95
 

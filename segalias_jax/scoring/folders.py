@@ -23,18 +23,21 @@ from segalias_jax.metrics.distance_counts import DistanceSettings
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.progress import progress_bar
 from segalias_jax.scoring import matching
-from segalias_jax.scoring.causes import CauseSettings
+from segalias_jax.scoring.cause_rules import CauseSettings
 from segalias_jax.scoring.counting import CountSettings
 from segalias_jax.scoring.counts_file import CountsFile, Journal, file_stamp
-from segalias_jax.scoring.image_counts import CountPlan, ImageCounts, count_image
+from segalias_jax.scoring.image_counts import (
+    DEFAULT_CAUSES,
+    CountPlan,
+    ImageCounts,
+    count_image,
+)
 from segalias_jax.scoring.inputs import AS_STORED, InputOptions, Readers, map_readers
+from segalias_jax.scoring.pair_list import PairList
 from segalias_jax.scoring.probabilities import SUFFIXES, read_probability
 from segalias_jax.scoring.reports.folder import FolderReport
 from segalias_jax.scoring.sources import shown
 from segalias_jax.typing import IGNORE_LABEL
-
-DEFAULT_CAUSES = CauseSettings()
-"""What separates the causes of errors where nothing is said."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,8 +208,13 @@ def score_folders(
         probabilities=probabilities,
     )
     notices = [*matches.notices, *readers.notices]
-    for notice in notices if notify else ():
-        notify(notice)
+    if notify is not None:
+        for notice in notices:
+            notify(notice)
+    lonely = matches.lonely
+    # In the order in which reports have them; the paths are not needed any more.
+    ordered = PairList(sorted(matches.pairs, key=lambda pair: shown(pair.name)))
+    del matches
     if classes is None:
         known = matching.CITYSCAPES_NAMES if readers.cityscapes else None
         classes = known or [str(i) for i in range(num_classes)]
@@ -216,12 +224,17 @@ def score_folders(
     if journal is not None:
         kept = Journal(Path(journal), plan, _reading(readers, predictions, labels), resume=resume)
     counter = _Counter(plan, readers, kept if isinstance(kept, Journal) else None)
-    pairs, failed = _count_all(
-        counter, kept, matches.pairs, keep_going=keep_going, threads=threads, progress=progress
-    )
-    left_out = [*matches.lonely, *failed]
-    if not pairs:
-        raise InputError(f"{predictions}: no pair could be scored; {left_out[0][1]}")
+    try:
+        pairs, failed = _count_all(
+            counter, kept, ordered, keep_going=keep_going, threads=threads, progress=progress
+        )
+        left_out = [*lonely, *failed]
+        if not pairs:
+            raise InputError(f"{predictions}: no pair could be scored; {left_out[0][1]}")
+    except BaseException:
+        if isinstance(kept, Journal):
+            kept.drop_empty()
+        raise
     about = {
         "predictions": shown(predictions),
         "labels": shown(labels),
@@ -307,8 +320,8 @@ def _count_all(
     keep_going: bool,
     threads: int | None,
     progress: str | None,
-) -> tuple[list[matching.Pair], list[tuple[str, str]]]:
-    """Counts pairs in the order of their names.
+) -> tuple[PairList, list[tuple[str, str]]]:
+    """Counts pairs.
 
     Args:
       counter: of the pairs.
@@ -321,13 +334,12 @@ def _count_all(
     Returns:
       The counted pairs; and names of the others, with the reason.
     """
-    scored: list[matching.Pair] = []
+    scored = PairList()
     failed: list[tuple[str, str]] = []
-    ordered = sorted(pairs, key=lambda pair: shown(pair.name))
     threads = threads or os.cpu_count() or 1
     with (
         _single_threaded_opencv(),
-        contextlib.closing(map_ahead(counter.count, ordered, threads=threads)) as outcomes,
+        contextlib.closing(map_ahead(counter.count, pairs, threads=threads)) as outcomes,
         progress_bar(progress, len(pairs)) as bar,
     ):
         for pair, (outcome, stamp) in outcomes:

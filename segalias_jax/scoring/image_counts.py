@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer, Num, Shaped
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.distance_counts import DistanceCounts, DistanceSettings
@@ -21,11 +20,16 @@ from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.metrics.totals import BINS
 from segalias_jax.scoring import pair_scores
 from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, ObjectRecord
-from segalias_jax.scoring.causes import CauseSettings, count_causes
+from segalias_jax.scoring.cause_rules import CauseSettings
+from segalias_jax.scoring.causes import count_causes
 from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
 from segalias_jax.scoring.distances import count_distances
 from segalias_jax.scoring.offsets import check_offsets, count_offsets
 from segalias_jax.scoring.probabilities import count_probabilities
+from segalias_jax.typing import Int, Integer, Num, Shaped
+
+DEFAULT_CAUSES = CauseSettings()
+"""What separates the causes of errors where nothing is said."""
 
 _PAIR = ("regions", "inner", "contour", "hits")
 _CAUSES = ("pixels", "objects", "displacement")
@@ -51,7 +55,7 @@ class CountPlan:
     """
 
     settings: CountSettings
-    causes: CauseSettings | None = CauseSettings()
+    causes: CauseSettings | None = DEFAULT_CAUSES
     distances: DistanceSettings | None = None
     offsets: tuple[int, ...] = ()
     probabilities: bool = False
@@ -101,7 +105,7 @@ class CountPlan:
             return cls(
                 settings=CountSettings(**settings),
                 causes=None if causes is None else CauseSettings(**causes),
-                distances=None if distances is None else DistanceSettings(**_with_tuples(distances)),
+                distances=distances and DistanceSettings(**_with_tuples(distances)),
                 offsets=tuple(content["offsets"]),
                 probabilities=content["probabilities"],
             )
@@ -271,8 +275,8 @@ def count_image(
     pair = count_pair(prediction, label, plan.settings)
     bins, shifted, causes, distances = None, None, None, None
     if plan.bins:
-        foreground = prediction == 1 if foreground is None else foreground
-        bins = count_probabilities(foreground, label, rules, plan.bins)
+        shares = np.asarray(prediction == 1) if foreground is None else foreground
+        bins = count_probabilities(shares, label, rules, plan.bins)
     if plan.offsets:
         shifted = count_offsets(prediction, label, plan.offsets, num_classes=classes, rules=rules)
     if plan.causes is not None:

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int, Num
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.distance_counts import DistanceCounts
@@ -24,6 +23,7 @@ from segalias_jax.scoring.counting import PairCounts
 from segalias_jax.scoring.distance_report import distance_columns
 from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
 from segalias_jax.scoring.reports.binary import foreground_scores
+from segalias_jax.typing import Bool, Int, Num
 
 _AT_ONCE = 256
 
@@ -41,7 +41,7 @@ class ImageSet:
       sizes: height and width of each.
       scores: scores of each image by itself, by name; classes that it lacks are in no mean.
       present: which classes each has, in either map.
-      image_causes: wrong pixels of each image by cause.
+      image_causes: wrong pixels of each image by cause; 0 where they were not counted.
       offsets: what `count_offsets` gives of each image, where it was asked for.
       distances: between boundaries of all images, where they were asked for.
 
@@ -136,8 +136,8 @@ class _Parts:
         sums = one.sums
         self.names.append(one.name)
         self.sizes.extend((one.height, one.width))
-        if one.causes is not None:
-            self.causes.extend(one.causes.pixels[:, 0].sum(-1).tolist())
+        causes = (0,) * len(CAUSES) if one.causes is None else one.causes.totals.values()
+        self.causes.extend(causes)
         if one.offsets is not None:
             self.offsets.append(one.offsets)
         if one.distances is not None:

@@ -115,7 +115,9 @@ def absent_classes(report: FolderReport) -> str:
       The sentence.
     """
     pixels = np.asarray(report.state.compute()["class_pixels"])
-    names = [name for name, count in zip(report.classes, pixels, strict=True) if not count]
+    rules = report.count_settings.rules
+    ignored = rules.ignore_label - rules.reduce_zero_label
+    names = [name for i, name in enumerate(report.classes) if not pixels[i] and i != ignored]
     if not names:
         return ""
     rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""

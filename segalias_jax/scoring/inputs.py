@@ -8,14 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Integer
 
 from segalias_jax.data.classes import CITYSCAPES_IDS
 from segalias_jax.data.maps import MAX_PIXELS, map_size, read_map
 from segalias_jax.data.palettes import Palette
 from segalias_jax.errors import InputError
 from segalias_jax.scoring.matching import Pair
-from segalias_jax.typing import IGNORE_LABEL
+from segalias_jax.typing import IGNORE_LABEL, Integer
 
 MOST_PIXELS = (1 << 31) - 1
 """Pixels of the largest map: counts of one image are numbers of 32 bits."""

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from segalias_jax.errors import check_choice
-from segalias_jax.metrics.lookup import rows_of
+from segalias_jax.metrics.distance_scores import distance_rows
+from segalias_jax.metrics.lookup import find_score, rows_of
 from segalias_jax.metrics.rows import Score
 from segalias_jax.metrics.scores import SCORES
-from segalias_jax.scoring.counting import CountSettings, PairCounts
+from segalias_jax.scoring.counting import PairCounts
+from segalias_jax.scoring.image_counts import CountPlan
 from segalias_jax.scoring.pair_scores import areas, class_counts
 
 FAILED = 4
@@ -70,33 +72,28 @@ class Limit:
         return f"{self.score}:{self.of_class}" if self.of_class else self.score
 
 
-def check_limits(
-    limits: Sequence[Limit],
-    settings: CountSettings,
-    classes: Sequence[str] | None,
-    *,
-    probabilities: bool = False,
-) -> None:
+def check_limits(limits: Sequence[Limit], plan: CountPlan, classes: Sequence[str] | None) -> None:
     """Raises before anything is scored where a limit is of nothing that will be.
 
     Args:
       limits: what scores must reach.
-      settings: what will be counted.
+      plan: what will be counted.
       classes: names of the classes; None: they are not known yet.
-      probabilities: predictions are probabilities.
 
     Raises:
       InputError: no such score or class, which lists the choices; or a score of which neither more
         nor less is better.
 
     Example:
-      >>> check_limits([Limit("IoU", 70.0, "cars")], CountSettings(2), ["road", "car"])
+      >>> from segalias_jax.scoring.counting import CountSettings
+      >>> plan = CountPlan(CountSettings(2))
+      >>> check_limits([Limit("IoU", 70.0, "cars")], plan, ["road", "car"])
       Traceback (most recent call last):
       segalias_jax.errors.InputError: --fail-under IoU is 'cars'; did you mean 'car'? choose one \
 of road, car
     """
     for limit in limits:
-        rows = _rows(settings, per_class=bool(limit.of_class), probabilities=probabilities)
+        rows = _rows(plan, per_class=bool(limit.of_class))
         check_choice("--fail-under", limit.score, rows)
         if limit.of_class and classes is not None:
             check_choice(f"--fail-under {limit.score}", limit.of_class, classes)
@@ -105,33 +102,31 @@ of road, car
 def failures(
     limits: Sequence[Limit],
     scores: Mapping[str, Any],
-    settings: CountSettings,
+    plan: CountPlan,
     classes: Sequence[str],
-    *,
-    probabilities: bool = False,
 ) -> list[str]:
     """Says which scores are on the wrong side of their limit; a score without a value is, too.
 
     Args:
       limits: what scores must reach, checked by `check_limits`.
       scores: of a report by name, numbers or one for each class.
-      settings: what was counted.
+      plan: what was counted.
       classes: names of the classes.
-      probabilities: predictions were probabilities.
 
     Returns:
       A phrase for each, such as "mIoU is 65.20, below 70".
 
     Example:
+      >>> from segalias_jax.scoring.counting import CountSettings
       >>> scores = {"mIoU": 0.652, "DErr": 0.4, "IoU": [0.7, 0.6]}
       >>> limits = [Limit("mIoU", 70.0), Limit("DErr", 40.0), Limit("IoU", 65.0, "b")]
-      >>> failures(limits, scores, CountSettings(2), ["a", "b"])
+      >>> failures(limits, scores, CountPlan(CountSettings(2)), ["a", "b"])
       ['mIoU is 65.20, below 70', 'IoU:b is 60.00, below 65']
     """
-    phrases = []
+    phrases, rows = [], [_rows(plan, per_class=per_class) for per_class in (False, True)]
     for limit in limits:
         per_class = bool(limit.of_class)
-        row = _rows(settings, per_class=per_class, probabilities=probabilities)[limit.score]
+        row = rows[per_class][limit.score]
         value = scores[limit.score]
         if per_class and limit.of_class not in classes:
             phrases.append(f"{limit.name} has no value, since no class has this name")
@@ -149,15 +144,19 @@ def failures(
     return phrases
 
 
-def _rows(settings: CountSettings, *, per_class: bool, probabilities: bool) -> dict[str, Score]:
+def _rows(plan: CountPlan, *, per_class: bool) -> dict[str, Score]:
     """Rows of the scores that will be there and have a direction, by the name in question."""
+    settings = plan.settings
     sums = areas(PairCounts.zeros(settings)).astype(np.int64)
     inner = bool(settings.boundary_iou)
     found = list(rows_of(class_counts(sums, settings.tolerances, inner=inner)))
-    sources = {"foreground"} if settings.num_classes == 2 else set()
-    if probabilities:
+    sources = {"foreground"} if plan.num_classes == 2 else set()
+    if plan.probabilities:
         sources.add("bins")
     found += [row for row in SCORES.values() if row.source in sources]
+    if plan.distances is not None:
+        found += distance_rows(plan.distances)
+        found += [find_score(f"mBoundaryF_{width}px") for width in plan.distances.widths]
     named = {row.per_class if per_class else row.name: row for row in found if row.direction}
     named.pop("", None)
     return named

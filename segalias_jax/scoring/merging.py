@@ -35,7 +35,8 @@ def read_report(path: str | os.PathLike) -> FolderReport:
     Example:
       >>> read_report("nowhere")
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: nowhere/report.json: cannot be read (No such file or directory)
+      segalias_jax.errors.InputError: nowhere/report.json: cannot be read (No such file or \
+directory)
     """
     file = Path(path)
     if file.suffix.lower() != ".json":
@@ -92,35 +93,29 @@ def merge_reports(paths: Sequence[str | os.PathLike]) -> FolderReport:
     """
     if not paths:
         raise InputError("merge: give the reports of the parts")
-    first, where = None, [shown(path) for path in paths]
-    kept, names, about, left_out = None, {}, [], []
-    for place, path in zip(where, paths, strict=True):
-        part = read_report(path)
-        if first is None:
-            first, kept = part, CountsFile(part.plan)
-        _check_alike(first, where[0], part, place)
-        for name, line in zip(_names(part), part.lines(), strict=True):
-            if name in names:
+    parts = [(shown(path), read_report(path)) for path in paths]
+    there, first = parts[0]
+    kept = CountsFile(first.plan)
+    names: dict[str, str] = {}
+    for here, part in parts:
+        _check_alike(first, there, part, here)
+        for image, line in zip(part.images, part.lines(), strict=True):
+            if image.name in names:
                 raise InputError(
-                    f"{place}: image {name!r} is in {names[name]}, too; leave it out of one of them"
+                    f"{here}: image {image.name!r} is in {names[image.name]}, too; leave it out of "
+                    "one of them"
                 )
-            names[name] = place
+            names[image.name] = here
             kept.add_line(line)
-        about.append(part.settings)
-        left_out += part.left_out
     every = list(names)
     kept.sort(sorted(range(len(every)), key=every.__getitem__))
     return FolderReport(
         images=kept,
         plan=first.plan,
         classes=first.classes,
-        settings=_merged_settings(about),
-        left_out=tuple(sorted(left_out)),
+        settings=_merged_settings([part.settings for _, part in parts]),
+        left_out=tuple(sorted(left for _, part in parts for left in part.left_out)),
     )
-
-
-def _names(part: FolderReport) -> list[str]:
-    return [image.name for image in part.images]
 
 
 def _check_alike(first: FolderReport, there: str, part: FolderReport, here: str) -> None:
@@ -130,8 +125,8 @@ def _check_alike(first: FolderReport, there: str, part: FolderReport, here: str)
     if differences:
         name, expected, found = differences[0]
         raise InputError(
-            f"{here}: scored with {name} {found}, but {there} with {expected}; score all parts with "
-            "the same settings"
+            f"{here}: scored with {name} {found}, but {there} with {expected}; score all parts "
+            "with the same settings"
         )
 
 

@@ -10,7 +10,8 @@ float64, so that distances are exact to the last bit whatever the size of the im
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+
+from segalias_jax.typing import Bool, Float, Int
 
 # Most boundaries that belong together are nearer than that many rows; beyond, cells are faster.
 _ROWS = 24

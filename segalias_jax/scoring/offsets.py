@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics import formulas
@@ -16,6 +15,7 @@ from segalias_jax.metrics.rows import Score
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import host_bands
 from segalias_jax.scoring.reports.tables import markdown_table, percent
+from segalias_jax.typing import Int, Integer
 
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 """Steps (down, right) of the shifts whose pixels are added up."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, Integer, Shaped
 
 from segalias_jax.data.array_files import array_header, read_array
 from segalias_jax.data.maps import MAX_PIXELS, map_size, read_map, stored_size
@@ -13,6 +12,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.metrics.totals import BINS
 from segalias_jax.scoring import host_bands
+from segalias_jax.typing import Float, Int, Integer, Shaped
 
 
 def count_probabilities(
@@ -37,12 +37,15 @@ def count_probabilities(
       >>> count_probabilities(probability, label, ScoreRules(), 2).tolist()
       [[2, 0], [0, 1]]
     """
-    counted = ~host_bands.ignored_pixels(label, rules)
-    true = label[counted].astype(np.int64) - int(rules.reduce_zero_label)
-    scaled = np.ceil(np.nan_to_num(probability[counted].astype(np.float32)) * bins)
-    bin_of = np.clip(scaled, 1, bins).astype(np.int64) - 1
-    cells = (true * bins + bin_of)[(true == 0) | (true == 1)]
-    return np.bincount(cells, minlength=2 * bins).reshape(2, bins)
+    total, (height, width) = np.zeros(2 * bins, np.int64), label.shape
+    for rows in host_bands.strips(height, width):
+        counted = ~host_bands.ignored_pixels(label[rows], rules)
+        true = label[rows][counted].astype(np.int64) - int(rules.reduce_zero_label)
+        scaled = np.ceil(np.nan_to_num(probability[rows][counted].astype(np.float32)) * bins)
+        bin_of = np.clip(scaled, 1, bins).astype(np.int64) - 1
+        cells = (true * bins + bin_of)[(true == 0) | (true == 1)]
+        total += np.bincount(cells, minlength=2 * bins)
+    return total.reshape(2, bins)
 
 
 SUFFIXES = (".npy", ".npz", ".png")

@@ -8,19 +8,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.distance_counts import DistanceSettings
 from segalias_jax.metrics.rules import ScoreRules
-from segalias_jax.scoring.causes import CauseSettings
+from segalias_jax.scoring.cause_rules import CauseSettings
 from segalias_jax.scoring.counting import CountSettings
 from segalias_jax.scoring.counts_file import CountsFile
-from segalias_jax.scoring.folders import DEFAULT_CAUSES
-from segalias_jax.scoring.image_counts import CountPlan, ImageCounts, count_image
+from segalias_jax.scoring.image_counts import (
+    DEFAULT_CAUSES,
+    CountPlan,
+    ImageCounts,
+    count_image,
+)
 from segalias_jax.scoring.reports.folder import FolderReport
 from segalias_jax.scoring.sources import shown
-from segalias_jax.typing import IGNORE_LABEL
+from segalias_jax.typing import IGNORE_LABEL, Shaped
 
 _FORM = 1
 
@@ -275,7 +278,7 @@ class Scorer:
         return type(self).from_json, (self.to_json(),)
 
 
-def _on_host(array: Any, what: str, *, floats: bool = False) -> Shaped[np.ndarray, "..."]:
+def _on_host(array: Any, what: str, *, floats: bool = False) -> Shaped[np.ndarray, " ..."]:
     """An array of any library as one of NumPy, of integers unless floats are expected."""
     if hasattr(array, "detach") and hasattr(array, "cpu"):
         array = array.detach().cpu()  # a tensor of PyTorch, which is not imported here
@@ -307,8 +310,8 @@ def _on_host(array: Any, what: str, *, floats: bool = False) -> Shaped[np.ndarra
 def _check_shapes(prediction: np.ndarray, label: np.ndarray) -> None:
     if prediction.ndim == label.ndim + 1:
         raise InputError(
-            f"prediction: shape {prediction.shape} has an axis more than the label's {label.shape}; "
-            "give class ids, such as logits.argmax over the axis of classes"
+            f"prediction: shape {prediction.shape} has an axis more than the label's "
+            f"{label.shape}; give class ids, such as logits.argmax over the axis of classes"
         )
     if prediction.shape != label.shape:
         raise InputError(f"prediction of shape {prediction.shape}, label of shape {label.shape}")

@@ -7,7 +7,8 @@ proportion to the area of the mask and not to that times its thickness.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+
+from segalias_jax.typing import Bool, UInt8
 
 # Clockwise from the neighbor above: down, right.
 _NEIGHBORS = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
@@ -28,6 +29,9 @@ def _removable() -> Bool[np.ndarray, "2 256"]:
 
 
 _REMOVABLE = _removable()
+
+# Bits of a place while it is thinned: set, and listed to be looked at in either turn.
+_SET, _WAITS = np.uint8(1), (np.uint8(2), np.uint8(4))
 
 
 def skeleton(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
@@ -58,20 +62,29 @@ def skeleton(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     flat = framed.reshape(-1)
     # Inside, where all neighbors are set, nothing is removed.
     edge = _edge(framed)
-    waiting = [edge, edge]
-    while any(map(len, waiting)):
+    flat[edge] |= _WAITS[0] | _WAITS[1]
+    waiting = [[edge], [edge]]
+    while any(waiting):
         for turn in (0, 1):
-            places, waiting[turn] = waiting[turn], edge[:0]
+            places = np.concatenate([edge[:0], *waiting[turn]])
+            waiting[turn] = []
+            flat[places] &= ~_WAITS[turn]
             places = places[flat[places] != 0]
             bits = np.zeros(len(places), np.uint8)
             for bit, step in enumerate(steps):
-                bits |= flat[places + step] << np.uint8(bit)
+                bits |= (flat[places + step] & _SET) << np.uint8(bit)
             gone = places[_REMOVABLE[turn, bits]]
             flat[gone] = 0
-            near = (gone[:, None] + steps).reshape(-1)
-            near = np.unique(near[flat[near] != 0])
-            waiting = [np.union1d(one, near) if len(one) else near for one in waiting]
-    return framed[1:-1, 1:-1].astype(bool)
+            for step in steps if len(gone) else ():
+                near = gone + step
+                state = flat[near]
+                for lists, waits in zip(waiting, _WAITS, strict=True):
+                    # Along one step all places differ, so that none is listed twice.
+                    fresh = near[(state & (_SET | waits)) == _SET]
+                    flat[fresh] |= waits
+                    if len(fresh):
+                        lists.append(fresh)
+    return (framed[1:-1, 1:-1] & _SET).astype(bool)
 
 
 def _edge(framed: UInt8[np.ndarray, "h w"]) -> np.ndarray:

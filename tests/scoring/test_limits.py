@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from segalias_jax.errors import InputError
+from segalias_jax.metrics.distance_counts import DistanceSettings
 from segalias_jax.metrics.scores import SCORES
 from segalias_jax.scoring.counting import CountSettings
+from segalias_jax.scoring.image_counts import CountPlan
 from segalias_jax.scoring.limits import Limit, check_limits, failures
 
 CLASSES = ("road", "car")
+PLAN = CountPlan(CountSettings(2))
 
 
 def test_flags_are_read():
@@ -24,7 +27,7 @@ def test_flags_are_read():
 
 
 def _failures(limits, scores):
-    return failures(limits, scores, CountSettings(2), CLASSES)
+    return failures(limits, scores, PLAN, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +43,7 @@ def test_a_limit_holds_up_to_its_bound(name, value, holds, fails):
 
 
 def test_every_fraction_of_a_per_cent_is_itself():
-    for hundredths in range(0, 10001, 7):
+    for hundredths in range(0, 10001, 67):
         score = {"mIoU": hundredths / 10000}
         assert _failures([Limit("mIoU", hundredths / 100)], score) == []
 
@@ -50,7 +53,7 @@ def test_classes_and_missing_values():
     limits = [Limit("IoU", 80.0, "road"), Limit("IoU", 1.0, "car"), Limit("mIoU", 0.0)]
     assert _failures(limits, scores) == ["IoU:car has no value", "mIoU has no value"]
     # Names of classes may be known only after scoring.
-    check_limits([Limit("IoU", 80.0, "bus")], CountSettings(2), None)
+    check_limits([Limit("IoU", 80.0, "bus")], PLAN, None)
     assert _failures([Limit("IoU", 80.0, "bus")], scores) == [
         "IoU:bus has no value, since no class has this name"
     ]
@@ -71,19 +74,25 @@ def test_classes_and_missing_values():
 )
 def test_what_is_no_score_lists_the_choices(limit, message):
     with pytest.raises(InputError, match=message):
-        check_limits([limit], CountSettings(2), CLASSES)
+        check_limits([limit], PLAN, CLASSES)
 
 
 def test_every_score_with_a_direction_can_have_a_limit():
-    settings = CountSettings(2)
+    plan = CountPlan(
+        CountSettings(2, tolerances=(1, 3)), distances=DistanceSettings(), probabilities=True
+    )
     for row in SCORES.values():
-        if row.direction and row.source in ("classes", "foreground", "bins"):
-            name = row.name.format(3)
-            check_limits([Limit(name, 1.0)], settings, CLASSES, probabilities=True)
+        if row.direction and row.source != "network":
+            name = row.name.format(1)
+            check_limits([Limit(name, 1.0)], plan, CLASSES)
             if row.per_class:
-                limit = Limit(row.per_class.format(3), 1.0, "road")
-                check_limits([limit], settings, CLASSES, probabilities=True)
+                limit = Limit(row.per_class.format(1), 1.0, "road")
+                check_limits([limit], plan, CLASSES)
     with pytest.raises(InputError, match="Dice_mean_over_images"):
-        check_limits([Limit("Dice_mean_over_images", 1.0)], CountSettings(3), ("a", "b", "c"))
+        check_limits(
+            [Limit("Dice_mean_over_images", 1.0)], CountPlan(CountSettings(3)), ("a", "b", "c")
+        )
     with pytest.raises(InputError, match="mBoundaryIoU_Cheng"):
-        check_limits([Limit("mBoundaryIoU_Cheng", 1.0)], CountSettings(2, boundary_iou=0), CLASSES)
+        check_limits(
+            [Limit("mBoundaryIoU_Cheng", 1.0)], CountPlan(CountSettings(2, boundary_iou=0)), CLASSES
+        )

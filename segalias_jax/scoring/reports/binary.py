@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from segalias_jax.files import write_text
 from segalias_jax.metrics import formulas
@@ -18,6 +17,7 @@ from segalias_jax.metrics.rows import OVER_PIXELS, Score
 from segalias_jax.metrics.scores import SCORES
 from segalias_jax.metrics.totals import ForegroundState, image_scores
 from segalias_jax.scoring.reports.tables import markdown_table, percent
+from segalias_jax.typing import Float, Int
 
 _CURVES = ("thresholds.csv", "thresholds.png")
 """What `write_curves` writes."""

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 
 import numpy as np
-from jaxtyping import Float, Integer, Num
+
+from segalias_jax.typing import Float, Integer, Num
 
 SAMPLES, COVERAGE = 2000, 95
 """Number of draws, and per cent of them that an interval is to hold."""

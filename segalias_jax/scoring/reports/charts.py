@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 
 import numpy as np
-from jaxtyping import Num
 
 from segalias_jax.scoring.reports.page import SERIES_COLORS
+from segalias_jax.typing import Num
 
 _WIDTH, _HEIGHT = 520, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 40

@@ -21,7 +21,7 @@ from segalias_jax.scoring.image_set import plan_counts
 if TYPE_CHECKING:
     from segalias_jax.scoring.reports.folder import FolderReport
 
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULAS = ("=", "+", "-", "@", "\t")
 
 
 def image_csv(report: FolderReport) -> Iterator[bytes]:
@@ -90,7 +90,7 @@ def object_csv(report: FolderReport) -> Iterator[bytes]:
 
 
 def written_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    """Writes rows as CSV.
+    r"""Writes rows as CSV.
 
     Args:
       header: names of the columns.
@@ -101,7 +101,7 @@ def written_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterat
 
     Example:
       >>> list(written_rows(["name", "x"], [["=a", 0.5], ["b", float("nan")]]))
-      [b'name,x\\n', b"'=a,0.5\\n", b'b,\\n']
+      [b'name,x\n', b"'=a,0.5\n", b'b,\n']
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -116,6 +116,7 @@ def written_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterat
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):
+        value = value.replace("\r", " ")  # would end the line for many readers
         return f"'{value}" if value.startswith(_FORMULAS) else value
     number = np.asarray(value).item()
     return "" if isinstance(number, float) and math.isnan(number) else repr(number)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Num, UInt8
 
 from segalias_jax.data.classes import CITYSCAPES
 from segalias_jax.data.files import image_size, read_image
@@ -33,6 +32,7 @@ from segalias_jax.scoring.reports.overlays import Sample
 from segalias_jax.scoring.reports.saving import save_files
 from segalias_jax.scoring.reports.summary import first_screen
 from segalias_jax.scoring.reports.views.report_page import PICTURES
+from segalias_jax.typing import Int, Num, UInt8
 
 FILES = (
     "report.md",

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
 from segalias_jax.errors import InputError
 from segalias_jax.scoring.causes import CauseSettings, error_types
@@ -15,6 +14,7 @@ from segalias_jax.scoring.reports.overlays import CAUSE_COLORS
 from segalias_jax.scoring.reports.views.embedded import LONGEST, Panels
 from segalias_jax.scoring.reports.views.payload import LISTED
 from segalias_jax.scoring.reports.views.report_page import report_page
+from segalias_jax.typing import UInt8
 
 if TYPE_CHECKING:
     from segalias_jax.scoring.reports.folder import FolderReport

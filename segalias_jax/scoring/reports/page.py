@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import cv2
 import numpy as np
-from jaxtyping import Integer, UInt8
 
 from segalias_jax.scoring.reports import views
+from segalias_jax.typing import Integer, UInt8
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int32
 
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.metrics.counts import ClassCounts
@@ -18,6 +17,7 @@ from segalias_jax.scoring import pair_scores
 from segalias_jax.scoring.cause_counts import CAUSES, repaired_miou
 from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
 from segalias_jax.scoring.reports import binary, significance, tables
+from segalias_jax.typing import Float, Int32
 
 MODELS = 8
 """Most models of a comparison: of more, neither colors nor columns can be told apart."""

@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float, Num
 
 from segalias_jax.scoring.reports.bootstrap import Estimate, Statistic, bca, pooled
+from segalias_jax.typing import Float, Num
 
 LEVEL = 0.05
 """Corrected p below which a difference is called clear."""

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from jaxtyping import UInt8
 
 from segalias_jax.metrics.lookup import score_title, smaller_is_better
 from segalias_jax.scoring.reports import charts, page
@@ -24,6 +23,7 @@ from segalias_jax.scoring.reports.views.payload import (
     image_table,
     listed,
 )
+from segalias_jax.typing import UInt8
 
 PICTURES = 12
 """Number of images in the page of a comparison, each with the maps of all models."""

@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Integer, UInt8
+
+from segalias_jax.typing import Integer, UInt8
+
 
 IGNORED = 255
 """Code of ignored pixels in a map of causes; 0 is right, 1, 2, ... are causes in their order."""

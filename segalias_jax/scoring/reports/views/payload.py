@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 
 from segalias_jax.scoring.reports.views.embedded import hex_color
+from segalias_jax.typing import UInt8
 
 LISTED = 20000
 """Most images in the table of a page."""

@@ -9,7 +9,6 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from segalias_jax.metrics.lookup import rows_shown, score_title, smaller_is_better
 from segalias_jax.metrics.rows import Score
@@ -25,6 +24,7 @@ from segalias_jax.scoring.reports.views.payload import (
     image_table,
     listed,
 )
+from segalias_jax.typing import UInt8
 
 PICTURES = 24
 """Number of images in a page: a few megabytes of street scenes."""
