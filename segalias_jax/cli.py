@@ -11,8 +11,9 @@ Recipes are read here, not by the commands. Commands such as `browse` and `summa
 `segalias_jax.runs`, which knows what a recipe is, and find it as `flags.config`.
 
 Exit status: 0; 1 where `predict` left images out; 2 after an error in flags, recipe or files; 3
-where `score --keep-going` left files out; 75 after a signal that saved the run; 130 after Ctrl+C;
-141 where whoever read the output has closed it.
+where `score --keep-going` left files out; 4 where a score is on the wrong side of `score
+--fail-under`; 75 after a signal that saved the run; 130 after Ctrl+C; 141 where whoever read the
+output has closed it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import segalias_jax
@@ -187,6 +189,11 @@ def create_parser(name: str) -> FlagParser:
       'segalias score'
     """
     command = COMMANDS[name]
+    if not _is_installed(command):
+        raise InputError(
+            f"segalias {name} is not in segalias-score, which is installed here; pip uninstall "
+            "it, and pip install segalias_jax"
+        )
     module = importlib.import_module(command.module)
     parser = FlagParser(f"segalias {name}", module.__doc__ or "")
     getattr(module, command.add_flags)(parser)
@@ -227,7 +234,7 @@ def parse_command(
     """
     name, *words = words
     check_choice("command", name, COMMANDS)
-    command = COMMANDS[name]
+    command, parser = COMMANDS[name], create_parser(name)
     recipe_words: list[str] = []
     if command.recipe is not _Recipe.NONE:
         from absl import logging
@@ -238,15 +245,26 @@ def parse_command(
         # Last, so that nothing there hides an installed package.
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
-    flags = create_parser(name).parse(words)
+    flags = parser.parse(words)
+    flags.words = [name, *words]  # for a report that says what made it
     if command.recipe is not _Recipe.NONE:
         flags.config = _read_recipe(command.recipe, recipe_words, flags)
     return getattr(importlib.import_module(command.module), command.run), flags
 
 
+def _is_installed(command: _Command) -> bool:
+    """Whether this distribution has a command: segalias-score has the modules of one alone."""
+    path = Path(segalias_jax.__file__).parents[1].joinpath(*command.module.split("."))
+    return path.with_suffix(".py").is_file()
+
+
 def _run(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h"):
-        lines = [f"  {name:9} {command.help}" for name, command in COMMANDS.items()]
+        lines = [
+            f"  {name:9} {command.help}"
+            for name, command in COMMANDS.items()
+            if _is_installed(command)
+        ]
         print("usage: segalias COMMAND [FLAGS]\n\n" + "\n".join(lines))
         print("\nsegalias COMMAND --help lists the flags; segalias --version tells the version")
         return 0 if words else 2

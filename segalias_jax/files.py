@@ -33,11 +33,31 @@ def write_bytes(path: Path | str, content: bytes) -> None:
       >>> path.read_bytes()
       b'new'
     """
+    write_parts(path, (content,))
+
+
+def write_parts(path: Path | str, parts: Iterable[bytes]) -> None:
+    """Writes a file as `write_bytes` does, of content that need not be in memory at once.
+
+    Args:
+      path: the file; its folder exists.
+      parts: all of the content, one after the other.
+
+    Raises:
+      OSError: as for `write_bytes`.
+
+    Example:
+      >>> import tempfile
+      >>> path = Path(tempfile.mkdtemp()) / "a.bin"
+      >>> write_parts(path, (b"n", b"ew"))
+      >>> path.read_bytes()
+      b'new'
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

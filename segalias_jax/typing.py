@@ -2,13 +2,44 @@
 
 Importing this module does not import JAX: scoring reads label maps with NumPy alone, and half of
 the time that a command needs to start would be spent on `import jax`. `Array` loads it on use.
+
+Shapes in signatures are checked while testing and by nobody else. The distribution segalias-score,
+which needs NumPy and OpenCV alone, has no jaxtyping; there they are left unread.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Bool, Float, Int, Num, UInt8
+if TYPE_CHECKING or importlib.util.find_spec("jaxtyping"):
+    from jaxtyping import (
+        Bool,
+        Float,
+        Float32,
+        Float64,
+        Int,
+        Int32,
+        Int64,
+        Integer,
+        Num,
+        Real,
+        Shaped,
+        UInt8,
+        UInt16,
+        UInt32,
+        UInt64,
+    )
+else:
+
+    class _Unread:
+        """`Float[np.ndarray, "h w"]` is `np.ndarray`."""
+
+        def __class_getitem__(cls, item: tuple[Any, str]) -> Any:
+            return item[0]
+
+    Bool = Float = Float32 = Float64 = Int = Int32 = Int64 = Integer = _Unread
+    Num = Real = Shaped = UInt8 = UInt16 = UInt32 = UInt64 = _Unread
 
 if TYPE_CHECKING:
     from jax import Array
@@ -28,10 +59,20 @@ __all__ = [
     "Array",
     "Bool",
     "Float",
+    "Float32",
+    "Float64",
     "Int",
+    "Int32",
+    "Int64",
+    "Integer",
     "Num",
+    "Real",
+    "Shaped",
     "Side",
     "UInt8",
+    "UInt16",
+    "UInt32",
+    "UInt64",
 ]
 
 

@@ -149,3 +149,15 @@ CELLS = _table(cell=(90, 90, 90), membrane=(230, 159, 0))
 CRACKS = _table(pavement=(90, 90, 90), crack=(230, 159, 0))
 POLYPS = _table(background=(90, 90, 90), polyp=(230, 159, 0))
 VESSELS = _table(background=(90, 90, 90), vessel=(230, 159, 0))
+
+DATASETS = {
+    "camvid": CAMVID,
+    "cityscapes": CITYSCAPES,
+    "voc": VOC,
+    "ade20k": ADE20K,
+    "coco_stuff": COCO_STUFF,
+}
+"""Names and colors of classes by the name of their data set."""
+
+VOID_COLORS = {"voc": (224, 224, 192)}
+"""Color of ignored pixels where it is not black."""

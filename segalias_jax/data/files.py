@@ -186,7 +186,7 @@ def image_size(path: Path, *, exif: bool = True) -> tuple[int, int]:
     start = tail = b""
     size = None
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             start = file.read(_HEAD)
             file.seek(max(0, path.stat().st_size - _TAIL))
             tail = file.read()

@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer, Num
+
+from segalias_jax.typing import Integer, Num
 
 
 @dataclasses.dataclass(frozen=True)

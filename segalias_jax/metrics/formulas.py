@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, Num
 
 from segalias_jax.metrics.counts import Band, ClassCounts, ForegroundCounts
+from segalias_jax.typing import Float, Integer, Num
 
 
 def fraction(part: Any, whole: Any) -> Float[np.ndarray, " *shape"]:

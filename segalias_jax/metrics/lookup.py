@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import re
 from collections.abc import Iterator
 
 from segalias_jax.errors import check_choice
 from segalias_jax.metrics.counts import ClassCounts
-from segalias_jax.metrics.rows import Score
+from segalias_jax.metrics.rows import Score, at_tolerance
 from segalias_jax.metrics.scores import SCORES
 
 
@@ -34,8 +32,10 @@ def find_score(name: str) -> Score:
     for row in SCORES.values():
         for form in row.names:
             before, _, after = form.partition("{}")
-            if found := re.fullmatch(f"{re.escape(before)}(\\d+){re.escape(after)}", name):
-                return _at_tolerance(row, int(found[1])) if "{}" in form else row
+            number = r"(\d+(?:\.\d+)?)"
+            if found := re.fullmatch(re.escape(before) + number + re.escape(after), name):
+                tolerance = float(found[1]) if "." in found[1] else int(found[1])
+                return at_tolerance(row, tolerance) if "{}" in form else row
             if name == form:
                 return row
     check_choice("score", name, SCORES)
@@ -66,30 +66,12 @@ def score_title(name: str) -> str:
     return row.class_title if name == row.per_class else name.removeprefix("foreground_")
 
 
-def _at_tolerance(row: Score, tolerance: int) -> Score:
-    """Returns the row of one tolerance of a score whose name has a "{}".
-
-    Example:
-      >>> _at_tolerance(SCORES["mBoundaryF_{}px"], 3).per_class
-      'BoundaryF_3px'
-    """
-    return dataclasses.replace(
-        row,
-        name=row.name.format(tolerance),
-        formula=functools.partial(row.formula, tolerance=tolerance),
-        title=row.title.format(tolerance),
-        per_class=row.per_class.format(tolerance),
-        class_title=row.class_title.format(tolerance),
-        per_image=row.per_image.format(tolerance),
-    )
-
-
 def rows_of(counts: ClassCounts) -> Iterator[Score]:
     """Yields the rows of the scores that follow from some counts, one for each tolerance."""
     for row in SCORES.values():
         if row.source == "classes" and all(getattr(counts, n) is not None for n in row.needs):
             if "{}" in row.name:
-                yield from (_at_tolerance(row, tolerance) for tolerance in counts.tolerances)
+                yield from (at_tolerance(row, tolerance) for tolerance in counts.tolerances)
             else:
                 yield row
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num
 
 from segalias_jax.errors import check_choice
 from segalias_jax.metrics import formulas
 from segalias_jax.metrics.counts import ClassCounts
+from segalias_jax.typing import Num
 
 OVER_IMAGES, OVER_PIXELS = "mean_over_images", "pixels_of_all_images"
 """What names of scores of binary segmentation end in: the mean of the images' own scores, or of the
 counts of all pixels together."""
 
-_SOURCES = ("classes", "foreground", "bins", "images", "network")
-_UNITS = ("%", "pixels", "images")
+_SOURCES = ("classes", "foreground", "bins", "images", "network", "distances")
+_UNITS = ("%", "pixels", "images", "px")
 _DIRECTIONS = ("larger", "smaller", "")
 _AVERAGES = ("classes", "sum", "images", "pixels", "")
 PLACES = {
@@ -51,11 +52,14 @@ class Score:
         part and whole, which each engine divides in its own exact way.
       source: what the formula takes: "classes": `ClassCounts`; "foreground": `ForegroundCounts`;
         "bins": pixels by true class and bin of probability, [2, B]; "images": numbers of images,
-        and of those without foreground; "network": numbers of images that a network gave.
+        and of those without foreground; "network": numbers of images that a network gave;
+        "distances": `distance_scores.Distances`, a number for each image and class.
       average: "classes": mean over the classes that have a value; "sum": sum over classes;
-        "images": mean over images; "pixels": pixels of all images are counted first; "": none.
+        "images": mean over images (of distances, then over classes); "pixels": pixels of all
+        images are counted first; "": none.
       complement: the score is 1 minus that.
-      unit: "%" of a fraction in [0, 1], "pixels" or "images".
+      unit: "%" of a fraction in [0, 1], "pixels" or "images", which are counted, or "px": a
+        distance in pixels, or in the unit of their spacing.
       direction: which is better, "larger" or "smaller"; "": neither.
       title: name for people; "": `name`.
       per_class: name of the form with a number for each class; "": none.
@@ -138,3 +142,30 @@ class Score:
         if self.average == "classes":
             return formulas.each_mean_over_classes(values)
         return values.sum(-1) if self.average == "sum" else values
+
+
+def at_tolerance(row: Score, tolerance: int | float) -> Score:
+    """Returns the row of one tolerance of a score whose name has a "{}".
+
+    Args:
+      row: of all tolerances.
+      tolerance: which `row.formula` gets as an argument.
+
+    Returns:
+      The row.
+
+    Example:
+      >>> row = Score("mF_{}px", lambda counts, tolerance: 0, per_class="F_{}px")
+      >>> at_tolerance(row, 1.5).per_class
+      'F_1.5px'
+    """
+    number = f"{tolerance:g}"
+    return dataclasses.replace(
+        row,
+        name=row.name.format(number),
+        formula=functools.partial(row.formula, tolerance=tolerance),
+        title=row.title.format(number),
+        per_class=row.per_class.format(number),
+        class_title=row.class_title.format(number),
+        per_image=row.per_image.format(number),
+    )

@@ -9,10 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from jaxtyping import Int, Integer
-
 from segalias_jax.errors import InputError
-from segalias_jax.typing import BOUNDARY_RULES, IGNORE_LABEL
+from segalias_jax.typing import BOUNDARY_RULES, IGNORE_LABEL, Int, Integer
 
 ERROR_KINDS = (
     "correct",

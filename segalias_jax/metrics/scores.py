@@ -3,7 +3,8 @@
 Two engines count, the device (`SegmentationScores`, `BinaryScores`) and the host (`scoring`); both
 end in the numbers of pixels that formulas here take, in NumPy. Every table, report, plot, tracker,
 progress line and rule for the best checkpoint reads the rows, so a score is added by its formula,
-its row and its test, or from outside by `register_score`.
+its row and its test, or from outside by `register_score`. Those of distances are written in
+`distance_scores`, and stand in the same table.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.metrics import formulas
 from segalias_jax.metrics.counts import ClassCounts
+from segalias_jax.metrics.distance_scores import DISTANCE_ROWS
 from segalias_jax.metrics.rows import OVER_IMAGES, OVER_PIXELS, Score
 
 _DAF = 'Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024'
@@ -352,6 +354,7 @@ _ROWS = [
         "down, and both; its edge is repeated), mean over images",
         shown=(),
     ),
+    *DISTANCE_ROWS,
 ]
 
 SCORES: dict[str, Score] = {row.name: row for row in _ROWS}

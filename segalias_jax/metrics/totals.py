@@ -11,7 +11,6 @@ import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics import formulas
@@ -20,6 +19,7 @@ from segalias_jax.metrics.lookup import rows_of
 from segalias_jax.metrics.rows import Score
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.metrics.scores import SCORES
+from segalias_jax.typing import Float, Int, Integer
 
 BINS = 256
 """Bins of probabilities; one more than there are thresholds."""

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8, UInt64
+
+from segalias_jax.typing import Bool, Int, UInt8, UInt64
 
 WORD = 64
 """Pixels in a word."""
@@ -131,7 +132,8 @@ def right_of(
       [[0, 2]]
     """
     words, bits = divmod(pixels, WORD)
-    moved, size = np.zeros_like(planes), planes.shape[-1]
+    moved, size = np.empty_like(planes), planes.shape[-1]
+    moved[..., :words] = 0
     np.left_shift(planes[..., : size - words], bits, out=moved[..., words:])
     if bits:
         moved[..., words + 1 :] |= planes[..., : size - words - 1] >> (WORD - bits)
@@ -155,7 +157,11 @@ def window_or(
       >>> window_or(np.asarray([[8]], np.uint64), 1, 1).tolist()
       [[28]]
     """
-    size, height = before + after + 1, planes.shape[-2]
+    height = planes.shape[-2]
+    # A longer reach than the picture's own length finds nothing more.
+    longest = max(height, WORD * planes.shape[-1])
+    before, after = min(before, longest), min(after, longest)
+    size = before + after + 1
     # Along a row, windows first gather what lies to the right of their pixel. Words beyond the
     # picture take what ends there, so that all rows can be moved as one.
     words = planes.shape[-1] + -(-(size - 1) // WORD)

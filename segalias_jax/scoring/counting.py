@@ -12,17 +12,23 @@ and boundary pixels are lists of places.
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Int, Integer, UInt8, UInt64
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import bit_planes, host_bands
 from segalias_jax.scoring.host_bands import MapPair
+
+MOST_CLASSES = 2048
+"""Classes whose confusions, by region, are kept: 0.5 GB."""
+
+MOST_TOLERANCE = 100
+"""Pixels within which boundaries are looked for, place by place."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +56,16 @@ class CountSettings:
         """Raises `InputError` for numbers out of range."""
         if self.num_classes < 1:
             raise InputError(f"num_classes: {self.num_classes} must be at least 1")
-        if self.boundary_iou < 0 or (self.boundary_iou >= 1 and self.boundary_iou % 1):
+        if self.num_classes > MOST_CLASSES:
+            raise InputError(
+                f"num_classes: {self.num_classes} classes are more than the {MOST_CLASSES} that "
+                "are counted; give maps of class ids, not of instances, or say what is ignored"
+            )
+        if (
+            not math.isfinite(self.boundary_iou)
+            or self.boundary_iou < 0
+            or (self.boundary_iou >= 1 and self.boundary_iou % 1)
+        ):
             raise InputError(
                 f"boundary_iou: {self.boundary_iou} is neither a fraction of the diagonal below 1 "
                 "nor an integer number of pixels"
@@ -59,6 +74,11 @@ class CountSettings:
             set(self.tolerances)
         ):
             raise InputError(f"tolerances: {self.tolerances} must be pixels in ascending order")
+        if self.tolerances and self.tolerances[-1] > MOST_TOLERANCE:
+            raise InputError(
+                f"tolerances: {self.tolerances[-1]} pixels are more than the {MOST_TOLERANCE} that "
+                "boundaries are compared within; leave it out"
+            )
 
     def inner_radius(self, size: tuple[int, int]) -> int:
         """Reach of Boundary IoU in pixels for pictures of (height, width)."""
@@ -129,42 +149,77 @@ def count_pair(
     """
     if prediction.shape != label.shape:
         raise InputError(f"prediction of shape {prediction.shape}, label of shape {label.shape}")
+    radius = settings.inner_radius(label.shape) if settings.boundary_iou else 0
+    # Steps of the last row of a crop are not known, nor where the Laplacian mirrors it.
+    halo = 2 + max(settings.rules.width, radius, *settings.tolerances, 0)
+    total, (height, width) = None, label.shape
+    for band in host_bands.row_bands(height, width, halo):
+        counts = _count_rows(prediction[band.crop], label[band.crop], settings, radius, band.core)
+        total = counts if total is None else total + counts
+    return PairCounts.zeros(settings) if total is None else total
+
+
+def _count_rows(
+    prediction: np.ndarray, label: np.ndarray, settings: CountSettings, radius: int, core: slice
+) -> PairCounts:
+    """Counts some rows of maps; those around them only bear on what is near."""
     pair = MapPair.of(prediction, label, settings.rules)
     planes = host_bands.region_bits(pair, settings.rules)
-    if settings.boundary_iou:
-        radius = settings.inner_radius(label.shape)
+    if radius:
         planes = np.concatenate([planes, host_bands.inner_bits(pair, radius)])
-    cells = _histogram(pair, planes, settings)
-    if cells.sum() != label.size - np.bitwise_count(pair.ignored).sum(dtype=np.int64):
-        raise _stray_value(label, prediction, settings)
+    cells = pixels_by_plane(pair, planes, settings.num_classes, settings.rules, core)
+    ignored = np.bitwise_count(pair.ignored[core]).sum(dtype=np.int64)
+    if cells.sum() != label[core].size - ignored:
+        raise stray_value(prediction[core], label[core], settings.num_classes, settings.rules)
     inner = np.zeros((3, settings.num_classes), np.int64)
-    if settings.boundary_iou:
+    if radius:
         cells = cells.reshape(4, 4, *cells.shape[1:])
         _, predicted_only, true_only, both = cells.sum(1)
         inner[0] = both.diagonal()
         inner[1], inner[2] = (true_only + both).sum(1), (predicted_only + both).sum(0)
         cells = cells.sum(0)
-    contour, hits = _contours(pair, settings)
+    contour, hits = _contours(pair, settings, core)
     return PairCounts(cells, inner, contour, hits)
 
 
-def _histogram(
-    pair: MapPair, planes: UInt64[np.ndarray, "bits h words"], settings: CountSettings
+def pixels_by_plane(
+    pair: MapPair,
+    planes: UInt64[np.ndarray, "bits h words"],
+    classes: int,
+    rules: ScoreRules,
+    core: slice,
 ) -> Int[np.ndarray, "groups classes classes"]:
-    """Pixels by group (bit i: set in plane i), true and predicted class; those that count."""
-    classes, rules = settings.num_classes, settings.rules
-    first = int(rules.reduce_zero_label)
+    """Counts the pixels of some rows by group, true and predicted class.
+
+    Args:
+      pair: the maps.
+      planes: pixels of which plane i is set are of a group whose bit i is; up to 7 planes.
+      classes: C.
+      rules: which labels are ignored, and how class 0 is written.
+      core: the rows.
+
+    Returns:
+      Pixels that are not ignored and of a class in both maps.
+
+    Example:
+      >>> ids = np.asarray([[0, 1, 1]], np.uint8)
+      >>> pair = MapPair.of(ids, ids, ScoreRules())
+      >>> pixels_by_plane(pair, pair.across[:1], 2, ScoreRules(), slice(0, 1)).tolist()
+      [[[0, 0], [0, 2]], [[1, 0], [0, 0]]]
+    """
     shape = (1 << len(planes), classes, classes)
     prediction, label = pair.maps
+    first = int(rules.reduce_zero_label)
     small = prediction.dtype == label.dtype == np.uint8
     total = np.zeros(shape, np.int64)
-    for rows in host_bands.strips(*label.shape):
+    for strip in host_bands.strips(core.stop - core.start, label.shape[1]):
+        rows = slice(core.start + strip.start, core.start + strip.stop)
         if small:
             total += _octet_counts(
                 prediction[rows],
                 label[rows],
                 planes=planes[:, rows],
-                across=pair.across[:, rows],
+                across=pair.across[:2, rows],
                 ignored=pair.ignored[rows],
                 width=pair.width,
                 first=first,
@@ -235,33 +290,51 @@ def _group(bits: Sequence[UInt8[np.ndarray, " *shape"]]) -> UInt8[np.ndarray, " 
     return total
 
 
-def _contours(pair: MapPair, settings: CountSettings) -> tuple[np.ndarray, np.ndarray]:
-    """True and predicted boundary pixels, and those near one of the same class.
+def _contours(
+    pair: MapPair, settings: CountSettings, core: slice
+) -> tuple[Int[np.ndarray, "2 classes"], Int[np.ndarray, "tolerances 2 classes"]]:
+    """True and predicted boundary pixels of some rows, and those near one of the same class.
 
     A pixel counts for the smallest tolerance within which it is met, and for all larger ones.
     """
     classes, tolerances = settings.num_classes, settings.tolerances
     contour = np.zeros((2, classes), np.int64)
     hits = np.zeros((len(tolerances), 2, classes), np.int64)
-    counted = pair.edges & ~pair.ignored
-    # What lies under ignored pixels is not counted; a prediction there may meet what is.
-    shown = pair.edges[0], counted[1]
+    counted = pair.masked(pair.edges) & ~pair.ignored
     first = 0, int(settings.rules.reduce_zero_label)  # how each map writes class 0
     for side, own, other in ((0, 1, 0), (1, 0, 1)) if tolerances else ():
-        board = _Board.of(pair.maps[other], shown[other], tolerances[-1], classes + first[other])
-        for place in _listed(counted[own]):
+        board = _Board.of(pair.maps[other], counted[other], tolerances[-1], classes + first[other])
+        for place in listed_places(counted[own], core):
             ids = pair.maps[own].reshape(-1)[place].astype(np.int64) - first[own]
             contour[side] += np.bincount(ids, minlength=classes)
-            for i, met in enumerate(board.nearby(place, ids + first[other], tolerances)):
+            # What is met where it is needs no search, and that is much of a good prediction.
+            nearby = board.nearby(place, ids + first[other], (0, *tolerances))
+            for met, i in zip(nearby, (0, *range(len(tolerances))), strict=True):
                 hits[i:, side] += np.bincount(met, minlength=classes + 1)[first[other] :][:classes]
     return contour, hits
 
 
-def _listed(plane: np.ndarray) -> Iterator[np.ndarray]:
-    """Places of set pixels, those of a strip at a time."""
-    height, pitch = plane.shape[0], bit_planes.WORD * plane.shape[1]
-    for rows in host_bands.strips(height, pitch):
-        yield bit_planes.places(plane[rows]) + rows.start * pitch
+def listed_places(
+    plane: UInt64[np.ndarray, "h words"], rows: slice
+) -> Iterator[Int[np.ndarray, " pixels"]]:
+    """Lists the set pixels of some rows of a plane, those of a strip at a time.
+
+    Args:
+      plane: of the picture.
+      rows: of it.
+
+    Returns:
+      Places as `bit_planes.places` has them, in the whole plane.
+
+    Example:
+      >>> plane = bit_planes.pack(np.arange(64)[None].repeat(2, 0) == 5)
+      >>> [place.tolist() for place in listed_places(plane, slice(1, 2))]
+      [[69]]
+    """
+    pitch = bit_planes.WORD * plane.shape[1]
+    for strip in host_bands.strips(rows.stop - rows.start, pitch):
+        top = rows.start + strip.start
+        yield bit_planes.places(plane[top : rows.start + strip.stop]) + top * pitch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,7 +361,7 @@ class _Board:
             memory = np.empty(size, np.int64)
         memory.fill(255 if small else -1)
         board = cls(memory, pitch, reach)
-        for place in _listed(plane):
+        for place in listed_places(plane, slice(0, height)):
             memory[board._framed(place)] = ids.reshape(-1)[place]
         return board
 
@@ -313,17 +386,37 @@ class _Board:
             corner, wanted, least = corner[~met], wanted[~met], most
 
 
-def _stray_value(label: np.ndarray, prediction: np.ndarray, settings: CountSettings) -> InputError:
-    """Names the first value that is no class, of the prediction where it has one."""
-    rules, counted = settings.rules, ~host_bands.ignored_pixels(label, settings.rules)
+def stray_value(
+    prediction: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, "h w"],
+    num_classes: int,
+    rules: ScoreRules,
+) -> InputError:
+    """Names the first value that is no class, of the prediction where it has one.
+
+    Args:
+      prediction: predicted class ids.
+      label: true labels of the same shape; one of both maps has such a value.
+      num_classes: C.
+      rules: which labels are ignored, and how class 0 is written.
+
+    Returns:
+      The error to raise.
+
+    Example:
+      >>> ids = np.asarray([[0, 7]])
+      >>> str(stray_value(ids, ids * 0, 2, ScoreRules())).split(";")[0]
+      'the prediction holds the value 7, which is no class 0..1'
+    """
+    counted = ~host_bands.ignored_pixels(label, rules)
     low, what, ids = 0, "prediction", prediction
-    stray = ((ids < low) | (ids >= low + settings.num_classes)) & counted
+    stray = ((ids < low) | (ids >= low + num_classes)) & counted
     if not stray.any():
         low, what, ids = int(rules.reduce_zero_label), "label", label
-        stray = ((ids < low) | (ids >= low + settings.num_classes)) & counted
+        stray = ((ids < low) | (ids >= low + num_classes)) & counted
     also = f" nor the ignored {rules.ignore_label}" if what == "label" else ""
     return InputError(
         f"the {what} holds the value {ids[stray][0]}, which is no class "
-        f"{low}..{low + settings.num_classes - 1}{also}; correct the map, the number of classes "
+        f"{low}..{low + num_classes - 1}{also}; correct the map, the number of classes "
         "or what is ignored"
     )

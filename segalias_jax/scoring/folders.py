@@ -1,8 +1,8 @@
 """Scores of anybody's predictions: two folders of maps in, a report out.
 
-Folders are counted on the host, picture by picture in threads: a device program is compiled for
-each size, and a folder may hold a hundred sizes. What is kept of each picture is a few kilobytes
-of sums.
+Folders are counted on the host, image by image in threads: a device program is compiled for each
+size, and a folder may hold a hundred sizes. What is kept of each image is a few kilobytes of sums,
+on the disk when there are many.
 """
 
 from __future__ import annotations
@@ -10,25 +10,33 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Int
 
-from segalias_jax.data.maps import MAP_SUFFIXES, map_size, read_map
+from segalias_jax.data.maps import MAP_SUFFIXES
 from segalias_jax.errors import InputError
 from segalias_jax.files import map_ahead
+from segalias_jax.metrics.distance_counts import DistanceSettings
 from segalias_jax.metrics.rules import ScoreRules
-from segalias_jax.metrics.totals import BINS, SegmentationTotals
 from segalias_jax.progress import progress_bar
 from segalias_jax.scoring import matching
-from segalias_jax.scoring.counting import CountSettings, count_pair
-from segalias_jax.scoring.offsets import check_offsets, count_offsets
-from segalias_jax.scoring.pair_scores import areas
-from segalias_jax.scoring.probabilities import SUFFIXES, count_probabilities, read_probability
+from segalias_jax.scoring.cause_rules import CauseSettings
+from segalias_jax.scoring.counting import CountSettings
+from segalias_jax.scoring.counts_file import CountsFile, Journal, file_stamp
+from segalias_jax.scoring.image_counts import (
+    DEFAULT_CAUSES,
+    CountPlan,
+    ImageCounts,
+    count_image,
+)
+from segalias_jax.scoring.inputs import AS_STORED, InputOptions, Readers, map_readers
+from segalias_jax.scoring.pair_list import PairList
+from segalias_jax.scoring.probabilities import SUFFIXES, read_probability
 from segalias_jax.scoring.reports.folder import FolderReport
+from segalias_jax.scoring.sources import shown
 from segalias_jax.typing import IGNORE_LABEL
 
 
@@ -37,80 +45,69 @@ class _Counter:
     """Reads and counts the pairs of two folders.
 
     Attributes:
-      settings: what is counted of every pair.
-      offsets: distances by which predictions are shifted.
-      prediction_ids: class of each stored id of predictions; None where ids are classes.
-      label_ids: the same of labels.
-      probabilities: whether predictions are probabilities of class 1.
+      plan: what is counted of every pair.
+      readers: how maps are read.
+      journal: what an earlier run counted; None: nothing.
     """
 
-    settings: CountSettings
-    offsets: tuple[int, ...]
-    prediction_ids: np.ndarray | None
-    label_ids: np.ndarray | None
-    probabilities: bool
+    plan: CountPlan
+    readers: Readers
+    journal: Journal | None = None
 
     def read(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray]:
         """Prediction and label."""
         prediction, _, label = self.decode(pair)
         return prediction, label
 
-    def decode(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Prediction, probability of class 1 or whether it is predicted, and label.
+    def decode(self, pair: matching.Pair) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Prediction, probability of class 1 where predictions are that, and label.
 
         Sizes of maps are compared before anything is decoded.
         """
-        if self.probabilities:
-            foreground = read_probability(pair.prediction)
-            _check_sizes(pair, foreground.shape, "bilinear interpolation")
+        foreground = None
+        if self.plan.probabilities:
+            foreground = read_probability(
+                pair.prediction, self.readers.prediction.key, self.readers.prediction.max_pixels
+            )
+            self._check_sizes(pair, foreground.shape, "bilinear interpolation")
             prediction = (foreground > 0.5).astype(np.uint8)
         else:
-            _check_sizes(pair, map_size(pair.prediction), "nearest neighbor")
-            prediction = _mapped(pair.prediction, self.prediction_ids)
-            foreground = prediction == 1
-        return prediction, foreground, _mapped(pair.label, self.label_ids)
+            size = self.readers.prediction.size(pair.prediction)
+            self._check_sizes(pair, size, "nearest neighbor")
+            prediction = self.readers.prediction.read(pair.prediction)
+        return prediction, foreground, self.readers.label.read(pair.label)
 
-    def count(
-        self, pair: matching.Pair
-    ) -> tuple[Int[np.ndarray, "4 classes classes"], _Counts] | InputError:
-        """Counts a pair: its pixels by region, true and predicted class, and what is kept of it.
+    def _check_sizes(self, pair: matching.Pair, size: tuple[int, ...], way: str) -> None:
+        label = self.readers.label.size(pair.label)
+        if size != label:
+            raise InputError(
+                f"{pair.prediction}: {size[1]}x{size[0]} pixels, but its label {pair.label} has "
+                f"{label[1]}x{label[0]}; resize the prediction to the label, by {way}"
+            )
 
-        Returns the error of a pair that cannot be counted; who waits for it decides what follows.
+    def count(self, pair: matching.Pair) -> tuple[ImageCounts | InputError | None, list[int]]:
+        """Counts a pair.
+
+        Returns:
+          The counts, None where an earlier run made them of the same files, or the error of a pair
+          that cannot be counted: who waits for it decides what follows. Then the files' stamps.
         """
+        stamp: list[int] = []
+        if self.journal is not None:
+            # Before they are read: of files that change meanwhile, the next run sees that.
+            stamp = [*file_stamp(pair.prediction), *file_stamp(pair.label)]
+            if self.journal.knows(pair.name, stamp):
+                return None, stamp
         try:
             prediction, foreground, label = self.decode(pair)
         except InputError as error:
-            return error
+            return error, stamp
         try:
-            counts = count_pair(prediction, label, self.settings)
+            name = shown(pair.name)
+            found = count_image(prediction, label, self.plan, name=name, foreground=foreground)
         except InputError as error:
-            return InputError(f"{pair.prediction} and {pair.label}: {error}")
-        classes, rules, bins, shifted = self.settings.num_classes, self.settings.rules, None, None
-        if classes == 2:
-            # Of classes one threshold says all.
-            number = BINS if self.probabilities else 2
-            bins = count_probabilities(foreground, label, rules, number).astype(np.int32)
-        if self.offsets:
-            shifted = count_offsets(
-                prediction, label, self.offsets, num_classes=classes, rules=rules
-            )
-        # A picture has fewer than 2^31 pixels.
-        return counts.regions, _Counts(areas(counts).astype(np.int32), bins, shifted)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Counts:
-    """What is kept of one pair.
-
-    Attributes:
-      sums: what `pair_scores.areas` gives.
-      bins: of binary segmentation, pixels by true class and bin of probability.
-      offsets: counts of the shifted prediction, where asked for.
-    """
-
-    sums: Int[np.ndarray, "rows classes"]
-    bins: Int[np.ndarray, "2 bins"] | None
-    offsets: Int[np.ndarray, "offsets 3 classes"] | None
+            return InputError(f"{pair.prediction} and {pair.label}: {error}"), stamp
+        return found, stamp
 
 
 def score_folders(
@@ -132,10 +129,16 @@ def score_folders(
     keep_going: bool = False,
     threads: int | None = None,
     progress: str | None = None,
+    inputs: InputOptions = AS_STORED,
+    notify: Callable[[str], None] | None = None,
+    causes: CauseSettings | None = DEFAULT_CAUSES,
+    distances: DistanceSettings | None = None,
+    journal: str | os.PathLike | None = None,
+    resume: bool = False,
 ) -> FolderReport:
     """Scores a folder of predicted maps against a folder of true ones.
 
-    Maps are gray or palette PNG or npy and belong together by name, see
+    Maps are PNG, TIFF, BMP, npy or npz, in folders or archives, and belong together by name, see
     `matching.match_folders`. A few pairs at a time are decoded and counted in threads; what is
     kept of each is a few kilobytes of sums. Pictures may have any sizes.
 
@@ -158,12 +161,22 @@ def score_folders(
       keep_going: leave unusable files out and list them instead of raising.
       threads: pairs at a time; None: one for each processor.
       progress: title of a progress bar; None: no bar.
+      inputs: how files are named and what their values mean.
+      notify: called with what was found out of the files and should be known; the report has it
+        among its settings, too.
+      causes: what separates the causes of errors; None: they are not counted.
+      distances: which distances between boundaries are counted; None: none.
+      journal: file that keeps the counts of each image as soon as they are made; it stays until
+        someone removes it. None: none.
+      resume: take from the journal what it has of files that have not changed.
 
     Returns:
       The report.
 
     Raises:
-      InputError: a setting out of range, or a file that cannot be scored, by name.
+      InputError: a setting out of range, or a file that cannot be scored, by name; a journal that
+        is there already and not to be resumed, or was written with other settings.
+      OSError: the disk is full.
 
     Example:
       >>> import tempfile
@@ -175,77 +188,73 @@ def score_folders(
     """
     rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
     settings = CountSettings(num_classes, rules, boundary_iou, tuple(tolerances))
-    check_offsets(offsets)
-    if probabilities and num_classes != 2:
-        raise InputError(
-            f"probabilities: maps of one probability are of 2 classes, not {num_classes}; score "
-            "maps of class ids"
-        )
+    plan = CountPlan(settings, causes, distances, tuple(offsets), probabilities)
     if threads is not None and threads < 1:
         raise InputError(f"threads: {threads} must be at least 1")
     matches = matched(
-        predictions, labels, images, keep_going=keep_going, probabilities=probabilities
+        predictions,
+        labels,
+        images,
+        keep_going=keep_going,
+        probabilities=probabilities,
+        inputs=inputs,
     )
-    counter = _Counter(
-        settings=settings,
-        offsets=tuple(offsets),
-        prediction_ids=matching.train_ids([p.prediction for p in matches.pairs], num_classes),
-        label_ids=matching.train_ids([p.label for p in matches.pairs], num_classes),
+    readers = map_readers(
+        matches.pairs,
+        inputs,
+        num_classes=num_classes,
+        ignore_label=ignore_label,
+        reduce_zero_label=reduce_zero_label,
         probabilities=probabilities,
     )
+    notices = [*matches.notices, *readers.notices]
+    if notify is not None:
+        for notice in notices:
+            notify(notice)
+    lonely = matches.lonely
+    # In the order in which reports have them; the paths are not needed any more.
+    ordered = PairList(sorted(matches.pairs, key=lambda pair: shown(pair.name)))
+    del matches
     if classes is None:
-        known = matching.CITYSCAPES_NAMES if counter.label_ids is not None else None
+        known = matching.CITYSCAPES_NAMES if readers.cityscapes else None
         classes = known or [str(i) for i in range(num_classes)]
     elif len(classes) != num_classes:
         raise InputError(f"classes: {len(classes)} names for {num_classes} classes; name each one")
-    pairs: list[matching.Pair] = []
-    counted: list[_Counts] = []
-    left_out = list(matches.lonely)
-    regions = np.zeros((4, num_classes, num_classes), np.int64)
-    threads = threads or os.cpu_count() or 1
-    with (
-        _single_threaded_opencv(),
-        contextlib.closing(map_ahead(counter.count, matches.pairs, threads=threads)) as outcomes,
-        progress_bar(progress, len(matches.pairs)) as bar,
-    ):
-        for pair, outcome in outcomes:
-            if isinstance(outcome, InputError):
-                if not keep_going:
-                    raise outcome
-                left_out.append((pair.name, str(outcome)))
-            else:
-                pairs.append(pair)
-                # Confusion matrices of every picture would be too much to keep.
-                matrices, kept = outcome
-                regions += matrices
-                counted.append(kept)
-            bar.update()
-    if not pairs:
-        raise InputError(f"{predictions}: no pair could be scored; {left_out[0][1]}")
+    kept = CountsFile(plan)
+    if journal is not None:
+        kept = Journal(Path(journal), plan, _reading(readers, predictions, labels), resume=resume)
+    counter = _Counter(plan, readers, kept if isinstance(kept, Journal) else None)
+    try:
+        pairs, failed = _count_all(
+            counter, kept, ordered, keep_going=keep_going, threads=threads, progress=progress
+        )
+        left_out = [*lonely, *failed]
+        if not pairs:
+            raise InputError(f"{predictions}: no pair could be scored; {left_out[0][1]}")
+    except BaseException:
+        if isinstance(kept, Journal):
+            kept.drop_empty()
+        raise
     about = {
-        "predictions": str(predictions),
-        "labels": str(labels),
+        "predictions": shown(predictions),
+        "labels": shown(labels),
         "images scored": len(pairs),
         "files left out": len(left_out),
     }
     if images:
         about["images without a picture"] = sum(pair.image is None for pair in pairs)
-    if counter.label_ids is not None:
+    if readers.official:
         about["stored ids"] = "Cityscapes' ids, made train ids"
-    bins = [one.bins for one in counted if one.bins is not None]
-    shifted = [one.offsets for one in counted if one.offsets is not None]
+    if notices:
+        about["notices"] = "; ".join(notices)
     return FolderReport(
-        state=SegmentationTotals.from_counts(regions, rules),
-        count_settings=settings,
-        pairs=tuple(pairs),
-        sums=np.stack([one.sums for one in counted]),
-        left_out=tuple(left_out),
+        images=kept,
+        plan=plan,
         classes=tuple(classes),
         settings=about,
+        left_out=tuple(sorted(left_out)),
+        files=pairs,
         read=counter.read,
-        bins=np.stack(bins) if bins else None,
-        offsets=tuple(offsets),
-        offset_sums=np.stack(shifted) if shifted else None,
     )
 
 
@@ -260,6 +269,7 @@ def matched(
     *,
     keep_going: bool = False,
     probabilities: bool = False,
+    inputs: InputOptions = AS_STORED,
 ) -> matching.Matches:
     """Pairs folders as `score_folders` does, and reads no file.
 
@@ -269,6 +279,7 @@ def matched(
       images: folder of the pictures.
       keep_going: take what has no partner as well.
       probabilities: predictions are probabilities, in other kinds of files.
+      inputs: how files are named.
 
     Returns:
       The pairs, and the files without a partner.
@@ -286,17 +297,81 @@ def matched(
         Path(labels),
         Path(images) if images else None,
         suffixes=SUFFIXES if probabilities else MAP_SUFFIXES,
+        pattern=inputs.pattern,
+        label_pattern=inputs.label_pattern,
     )
     if matches.lonely and not keep_going:
         path, reason = matches.lonely[0]
         more = f" (and {len(matches.lonely) - 1} more)" if len(matches.lonely) > 1 else ""
-        raise InputError(f"{path}: {reason}{more}; add it, or leave such files out: keep going")
+        raise InputError(f"{path}: {reason}{more}; add it, or leave such files out (--keep-going)")
     if images and not any(pair.image for pair in matches.pairs):
         raise InputError(
             f"{images}: no picture has the name of a label, such as {matches.pairs[0].name}; "
             "give the folder of the pictures, or none"
         )
     return matches
+
+
+def _count_all(
+    counter: _Counter,
+    kept: CountsFile,
+    pairs: Sequence[matching.Pair],
+    *,
+    keep_going: bool,
+    threads: int | None,
+    progress: str | None,
+) -> tuple[PairList, list[tuple[str, str]]]:
+    """Counts pairs.
+
+    Args:
+      counter: of the pairs.
+      kept: where counts go.
+      pairs: what is counted.
+      keep_going: leave out what cannot be counted.
+      threads: pairs at a time; None: one for each processor.
+      progress: title of the bar.
+
+    Returns:
+      The counted pairs; and names of the others, with the reason.
+    """
+    scored = PairList()
+    failed: list[tuple[str, str]] = []
+    threads = threads or os.cpu_count() or 1
+    with (
+        _single_threaded_opencv(),
+        contextlib.closing(map_ahead(counter.count, pairs, threads=threads)) as outcomes,
+        progress_bar(progress, len(pairs)) as bar,
+    ):
+        for pair, (outcome, stamp) in outcomes:
+            if isinstance(outcome, InputError):
+                if not keep_going:
+                    raise outcome
+                failed.append((shown(pair.name), shown(outcome)))
+            else:
+                scored.append(pair)
+                if not isinstance(kept, Journal):
+                    if outcome is not None:
+                        kept.add(outcome)
+                elif outcome is None:
+                    kept.take(pair.name, stamp)
+                else:
+                    kept.add_stamped(outcome, pair.name, stamp)
+            bar.update()
+    return scored, failed
+
+
+def _reading(
+    readers: Readers, predictions: str | os.PathLike, labels: str | os.PathLike
+) -> dict[str, str]:
+    """What else decides the counts of a pair of files."""
+    about = {"reading of predictions": repr(readers.prediction)}
+    about["reading of labels"] = repr(readers.label)
+    # A file in an archive has no time of its own.
+    for name, root in (("predictions", Path(predictions)), ("labels", Path(labels))):
+        about[f"folder of {name}"] = str(root.resolve())
+        if root.is_file():
+            about[f"archive of {name}"] = str(file_stamp(root))
+    return about
 
 
 @contextlib.contextmanager
@@ -308,17 +383,3 @@ def _single_threaded_opencv() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
-
-
-def _check_sizes(pair: matching.Pair, size: tuple[int, ...], way: str) -> None:
-    label = map_size(pair.label)
-    if size != label:
-        raise InputError(
-            f"{pair.prediction}: {size[1]}x{size[0]} pixels, but its label {pair.label} has "
-            f"{label[1]}x{label[0]}; resize the prediction to the label, by {way}"
-        )
-
-
-def _mapped(path: Path, table: np.ndarray | None) -> np.ndarray:
-    ids = read_map(path)
-    return cv2.LUT(ids, table) if table is not None and ids.dtype == np.uint8 else ids

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Integer, UInt8, UInt64
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import IGNORED, KIND_OF_REGION, ScoreRules
 from segalias_jax.scoring import bit_planes
+from segalias_jax.typing import Bool, Integer, UInt8, UInt64
 
 # Lists of places are made for so many pixels at a time, and fewer than 2^24 are exact in the
 # float32 histograms that OpenCV hands over.
@@ -20,6 +21,10 @@ STRIP_PIXELS = 1 << 22
 # the allocator hands their memory back to the system each time.
 _MASK_PIXELS = 1 << 19
 _BIT = np.uint8(1) << np.arange(8, dtype=np.uint8)
+
+
+# Planes and lists of larger pictures are made for bands of so many pixels.
+BAND_PIXELS = 1 << 24
 
 
 def strips(height: int, width: int, pixels: int | None = None) -> Iterator[slice]:
@@ -41,16 +46,55 @@ def strips(height: int, width: int, pixels: int | None = None) -> Iterator[slice
     return (slice(top, min(height, top + rows)) for top in range(0, height, rows))
 
 
+class RowBand(NamedTuple):
+    """A band of rows of a picture with what lies around it.
+
+    Attributes:
+      crop: rows of the picture.
+      core: rows of the crop that are the band; all others only surround it.
+    """
+
+    crop: slice
+    core: slice
+
+
+def row_bands(height: int, width: int, halo: int) -> Iterator[RowBand]:
+    """Cuts a picture into bands of rows, so that any picture is counted in bounded memory.
+
+    Args:
+      height: of the picture.
+      width: of the picture.
+      halo: rows around a band that what is counted in it depends on.
+
+    Returns:
+      Bands that cover the picture; one where it has at most `BAND_PIXELS`.
+
+    Example:
+      >>> [band.crop for band in row_bands(6000, 4000, 10)]
+      [slice(0, 4204, None), slice(4184, 6000, None)]
+    """
+    # With fewer rows than that, most of the work would be for what surrounds them.
+    rows = max(BAND_PIXELS // max(1, width), 2 * halo, 1)
+    for top in range(0, height, rows):
+        low, end = max(0, top - halo), min(height, top + rows)
+        yield RowBand(slice(low, min(height, end + halo)), slice(top - low, end - low))
+
+
 @dataclasses.dataclass(frozen=True)
 class MapPair:
     """A prediction and its label, widened to whole words of bit planes, and their steps.
+
+    Published bands take predictions as they are. Scores of boundaries by themselves cannot: what
+    is predicted under ignored pixels would make boundaries, and the label has boundaries around
+    them that no prediction could have. So where there are ignored pixels, planes have a third map,
+    the prediction ignored where the label is; `masked` picks what those scores take.
 
     Attributes:
       maps: predicted class ids and true labels, as stored.
       width: of the picture; what lies to the right of it is filling.
       ignored: plane of the pixels that the rules ignore.
-      down: planes of both maps: pixels that differ from the one below.
-      across: planes of both maps: pixels that differ from the one to the right.
+      down: planes of the maps: pixels that differ from the one below.
+      across: planes of the maps: pixels that differ from the one to the right.
 
     Example:
       >>> ids = np.asarray([[1, 1, 2]], np.uint8)
@@ -61,8 +105,8 @@ class MapPair:
     maps: tuple[Integer[np.ndarray, "h filled"], Integer[np.ndarray, "h filled"]]
     width: int
     ignored: UInt64[np.ndarray, "h words"]
-    down: UInt64[np.ndarray, "2 h words"]
-    across: UInt64[np.ndarray, "2 h words"]
+    down: UInt64[np.ndarray, "maps h words"]
+    across: UInt64[np.ndarray, "maps h words"]
 
     @classmethod
     def of(
@@ -75,7 +119,7 @@ class MapPair:
         maps = _filled(prediction), _filled(label)
         (height, width), words = label.shape, maps[0].shape[1] // bit_planes.WORD
         ignored = np.empty((height, words), np.uint64)
-        down, across = np.zeros((2, 2, height, words), np.uint64)
+        down, across = np.zeros((2, 3, height, words), np.uint64)
         for rows in strips(height, maps[0].shape[1], _MASK_PIXELS):
             ignored[rows] = bit_planes.pack(ignored_pixels(maps[1][rows], rules))
             for i, ids in enumerate(maps):
@@ -83,27 +127,47 @@ class MapPair:
         # The last pixel of a row steps to nothing.
         inside, inner = bit_planes.within(width, words), bit_planes.within(width - 1, words)
         ignored &= inside
-        down &= inside
-        across &= inner
-        if rules.ignore == "exclude":
-            down[1] &= ~(ignored | bit_planes.above(ignored))
-            across[1] &= ~(ignored | bit_planes.left_of(ignored))
+        down[:2] &= inside
+        across[:2] &= inner
+        if not ignored.any():
+            return cls(maps, width, ignored, down[:2], across[:2])
+        for planes, beside in (
+            (down, bit_planes.above(ignored)),
+            (across, bit_planes.left_of(ignored)),
+        ):
+            counted = ~(ignored | beside)
+            np.bitwise_and(planes[0], counted, out=planes[2])
+            if rules.ignore == "exclude":
+                planes[1] &= counted
+            else:
+                planes[2] |= np.bitwise_xor(ignored, beside, out=counted)
+        # Nor does the last row.
+        down[2, -1] = 0
+        across[2] &= inner
         return cls(maps, width, ignored, down, across)
 
     @functools.cached_property
-    def up(self) -> UInt64[np.ndarray, "2 h words"]:
-        """Planes of both maps: pixels that differ from the one above."""
+    def up(self) -> UInt64[np.ndarray, "maps h words"]:
+        """Planes of the maps: pixels that differ from the one above."""
         return bit_planes.below(self.down)
 
     @functools.cached_property
-    def left(self) -> UInt64[np.ndarray, "2 h words"]:
-        """Planes of both maps: pixels that differ from the one to the left."""
+    def left(self) -> UInt64[np.ndarray, "maps h words"]:
+        """Planes of the maps: pixels that differ from the one to the left."""
         return bit_planes.right_of(self.across)
 
     @functools.cached_property
-    def edges(self) -> UInt64[np.ndarray, "2 h words"]:
-        """Planes of both maps: pixels that differ from any of their 4 neighbors."""
-        return self.down | self.up | self.across | self.left
+    def edges(self) -> UInt64[np.ndarray, "maps h words"]:
+        """Planes of the maps: pixels that differ from any of their 4 neighbors."""
+        edges = self.down | self.up
+        edges |= self.across
+        edges |= self.left
+        return edges
+
+    @staticmethod
+    def masked(planes: UInt64[np.ndarray, "maps h words"]) -> UInt64[np.ndarray, "2 h words"]:
+        """Planes of the prediction as ignored where the label is, and of the label."""
+        return planes if len(planes) == 2 else planes[:0:-1]
 
 
 def ignored_pixels(
@@ -136,7 +200,7 @@ def region_bits(pair: MapPair, rules: ScoreRules) -> UInt64[np.ndarray, "2 h wor
       >>> bit_planes.unpack(bits)[:, 0, :6].tolist()
       [[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1]]
     """
-    edges = pair.edges
+    edges = pair.edges[:2]
     if rules.boundary == "laplacian":
         edges = edges.copy()
         for i in (0, 1):
@@ -183,7 +247,7 @@ def error_kinds(
 
 
 def inner_bits(pair: MapPair, radius: int) -> UInt64[np.ndarray, "2 h words"]:
-    """Inner bands of Boundary IoU.
+    """Inner bands of Boundary IoU, the prediction being ignored where the label is.
 
     A pixel is in the inner band of its own class when the square of 2 radius + 1 around it leaves
     the picture or holds another class, that is, a step.
@@ -203,7 +267,10 @@ def inner_bits(pair: MapPair, radius: int) -> UInt64[np.ndarray, "2 h words"]:
     """
     # The square holds a step when it holds both its pixels: of the place of the second one, it
     # is a pixel short before, but for the axis that the step does not go along.
-    steps = pair.up | bit_planes.right_of(pair.up) | pair.left | bit_planes.below(pair.left)
+    up, left = pair.masked(pair.up), pair.masked(pair.left)
+    steps = up | left
+    steps |= bit_planes.right_of(up)
+    steps |= bit_planes.below(left)
     near = bit_planes.window_or(steps, radius - 1, radius)
     near[:, :radius] = near[:, -radius:] = ~np.uint64(0)
     words = near.shape[2]

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from segalias_jax.data.classes import CITYSCAPES, CITYSCAPES_IDS
+from segalias_jax.data.classes import CITYSCAPES
 from segalias_jax.data.maps import MAP_SUFFIXES
 from segalias_jax.errors import InputError
+from segalias_jax.scoring.naming import Affixes, find_affixes, pattern_reader
+from segalias_jax.scoring.sources import list_files, shown
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Kinds of files that hold the pictures themselves."""
 
-_CITYSCAPES = re.compile(r"_(leftImg8bit|gtFine_(labelTrainIds|labelIds))$")
+_CITYSCAPES = re.compile(r"_(leftImg8bit|gt(Fine|Coarse)_(labelTrainIds|labelIds))$")
+# The official program takes any file that begins so for the prediction of this frame.
+_FRAME = re.compile(r"([^_]+_\d{6}_\d{6})(?!\d).*", re.DOTALL)
+_OF_CITYSCAPES = re.compile(r"_gt(Fine|Coarse)_label(Train)?Ids$")
 # What Cityscapes puts beside its maps.
-_NO_MAP = re.compile(r"_gtFine_(color|instanceIds|instanceTrainIds)$")
-_SHOWN = 3
+_NO_MAP = re.compile(r"_gt(Fine|Coarse)_(color|instanceIds|instanceTrainIds)$")
+_SHOWN = 2
 
 CITYSCAPES_NAMES = CITYSCAPES[0]
-"""Names of the 19 classes that `train_ids` maps to."""
+"""Names of the 19 classes of `CITYSCAPES_IDS`."""
 
 
 class Pair(NamedTuple):
@@ -35,10 +40,22 @@ class Pair(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """All pairs, and the names of files that have no partner, with the reason."""
+    """All pairs, the names of files without a partner or use, with the reason, and what to know."""
 
     pairs: list[Pair]
     lonely: list[tuple[str, str]]
+    notices: tuple[str, ...] = ()
+
+
+class _Side(NamedTuple):
+    """Files of one folder, each with its name and the folder that it is in."""
+
+    root: Path
+    files: list[Path]
+    names: list[str]
+
+    def stripped(self, affixes: Affixes) -> _Side:
+        return self._replace(names=[affixes.stripped(name) for name in self.names])
 
 
 def match_folders(
@@ -47,21 +64,27 @@ def match_folders(
     images: Path | None = None,
     *,
     suffixes: Sequence[str] = MAP_SUFFIXES,
+    pattern: str | None = None,
+    label_pattern: str | None = None,
 ) -> Matches:
-    """Pairs the files of two folders, subfolders included, by their names without suffix.
+    """Pairs the files of two folders or archives by their names without suffix.
 
     `frankfurt_000000_000294_leftImg8bit`, `..._gtFine_labelIds`, `..._gtFine_labelTrainIds` and
-    the bare `frankfurt_000000_000294` are one name. Where a name turns up twice in a folder, the
-    path below it takes its place.
+    the bare `frankfurt_000000_000294` are one name, and so is all that begins with it where labels
+    have Cityscapes' names. Where no two names are equal, affixes that all names of a side have are
+    left away (`naming.find_affixes`), which a notice says. Where a name turns up twice in a folder,
+    the path below it takes its place.
 
     Args:
-      predictions: folder of predicted maps.
-      labels: folder of true maps.
-      images: folder of the pictures; None: there are none.
+      predictions: folder or archive of predicted maps.
+      labels: folder or archive of true maps.
+      images: folder or archive of the pictures; None: there are none.
       suffixes: of predictions.
+      pattern: how predictions are named, see `naming.pattern_reader`; None: as said above.
+      label_pattern: the same of labels.
 
     Returns:
-      The pairs in the order of their names, and what was left over.
+      The pairs in the order of their names, what was left over, and notices.
 
     Raises:
       InputError: a folder that is missing or holds no map, no pair at all, or two files of one
@@ -72,63 +95,35 @@ def match_folders(
       Traceback (most recent call last):
       segalias_jax.errors.InputError: nowhere: no such folder
     """
-    found = [_files(predictions, suffixes), _without_ids(_files(labels, MAP_SUFFIXES))]
-    pictures = _files(images, IMAGE_SUFFIXES) if images else []
-    plain = all(len({_key(path) for path in files}) == len(files) for files in found)
-    predicted, true = (
-        _named(folder, files, plain)
-        for folder, files in zip((predictions, labels), found, strict=True)
-    )
-    shown = _named(images, pictures, plain) if images else {}
-    both = sorted(predicted.keys() & true.keys())
-    if not both:
-        raise InputError(
-            f"{predictions}: no prediction has the name of a label; it holds "
-            f"{_few(predicted)}, and {labels} {_few(true)}"
-        )
-    lonely = [
-        (str(files[name]), f"no {missing} of this name in {folder}")
+    listings = [list_files(predictions, suffixes), list_files(labels, MAP_SUFFIXES)]
+    true_files = listings[1].files if label_pattern else _without_ids(listings[1].files)
+    official = any(_OF_CITYSCAPES.search(path.stem) for path in true_files)
+    notices: list[str] = []
+    predicted = _named(predictions, listings[0].files, official, notices, pattern, suffixes)
+    true = _named(labels, true_files, official, notices, label_pattern, MAP_SUFFIXES, "label-")
+    predicted, true = _agreed(predicted, true, notices, bool(pattern), bool(label_pattern))
+    pictures = None
+    if images:
+        listings.append(list_files(images, IMAGE_SUFFIXES))
+        pictures = _named(images, listings[2].files, official, [])
+        if not set(pictures.names) & set(true.names):
+            found = find_affixes(pictures.names, true.names)
+            pictures = pictures.stripped(found[0]) if found and not any(found[1]) else pictures
+    sides = _keyed(predicted, true, pictures)
+    shared = sorted(sides[0].keys() & sides[1].keys())
+    if not shared:
+        raise InputError(_no_pair(predicted, true))
+    lonely = [one for listing in listings for one in listing.unusable]
+    lonely += [
+        (shown(files[name]), f"no {missing} of this name in {shown(folder)}")
         for files, others, missing, folder in (
-            (predicted, true, "label", labels),
-            (true, predicted, "prediction", predictions),
+            (sides[0], sides[1], "label", labels),
+            (sides[1], sides[0], "prediction", predictions),
         )
         for name in sorted(files.keys() - others.keys())
     ]
-    return Matches([Pair(n, predicted[n], true[n], shown.get(n)) for n in both], lonely)
-
-
-def train_ids(paths: Sequence[Path], num_classes: int) -> np.ndarray | None:
-    """The class of each stored id where maps hold Cityscapes' own ids and 19 classes are scored.
-
-    Args:
-      paths: the maps of a folder.
-      num_classes: C.
-
-    Returns:
-      uint8 [256], 255 being ignored; None where maps are to be taken as they are.
-
-    Example:
-      >>> train_ids([Path("a_gtFine_labelIds.png")], 19)[[0, 7, 33]].tolist()
-      [255, 0, 18]
-    """
-    if num_classes != 19 or not all(path.stem.endswith("_labelIds") for path in paths):
-        return None
-    table = np.arange(256, dtype=np.uint8)
-    table[:34] = 255
-    table[list(CITYSCAPES_IDS)] = range(19)
-    return table
-
-
-def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    every = sorted(path for path in folder.rglob("*") if path.is_file())
-    chosen = [p for p in every if p.suffix.lower() in suffixes and not p.name.startswith(".")]
-    if not chosen:
-        kinds = sorted({path.suffix or path.name for path in every})
-        holds = f"it holds {', '.join(kinds[:_SHOWN])} files" if kinds else "it is empty"
-        raise InputError(f"{folder}: no {' or '.join(suffixes)} file is in there; {holds}")
-    return chosen
+    pairs = [Pair(shown(n), sides[0][n], sides[1][n], sides[2].get(n)) for n in shared]
+    return Matches(pairs, lonely, tuple(notices))
 
 
 def _without_ids(files: list[Path]) -> list[Path]:
@@ -139,22 +134,100 @@ def _without_ids(files: list[Path]) -> list[Path]:
     return trained if len(trained) >= max(1, len(official)) else maps
 
 
-def _key(path: Path) -> str:
-    return _CITYSCAPES.sub("", path.stem)
+def _named(
+    root: Path,
+    files: list[Path],
+    official: bool,
+    notices: list[str],
+    pattern: str | None = None,
+    suffixes: Sequence[str] = (),
+    flag: str = "",
+) -> _Side:
+    """The files of a side that have its pattern, with their names."""
+    names: list[str | None] = [path.stem for path in files]
+    if pattern:
+        read = pattern_reader(pattern, suffixes, f"--{flag}pattern")
+        names = [read(path, root) for path in files]
+    chosen = [(p, name) for p, name in zip(files, names, strict=True) if name]
+    if not chosen:
+        raise InputError(f"{shown(root)}: no file is named {pattern!r}; it holds {_few(files)}")
+    if len(chosen) < len(files):
+        number = len(files) - len(chosen)
+        notices.append(f"{number} files in {shown(root)} are not named {pattern!r} and left aside")
+    return _Side(root, [p for p, _ in chosen], [_key(name, official) for _, name in chosen])
 
 
-def _named(folder: Path, files: list[Path], plain: bool) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for path in files:
-        key = _key(path)
-        if not plain:
-            key = (path.relative_to(folder).parent / key).as_posix()
-        if key in named:
-            raise InputError(f"{path}: {named[key].name} has the same name; keep one of them")
-        named[key] = path
-    return named
+def _key(stem: str, official: bool) -> str:
+    frame = _FRAME.fullmatch(stem) if official else None
+    return frame[1] if frame else _CITYSCAPES.sub("", stem)
 
 
-def _few(files: dict[str, Path]) -> str:
-    names = [path.name for path in files.values()][:_SHOWN]
+def _agreed(
+    predicted: _Side, true: _Side, notices: list[str], given: bool, label_given: bool
+) -> tuple[_Side, _Side]:
+    """Both sides without the affixes by which all their names differ."""
+    if set(predicted.names) & set(true.names):
+        return predicted, true
+    found = find_affixes(predicted.names, true.names)
+    if found is None or (given and any(found[0])) or (label_given and any(found[1])):
+        return predicted, true
+    for affixes, flag in zip(found, ("--pattern", "--label-pattern"), strict=True):
+        if any(affixes):
+            notices.append(f"names are matched as by {flag} '{shown(affixes.pattern)}'")
+    return predicted.stripped(found[0]), true.stripped(found[1])
+
+
+def _keyed(
+    predicted: _Side, true: _Side, pictures: _Side | None
+) -> tuple[dict[str, Path], dict[str, Path], dict[str, Path]]:
+    """Files of each side by name, or by folder and name where names alone are not enough."""
+    if all(len(set(side.names)) == len(side.names) for side in (predicted, true)):
+        found = _by_key(predicted, None), _by_key(true, None)
+        return *found, _by_key(pictures, None, strict=False) if pictures else {}
+    # One side may keep a folder such as val/ above those of the other.
+    best: tuple[dict[str, Path], dict[str, Path]] | None = None
+    above = [_common(side) for side in (predicted, true)]
+    for ways in itertools.product(*(dict.fromkeys(("", folder)) for folder in above)):
+        found = _by_key(predicted, ways[0]), _by_key(true, ways[1])
+        if best is None or len(found[0].keys() & found[1]) > len(best[0].keys() & best[1]):
+            best = found
+    assert best is not None
+    if pictures is None:
+        return *best, {}
+    tried = [_by_key(pictures, folder, strict=False) for folder in ("", _common(pictures))]
+    return *best, max(tried, key=lambda files: len(files.keys() & best[1]))
+
+
+def _common(side: _Side) -> str:
+    return os.path.commonpath([p.relative_to(side.root).parent.as_posix() for p in side.files])
+
+
+def _by_key(side: _Side, above: str | None, *, strict: bool = True) -> dict[str, Path]:
+    """Files by name; with a folder, by the path below it and their name."""
+    keyed: dict[str, Path] = {}
+    for path, name in zip(side.files, side.names, strict=True):
+        key = name
+        if above is not None:
+            key = (path.relative_to(side.root / above).parent / name).as_posix()
+        if strict and key in keyed:
+            raise InputError(
+                f"{shown(path)}: {shown(keyed[key].name)} has the same name; keep one of them, or "
+                f"say how files are named, such as --pattern '{{name}}{shown(path.suffix)}'"
+            )
+        keyed[key] = path
+    return keyed
+
+
+def _no_pair(predicted: _Side, true: _Side) -> str:
+    example = predicted.files[0]
+    return (
+        f"{shown(predicted.root)}: no prediction has the name of a label; it holds "
+        f"{_few(predicted.files)}, and {shown(true.root)} {_few(true.files)}; say how they are "
+        f"named, such as --pattern '{{name}}_pred{shown(example.suffix)}' and --label-pattern "
+        f"'{{name}}{shown(true.files[0].suffix)}'"
+    )
+
+
+def _few(files: Sequence[Path]) -> str:
+    names = [shown(path.name) for path in files[:_SHOWN]]
     return ", ".join(names) + ", ..." * (len(files) > _SHOWN)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Integer
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics import formulas
@@ -16,6 +15,7 @@ from segalias_jax.metrics.rows import Score
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import host_bands
 from segalias_jax.scoring.reports.tables import markdown_table, percent
+from segalias_jax.typing import Int, Integer
 
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 """Steps (down, right) of the shifts whose pixels are added up."""
@@ -65,21 +65,22 @@ def count_offsets(
       >>> count_offsets(ids, ids, (1,), num_classes=2, rules=ScoreRules())[1].tolist()
       [[2, 2], [3, 3], [3, 3]]
     """
-    true = label.astype(np.int32) - int(rules.reduce_zero_label)
-    true[host_bands.ignored_pixels(label, rules)] = num_classes  # in no count
-    predicted = prediction.astype(np.int32)
     result = np.zeros((1 + len(offsets), 3, num_classes), np.int64)
     height, width = label.shape
     for row, offset in enumerate((0, *offsets)):
         for down, right in DIRECTIONS if offset else ((0, 0),):
             y, x = down * offset, right * offset
-            target = true[max(0, y) : max(0, height + y), max(0, x) : max(0, width + x)]
-            moved = predicted[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)]
-            cells = np.bincount(
-                (target * num_classes + moved).ravel(), minlength=(num_classes + 1) * num_classes
-            )
-            counts = cells.reshape(-1, num_classes)[:num_classes]
-            result[row] += counts.diagonal(), counts.sum(1), counts.sum(0)
+            target = label[max(0, y) : max(0, height + y), max(0, x) : max(0, width + x)]
+            moved = prediction[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)]
+            for rows in host_bands.strips(*target.shape):
+                true = target[rows].astype(np.int32) - int(rules.reduce_zero_label)
+                true[host_bands.ignored_pixels(target[rows], rules)] = num_classes  # in no count
+                cells = np.bincount(
+                    (true * num_classes + moved[rows]).ravel(),
+                    minlength=(num_classes + 1) * num_classes,
+                )
+                counts = cells.reshape(-1, num_classes)[:num_classes]
+                result[row] += counts.diagonal(), counts.sum(1), counts.sum(0)
     return result
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Num
 
 from segalias_jax.metrics.counts import Band, ClassCounts
 from segalias_jax.metrics.lookup import rows_of
 from segalias_jax.scoring.counting import PairCounts
+from segalias_jax.typing import Float, Int, Num
 
 _BANDS = 6  # in the order of `areas`
 

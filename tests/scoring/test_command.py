@@ -1,5 +1,7 @@
 """The command line for folders, as a person runs it."""
 
+import errno
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +14,9 @@ import pytest
 
 from segalias_jax import cli
 from segalias_jax.errors import InputError
-from segalias_jax.scoring import command
+from segalias_jax.scoring import command, folders
+from segalias_jax.scoring.reports import saving
+from segalias_jax.scoring.reports.folder import FILES
 
 LINE = "p l --num-classes 3 --out o"
 
@@ -88,7 +92,7 @@ def test_two_folders_are_all_that_is_needed(folder, score):
     """Without --out nothing is written, without --num-classes the maps tell it."""
     status, out, err = score("p l")
     assert (status, err) == (0, "") and not (folder / "o").exists()
-    assert out.startswith("3 classes, by the largest id in the maps\n|")
+    assert out.startswith("3 classes, by the largest id in the maps\nEvery scored pixel is right.")
     assert out.partition("\n")[2] == score("p l --num-classes 3")[1]
 
 
@@ -146,7 +150,7 @@ def test_number_of_classes_by_the_largest_id(score, tmp_path, more, predicted, t
 def test_number_of_classes_that_files_say(score, tmp_path):
     Path("names").write_text("sky\nroad\ntree\nsea\n")
     out = score("p l --classes names")[1]
-    assert out.startswith("|") and "sea" in out
+    assert out.startswith("Every") and "sea" in out
     for folder, name in (("c", "x_leftImg8bit.png"), ("t", "x_gtFine_labelIds.png")):
         (tmp_path / folder).mkdir()
         cv2.imwrite(f"{folder}/{name}", np.full((4, 4), 0 if folder == "c" else 7, np.uint8))
@@ -218,3 +222,141 @@ def test_all_is_checked_before_anything_is_scored(folder, monkeypatch, score):
 def test_labels_that_are_scored_against_themselves_are_told(score):
     status, _, err = score("l l --num-classes 3")
     assert status == 0 and err == "warning: l is the folder of the labels, too\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENAMETOOLONG])
+def test_scores_are_printed_before_a_report_that_cannot_be_written(
+    folder, score, monkeypatch, number
+):
+    """Nothing but the counts is left, from which the report is made without scoring again."""
+
+    def full(path, parts):
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(saving, "write_parts", full)
+        status, out, err = score(LINE)
+    assert status == 2 and "mIoU" in out and "report:" not in out
+    assert err.startswith(f"error: o: the report cannot be written ({os.strerror(number)})")
+    assert "--resume" in err and err.count("\n") == 1
+    assert [path.name for path in (folder / "o").iterdir()] == ["unfinished.jsonl"]
+    status, _, err = score(LINE)
+    assert status == 2 and "o/unfinished.jsonl: an unfinished run is in there; add --resume" in err
+    with monkeypatch.context() as patched:
+        patched.setattr("segalias_jax.scoring.folders.count_image", None)
+        assert score(f"{LINE} --resume")[0] == 0
+    assert {path.name for path in (folder / "o").iterdir()} == set(FILES)
+
+
+def content(folder):
+    found = json.loads((folder / "report.json").read_text())
+    return {name: value for name, value in found.items() if name not in ("date", "command")}
+
+
+def test_a_run_that_was_killed_is_resumed(folder, score, monkeypatch):
+    """What was counted is not counted again, but for files that have changed."""
+    count, counted = folders.count_image, []
+
+    def killed(*args, name, **options):
+        if name == "b":
+            raise KeyboardInterrupt
+        counted.append(name)
+        return count(*args, name=name, **options)
+
+    monkeypatch.setattr(folders, "count_image", killed)
+    assert score(f"{LINE} --threads 1")[0] == 130
+    assert (folder / "o" / "unfinished.jsonl").exists() and counted == ["a"]
+
+    def counting(*args, name, **options):
+        counted.append(name)
+        return count(*args, name=name, **options)
+
+    monkeypatch.setattr(folders, "count_image", counting)
+    status, _, err = score(f"{LINE} --resume --width 3")
+    assert status == 2 and "o/unfinished.jsonl: the unfinished run has width 15, not 3" in err
+    assert score(f"{LINE} --resume")[0] == 0 and counted == ["a", "b"]
+    assert score("p l --num-classes 3 --out whole")[0] == 0
+    assert content(folder / "o") == content(folder / "whole")
+
+
+def test_what_changed_after_a_kill_is_counted_again(folder, score, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(saving, "write_parts", None)
+        with pytest.raises(TypeError):
+            score(LINE)
+    cv2.imwrite("p/b.png", np.zeros((6, 8), np.uint8))
+    count, counted = folders.count_image, []
+
+    def counting(*args, name, **options):
+        counted.append(name)
+        return count(*args, name=name, **options)
+
+    monkeypatch.setattr(folders, "count_image", counting)
+    assert score(f"{LINE} --resume")[0] == 0 and counted == ["b"]
+    assert score("p l --num-classes 3 --out anew")[0] == 0
+    assert content(folder / "o") == content(folder / "anew")
+
+
+def test_a_second_run_into_a_folder_is_refused_before_work(folder, score, monkeypatch):
+    assert score(LINE)[0] == 0
+    before = (folder / "o" / "report.json").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "score_folders", None)
+        status, _, err = score(LINE)
+    assert status == 2 and "o/report.md: is there already" in err and "--overwrite" in err
+    assert (folder / "o" / "report.json").read_bytes() == before
+    (folder / "o" / "mine.txt").write_text("mine")
+    assert score(f"{LINE} --overwrite")[0] == 0
+    assert {path.name for path in (folder / "o").iterdir()} == {*FILES, "mine.txt"}
+    for flag in ("--resume", "--overwrite"):
+        assert f"{flag}: says what to do with the report in --out" in score(f"p l {flag}")[2]
+
+
+def test_names_that_are_no_text_are_reported(folder, score):
+    """File names are bytes; those that are no UTF-8 are written as such."""
+    for kind in "pl":
+        os.rename(kind.encode() + b"/a.png", kind.encode() + b"/=\xff|<b>.png")
+    (folder / "names").write_text("sky|\n<script>\n=x\n")
+    status, out, err = score("p l --classes names --out o")
+    assert status == 0, err
+    assert r"sky\|" in out and r"\<script>" in out
+    table = [line for line in out.splitlines() if line.startswith((r"| sky\|", "| =x"))]
+    columns = {line.replace(r"\|", "").count("|") for line in table}
+    assert len(table) == 4 and len(columns) == 2  # of two tables, each of them aligned
+    names = [image["name"] for image in content(folder / "o")["images"]]
+    assert names == ["=\\xff|<b>", "b"]
+    assert (folder / "o" / "per_image.csv").read_text().splitlines()[1].startswith("'=\\xff|<b>,")
+    html = (folder / "o" / "report.html").read_text()
+    assert "<h1><script>" not in html and "<td><script>" not in html
+
+
+def test_merge_is_a_command_of_reports(folder, score):
+    for name in "ab":
+        for kind in "pl":
+            (folder / f"{kind}{name}").mkdir()
+            shutil.copy(f"{kind}/{name}.png", f"{kind}{name}")
+        assert score(f"p{name} l{name} --num-classes 3 --out r{name}")[0] == 0
+    whole = score("p l --num-classes 3 --out whole")[1]
+    status, out, err = score("merge rb ra --out m")
+    assert (status, err) == (0, "")
+    assert out.replace("report: m/", "report: whole/") == whole
+    assert content(folder / "m")["counts"] == content(folder / "whole")["counts"]
+    for line, message in (
+        ("merge ra rb --out m", "m/report.md: is there already"),
+        ("merge", "merge: give the reports of the parts"),
+        ("merge ra ra", "image 'a' is in ra, too"),
+        ("merge ra rb --width 3", "--width: reports are merged as they were scored"),
+        ("merge ra nowhere", "nowhere/report.json: cannot be read"),
+    ):
+        status, _, err = score(line)
+        assert status == 2 and message in err, line
+
+
+def test_a_closed_pipe_does_not_cost_the_report(folder):
+    """segalias score ... --out o | head -0"""
+    run = [sys.executable, "-m", "segalias_jax", "score", *LINE.split()]
+    with subprocess.Popen(run, cwd=folder, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 141
+    assert (folder / "o" / "report.json").exists()

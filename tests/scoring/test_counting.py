@@ -8,6 +8,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.metrics import ScoreRules, SegmentationScores
 from segalias_jax.scoring import host_bands
 from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
+from segalias_jax.scoring.pair_scores import areas, class_scores
 
 CASES = ("c19_64x96", "c19_129x257", "c19_129x257_sparse", "c19_multi", "c19_absent",
          "c19_noignore", "c19_512x1024", "ade150_rzl", "c151_rzl")  # fmt: skip
@@ -38,6 +39,44 @@ def test_counts_are_those_of_the_device(boundary, ignore, width):
     state = SegmentationScores.empty(6, boundary=boundary, ignore=ignore, width=width)
     totals = state.update(prediction, label).totals()
     np.testing.assert_array_equal(np.pad(ours, ((0, 0), (0, 1), (0, 1))), totals)
+
+
+@pytest.mark.parametrize("ignore", ["reference", "exclude"])
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+@pytest.mark.parametrize("under", ["a class", "noise", "no class"])
+def test_perfect_predictions_are_perfect_whatever_is_under_void(ignore, zero, dtype, under):
+    """Void between classes, within one, at the border, and of both kinds of ADE20K."""
+    label = _pair((61, 75))[1].astype(dtype)
+    label[30:45, 3:20] = label[55:] = label[:, 70:] = 255
+    label[20:40, 40] = 255
+    if zero:
+        label = np.where(label == 255, 0, label + 1).astype(dtype)
+        label[33:37, 5:9] = label[57:, 20:30] = 255
+    rules = ScoreRules(ignore=ignore, reduce_zero_label=zero)
+    void = host_bands.ignored_pixels(label, rules)
+    prediction = label - zero
+    noise = np.random.default_rng(1).integers(0, 6, void.sum())
+    prediction[void] = {"a class": 2, "noise": noise, "no class": 200 % np.iinfo(dtype).max}[under]
+    counts = count_pair(prediction, label, CountSettings(6, rules, 3))
+    assert counts.inner.all() and (counts.inner == counts.inner[0]).all()
+    assert counts.contour.all() and (counts.hits == counts.contour).all()
+    scores = class_scores(areas(counts), (1, 3, 5))
+    for name in ("BoundaryIoU_Cheng", "BoundaryF_1px", "BoundaryF_3px", "IoU"):
+        assert (scores[name] == 1).all(), name
+
+
+@pytest.mark.parametrize("pixels", [1, 70, 500, 1400, 4200, 10**6])
+@pytest.mark.parametrize("ignore", ["reference", "exclude"])
+@pytest.mark.parametrize("boundary", ["laplacian", "exact"])
+def test_bands_of_any_height_count_the_same(monkeypatch, pixels, ignore, boundary):
+    rules = ScoreRules(boundary, ignore, width=7)
+    settings = CountSettings(6, rules, boundary_iou=0.04, tolerances=(0, 2, 4))
+    maps = _pair((150, 70))
+    whole = count_pair(*maps, settings)
+    monkeypatch.setattr(host_bands, "BAND_PIXELS", pixels)
+    for ours, expected in zip(_fields(count_pair(*maps, settings)), _fields(whole), strict=True):
+        np.testing.assert_array_equal(ours, expected)
 
 
 @pytest.mark.parametrize("pixels", [1, 70, 500, 4200, 10**6])
@@ -97,16 +136,13 @@ def test_boundary_f_counts_are_those_of_all_distances(seed):
         near = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
         return np.any([inside != other for other in near], axis=0)
 
-    edges = [contour(label), contour(prediction)]
+    maps = label, np.where(label == 255, 255, prediction)
     for c in range(3):
-        points = [
-            np.argwhere(e & (m == c)) for e, m in zip(edges, (label, prediction), strict=True)
-        ]
-        seen = [label[tuple(p.T)] != 255 for p in points]
+        points = [np.argwhere(contour(ids) & (ids == c)) for ids in maps]
         apart = np.sqrt(((points[0][:, None] - points[1][None]) ** 2).sum(-1))
-        assert counts.contour[:, c].tolist() == [s.sum() for s in seen]
+        assert counts.contour[:, c].tolist() == [len(one) for one in points]
         for i, tolerance in enumerate(tolerances):
-            hits = [(apart.min(1 - k, initial=np.inf) <= tolerance)[seen[k]].sum() for k in (0, 1)]
+            hits = [(apart.min(1 - k, initial=np.inf) <= tolerance).sum() for k in (0, 1)]
             assert counts.hits[i, :, c].tolist() == hits
 
 

@@ -194,7 +194,7 @@ def test_real_ade_predictions(real_data):
 def test_probabilities_are_read_once(tmp_path, monkeypatch):
     read, seen = folder_module.read_probability, []
     monkeypatch.setattr(
-        folder_module, "read_probability", lambda path: (seen.append(path), read(path))[1]
+        folder_module, "read_probability", lambda *args: (seen.append(args), read(*args))[1]
     )
     for kind, ids in (("p", np.asarray([[0.2, 0.7]])), ("l", np.asarray([[0, 1]]))):
         (tmp_path / kind).mkdir()

@@ -126,18 +126,18 @@ class AliasingAnalysis:
           The operator's numbers, and for "before" and "after" mean, interval of the mean (low,
           high), and the 5 % and 95 % quantiles of the images.
         """
-        weights = bootstrap.image_weights(len(self.names))
+        count = len(self.names)
+        mean = bootstrap.bca(lambda total: total / count, self.scores)
         rows = []
         for i, operator in enumerate(self.operators):
             row: dict[str, Any] = dataclasses.asdict(operator)
             for j, moment in enumerate(("before", "after")):
                 values = self.scores[:, i, j]
-                low, high = bootstrap.interval(weights @ values / len(values))
                 least, most = np.percentile(values, (5, 95))
                 row[moment] = {
                     "mean": float(values.mean()),
-                    "low": float(low),
-                    "high": float(high),
+                    "low": float(mean.low[i, j]),
+                    "high": float(mean.high[i, j]),
                     "5%": float(least),
                     "95%": float(most),
                 }
@@ -151,22 +151,19 @@ class AliasingAnalysis:
           For each operator and error: value and interval (low, high), and the patches that have
           the band of that error.
         """
-        weights = bootstrap.image_weights(len(self.names))
         rows = []
         for i, operator in enumerate(self.operators):
             for j, error in enumerate(self.errors):
                 known = ~np.isnan(self.patch_errors[:, j])
-                drawn = bootstrap.rank_correlation(
+                sums = bootstrap.rank_sums(
                     self.patch_scores[known, i],
                     self.patch_errors[known, j],
                     self.image[known],
-                    weights,
+                    len(self.names),
                 )
-                low, high = bootstrap.interval(drawn)
+                found = bootstrap.bca(bootstrap.rank_correlation, sums)
                 row = {"operator": operator.name, "error": error, "patches": int(known.sum())}
-                rows.append(
-                    row | {"value": float(drawn[0]), "low": float(low), "high": float(high)}
-                )
+                rows.append(row | _numbers(found, ()))
         return rows
 
     def bins(self, count: int = BINS) -> list[dict[str, Any]]:
@@ -179,15 +176,13 @@ class AliasingAnalysis:
           For each operator and bin: smallest, mean and largest score, patches, and of each error
           the mean over the patches that have its band, with its interval.
         """
-        weights = bootstrap.image_weights(len(self.names))
         rows = []
         for i, operator in enumerate(self.operators):
             scores = self.patch_scores[:, i]
             # By order and not by value, so that no bin is empty where many scores are equal.
             place = np.empty(len(scores), int)
             place[np.argsort(scores, kind="stable")] = np.arange(len(scores)) * count // len(scores)
-            drawn = self._bin_errors(place, count, weights)
-            low, high = bootstrap.interval(drawn)
+            found = bootstrap.bca(fraction, *self._bin_errors(place, count))
             for b in np.unique(place):
                 inside = scores[place == b]
                 row: dict[str, Any] = {
@@ -199,27 +194,26 @@ class AliasingAnalysis:
                     "to": float(inside.max()),
                 }
                 for j, error in enumerate(self.errors):
-                    row[error] = {
-                        "value": float(drawn[0, b, j]),
-                        "low": float(low[b, j]),
-                        "high": float(high[b, j]),
-                    }
+                    row[error] = _numbers(found, (int(b), j))
                 rows.append(row)
         return rows
 
     def _bin_errors(
-        self, place: np.ndarray, count: int, weights: np.ndarray
-    ) -> Float[np.ndarray, "draws bins errors"]:
+        self, place: np.ndarray, count: int
+    ) -> tuple[Float[np.ndarray, "images bins errors"], Float[np.ndarray, "images bins errors"]]:
+        """Of the patches of each image in each bin that have an error, its sum and their number."""
         cell = self.image * count + place
-        cells, means = len(self.names) * count, []
+        cells, sums, patches = len(self.names) * count, [], []
         for values in self.patch_errors.T:
             known = ~np.isnan(values)
-            sums, patches = (
-                weights @ np.bincount(cell[known], w, cells).reshape(-1, count)
-                for w in (values[known], np.ones(known.sum()))
-            )
-            means.append(fraction(sums, patches))
-        return np.stack(means, -1)
+            for result, weights in ((sums, values[known]), (patches, np.ones(known.sum()))):
+                result.append(np.bincount(cell[known], weights, cells).reshape(-1, count))
+        return np.stack(sums, -1), np.stack(patches, -1)
+
+
+def _numbers(found: bootstrap.Estimate, index: tuple[int, ...]) -> dict[str, float]:
+    ends = {"value": found.value, "low": found.low, "high": found.high}
+    return {name: float(array[index]) for name, array in ends.items()}
 
 
 def study(

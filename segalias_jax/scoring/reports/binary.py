@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from segalias_jax.files import write_text
 from segalias_jax.metrics import formulas
@@ -18,6 +17,7 @@ from segalias_jax.metrics.rows import OVER_PIXELS, Score
 from segalias_jax.metrics.scores import SCORES
 from segalias_jax.metrics.totals import ForegroundState, image_scores
 from segalias_jax.scoring.reports.tables import markdown_table, percent
+from segalias_jax.typing import Float, Int
 
 _CURVES = ("thresholds.csv", "thresholds.png")
 """What `write_curves` writes."""
@@ -156,38 +156,58 @@ def foreground_scores(
     }
 
 
-def drawn_scores(
-    bins: Int[np.ndarray, "images 2 bins"], weights: Float[np.ndarray, "draws images"]
-) -> dict[str, Float[np.ndarray, " draws"]]:
-    """Scores at threshold 0.5 of draws of images.
+def foreground_sums(
+    bins: Int[np.ndarray, "images 2 bins"],
+) -> Float[np.ndarray, "images sums"]:
+    """Numbers of each image whose sums over images `scores_of_sums` takes.
 
     Args:
       bins: what `probabilities.count_probabilities` gives of each.
-      weights: how often each image counts, of `bootstrap.image_weights`.
 
     Returns:
-      Both averages of each score, by the rules of `BinaryTotals`; nan where no image of a draw has
-      a labeled pixel.
+      Pixels by true and predicted class, whether any pixel is labeled, and each score of the image
+      by itself.
 
     Example:
-      >>> bins, weights = np.asarray([[[2, 0], [0, 1]], [[1, 1], [0, 2]]]), np.asarray([[1.0, 3.0]])
-      >>> scores = drawn_scores(bins, weights)
-      >>> [round(float(v[0]), 3) for name, v in scores.items() if "precision" in name]
-      [0.75, 0.7]
+      >>> foreground_sums(np.asarray([[[2, 0], [0, 1]]]))[0, :5].tolist()
+      [2.0, 0.0, 0.0, 1.0, 1.0]
     """
     pairs = _halves(bins)
     labeled = np.asarray(pairs.any((1, 2)))
-    pooled = (weights @ pairs.reshape(len(pairs), -1)).reshape(-1, 2, 2).astype(np.int64)
-    images = weights @ labeled
-    # One product for all scores, which rounds alike whatever is shown of them.
     rows = [row for row in SCORES.values() if row.source == "foreground"]
-    averaged = [row for row in rows if row.average == "images"]
-    values = np.stack([image_scores(pairs, row)[:, 0] for row in averaged], 1)
-    means = formulas.fraction(weights @ (values * labeled[:, None]), images[:, None])
-    result = {row.name: means[:, i] for i, row in enumerate(averaged)}
+    averaged = [image_scores(pairs, row)[:, 0] for row in rows if row.average == "images"]
+    own = np.stack(averaged, 1) * labeled[:, None]
+    return np.concatenate([pairs.reshape(len(pairs), 4), labeled[:, None], own], 1)
+
+
+def scores_of_sums(
+    sums: Float[np.ndarray, "*batch sums"],
+) -> dict[str, Float[np.ndarray, "*batch"]]:
+    """Scores at threshold 0.5 of sets of images.
+
+    Args:
+      sums: of `foreground_sums`, added up over the images of each set.
+
+    Returns:
+      Both averages of each score, by the rules of `BinaryTotals`; nan where no image of a set has
+      a labeled pixel.
+
+    Example:
+      >>> bins = np.asarray([[[2, 0], [0, 1]], [[1, 1], [0, 2]]])
+      >>> scores = scores_of_sums(np.asarray([1.0, 3.0]) @ foreground_sums(bins))
+      >>> [round(float(value), 3) for name, value in scores.items() if "precision" in name]
+      [0.75, 0.7]
+    """
+    images = sums[..., 4]
+    pooled = sums[..., :4].reshape(*images.shape, 2, 2)
+    rows = [row for row in SCORES.values() if row.source == "foreground"]
+    averaged = [row.name for row in rows if row.average == "images"]
+    means = formulas.fraction(sums[..., 5:], images[..., None])
+    result = {name: means[..., i] for i, name in enumerate(averaged)}
     for row in rows:
         if row.average == "pixels":
-            result[row.name] = np.where(images > 0, image_scores(pooled, row)[:, 0], np.nan)
+            value = image_scores(pooled.astype(np.int64), row)[..., 0]
+            result[row.name] = np.where(images > 0, value, np.nan)
     return result
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
 
 from segalias_jax.metrics.lookup import rows_shown, score_title
 from segalias_jax.metrics.totals import ForegroundState
@@ -13,6 +12,7 @@ from segalias_jax.scoring.offsets import offset_columns, offset_scores
 from segalias_jax.scoring.reports import binary as binary_report
 from segalias_jax.scoring.reports import charts, page
 from segalias_jax.scoring.reports import tables as report
+from segalias_jax.typing import Int
 
 
 def foreground_section(binary: ForegroundState, foreground: str) -> str:

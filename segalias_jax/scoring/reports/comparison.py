@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
 from segalias_jax.errors import InputError
-from segalias_jax.files import write_text
-from segalias_jax.metrics.lookup import rows_shown, score_title, smaller_is_better
-from segalias_jax.scoring import pair_scores
-from segalias_jax.scoring.reports import binary as binary_report
-from segalias_jax.scoring.reports import bootstrap, page
+from segalias_jax.metrics.lookup import score_title
+from segalias_jax.scoring.reports import bootstrap, significance
 from segalias_jax.scoring.reports import tables as report
+from segalias_jax.scoring.reports.comparison_page import comparison_page
+from segalias_jax.scoring.reports.folder import FILES as MODEL_FILES
 from segalias_jax.scoring.reports.folder import FolderReport
+from segalias_jax.scoring.reports.paired import ImageArrays, PairedModels, check_comparable
+from segalias_jax.scoring.reports.saving import save_files
+from segalias_jax.scoring.reports.views.report_page import PICTURES
 
 FILES = ("report.md", "report.json", "report.html")
 """What `Comparison.save` writes beside a folder for each model."""
@@ -26,20 +25,20 @@ FILES = ("report.md", "report.json", "report.html")
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Models side by side on the images that all of them were scored on.
-
-    With s(w) the score of the pooled counts when image i counts w_i times, an interval holds the
-    middle 95 % of s(w) over 1000 draws of as many images as there are, with replacement. All
-    models have the same draws, so that the interval of a difference is that of paired images.
+    """Models side by side on the images that all of them were scored on, see `PairedModels`.
 
     Attributes:
       reports: one for each model, made with equal rules; the first is what others differ from.
       names: of the models.
 
+    Raises:
+      InputError: there are fewer than two models or more than eight, they were scored by different
+        rules, have one name, or share no image.
+
     Example:
       >>> Comparison((), ())
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: reports: there must be those of two models or more to compare
+      segalias_jax.errors.InputError: reports: 0 models; 2 to 8 can be compared
     """
 
     reports: tuple[FolderReport, ...]
@@ -47,67 +46,48 @@ class Comparison:
 
     def __post_init__(self):
         """Raises `InputError` where there is nothing to compare."""
-        if len(self.reports) < 2:
-            raise InputError("reports: there must be those of two models or more to compare")
-        if len({(r.count_settings, r.classes) for r in self.reports}) > 1:
+        if len(self.reports) > 1 and any(
+            (one.plan, one.classes) != (self.reports[0].plan, self.reports[0].classes)
+            for one in self.reports
+        ):
             raise InputError("reports: the models were scored by different rules; score all alike")
         if len(set(self.names)) < len(self.reports):
             raise InputError(
                 f"names: two models have one name among {', '.join(self.names)}; name each one"
             )
-        if not self.images:
-            raise InputError(
-                "reports: no image was scored for all models; give folders of one data set"
-            )
+        check_comparable([set(one.whole.names) for one in self.reports])
 
     @functools.cached_property
+    def models(self) -> PairedModels:
+        """The numbers of all models on their common images."""
+        first, images = self.reports[0], (ImageArrays.of(one.images) for one in self.reports)
+        models = dict(zip(self.names, images, strict=True))
+        return PairedModels.of(models, first.plan, first.classes)
+
+    @property
     def images(self) -> list[str]:
         """Names of the images that all models were scored on."""
-        named = [{pair.name for pair in r.pairs} for r in self.reports]
-        return sorted(set.intersection(*named)) if named else []
-
-    @functools.cached_property
-    def scores(self) -> list[dict[str, Float[np.ndarray, " draws"]]]:
-        """Of each model the scores by name: of all images first, then of each draw."""
-        count = len(self.images)
-        weights = bootstrap.image_weights(count)
-        tolerances = self.reports[0].count_settings.tolerances
-        result = []
-        for one in self.reports:
-            place = {pair.name: i for i, pair in enumerate(one.pairs)}
-            chosen = [place[name] for name in self.images]
-            sums = one.sums[chosen].astype(np.float64)
-            drawn = (weights @ sums.reshape(count, -1)).reshape(-1, *sums.shape[1:])
-            means = pair_scores.mean_scores(drawn, tolerances, inner=one.has_inner)
-            if one.bins is not None:
-                means |= binary_report.drawn_scores(one.bins[chosen], weights)
-            result.append({name: means[name] for name in self._names()})
-        return result
-
-    def _names(self) -> list[str]:
-        first = self.reports[0]
-        two = [] if first.bins is None else binary_report.foreground_rows()
-        return [row.name for row in (*first.summary_rows(), *two)]
+        return list(self.models.images[0].names)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for each score and model.
+        """One row for each score and model, see `PairedModels.rows`."""
+        return self.models.rows()
 
-        Returns:
-          score, model, value and its interval (low, high); but for the first model also the
-          difference from it, its interval, and whether that leaves out 0.
-        """
-        rows = []
-        for name in self._names():
-            first = self.scores[0][name]
-            for model, scores in zip(self.names, self.scores, strict=True):
-                row: dict[str, Any] = {"score": name, "model": model}
-                row |= _interval("", scores[name])
-                if scores is not self.scores[0]:
-                    row |= _interval("difference", scores[name] - first)
-                    low, high = row["difference_low"], row["difference_high"]
-                    row["clear"] = bool(low > 0 or high < 0)
-                rows.append(row)
-        return rows
+    def class_rows(self, score: str = "IoU") -> list[dict[str, Any]]:
+        """One row for each class and model, see `PairedModels.class_rows`."""
+        return self.models.class_rows(score)
+
+    def cause_rows(self, measure: str = "delta_mIoU") -> list[dict[str, Any]]:
+        """One row for each cause of errors and model, see `PairedModels.cause_rows`."""
+        return self.models.cause_rows(measure)
+
+    def ranking(self, score: str = "mIoU") -> list[dict[str, Any]]:
+        """One row for each model, the best first, see `PairedModels.ranking`."""
+        return self.models.ranking(score)
+
+    def differing_images(self, count: int = 8) -> list[dict[str, Any]]:
+        """The images on which models differ most, see `PairedModels.differing_images`."""
+        return self.models.differing_images(count)
 
     def table(self) -> str:
         """The comparison in Markdown."""
@@ -124,29 +104,50 @@ class Comparison:
             cells[-1].append(bootstrap.with_interval(value, low, high))
             if row["model"] != first:
                 value, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
-                mark = " *" if row["clear"] else ""
-                cells[-1].append(bootstrap.with_interval(value, low, high, sign="+") + mark)
+                text = bootstrap.with_interval(value, low, high, sign="+")
+                cells[-1].append(text + significance.with_p(row["p_corrected"]))
         return cells
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, worst: int = PICTURES, overwrite: bool = False) -> None:
         """Writes the comparison, and the report of each model into a folder of its name.
 
         Args:
           folder: where to; made when missing.
+          worst: most images in each `report.html`; half as many, with the maps of all models, in
+            that of the comparison.
+          overwrite: replace reports that are there.
 
         Raises:
-          InputError: one of these files or folders is there already.
+          InputError: one of these files is there already.
+          OSError: the disk is full or cannot be written.
         """
         folder = Path(folder)
-        report.check_unused(folder, (*FILES, *self.names))
+        check_unused_by(folder, self.names, overwrite=overwrite)
         for name, one in zip(self.names, self.reports, strict=True):
-            one.save(folder / name)
+            one.save(folder / name, worst=worst, overwrite=overwrite)
         rules = self.rules()
         text = [f"# {self.title}", self.table(), "\n".join(f"- **{k}**: {v}" for k, v in rules)]
-        write_text(folder / "report.md", "\n\n".join(text) + "\n")
-        content = {"title": self.title, "rows": self.rows(), "scoring": dict(rules)}
-        write_text(folder / "report.json", report.json_text(content))
-        write_text(folder / "report.html", self._page(rules))
+        files = {
+            "report.md": "\n\n".join(text) + "\n",
+            "report.html": comparison_page(self, rules, pictures=worst // 2),
+            "report.json": report.json_text(self._content(rules)),
+        }
+        pieces = {name: functools.partial(_encoded, text) for name, text in files.items()}
+        save_files(folder, pieces)
+
+    def _content(self, rules: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        causes = self.reports[0].plan.causes is not None
+        return {
+            "title": self.title,
+            "models": list(self.names),
+            "images": self.images,
+            "rows": self.rows(),
+            "ranking": self.ranking(),
+            "classes": self.class_rows(),
+            "causes": self.cause_rows() if causes else [],
+            "differing_images": self.differing_images(),
+            "scoring": dict(rules),
+        }
 
     @property
     def title(self) -> str:
@@ -161,31 +162,35 @@ class Comparison:
             ("images", f"the {len(self.images)} that all models were scored on"),
             (
                 "intervals",
-                f"in brackets, {bootstrap.describe()}, the same draws for all models; * marks "
-                "differences whose interval leaves out 0",
+                f"in brackets, {bootstrap.describe()}, the same draws for all models",
+            ),
+            (
+                "differences",
+                f"p of {significance.describe()} over the models, for each score by itself; * "
+                f"marks p below {significance.LEVEL}",
             ),
             *rules.items(),
         ]
 
-    def _page(self, rules: Sequence[tuple[str, str]]) -> str:
-        first = self.reports[0]
-        links = [(name, f"{name}/report.html") for name in self.names]
-        parts = [
-            page.paragraph(f"All numbers in per cent; of {smaller_is_better()}, less is better."),
-            page.section("Scores with intervals", page.table(self._cells())),
-        ]
-        for row in rows_shown("bars", source="classes"):
-            if row.needs:  # its distance would have to be named
-                continue
-            series = [
-                (name, one.scores[row.per_class].tolist())
-                for name, one in zip(self.names, self.reports, strict=True)
-            ]
-            title = f"{row.class_title} of each class"
-            parts.append(page.section(title, page.bars(first.classes, series)))
-        parts.append(page.section("Report of each model", page.links(links)))
-        parts.append(page.section("How it was scored", page.definitions(rules)))
-        return page.whole_page(self.title, parts)
+
+def check_unused_by(folder: Path, names: Sequence[str], *, overwrite: bool = False) -> None:
+    """Raises where a comparison cannot be written, or would replace one that is there.
+
+    Args:
+      folder: of the comparison.
+      names: of the models.
+      overwrite: replace it.
+
+    Raises:
+      InputError: names the folder or the file.
+    """
+    report.check_unused(folder, () if overwrite else FILES)
+    for name in names:
+        report.check_unused(folder / name, () if overwrite else MODEL_FILES)
+
+
+def _encoded(text: str) -> list[bytes]:
+    return [text.encode("utf-8")]
 
 
 def model_names(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -211,9 +216,3 @@ def model_names(folders: Sequence[Path]) -> tuple[str, ...]:
             return names
     every = ", ".join(map(str, folders))
     raise InputError(f"folders: one is given twice among {every}; give each model's once")
-
-
-def _interval(prefix: str, values: np.ndarray) -> dict[str, float]:
-    low, high = bootstrap.interval(values)
-    names = (prefix or "value", f"{prefix}_low".strip("_"), f"{prefix}_high".strip("_"))
-    return dict(zip(names, (float(values[0]), float(low), float(high)), strict=True))

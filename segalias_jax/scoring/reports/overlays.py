@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Integer, UInt8
 
+from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ERROR_KINDS, IGNORED, ScoreRules
-from segalias_jax.scoring.host_bands import error_kinds
+from segalias_jax.scoring.causes import CAUSES, CauseSettings, paint_causes
+from segalias_jax.scoring.host_bands import error_kinds, ignored_pixels, strips
 
 KIND_COLORS = {
     "false response": (230, 97, 0),
@@ -26,6 +27,21 @@ HIT_COLORS = {
     "false negative": (240, 228, 66),
 }
 """RGB of the foreground, found or not: dark, middle and bright without any color."""
+
+CAUSE_COLORS = {
+    "missed object": (245, 98, 0),
+    "false object": (87, 94, 202),
+    "class confusion": (229, 101, 176),
+    "merge": (70, 214, 255),
+    "split": (27, 157, 92),
+    "displacement": (253, 218, 36),
+    "interior hole": (255, 255, 255),
+}
+"""RGB of each cause: 25 or more apart in CIELAB for people with any kind of color vision, and
+lighter than what is right; confusions and splits are striped besides, for prints without color."""
+
+# Stripes lead down to the left (1) or to the right (-1); their colors are like others in lightness.
+_STRIPED = {"class confusion": 1, "split": -1}
 
 _CORRECT = (70, 70, 70)
 
@@ -86,6 +102,89 @@ def error_overlay(
     return _hatched(out, kinds == IGNORED)
 
 
+def cause_overlay(
+    image: UInt8[np.ndarray, "h w 3"],
+    label: Integer[np.ndarray, "height width"],
+    prediction: Integer[np.ndarray, "height width"],
+    *,
+    num_classes: int | None = None,
+    rules: ScoreRules | None = None,
+    settings: CauseSettings | None = None,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Paints the cause of every wrong pixel over a dark gray copy of the image.
+
+    Maps may be larger than the image, which then is a thumbnail of theirs: a pixel of it shows a
+    cause where any of the pixels that it stands for has one. No array has the size of the maps.
+
+    Args:
+      image: RGB, of the size of the maps or smaller.
+      label: true labels.
+      prediction: predicted class ids.
+      num_classes: C; None: as many as the maps hold, which makes maps of 0 and 1 have a background.
+      rules: which labels are ignored; None: label 255.
+      settings: what separates the causes; None: the defaults.
+
+    Returns:
+      RGB image: dark gray where right, `CAUSE_COLORS` where wrong, hatched where ignored.
+
+    Raises:
+      InputError: the image is larger than the maps, or a value is no class.
+
+    Example:
+      >>> label = np.asarray([[0, 0, 1, 1, 0]])
+      >>> image = np.zeros((1, 5, 3), np.uint8)
+      >>> cause_overlay(image, label, 0 * label)[0].tolist()
+      [[16, 16, 16], [16, 16, 16], [245, 98, 0], [245, 98, 0], [16, 16, 16]]
+    """
+    rules = rules or ScoreRules()
+    height, width = image.shape[:2]
+    if height > label.shape[0] or width > label.shape[1]:
+        raise InputError(
+            f"image of {width}x{height} pixels, maps of {label.shape[1]}x{label.shape[0]}; give an "
+            "image of their size, or a smaller one"
+        )
+    if num_classes is None:
+        num_classes = max(2, _classes_held(label, prediction, rules))
+    # The highest cause of the pixels that each pixel of the image stands for. What is ignored comes
+    # last: it is made 0, and what is right 1, until the end.
+    causes = np.zeros((height, width), np.uint8)
+    top = np.arange(height) * label.shape[0] // height
+    left = np.arange(width) * label.shape[1] // width
+    for rows, painted in paint_causes(
+        prediction, label, rules, num_classes, settings or CauseSettings()
+    ):
+        line = np.searchsorted(top, np.arange(rows.start, rows.stop), "right") - 1
+        first = np.flatnonzero(np.diff(line, prepend=-1))
+        highest = np.maximum.reduceat(painted + np.uint8(1), first, axis=0)
+        highest = np.maximum.reduceat(highest, left, axis=1)
+        causes[line[first]] = np.maximum(causes[line[first]], highest)
+    causes -= np.uint8(1)
+    gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    out = np.repeat((16 + 0.3 * gray).astype(np.uint8)[..., None], 3, axis=-1)
+    for k, name in enumerate(CAUSES, start=1):
+        out[causes == k] = CAUSE_COLORS[name]
+        if name in _STRIPED:
+            _stripe(out, causes == k, _STRIPED[name])
+    return _hatched(out, causes == IGNORED)
+
+
+def _classes_held(label: np.ndarray, prediction: np.ndarray, rules: ScoreRules) -> int:
+    """One more than the highest class of the pixels that count."""
+    held = 0
+    for rows in strips(*label.shape):
+        counted = ~ignored_pixels(label[rows], rules)
+        if counted.any():
+            true = int(label[rows][counted].max()) - int(rules.reduce_zero_label)
+            held = max(held, true + 1, int(prediction[rows][counted].max()) + 1)
+    return held
+
+
+def _stripe(image: np.ndarray, mask: np.ndarray, direction: int) -> None:
+    i, j = np.indices(mask.shape)
+    dark = mask & ((i + direction * j) % 4 == 0)
+    image[dark] = image[dark] // 3
+
+
 def hit_overlay(
     image: UInt8[np.ndarray, "h w 3"],
     label: Integer[np.ndarray, "h w"],
@@ -127,7 +226,7 @@ def overlay_sheet(
     palette: UInt8[np.ndarray, "classes 3"],
     rules: ScoreRules | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Puts image, truth, prediction and errors of some samples into one picture with a legend.
+    """Puts image, truth, prediction and causes of some samples into one image with a legend.
 
     Args:
       samples: at least one; sizes may differ.
@@ -142,12 +241,19 @@ def overlay_sheet(
       >>> label = np.zeros((90, 120), np.int32)
       >>> sample = Sample(np.zeros((90, 120, 3), np.uint8), label, label, "one")
       >>> overlay_sheet([sample], classes=["sky"], palette=np.zeros((1, 3), np.uint8)).shape
-      (454, 1520, 3)
+      (490, 1520, 3)
     """
     rules = rules or ScoreRules()
-    rows = [[_fit(p) for p in panels(sample, palette, rules)] for sample in samples]
+    rows = [
+        [_fit(p) for p in panels(sample, palette, rules, longest=2 * _CELL[1])]
+        for sample in samples
+    ]
     kinds = [("correct", _swatch(_CORRECT))]
-    kinds += [(name, _swatch(color)) for name, color in KIND_COLORS.items()]
+    for name, color in CAUSE_COLORS.items():
+        swatch = _swatch(color)
+        if name in _STRIPED:
+            _stripe(swatch, np.ones((18, 18), bool), _STRIPED[name])
+        kinds.append((name, swatch))
     kinds.append(("ignored", _hatched(_swatch(_CORRECT), np.ones((18, 18), bool))))
     labels = [rules.class_label(sample.label) for sample in samples]
     maps = [*labels, *(sample.prediction for sample in samples)]
@@ -176,17 +282,23 @@ def _hatched(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def panels(
-    sample: Sample, palette: UInt8[np.ndarray, "classes 3"], rules: ScoreRules
+    sample: Sample,
+    palette: UInt8[np.ndarray, "classes 3"],
+    rules: ScoreRules,
+    *,
+    longest: int | None = None,
 ) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """Paints image, truth, prediction and errors of a sample.
+    """Paints image, truth, prediction and causes of errors of a sample.
 
     Args:
       sample: what to paint.
       palette: RGB color of each class.
-      rules: boundary and ignore rule and width.
+      rules: which labels are ignored.
+      longest: side in pixels that no panel exceeds; larger samples become thumbnails, before
+        anything is painted. None: the size of the sample.
 
     Returns:
-      Four RGB pictures of the size of the image.
+      Four RGB images of one size.
 
     Example:
       >>> label = np.zeros((4, 4), np.int32)
@@ -194,13 +306,21 @@ def panels(
       >>> len(panels(sample, spread_palette(1), ScoreRules()))
       4
     """
-    label = rules.class_label(sample.label)
+    height, width = sample.label.shape
+    step = max(1, -(-max(height, width) // longest)) if longest else 1
+    label = rules.class_label(sample.label[::step, ::step])
+    prediction = np.clip(sample.prediction[::step, ::step], 0, None).astype(np.int64)
+    image = sample.image
+    if step > 1:
+        image = cv2.resize(image, label.shape[::-1], interpolation=cv2.INTER_AREA)
     colors = np.zeros((max(256 + label.max(), len(palette)), 3), np.uint8)
     colors[: len(palette)] = palette
     truth = _hatched(colors[label], label == rules.ignore_label)
-    prediction = colors[np.clip(sample.prediction, 0, len(colors) - 1)]
-    errors = error_overlay(sample.image, sample.label, sample.prediction, rules=rules)
-    return [sample.image, truth, prediction, errors]
+    painted = colors[np.clip(prediction, 0, len(colors) - 1)]
+    # A prediction may hold more classes than have colors.
+    classes = max(len(palette), _classes_held(sample.label, sample.prediction, rules))
+    errors = cause_overlay(image, sample.label, sample.prediction, num_classes=classes, rules=rules)
+    return [image, truth, painted, errors]
 
 
 def spread_palette(count: int) -> UInt8[np.ndarray, "classes 3"]:

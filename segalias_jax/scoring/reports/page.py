@@ -6,112 +6,93 @@ Every function returns a piece of HTML; texts from outside are escaped in here.
 from __future__ import annotations
 
 import base64
+import functools
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from importlib import resources
+from typing import Any
 from urllib.parse import quote
 
 import cv2
 import numpy as np
-from jaxtyping import Integer, UInt8
 
-_STYLE = """
-:root { --ink: #1d2430; --soft: #5a6577; --line: #d9dee7; --fill: #f4f6f9; --mark: #1f6fb2; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1180px; padding: 24px 20px 60px; color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-h1 { font-size: 1.5rem; margin: 0 0 4px; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 40px 0 10px; border-top: 1px solid var(--line);
-  padding-top: 18px; }
-p, li, dd { max-width: 75ch; }
-.soft { color: var(--soft); font-size: .9rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(112px, 1fr)); gap: 10px; }
-.tile { background: var(--fill); border-radius: 8px; padding: 10px 12px; }
-.tile b { display: block; font-size: 1.45rem; font-variant-numeric: tabular-nums; }
-.tile span { color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 10px; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
-  background: #fff; }
-.confusion td { padding: 3px 6px; min-width: 38px; font-size: .78rem; border: 1px solid #fff; }
-.confusion thead th { padding: 3px 2px; font-size: .78rem; text-align: left; }
-.confusion thead th span { writing-mode: vertical-rl; transform: rotate(180deg); }
-.bars { display: grid; grid-template-columns: minmax(70px, max-content) 1fr; gap: 6px 12px;
-  align-items: center; font-size: .9rem; }
-.bars div.pair { display: grid; gap: 2px; }
-.bar { display: flex; align-items: center; gap: 6px; }
-.bar i { display: block; height: 11px; border-radius: 2px; min-width: 1px; }
-.bar span { font-size: .78rem; color: var(--soft); font-variant-numeric: tabular-nums; }
-.track { flex: 1; max-width: 720px; background: var(--fill); border-radius: 2px; }
-.stack { display: flex; height: 30px; border-radius: 4px; overflow: hidden; }
-.stack i { display: block; }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 10px 0; padding: 0;
-  list-style: none; font-size: .9rem; }
-.legend i { display: inline-block; width: 14px; height: 14px; margin-right: 6px;
-  vertical-align: -2px; border: 1px solid #0005; }
-.hatch { background: repeating-linear-gradient(135deg, #777 0 2px, #222 2px 6px) !important; }
-figure { margin: 0 0 34px; }
-figure img { display: block; width: 100%; height: auto; border-radius: 4px; background: #222; }
-figcaption { margin-bottom: 6px; overflow-wrap: anywhere; }
-.four { display: grid; grid-template-columns: 3fr 1fr; gap: 8px; align-items: start; }
-.four .small { display: grid; gap: 8px; }
-.four small { color: var(--soft); }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr));
-  gap: 20px; }
-.chart svg { max-width: 100%; }
-.keys svg { vertical-align: 2px; }
-.drawings { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); }
-.drawings img { width: 100%; height: auto; }
-dt { font-weight: 600; margin-top: 8px; } dd { margin: 0; overflow-wrap: anywhere; }
-@media (max-width: 640px) {
-  body { padding: 16px 12px 40px; }
-  th, td { padding: 4px 7px; }
-  th:first-child, td:first-child { white-space: normal; min-width: 5rem; max-width: 7.5rem;
-    overflow-wrap: break-word; }
-  .four { grid-template-columns: 1fr; }
-  .four .small { grid-template-columns: repeat(3, 1fr); }
-}
-"""
+from segalias_jax.scoring.reports import views
+from segalias_jax.typing import Integer, UInt8
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
+style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <title>{title}</title><style>{style}</style></head>
-<body><h1>{title}</h1>
+<body>{head}
 {body}
-</body></html>
+{script}</body></html>
 """
 SERIES_COLORS = ("#1f6fb2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 """Colors of bars and curves, in their order; color-blind people can tell neighbors apart."""
 
 
-def whole_page(title: str, parts: Sequence[str]) -> str:
+def whole_page(
+    title: str, parts: Sequence[str], *, head: str = "", data: Mapping[str, Any] | None = None
+) -> str:
     """Puts pieces below a headline.
 
     Args:
       title: headline, as text.
       parts: pieces of HTML.
+      head: what stands in place of the headline; "": the title.
+      data: what the page's script works with, as JSON; None: a page without script.
 
     Returns:
-      The file.
+      The file. Characters that UTF-8 cannot hold, which names of files may have, are written as
+      escapes; a policy in the page keeps a browser from fetching anything.
 
     Example:
-      >>> "<h1>a &amp; b</h1>" in whole_page("a & b", [])
+      >>> ">a &amp; b</h1>" in whole_page("a & b", [])
       True
     """
-    return _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(parts))
+    script = ""
+    if data is not None:
+        code = "\n".join(map(_resource, ("tables.js", "viewer.js")))
+        # "<" of names would end the element, or open a comment in it.
+        content = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+        script = (
+            f'<script id="data" type="application/json">{content}</script>\n'
+            f"<script>{code}</script>\n"
+        )
+    text = _PAGE.format(
+        title=escape(title),
+        style=_resource("page.css"),
+        head=head or f'<h1 class="large">{escape(title)}</h1>',
+        body="\n".join(parts),
+        script=script,
+    )
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
-def section(title: str, *parts: str) -> str:
+@functools.cache
+def _resource(name: str) -> str:
+    """Reads a file beside the views, also out of a zipped package."""
+    return (resources.files(views) / name).read_text(encoding="utf-8")
+
+
+def section(title: str, *parts: str, name: str = "") -> str:
     r"""Puts pieces below a second-rank headline.
 
+    Args:
+      title: headline, as text.
+      *parts: pieces of HTML.
+      name: what links inside the page lead to; "": none do.
+
     Example:
-      >>> section("A", "<p>b</p>")
-      '<h2>A</h2>\n<p>b</p>'
+      >>> section("A", "<p>b</p>"), section("A", name="a")
+      ('<h2>A</h2>\n<p>b</p>', '<h2 id="a">A</h2>')
     """
-    return "\n".join((f"<h2>{escape(title)}</h2>", *parts))
+    anchor = f' id="{escape(name)}"' if name else ""
+    return "\n".join((f"<h2{anchor}>{escape(title)}</h2>", *parts))
 
 
 def paragraph(text: str) -> str:
@@ -137,11 +118,13 @@ def tiles(items: Sequence[tuple[str, str]]) -> str:
     return f'<div class="tiles">{"".join(boxes)}</div>'
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]], *, sortable: bool = False, words: int = 1) -> str:
     """Writes a table that scrolls by itself where the screen is too narrow.
 
     Args:
       rows: cells as text, the header first.
+      sortable: whether its header has buttons that sort it; for pages with a script.
+      words: number of columns, from the left, that hold words.
 
     Returns:
       The piece.
@@ -150,11 +133,20 @@ def table(rows: Sequence[Sequence[str]]) -> str:
       >>> "<tbody><tr><td>1</td></tr></tbody>" in table([["a"], ["1"]])
       True
     """
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
-    body = (f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in rows[1:])
+    plain = ["", *(' class="text"' if i < words else "" for i in range(1, len(rows[0])))]
+    titles = [
+        f'<button type="button">{escape(c)}</button>' if sortable else escape(c) for c in rows[0]
+    ]
+    head = "".join(
+        f'<th scope="col"{kind}>{title}</th>' for kind, title in zip(plain, titles, strict=True)
+    )
+    body = (
+        f"<tr>{''.join(f'<td{k}>{escape(c)}</td>' for k, c in zip(plain, row, strict=True))}</tr>"
+        for row in rows[1:]
+    )
     return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0"><table{" data-sortable" if sortable else ""}><thead><tr>'
+        f"{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
@@ -230,12 +222,15 @@ def legend(items: Sequence[tuple[str, str]]) -> str:
     return f'<ul class="legend">{"".join(rows)}</ul>'
 
 
-def confusion(names: Sequence[str], counts: Integer[np.ndarray, "c c"]) -> str:
+def confusion(
+    names: Sequence[str], counts: Integer[np.ndarray, "c c"], *, least: float = 0.01
+) -> str:
     """Shows a confusion matrix, each row in per cent of the true pixels of its class.
 
     Args:
       names: of the classes.
       counts: pixels by true (rows) and predicted class.
+      least: confusions of at most this fraction of their row are left blank.
 
     Returns:
       The piece.
@@ -248,21 +243,23 @@ def confusion(names: Sequence[str], counts: Integer[np.ndarray, "c c"]) -> str:
     head = "".join(f"<th><span>{escape(name)}</span></th>" for name in names)
     rows = []
     for i, name in enumerate(names):
-        cells = (_cell(fraction, right=i == j) for j, fraction in enumerate(fractions[i]))
+        cells = (
+            _cell(fraction, right=i == j, least=least) for j, fraction in enumerate(fractions[i])
+        )
         rows.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}</tr>")
     return (
-        f'<div class="scroll"><table class="confusion"><thead><tr><th>true \\ predicted</th>{head}'
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        '<div class="scroll" tabindex="0"><table class="confusion"><thead><tr>'
+        f"<th>true \\ predicted</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
-def _cell(fraction: float, *, right: bool) -> str:
-    text = "" if fraction == 0 else "&lt;1" if fraction < 0.01 else f"{100 * fraction:.0f}"
-    rgb = "31,111,178" if right else "213,94,0"
-    # The root makes the few per cent visible that matter.
-    depth = math.sqrt(fraction)
-    ink = "#fff" if depth > 0.75 else "inherit"
-    return f'<td style="background:rgba({rgb},{depth:.2f});color:{ink}">{text}</td>'
+def _cell(fraction: float, *, right: bool, least: float) -> str:
+    text = f"{100 * fraction:.0f}" if right or fraction > least else ""
+    # The root makes the few per cent visible that matter. No deeper than this, so that text can be
+    # read on it.
+    depth = 0.55 * math.sqrt(fraction) if text else 0.0
+    color = "--right" if right else "--wrong"
+    return f'<td style="background:rgba(var({color}),{depth:.2f})">{text}</td>'
 
 
 def definitions(items: Sequence[tuple[str, str]]) -> str:

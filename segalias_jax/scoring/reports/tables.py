@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ _RULE_TEXTS = {
     "reference": "ignored pixels make edges of their own, and are in no score (published rule)",
     "exclude": "ignored pixels make no edges, and are in no score",
 }
+
+
+_BARE = re.compile(r"(?<!\\)[|<]")
 
 
 def score_table(
@@ -67,7 +71,7 @@ def score_table(
     header = ["class", "of pixels", *(row.class_title for row in per_class)]
     rows = [
         [
-            name,
+            escaped(name),
             percent(areas[i]),
             *(shown_value(row, scores[row.per_class][i]) for row in per_class),
         ]
@@ -93,8 +97,9 @@ def table_rows(scores: Mapping[str, Any]) -> list[Score]:
 
 
 def shown_value(row: Score, value: Any) -> str:
-    """Writes a value of a score in its unit: fractions in per cent, numbers of things as they are.
+    """Writes a value of a score in its unit.
 
+    Fractions are in per cent, distances have two digits, and numbers of things are as they are;
     "-" stands for nan.
 
     Example:
@@ -103,7 +108,7 @@ def shown_value(row: Score, value: Any) -> str:
     """
     if row.unit == "%" or math.isnan(value):
         return percent(value)
-    return f"{value:.12g}"
+    return f"{value:.2f}" if row.unit == "px" else f"{value:.12g}"
 
 
 def write_report(
@@ -152,7 +157,7 @@ def write_report(
         f"# {title}",
         f"Scores in per cent; of {smaller_is_better()}, less is better.",
         score_table(computed, classes, further=further),
-        _error_shares(computed),
+        error_fractions(computed),
         *sections,
         "## How it was scored\n\n" + bullets(rules),
         "## Settings\n\n" + bullets(settings),
@@ -206,7 +211,15 @@ def scoring_rules(scores: ClassState) -> dict[str, str]:
     }
 
 
-def _error_shares(scores: Mapping[str, Any]) -> str:
+def error_fractions(scores: Mapping[str, Any]) -> str:
+    """Writes the fractions of all pixels that are right, and wrong in each published way.
+
+    Args:
+      scores: by name.
+
+    Returns:
+      A Markdown table.
+    """
     rows = rows_shown("kinds", source="classes")
     names = ["correct", *(row.title for row in rows)]
     values = [scores["aAcc"], *(scores[row.name] for row in rows)]
@@ -244,6 +257,8 @@ def markdown_table(rows: Sequence[Sequence[str]], *, names: bool = False) -> str
       |--:|---:|
       | 1 | 22 |
     """
+    # A bar would end the cell, and a tag be a tag.
+    rows = [[_BARE.sub(r"\\\g<0>", " ".join(cell.split("\n"))) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -255,6 +270,16 @@ def markdown_table(rows: Sequence[Sequence[str]], *, names: bool = False) -> str
     return "\n".join([lines[0], f"|{'|'.join(rules)}|", *lines[1:]])
 
 
+def escaped(name: str) -> str:
+    r"""Writes a name from outside so that Markdown shows it as it is.
+
+    Example:
+      >>> print(escaped("a|b *c* <d>"))
+      a\|b \*c\* \<d>
+    """
+    return re.sub(r"[\\`*<|\[\]]", r"\\\g<0>", " ".join(name.split("\n")))
+
+
 def bullets(items: Mapping[str, Any]) -> str:
     """Lists topics with what is said of them, in Markdown.
 
@@ -262,7 +287,11 @@ def bullets(items: Mapping[str, Any]) -> str:
       >>> bullets({"a": "b"})
       '- **a**: b'
     """
-    return "\n".join(f"- **{name}**: {value}" for name, value in items.items())
+    return "\n".join(f"- **{name}**: {_told(value)}" for name, value in items.items())
+
+
+def _told(value: Any) -> str:
+    return re.sub(r"[<`]", r"\\\g<0>", " ".join(str(value).split("\n")))
 
 
 def _plain(value: np.generic) -> int | float | None:
@@ -305,7 +334,8 @@ def check_unused(folder: Path, files: Sequence[str]) -> None:
         for name in files:
             if (folder / name).exists():
                 raise InputError(
-                    f"{folder / name}: is there already; choose another folder or remove it"
+                    f"{folder / name}: is there already; choose another folder or remove it "
+                    "(segalias score: --overwrite)"
                 )
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not there.is_dir():

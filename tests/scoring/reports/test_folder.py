@@ -77,9 +77,11 @@ def test_table_has_all_scores(report):
 def test_page_shows_scores_pictures_and_rules(report, tmp_path):
     report.save(tmp_path / "out", worst=2)
     html = (tmp_path / "out" / "report.html").read_text()
-    assert html.count("<figure>") == 2 and html.index("2: mIoU") < html.index("1: mIoU")
+    data = json.loads(html.split('type="application/json">')[1].split("</script>")[0])
+    assert len(data["pictures"]) == 2 and "2" in data["pictures"]
+    assert {len(one["models"][0]) for one in data["pictures"].values()} == {2}
     assert f"<b>{100 * report.scores['mIoU']:.2f}</b>" in html
-    for text in ("false response", "ignored", "9.png", "What is taken for what", "tree"):
+    for text in ("missed object", "ignored", "9.png", "What is taken for what", "tree"):
         assert text in html
     assert "nan" not in html.split("base64")[0]
 
@@ -123,7 +125,7 @@ def test_a_registered_score_is_in_every_file(report, tmp_path):
     assert float(rows[0]["worstIoU"]) == 1 and 0 < float(rows[2]["worstIoU"]) < 1
     html = (tmp_path / "out" / "report.html").read_text()
     assert f"<b>{100 * value:.2f}</b><span>worst class</span>" in html
-    assert "<th>missed share</th>" in html
+    assert ">missed share</button></th>" in html
     assert "worstIoU" not in score_folders(*folders, num_classes=3, keep_going=True).scores
 
 

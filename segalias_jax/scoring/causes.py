@@ -1,0 +1,306 @@
+"""Error types: the cause of every wrong pixel, as a map and as counts of pixels and objects.
+
+What the seven causes are stands in `cause_rules`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from segalias_jax.metrics.rules import IGNORED, ScoreRules
+from segalias_jax.scoring.bridges import Side
+from segalias_jax.scoring.cause_counts import (
+    CAUSES,
+    CONFUSED,
+    DISPLACED,
+    FALSE,
+    MERGE,
+    MISSED,
+    OBJECT_ROWS,
+    REACH,
+    SIZES,
+    SPLIT,
+    CauseCounts,
+    ObjectRecord,
+    repaired_miou,
+    size_of,
+)
+from segalias_jax.scoring.cause_rules import CauseSettings, Explained, explain
+from segalias_jax.scoring.components import bands
+from segalias_jax.scoring.host_bands import ignored_pixels, strips
+from segalias_jax.typing import IGNORE_LABEL, Bool, Int, Integer, UInt8
+
+__all__ = [
+    "CAUSES",
+    "IGNORED",
+    "OBJECT_ROWS",
+    "REACH",
+    "SIZES",
+    "CauseCounts",
+    "CauseSettings",
+    "ObjectRecord",
+    "count_causes",
+    "error_types",
+    "paint_causes",
+    "repaired_miou",
+]
+
+_Objects = tuple[int, Side, Bool[np.ndarray, " components"]]
+
+
+def error_types(
+    prediction: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
+    *,
+    num_classes: int,
+    ignore: int = IGNORE_LABEL,
+    coverage: int | float = 0.25,
+    reach: int = 5,
+    background: int | None = None,
+    reduce_zero_label: bool = False,
+) -> tuple[UInt8[np.ndarray, "h w"], dict[str, int]]:
+    """Gives every wrong pixel its cause.
+
+    Args:
+      prediction: predicted class ids.
+      label: true labels.
+      num_classes: C.
+      ignore: label that is in no score.
+      coverage: fraction of an object that must be found, see `CauseSettings`.
+      reach: displacement in pixels of thin objects that are found, see there.
+      background: class that is no object, see there.
+      reduce_zero_label: labels hold k + 1 for class k, and 0 for ignored pixels.
+
+    Returns:
+      Map that holds 0 where the prediction is right, k + 1 where the cause is `CAUSES[k]`, and
+      `IGNORED` where the label is ignored; and the pixels of each cause by name.
+
+    Raises:
+      InputError: shapes differ, a value is no class, or a setting is out of range.
+
+    Example:
+      >>> label = np.zeros((8, 8), np.uint8)
+      >>> label[2:5, 2:5] = 1
+      >>> causes, pixels = error_types(0 * label, label, num_classes=2)
+      >>> {name: count for name, count in pixels.items() if count}
+      {'missed object': 9}
+    """
+    settings = CauseSettings(coverage, reach, background)
+    rules = ScoreRules(ignore_label=ignore, reduce_zero_label=reduce_zero_label)
+    causes = np.empty(label.shape, np.uint8)
+    pixels = np.zeros(256, np.int64)
+    for rows, painted in paint_causes(prediction, label, rules, num_classes, settings):
+        causes[rows] = painted
+        pixels += np.bincount(painted.reshape(-1), minlength=256)
+    return causes, dict(zip(CAUSES, pixels[1 : len(CAUSES) + 1].tolist(), strict=True))
+
+
+def paint_causes(
+    prediction: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
+    rules: ScoreRules,
+    num_classes: int,
+    settings: CauseSettings,
+) -> Iterator[tuple[slice, UInt8[np.ndarray, "rows w"]]]:
+    """Yields the map of causes some rows at a time, from above.
+
+    Args:
+      prediction: predicted class ids.
+      label: true labels.
+      rules: which labels are ignored, and how class 0 is written.
+      num_classes: C.
+      settings: what separates the causes.
+
+    Yields:
+      A range of rows, and their causes as in `error_types`.
+
+    Raises:
+      InputError: shapes differ, or a value is no class.
+    """
+    for band in bands(prediction, label):
+        explained = explain(prediction[band], label[band], rules, num_classes, settings)
+        for rows in strips(band.stop - band.start, label.shape[1]):
+            whole = slice(band.start + rows.start, band.start + rows.stop)
+            yield whole, explained.paint(rows)
+
+
+def count_causes(
+    prediction: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
+    rules: ScoreRules,
+    num_classes: int,
+    settings: CauseSettings | None = None,
+) -> CauseCounts:
+    """Counts the causes of the errors of one image.
+
+    Args:
+      prediction: predicted class ids.
+      label: true labels.
+      rules: which labels are ignored, and how class 0 is written.
+      num_classes: C.
+      settings: what separates the causes; None: the defaults.
+
+    Returns:
+      The counts.
+
+    Raises:
+      InputError: shapes differ, or a value is no class.
+
+    Example:
+      >>> label = np.zeros((8, 8), np.uint8)
+      >>> label[2:5, 2:5] = 1
+      >>> count_causes(0 * label, label, ScoreRules(), 2).pixels[0].tolist()
+      [[0, 9], [9, 0]]
+    """
+    settings = settings or CauseSettings()
+    total = CauseCounts.zeros(num_classes)
+    for band in bands(prediction, label):
+        explained = explain(prediction[band], label[band], rules, num_classes, settings)
+        objects, records = _objects(explained, num_classes, settings.ground(num_classes))
+        total += CauseCounts(
+            pixels=_pixels(explained, num_classes),
+            objects=objects,
+            displacement=_distances(explained, label[band], rules, num_classes),
+            records=tuple(dataclasses.replace(one, y=one.y + band.start) for one in records)
+            if band.start
+            else records,
+        )
+    return total
+
+
+def _pixels(explained: Explained, classes: int) -> Int[np.ndarray, "causes 2 classes"]:
+    regions, bridged = explained.regions, explained.bridged()
+    wrong = np.flatnonzero(~regions.right)
+    of = np.concatenate([wrong, bridged, bridged])
+    code = np.concatenate([explained.cause[wrong], explained.codes, explained.cause[bridged]])
+    ones = np.ones(len(bridged))
+    pixels = np.concatenate([regions.pixels[wrong], ones, -ones])
+    shape = (len(CAUSES) + 1, classes)
+    counts = [
+        np.bincount(code * np.int64(classes) + values[of], pixels, shape[0] * classes)
+        for values in (regions.true, regions.predicted)
+    ]
+    return np.stack([one.reshape(shape)[1:] for one in counts], 1).astype(np.int64)
+
+
+def _objects(
+    explained: Explained, classes: int, ground: int
+) -> tuple[Int[np.ndarray, "rows classes sizes"], tuple[ObjectRecord, ...]]:
+    true, predicted, regions = explained.true, explained.predicted, explained.regions
+    blamed: list[_Objects] = []
+    for side, code in ((true, MISSED), (true, CONFUSED), (predicted, FALSE)):
+        here = np.flatnonzero(explained.cause == code)
+        pixels = np.bincount(side.component[here], regions.pixels[here], len(side.classes))
+        blamed.append((code, side, 2 * pixels > side.pixels))
+    merged, split = np.zeros((2, len(true.classes)), bool)
+    merged[explained.merged] = True
+    is_part = np.zeros(len(predicted.classes), bool)
+    is_part[explained.parts] = True
+    split[true.component[is_part[predicted.component] & regions.right & ~regions.ignored]] = True
+    blamed += [(MERGE, true, merged), (SPLIT, true, split)]
+    row = {MISSED: "missed", CONFUSED: "confused", FALSE: "false", MERGE: "merged", SPLIT: "split"}
+    counted = [("true", true, true.pixels > 0), ("found", true, explained.found)]
+    counted.append(("predicted", predicted, predicted.pixels > 0))
+    counted += [(row[code], side, which) for code, side, which in blamed]
+    objects = np.zeros((len(OBJECT_ROWS), classes, len(SIZES)), np.int64)
+    for name, side, which in counted:
+        ids = np.flatnonzero(which & (side.pixels > 0) & (side.classes != ground))
+        cell = side.classes[ids] * len(SIZES) + size_of(side.pixels[ids])
+        objects[OBJECT_ROWS.index(name)] = np.bincount(
+            cell, minlength=classes * len(SIZES)
+        ).reshape(classes, len(SIZES))
+    records = [record for one in blamed for record in _records(explained, one, ground)]
+    return objects, tuple(records)
+
+
+def _records(explained: Explained, objects: _Objects, ground: int) -> Iterator[ObjectRecord]:
+    regions, (code, side, which) = explained.regions, objects
+    ids = np.flatnonzero(which & (side.pixels > 0) & (side.classes != ground))
+    if not len(ids):
+        return
+    index = np.full(len(side.classes), -1)
+    index[ids] = np.arange(len(ids))
+    group = index[side.component]
+    boxes = regions.boxes(group, len(ids)).tolist()
+    # The class that most of it has in the other map: the last of its entries by pixels.
+    other = regions.predicted if side is explained.true else regions.true
+    members = np.flatnonzero((group >= 0) & ~regions.ignored)
+    size = int(other.max()) + 1
+    keys, number = np.unique(group[members] * size + other[members], return_inverse=True)
+    pixels = np.bincount(number, regions.pixels[members])
+    most = np.zeros(len(ids), np.int64)
+    order = np.lexsort((-keys, pixels))
+    most[keys[order] // size] = keys[order] % size
+    for k, i in enumerate(ids):
+        own, opposite = int(side.classes[i]), int(most[k])
+        if side is explained.predicted:
+            own, opposite = opposite, own
+        top, left, bottom, right = boxes[k]
+        yield ObjectRecord(
+            cause=CAUSES[code - 1],
+            true_class=own,
+            predicted_class=opposite,
+            x=left,
+            y=top,
+            width=right - left,
+            height=bottom - top,
+            pixels=int(side.pixels[i]),
+        )
+
+
+def _distances(
+    explained: Explained, label: Integer[np.ndarray, "h w"], rules: ScoreRules, classes: int
+) -> Int[np.ndarray, "classes bins"]:
+    """Displaced pixels by class and signed distance from the nearest true boundary."""
+    regions, bins = explained.regions, 2 * REACH + 1
+    total = np.zeros(classes * bins)
+    places, of = regions.places(explained.cause == DISPLACED)
+    bridged = explained.bridged()
+    taken = explained.cause[bridged] == DISPLACED
+    # Pixels of bridges count as their region does, and are then taken away.
+    places = np.concatenate([places, explained.places[taken]])
+    of = np.concatenate([of, bridged[taken]])
+    weights = np.ones(len(places))
+    weights[len(places) - np.count_nonzero(taken) :] = -1
+    for rows in strips(*label.shape) if len(places) else ():
+        width = regions.width
+        here = np.flatnonzero((places >= rows.start * width) & (places < rows.stop * width))
+        if not len(here):
+            continue
+        wide = slice(max(0, rows.start - REACH), min(regions.height, rows.stop + REACH))
+        away = _boundary_distance(label[wide], rules).reshape(-1)
+        steps = np.clip(np.rint(away[places[here] - wide.start * width]), 0, REACH - 1) + 1
+        for sign, values in ((1, regions.predicted), (-1, regions.true)):
+            cell = values[of[here]] * bins + REACH + (sign * steps).astype(np.int64)
+            total += np.bincount(cell, weights[here], len(total))
+    return total.reshape(classes, bins).astype(np.int64)
+
+
+def _boundary_distance(label: Integer[np.ndarray, "h w"], rules: ScoreRules) -> np.ndarray:
+    """Distance of each pixel from the nearest one beside another class; ignored ones are none."""
+    ignored = ignored_pixels(label, rules)
+    if label.dtype == np.uint8:
+        # Beside another class the highest and the lowest class around differ.
+        cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+        high, low = label, label
+        if ignored.any():
+            high, low = np.where(ignored, 0, label), np.where(ignored, 255, label)
+        high, low = cv2.dilate(high.astype(np.uint8), cross), cv2.erode(low.astype(np.uint8), cross)
+        inner = ((high == low) | ignored).view(np.uint8)
+    else:
+        inner = np.ones(label.shape, np.uint8)
+        for axis in (0, 1):
+            size = label.shape[axis]
+            before, after = (np.s_[: size - 1], np.s_[1:])
+            if axis:
+                before, after = (slice(None), before), (slice(None), after)
+            same = (label[before] == label[after]) | ignored[before] | ignored[after]
+            inner[before] &= same
+            inner[after] &= same
+    if inner.all():
+        return np.full(label.shape, REACH, np.float32)
+    return cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_5)
