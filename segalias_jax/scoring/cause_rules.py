@@ -184,14 +184,23 @@ def explain(
     open_ &= (2 * true.right >= true.pixels)[true.component] & (true.values != ground)
     splits = find_bridges(regions, predicted, true, open_)
     places = np.concatenate([merges.places, splits.places])
-    codes = np.repeat(np.asarray([MERGE, SPLIT], np.uint8), [len(merges.places), len(splits.places)])
+    codes = np.repeat(
+        np.asarray([MERGE, SPLIT], np.uint8), [len(merges.places), len(splits.places)]
+    )
     # Bridges join objects of all sizes; what a cut parts is rather even.
     evenness = np.concatenate([np.sqrt(merges.evenness), splits.evenness])
     order = np.lexsort((codes, -evenness, places))
     order = order[np.diff(places[order], prepend=-1) > 0]
     explained = Explained(
-        regions, true, predicted, found, cause,
-        places[order], codes[order], merges.joined, splits.joined,
+        regions,
+        true,
+        predicted,
+        found,
+        cause,
+        places[order],
+        codes[order],
+        merges.joined,
+        splits.joined,
     )
     joining = np.zeros(len(cause), bool)
     joining[explained.bridged()] = True

@@ -116,9 +116,7 @@ class Regions:
         places = np.arange(lengths.sum()) + np.repeat(shift, lengths)
         return places, np.repeat(self.region[runs], lengths)
 
-    def paint(
-        self, values: np.ndarray, rows: slice
-    ) -> np.ndarray:
+    def paint(self, values: np.ndarray, rows: slice) -> np.ndarray:
         """Lays a value of each region out as pixels.
 
         Args:
@@ -135,9 +133,7 @@ class Regions:
         runs = values[self.region[first:last]]
         return np.repeat(runs, ends - self.starts[first:last]).reshape(-1, self.width)
 
-    def boxes(
-        self, group: Int[np.ndarray, " regions"], count: int
-    ) -> Int[np.ndarray, "groups 4"]:
+    def boxes(self, group: Int[np.ndarray, " regions"], count: int) -> Int[np.ndarray, "groups 4"]:
         """Finds the bounding boxes of groups of regions.
 
         Args:
@@ -230,13 +226,18 @@ def find_regions(
     )
 
 
-def _refuse_stray(name: str, ids: Int[np.ndarray, " runs"], stray: Bool[np.ndarray, " runs"]) -> None:
+def _refuse_stray(
+    name: str, ids: Int[np.ndarray, " runs"], stray: Bool[np.ndarray, " runs"]
+) -> None:
     if stray.any():
         raise InputError(f"{name} holds {ids[stray][0]}, which is no class and not ignored")
 
 
 def _each_once(
-    a: Int[np.ndarray, " all"], b: Int[np.ndarray, " all"], sides: Int[np.ndarray, " all"], count: int
+    a: Int[np.ndarray, " all"],
+    b: Int[np.ndarray, " all"],
+    sides: Int[np.ndarray, " all"],
+    count: int,
 ) -> tuple[Int[np.ndarray, "2 contacts"], Int[np.ndarray, " contacts"]]:
     """Adds up contacts of the same two regions: there are as many as there are runs."""
     low, high = np.minimum(a, b), np.maximum(a, b)
