@@ -18,7 +18,6 @@ import numpy as np
 
 from segalias_jax.typing import Integer, UInt8
 
-
 IGNORED = 255
 """Code of ignored pixels in a map of causes; 0 is right, 1, 2, ... are causes in their order."""
 
