@@ -65,7 +65,7 @@ def test_files_of_probabilities_give_the_scores_of_arrays(maps, folders, tmp_pat
     # Ranked by Dice of the foreground.
     assert data["table"]["columns"][0]["title"] == "Dice"
     found = dict(zip(data["table"]["names"], data["table"]["columns"][0]["values"], strict=True))
-    assert found["1"] == 0 < found["0"] <= found["2"] == 10000
+    assert found["1"] == 0 < found["0"] <= found["2"] == 1_000_000
 
 
 def test_pngs_and_classes_agree_at_one_half(folders):

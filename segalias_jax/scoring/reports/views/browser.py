@@ -66,7 +66,7 @@ def _filters(table: Mapping[str, Any], classes: Sequence[str]) -> str:
     fields = [
         '<label class="wide">Name contains<input type="text" id="filter-name" autocomplete="off">'
         "</label>",
-        _choice("class", "Has class", [("", "any"), *((str(c), classes[c]) for c in present)]),
+        _choice("class", "Has class", [("", "any"), *[(str(c), str(classes[c])) for c in present]]),
     ]
     if causes:
         of_cause = [("", "any"), *((str(k), title) for k, title in enumerate(causes))]
@@ -75,8 +75,9 @@ def _filters(table: Mapping[str, Any], classes: Sequence[str]) -> str:
         (f"{h}x{w}", f"{w} \N{MULTIPLICATION SIGN} {h} ({n})")
         for (h, w), n in sizes.most_common(_SIZES)
     ]
+    if len(sizes) > 1:
+        fields.append(_choice("size", "Size", [("", "any"), *of_size]))
     fields += [
-        _choice("size", "Size", [("", "any"), *of_size]),
         '<div class="field" role="group" aria-label="score in a range">Score between'
         f'<span class="range">{_select("score", scores, "which score")}'
         '<input type="number" id="filter-low" min="0" max="100" step="any" aria-label="at least">'

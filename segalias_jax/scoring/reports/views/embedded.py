@@ -150,7 +150,7 @@ def _ids_png(ids: np.ndarray, palette: np.ndarray) -> str:
 
 def _striped(codes: np.ndarray, mask: np.ndarray, first: int) -> np.ndarray:
     """Puts two codes from `first` on in turns where a mask is set, along diagonals."""
-    i, j = np.indices(mask.shape, sparse=True)
+    i, j = np.ogrid[: mask.shape[0], : mask.shape[1]]
     return np.where(mask, first + ((i + j) % 8 < 2), codes).astype(np.intp)
 
 

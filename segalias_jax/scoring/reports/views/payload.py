@@ -1,7 +1,8 @@
 """What the script of a page works with: the table of images, and those that the page embeds.
 
-Numbers of images are integers, hundredths of a per cent, which takes a third of the room; of a
-hundred thousand images the page lists the worst, the files beside it all.
+Numbers of images are integers, millionths, which takes a third of the room and is rounded again as
+the number itself would be; of a hundred thousand images the page lists the worst, the files beside
+it all.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ class Column(NamedTuple):
     color: str = ""
 
 
-def hundredths(values: Sequence[float | int | None]) -> list[int | None]:
-    """Writes fractions as integers, in hundredths of a per cent.
+def millionths(values: Sequence[float | int | None]) -> list[int | None]:
+    """Writes fractions as integers.
 
     Example:
-      >>> hundredths([0.5, None, float("nan")])
-      [5000, None, None]
+      >>> millionths([0.5, None, float("nan")])
+      [500000, None, None]
     """
     known = ((None if v is None or math.isnan(v) else v) for v in values)
-    return [None if value is None else round(10000 * value) for value in known]
+    return [None if value is None else round(1_000_000 * value) for value in known]
 
 
 def image_table(
@@ -69,7 +70,7 @@ def image_table(
     Example:
       >>> image = {"name": "a", "height": 2, "width": 3, "classes": [0]}
       >>> image_table([image], [Column("mIoU", "score", [0.5])])["columns"][0]["values"]
-      [5000]
+      [500000]
     """
     return {
         "names": [image["name"] for image in images],
@@ -81,7 +82,7 @@ def image_table(
                 "kind": column.kind,
                 "main": column.main,
                 "color": column.color,
-                "values": hundredths(column.values),
+                "values": millionths(column.values),
             }
             for column in columns
         ],

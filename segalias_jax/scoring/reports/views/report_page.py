@@ -199,7 +199,8 @@ def _worst(report: Mapping[str, Any], causes: Sequence[tuple[str, str]]) -> str:
             part = 100 * pixels[i, k] / pixels[i].sum()
             swatch = f'<i class="swatch" style="background:{color}"></i>'
             mostly = f"{swatch}{part:.0f} % {escape(name)}"
-        bar = f'<i style="width:{100 * values[i]:.2f}%;background:{page.SERIES_COLORS[0]}"></i>'
+        width = f"width:{100 * (values[i] or 0):.2f}%"
+        bar = f'<i style="{width};background:{page.SERIES_COLORS[0]}"></i>'
         rows.append(
             f'<div class="entry">'
             f'<div class="name">{browser.shows(names[i], **{"class": str(i)})}</div>'
@@ -229,7 +230,7 @@ def _telling(
         image = report["images"][one.index]
         cause = shown.causes_of(report)["names"][one.cause]
         caption = (
-            f"<b>{escape(PLURALS.get(cause, cause)).capitalize()}: "
+            f"<b>{escape(PLURALS[cause].capitalize())}: "
             f"{100 * one.fraction:.1f} % of the image</b>"
             f'<span class="soft">{escape(image["name"])} · {score_title(score)} '
             f"{_percent(image['scores'].get(score))}</span>"
@@ -286,7 +287,7 @@ def _classes(report: Mapping[str, Any]) -> str:
     further = [name for name, row in known.items() if row.needs and name == row.per_class]
     further.sort(key=lambda name: known[name].rank)
     true = per_class.get("class_pixels")
-    total = sum(true) if true else 0
+    total = sum(pixels or 0 for pixels in true) if true else 0
     pixels = shown.class_causes(report)
     # What explains a class stands beside its IoU, all other scores after it.
     first = ["IoU"] if "IoU" in per_class else []
@@ -295,7 +296,7 @@ def _classes(report: Mapping[str, Any]) -> str:
     header += [score_title(name) for name in first] + names
     cells = [header + [score_title(name) for name in others]]
     for i, title in enumerate(class_names(report)):
-        line = [title, *([_percent(true[i] / total, 2)] if true and total else [])]
+        line = [title, *([_percent((true[i] or 0) / total, 2)] if true and total else [])]
         line += [_shown(known[name], per_class[name][i]) for name in first]
         whole = pixels[i].sum()
         line += [f"{100 * n / whole:.0f}" if whole else "-" for n in pixels[i]]

@@ -44,8 +44,8 @@ function sortable(table) {
 }
 document.querySelectorAll("table[data-sortable]").forEach(sortable);
 
-/* Numbers of images are whole hundredths of a per cent. */
-const shown = (value) => (value === null ? "-" : (value / 100).toFixed(1));
+/* Numbers of images are whole millionths, shown in per cent. */
+const shown = (value) => (value === null ? "-" : (value / 10000).toFixed(1));
 const pictures = page.pictures;
 
 const images = (() => {
@@ -105,11 +105,11 @@ const images = (() => {
 
   const number = (name) => {
     const text = field(name)?.value ?? "";
-    return text === "" ? null : Number(text) * 100;
+    return text === "" ? null : Number(text) * 10000;
   };
 
   function kept() {
-    const text = field("name").value.trim().toLowerCase(), size = field("size").value;
+    const text = field("name").value.trim().toLowerCase(), size = field("size")?.value ?? "";
     const of = field("class").value, cause = field("cause")?.value ?? "";
     const column = columns[Number(field("score").value)];
     const low = number("low"), high = number("high"), with_ = field("pictured").checked;

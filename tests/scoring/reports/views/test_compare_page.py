@@ -34,8 +34,8 @@ def test_images_where_models_differ_most_are_in_the_page():
     )
     found = sorted(int(i) for i in data["pictures"])
     assert spread[found].min() >= np.sort(spread)[-5]
-    shown = np.asarray(data["table"]["columns"][0]["values"]) / 10000
-    np.testing.assert_allclose(shown, spread, atol=1e-4)
+    shown = np.asarray(data["table"]["columns"][0]["values"]) / 1e6
+    np.testing.assert_allclose(shown, spread, atol=1e-6)
 
 
 def test_alike_models_have_no_picture_and_still_a_page():
