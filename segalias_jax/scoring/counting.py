@@ -23,6 +23,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.scoring import bit_planes, host_bands
 from segalias_jax.scoring.host_bands import MapPair
+from segalias_jax.typing import Int, Integer, UInt8, UInt64
 
 MOST_CLASSES = 2048
 """Classes whose confusions, by region, are kept: 0.5 GB."""

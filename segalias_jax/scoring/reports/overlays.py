@@ -12,6 +12,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ERROR_KINDS, IGNORED, ScoreRules
 from segalias_jax.scoring.causes import CAUSES, CauseSettings, paint_causes
 from segalias_jax.scoring.host_bands import error_kinds, ignored_pixels, strips
+from segalias_jax.typing import Integer, UInt8
 
 KIND_COLORS = {
     "false response": (230, 97, 0),
