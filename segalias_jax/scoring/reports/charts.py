@@ -181,7 +181,8 @@ def intervals(
     bottom = line * len(rows) + 10
 
     def place(x: float) -> float:
-        return left + (x - first) / (last - first) * wide
+        # Models that are equal on a tick of the axis leave it no length.
+        return left + (x - first) / (last - first if last > first else 1.0) * wide
 
     axes, marks = [], []
     for x in ticks:

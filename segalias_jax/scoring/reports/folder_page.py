@@ -82,9 +82,15 @@ def image_panels(result: FolderReport, index: int) -> Panels:
         )
     except InputError as error:
         causes, remark = np.zeros(label.shape, np.uint8), f"causes are unknown: {error}"
-    truth = rules.class_label(label)
-    if rules.ignore_label < len(result.classes):
-        truth = np.where(truth == rules.ignore_label, -1, truth.astype(np.int32))
+    if label.dtype == np.uint8 and len(result.classes) < 255:
+        # Bytes stay bytes: 255, which 0 - 1 is as well, is no class.
+        truth = label - np.uint8(rules.reduce_zero_label)
+        if 0 <= rules.ignore_label < 255:
+            truth[label == rules.ignore_label] = 255
+    else:
+        truth = rules.class_label(label)
+        if rules.ignore_label < len(result.classes):
+            truth = np.where(truth == rules.ignore_label, -1, truth.astype(np.int32))
     return Panels(image, truth, prediction, causes, remark)
 
 
