@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test faults soak lint bench clean
+.PHONY: help install quickstart test faults soak transforms lint bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ faults: $(DEV)  ## kill and interrupt small runs; start them with several proces
 
 soak: faults  ## the same with 200 kills; writes benchmarks/results/soak.json
 	$(BIN)/python tests/faults/soak.py 200
+
+transforms: $(DEV)  ## compute what works under which transform of jax; writes docs/transforms.md
+	$(BIN)/python tests/transforms.py
 
 lint: $(DEV)  ## check style and types
 	$(BIN)/ruff check --no-cache .

@@ -38,7 +38,11 @@ def saliency(logits: Logits, image: Float[Array, "b h w c"]) -> Float[Array, " b
     """
 
     def score(image: Array) -> Array:
-        return jnp.sum(jnp.max(logits(image), axis=-1), dtype=jnp.float32)
+        scores = logits(image)
+        # The first of equal logits; `jnp.max` would compare in its gradient what may have been
+        # recomputed, rounded otherwise, and divide by the number of equals, 0.
+        largest = jax.nn.one_hot(jnp.argmax(scores, -1), scores.shape[-1], dtype=bool)
+        return jnp.sum(jnp.where(largest, scores, 0), dtype=jnp.float32)
 
     gradient = jax.grad(score)(image).astype(jnp.float32)
     return jnp.mean(jnp.sqrt(jnp.sum(gradient**2, axis=-1)), axis=(1, 2))

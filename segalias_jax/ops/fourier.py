@@ -28,6 +28,7 @@ from segalias_jax.ops.bands import (
     odd_factors,
     resampling_matrix,
 )
+from segalias_jax.ops.placement import any_manual, on_any_mesh
 from segalias_jax.ops.symbolic import band_operators, is_fixed
 from segalias_jax.typing import Array, Float
 
@@ -52,6 +53,7 @@ def products_only() -> Iterator[None]:
         _products_only.reset(token)
 
 
+@on_any_mesh
 def low_pass(
     x: Float[Array, ...],
     cutoff: float,
@@ -105,6 +107,7 @@ def low_pass(
     return _low_pass_matmul(x, bounds, axes)
 
 
+@on_any_mesh
 def split_bands(
     x: Float[Array, ...],
     cutoff: float,
@@ -142,6 +145,7 @@ def split_bands(
     return low, x - low
 
 
+@on_any_mesh
 def soft_low_pass(
     x: Float[Array, ...],
     cutoff: Float[Array, ""] | float,
@@ -190,6 +194,7 @@ def soft_low_pass(
     return x
 
 
+@on_any_mesh
 def frequency_low_cut(
     x: Float[Array, ...],
     stride: int = 2,
@@ -247,6 +252,7 @@ def frequency_low_cut(
     return _separable(x, matrices, odd, axes)
 
 
+@on_any_mesh
 def aliasing_score(
     x: Float[Array, ...],
     cutoff: float,
@@ -359,6 +365,8 @@ def _low_pass_matmul(x: Array, bounds: tuple[tuple[int, int], ...], axes: tuple[
     def apply(_, x: Array) -> Array:
         return _separable(x, matrices, odd, axes)
 
+    if any_manual():  # as of jax 0.10 a linear solve has no lowering inside of `shard_map`
+        return apply(None, x)
     # The filter is its own transpose, which differentiation of the products would not find out:
     # their transposed form is half as fast on a CPU. A linear solve is the one operation of jax
     # that takes a transpose from its caller and still works under jvp and vmap; nothing is solved.
