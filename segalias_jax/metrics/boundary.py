@@ -67,7 +67,7 @@ class SegmentationScores:
           boundary: see `ScoreRules`, as all that follow.
           ignore: "reference" or "exclude".
           reduce_zero_label: labels hold k + 1 for class k and 0 for ignored pixels.
-          ignore_label: label that is in no score.
+          ignore_label: label that is in no score; where it is that of a class, neither is that class.
           width: side of the dilating square in pixels.
 
         Returns:
@@ -78,6 +78,11 @@ class SegmentationScores:
         """
         if num_classes < 1:
             raise InputError(f"num_classes: {num_classes} must be at least 1")
+        if ignore_label == IGNORE_LABEL < num_classes:
+            raise InputError(
+                f"ignore_label: {ignore_label} is also one of {num_classes} classes, whose pixels "
+                "would be in no score; give another ignore_label, such as -1"
+            )
         rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
         side = num_classes + 1
         return cls(confusion.wide_zeros((4, side, side)), rules)
