@@ -103,6 +103,11 @@ def objective(
 ) -> Float[Array | np.ndarray, "*batch n"]:
     """Weighs the terms of an image: -alpha (s_low + s_high) + beta (sigma_low + sigma_high).
 
+    Total variation is a seminorm, and the two bands add up to the image, so for every ratio
+    sigma_low + sigma_high >= sigma(x). Both sides are equal where a band is constant: at ratio 1,
+    where the high one is 0, and at ratios that keep the mean alone. In between the term is
+    larger: it has its least value at both ends, and the saliency decides which ratio is best.
+
     Args:
       terms: in the order of `TERMS`.
       alpha: weight of the saliency.

@@ -281,7 +281,8 @@ def outside_classes(
     Example:
       >>> outside_classes(jnp.array([[[0, 2]]]), jnp.ones((1, 1, 2), bool), 2)
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: label has 2 in 1 pixels, which is neither one of the classes 0..1 nor the ignored 255; correct the labels or the number of classes
+      segalias_jax.errors.InputError: label has 2 in 1 pixels, which is neither one of the classes \
+0..1 nor the ignored 255; correct the labels or the number of classes
     """
     bad = labeled & ((label < 0) | (label >= num_classes))
     if not isinstance(bad, jax.core.Tracer) and bool(jnp.any(bad)):

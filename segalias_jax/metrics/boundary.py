@@ -67,7 +67,7 @@ class SegmentationScores:
           boundary: see `ScoreRules`, as all that follow.
           ignore: "reference" or "exclude".
           reduce_zero_label: labels hold k + 1 for class k and 0 for ignored pixels.
-          ignore_label: label that is in no score; where it is that of a class, neither is that class.
+          ignore_label: label that is in no score; a class of that number is in none, either.
           width: side of the dilating square in pixels.
 
         Returns:
