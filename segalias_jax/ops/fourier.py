@@ -56,7 +56,7 @@ def products_only() -> Iterator[None]:
 @on_any_mesh
 def low_pass(
     x: Float[Array, ...],
-    cutoff: float,
+    cutoff: Float[Array, ""] | float,
     *,
     axes: tuple[int, ...] = (-3, -2),
     band: str = "symmetric",
@@ -82,8 +82,8 @@ def low_pass(
       Array of the shape and type of `x`.
 
     Raises:
-      InputError: `cutoff` outside (0, 0.5], an unknown name, not one or two axes, or integers
-        in `x`.
+      InputError: `cutoff` traced or outside (0, 0.5], an unknown name, not one or two axes, or
+        integers in `x`.
 
     Example:
       >>> checkerboard = jnp.indices((4, 4)).sum(0)[..., None] % 2 * 2.0
@@ -93,6 +93,12 @@ def low_pass(
     Reference:
       Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024 (DAF).
     """
+    if isinstance(cutoff, jax.core.Tracer):
+        raise InputError(
+            "cutoff is traced, but this filter is made before the program runs; give a number, or "
+            "take soft_low_pass, whose cutoff may be traced"
+        )
+    cutoff = float(cutoff)
     axes = _checked_axes(x, axes)
     check_floating(x)
     check_method(method)
@@ -110,7 +116,7 @@ def low_pass(
 @on_any_mesh
 def split_bands(
     x: Float[Array, ...],
-    cutoff: float,
+    cutoff: Float[Array, ""] | float,
     *,
     axes: tuple[int, ...] = (-3, -2),
     band: str = "symmetric",
@@ -255,7 +261,7 @@ def frequency_low_cut(
 @on_any_mesh
 def aliasing_score(
     x: Float[Array, ...],
-    cutoff: float,
+    cutoff: Float[Array, ""] | float,
     *,
     axes: tuple[int, int] = (-3, -2),
     reduce: str = "pooled",
