@@ -9,7 +9,7 @@ from segalias_jax.ops.axis import apply_along_axis, check_floating
 from segalias_jax.ops.fourier import choose_method
 from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.ops.symbolic import is_fixed
-from segalias_jax.typing import Array, Float
+from segalias_jax.typing import Array, Float, Side
 
 
 @on_any_mesh
@@ -52,7 +52,7 @@ def spectral_power(
     return jnp.square(real) + jnp.square(imaginary)
 
 
-def half_plane_weights(width: int) -> Float[np.ndarray, " k"]:
+def half_plane_weights(width: Side) -> Float[Array | np.ndarray, " k"]:
     """How often each column of `spectral_power` stands in the whole spectrum: twice, but for some.
 
     Args:
@@ -65,6 +65,9 @@ def half_plane_weights(width: int) -> Float[np.ndarray, " k"]:
       >>> half_plane_weights(4).tolist(), half_plane_weights(3).tolist()
       ([1.0, 2.0, 1.0], [1.0, 2.0])
     """
+    if not is_fixed(width):
+        column = jnp.arange(width // 2 + 1)
+        return jnp.where((column == 0) | (2 * column == width), 1.0, 2.0)
     weights = np.full(width // 2 + 1, 2.0)
     weights[0] = 1
     if width % 2 == 0:
