@@ -208,7 +208,7 @@ def score_rows() -> dict[str, Row]:
         return segmentation.update(y, jnp.flip(y, 1)).counts
 
     def thresholds(x: Any) -> Any:
-        return binary.update(jax.nn.sigmoid(x[..., 0]), (x[..., 1] > 0).astype(jnp.int32)).sums
+        return binary.update(jax.nn.sigmoid(x.min(-1)), (x.max(-1) > 1).astype(jnp.int32)).sums
 
     return {
         "SegmentationScores.update": Row(count, "labels", True, INTEGERS),

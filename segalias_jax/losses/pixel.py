@@ -14,9 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.ops import boundary_band
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.settings import integer, number
 from segalias_jax.typing import IGNORE_LABEL, Array, Bool, Float, Int
 
@@ -25,6 +27,7 @@ BALANCED = "balanced"
 """The word for `balanced_class_weights` in a recipe."""
 
 
+@on_any_mesh
 def cross_entropy(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -65,6 +68,7 @@ def cross_entropy(
     return _mean(loss, labeled, rows, average)
 
 
+@on_any_mesh
 def focal_loss(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -108,6 +112,7 @@ def focal_loss(
     return _mean(loss, labeled, rows, average)
 
 
+@on_any_mesh
 def ohem_cross_entropy(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -161,6 +166,7 @@ def ohem_cross_entropy(
     return _mean(loss, kept, rows, average)
 
 
+@on_any_mesh
 def boundary_cross_entropy(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -285,7 +291,7 @@ def outside_classes(
 0..1 nor the ignored 255; correct the labels or the number of classes
     """
     bad = labeled & ((label < 0) | (label >= num_classes))
-    if not isinstance(bad, jax.core.Tracer) and bool(jnp.any(bad)):
+    if not isinstance(bad, Tracer) and bool(jnp.any(bad)):
         first = int(label[bad][0])
         raise InputError(
             f"label has {first} in {int(jnp.sum(label == first))} pixels, which is neither one of "

@@ -14,9 +14,11 @@ import optax
 
 from segalias_jax.errors import InputError
 from segalias_jax.losses.pixel import check_class_weights, labeled_pixels, outside_classes, wide
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array, Bool, Float, Int
 
 
+@on_any_mesh
 def tversky_loss(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -71,6 +73,7 @@ def tversky_loss(
     return jnp.mean(losses * jnp.asarray(class_weights or 1.0, losses.dtype))
 
 
+@on_any_mesh
 def dice_loss(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -117,6 +120,7 @@ def dice_loss(
     )
 
 
+@on_any_mesh
 def generalized_dice_loss(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -158,6 +162,7 @@ def generalized_dice_loss(
     return jnp.where(nothing, 0, 1 - (2 * overlap + smooth) / jnp.where(nothing, 1, both + smooth))
 
 
+@on_any_mesh
 def lovasz_softmax(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -208,6 +213,7 @@ def lovasz_softmax(
     return jnp.sum(jnp.where(present, losses, 0)) / jnp.maximum(jnp.sum(present), 1)
 
 
+@on_any_mesh
 def lovasz_hinge(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],

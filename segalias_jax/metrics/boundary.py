@@ -21,6 +21,7 @@ from segalias_jax.metrics import confusion
 from segalias_jax.metrics.regions import region_map
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.metrics.totals import SegmentationTotals, check_mergeable
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import IGNORE_LABEL, Array
 
 
@@ -187,6 +188,7 @@ class SegmentationScores:
         return self.host().compute()
 
 
+@on_any_mesh
 @jax.jit
 def _updated(state: SegmentationScores, prediction: Array, label: Array) -> SegmentationScores:
     new = confusion.confusion_counts(

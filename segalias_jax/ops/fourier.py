@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.ops.axis import apply_along_axis, check_floating, sharded_like
@@ -93,7 +94,7 @@ def low_pass(
     Reference:
       Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024 (DAF).
     """
-    if isinstance(cutoff, jax.core.Tracer):
+    if isinstance(cutoff, Tracer):
         raise InputError(
             "cutoff is traced, but this filter is made before the program runs; give a number, or "
             "take soft_low_pass, whose cutoff may be traced"

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
 _P = ParamSpec("_P")
@@ -50,20 +51,21 @@ def on_any_mesh(operator: Callable[_P, _R]) -> Callable[_P, _R]:
         if sharding is None:
             return operator(*arguments, **options)
 
-        def inside(*arrays: Any) -> _R:
+        def inside(*arrays: Any) -> Any:
             filled = list(leaves)
             for i, array in zip(places, arrays, strict=True):
                 filled[i] = array
-            arguments, options = jax.tree.unflatten(structure, filled)
-            return operator(*arguments, **options)
+            given, named = jax.tree.unflatten(structure, filled)
+            call: Any = operator
+            return call(*given, **named)
 
         shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
         # In the same context as the call itself, where nothing has a type of the mesh.
         written = jax.eval_shape(inside, *shapes)
         result = jax.tree.map(lambda y: _like(sharding, y.shape), written)
         axes = sharding.mesh.explicit_axes
-        apply = jax.sharding.auto_axes(inside, axes=axes, out_sharding=result)
-        if any(isinstance(array, jax.core.Tracer) for array in arrays):
+        apply: Any = jax.sharding.auto_axes(inside, axes=axes, out_sharding=result)
+        if any(isinstance(array, Tracer) for array in arrays):
             # Differentiated outside of jit, cotangents would keep the type of the inside.
             apply = jax.jit(apply)
         return apply(*arrays)

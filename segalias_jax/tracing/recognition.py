@@ -114,7 +114,7 @@ class _Search:
 
         Libraries pool an image of ones to count what a window at the border covers.
         """
-        waiting, seen = [value], {None}
+        waiting, seen = [value], set[int | None]([None])
         while waiting:
             one = waiting.pop()
             if one in seen:
