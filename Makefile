@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test faults soak page lint bench clean
+.PHONY: help install quickstart test faults soak page lint bench transforms clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ soak: faults  ## the same with 200 kills; writes benchmarks/results/soak.json
 page: $(DEV)  ## look at reports in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[page]'
 	$(BIN)/python -m pytest -n 0 -rs tests/scoring/reports/test_page_in_browser.py
+
+transforms: $(DEV)  ## compute what works under which transform of jax; writes docs/transforms.md
+	$(BIN)/python tests/transforms.py
 
 lint: $(DEV)  ## check style and types
 	$(BIN)/ruff check --no-cache .

@@ -38,7 +38,11 @@ def saliency(logits: Logits, image: Float[Array, "b h w c"]) -> Float[Array, " b
     """
 
     def score(image: Array) -> Array:
-        return jnp.sum(jnp.max(logits(image), axis=-1), dtype=jnp.float32)
+        scores = logits(image)
+        # The first of equal logits; `jnp.max` would compare in its gradient what may have been
+        # recomputed, rounded otherwise, and divide by the number of equals, 0.
+        largest = jax.nn.one_hot(jnp.argmax(scores, -1), scores.shape[-1], dtype=bool)
+        return jnp.sum(jnp.where(largest, scores, 0), dtype=jnp.float32)
 
     gradient = jax.grad(score)(image).astype(jnp.float32)
     return jnp.mean(jnp.sqrt(jnp.sum(gradient**2, axis=-1)), axis=(1, 2))
@@ -98,6 +102,11 @@ def objective(
     terms: Float[Array | np.ndarray, "*batch n 4"], alpha: float, beta: float
 ) -> Float[Array | np.ndarray, "*batch n"]:
     """Weighs the terms of an image: -alpha (s_low + s_high) + beta (sigma_low + sigma_high).
+
+    Total variation is a seminorm, and the two bands add up to the image, so for every ratio
+    sigma_low + sigma_high >= sigma(x). Both sides are equal where a band is constant: at ratio 1,
+    where the high one is 0, and at ratios that keep the mean alone. In between the term is
+    larger: it has its least value at both ends, and the saliency decides which ratio is best.
 
     Args:
       terms: in the order of `TERMS`.

@@ -144,7 +144,7 @@ def _check_network(function: Callable, image: jax.ShapeDtypeStruct) -> None:
     if re.search(r"\bfft\[", str(jaxpr)):
         raise InputError(
             "the network computes a Fourier transform, which other runtimes lack; FreqMix does so "
-            "with gate 'magnitude', and not with 'energy' or 'corner'"
+            "with gate 'magnitude' where the size is 'any', and not with a fixed size"
         )
 
 

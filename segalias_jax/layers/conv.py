@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import errors, nnx
 
 from segalias_jax import ops
+from segalias_jax.errors import InputError
 from segalias_jax.typing import Array, Float
 
 kaiming_normal = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -131,7 +132,14 @@ class BatchNorm(nnx.Module):
         unbiased = var * (count / max(count - 1, 1))
         for stat, new in ((self.mean, mean), (self.var, unbiased)):
             moved = stat[...] + self.momentum * (jax.lax.stop_gradient(new) - stat[...])
-            stat.set_value(moved)  # by an index, flax asks tracers what they answer slowly
+            try:
+                stat.set_value(moved)  # by an index, flax asks tracers what they answer slowly
+            except errors.TraceContextError:
+                raise InputError(
+                    "a BatchNorm in training mode changes its running statistics, but its model "
+                    "was made outside of this transform of jax; call model.eval() first, use the "
+                    "transform of flax.nnx, or merge with nnx.merge(graph, state, copy=True)"
+                ) from None
         return mean, var
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,6 +14,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers.conv import BatchNorm, Conv
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array, Float
 
 
@@ -175,24 +178,49 @@ class AdaptiveBlur(nnx.Module):
         self.conv = Conv(channels, weights, kernel_size, padding=0, rngs=rngs)
         self.norm = BatchNorm(weights)
 
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
         """Blurs every pixel with its own kernels."""
-        height, width, channels = x.shape[1:]
-        k, s, reach = self.kernel_size, self.stride, (self.kernel_size - 1) // 2
+        *batch, height, width, channels = x.shape
+        k, reach = self.kernel_size, (self.kernel_size - 1) // 2
         if any(side <= reach for side in (height, width)):
             raise InputError(
                 f"an adaptive blur of {k} taps needs more than {reach} pixels along each image "
                 f"axis, but the input has {height}x{width}"
             )
-        padded = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
-        weights = self.norm(self.conv(padded))[:, ::s, ::s]
-        if self.softmax == "group":
-            weights = weights.reshape(*weights.shape[:3], self.groups, k * k)
-        weights = jax.nn.softmax(weights).reshape(*weights.shape[:3], self.groups, k, k)
-        grouped = padded.reshape(*padded.shape[:3], self.groups, channels // self.groups)
-        y = jnp.zeros((), x.dtype)
-        for i in range(k):
-            for j in range(k):
-                window = grouped[:, i : i + height : s, j : j + width : s]
-                y += window * weights[..., i, j, None]
-        return y.reshape(*y.shape[:3], channels)
+        if len(batch) != 1:
+            y = self(x.reshape(math.prod(batch), height, width, channels))
+            return y.reshape(*batch, *y.shape[1:])
+        logits = self.norm(_conv_reflected(x, self.conv.kernel[...]))
+        return _blur_by_logits(
+            x, logits, size=k, groups=self.groups, stride=self.stride, softmax=self.softmax
+        )
+
+
+@on_any_mesh
+def _conv_reflected(x: Array, kernel: Array) -> Array:
+    """Convolution at stride 1 that keeps the size; beyond borders is the reflected map."""
+    return ops.conv2d(_reflected(x, kernel.shape[0] // 2), kernel)
+
+
+@on_any_mesh
+def _blur_by_logits(
+    x: Array, logits: Array, *, size: int, groups: int, stride: int, softmax: str
+) -> Array:
+    """Weighs the neighbors of every pixel, by kernels that a softmax makes of its logits."""
+    height, width, channels = x.shape[1:]
+    weights = logits[:, ::stride, ::stride]
+    if softmax == "group":
+        weights = weights.reshape(*weights.shape[:3], groups, size * size)
+    weights = jax.nn.softmax(weights).reshape(*weights.shape[:3], groups, size, size)
+    padded = _reflected(x, size // 2)
+    grouped = padded.reshape(*padded.shape[:3], groups, channels // groups)
+    y = jnp.zeros((), x.dtype)
+    for i in range(size):
+        for j in range(size):
+            window = grouped[:, i : i + height : stride, j : j + width : stride]
+            y += window * weights[..., i, j, None]
+    return y.reshape(*y.shape[:3], channels)
+
+
+def _reflected(x: Array, reach: int) -> Array:
+    return jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")

@@ -6,6 +6,8 @@ map that is gated evenly keeps its size.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers.conv import Conv
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.ops.symbolic import band_operators, is_fixed
 from segalias_jax.typing import Array, Float
 
@@ -118,27 +121,21 @@ class FreqMix(nnx.Module):
         self.low_gate = _ChannelGate(channels, hidden, rngs=rngs)
         self.high_gate = _ChannelGate(channels, hidden, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
         """Mixes the two bands of `x`; no sample influences another one's output."""
+        if x.ndim != 4:
+            return self(x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])).reshape(x.shape)
         with jax.named_scope("freqmix"):
             low, high = ops.split_bands(x, self.cutoff, band=self.band)
             low_weight, high_weight = self._channel_weights(x, low, high)
-            spatial_low, spatial_high = self._spatial_weights(x)
+            spatial_low, spatial_high = _spatial_weights(
+                self.spatial_gate(x),
+                repeats=x.shape[-1] // self.spatial_groups if self.spatial_groups > 1 else 1,
+                activation=self.activation,
+            )
             y = low * spatial_low * low_weight[:, None, None]
             y += high * spatial_high * high_weight[:, None, None]
             return y + x if self.residual else y
-
-    def _spatial_weights(self, x: Array) -> tuple[Array, Array]:
-        """The spatial gates of both bands, one channel wide or as wide as `x`."""
-        logits = jnp.stack(jnp.split(_wide(self.spatial_gate(x)), 2, axis=-1))
-        if self.activation == "softmax":
-            weights = 2 * jax.nn.softmax(logits, axis=0)
-        else:
-            weights = jax.nn.sigmoid(logits)
-        if self.spatial_groups > 1:
-            weights = jnp.repeat(weights, x.shape[-1] // self.spatial_groups, axis=-1)
-        weights = weights.astype(x.dtype)
-        return weights[0], weights[1]
 
     def _channel_weights(self, x: Array, low: Array, high: Array) -> tuple[Array, Array]:
         """The channel gates of both bands, computed in float32 and returned in the type of x."""
@@ -154,6 +151,23 @@ class FreqMix(nnx.Module):
         return weights[0].astype(x.dtype), weights[1].astype(x.dtype)
 
 
+@on_any_mesh
+def _spatial_weights(logits: Array, *, repeats: int, activation: str) -> tuple[Array, Array]:
+    """The spatial gates of both bands, computed in float32 and returned in the type of logits.
+
+    They are one channel wide, or as wide as `repeats` makes their groups.
+    """
+    bands = jnp.stack(jnp.split(_wide(logits), 2, axis=-1))
+    if activation == "softmax":
+        weights = 2 * jax.nn.softmax(bands, axis=0)
+    else:
+        weights = jax.nn.sigmoid(bands)
+    if repeats > 1:
+        weights = jnp.repeat(weights, repeats, axis=-1)
+    weights = weights.astype(logits.dtype)
+    return weights[0], weights[1]
+
+
 def _wide(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -165,17 +179,12 @@ def _root_mean_square(band: Array) -> Array:
 
 def _mean_magnitude(band: Array) -> Array:
     height, width = band.shape[1:3]
-    spectrum = jnp.fft.rfft2(_wide(band), axes=(1, 2), norm="ortho")
-    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    # A real transform stores each bin of the left half-plane once for two, but for the first
-    # column and, on even widths, the last one.
-    twice = jnp.full(spectrum.shape[2], 2.0, power.dtype).at[0].set(1)
-    if width % 2 == 0:
-        twice = twice.at[-1].set(1)
-    total = jnp.einsum("bhwc,w->bc", jnp.sqrt(power + 1e-8), twice)
-    return total / (height * width)
+    magnitude = jnp.sqrt(ops.spectral_power(band) / (height * width) + 1e-8)
+    twice = jnp.asarray(ops.half_plane_weights(width), magnitude.dtype)
+    return jnp.einsum("bhwc,w->bc", magnitude, twice) / (height * width)
 
 
+@on_any_mesh
 def _corner_values(x: Array, cutoff: float, band: str) -> tuple[tuple, tuple]:
     """(Re, Im) at the first pixel of the complex low band z and of x - z, each `[b, c]`.
 

@@ -7,7 +7,13 @@ from flax import nnx
 
 from segalias_jax import ops
 from segalias_jax.layers.conv import ConvNormAct, SeparableConvNormAct
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array, Float
+
+
+@on_any_mesh
+def _joined(*parts: Array) -> Array:
+    return jnp.concatenate(parts, -1)
 
 
 class PyramidPooling(nnx.Module):
@@ -54,7 +60,7 @@ class PyramidPooling(nnx.Module):
         for cells, mix in zip(self.pool_scales, self.scales, strict=True):
             pooled = mix(ops.adaptive_avg_pool(x, (cells, cells)))
             parts.append(ops.resize_bilinear(pooled, size, align_corners=self.align_corners))
-        return self.bottleneck(jnp.concatenate(parts, -1))
+        return self.bottleneck(_joined(*parts))
 
 
 class AtrousPyramidPooling(nnx.Module):
@@ -108,4 +114,4 @@ class AtrousPyramidPooling(nnx.Module):
         mean = self.image(x.mean((1, 2), keepdims=True))
         parts = [ops.resize_bilinear(mean, ops.image_size(x), align_corners=self.align_corners)]
         parts += [mix(x) for mix in self.scales]
-        return self.bottleneck(jnp.concatenate(parts, -1))
+        return self.bottleneck(_joined(*parts))

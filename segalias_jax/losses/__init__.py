@@ -1,7 +1,9 @@
 """Losses of dense prediction, all with an ignore label, and their sum over a model's heads.
 
 Logits are channels-last; labels are class numbers, `IGNORE_LABEL` where a pixel must not count.
-Everything is computed in float32, or in float64 where the logits are.
+Everything is computed in float32, or in float64 where the logits are. A label that is no class is
+an `InputError`, or in a compiled program a loss that is NaN; so is that of logits that are NaN
+where there is a label. Neither vanishes in any loss.
 """
 
 from segalias_jax.losses.mixture import LOSSES, SUMS_OVER_PIXELS, check_loss, segmentation_loss

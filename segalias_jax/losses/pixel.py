@@ -14,9 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.ops import boundary_band
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.settings import integer, number
 from segalias_jax.typing import IGNORE_LABEL, Array, Bool, Float, Int
 
@@ -25,6 +27,7 @@ BALANCED = "balanced"
 """The word for `balanced_class_weights` in a recipe."""
 
 
+@on_any_mesh
 def cross_entropy(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -65,6 +68,7 @@ def cross_entropy(
     return _mean(loss, labeled, rows, average)
 
 
+@on_any_mesh
 def focal_loss(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -108,6 +112,7 @@ def focal_loss(
     return _mean(loss, labeled, rows, average)
 
 
+@on_any_mesh
 def ohem_cross_entropy(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -155,11 +160,13 @@ def ohem_cross_entropy(
     ranked = jax.lax.stop_gradient(jnp.where(labeled, entropy, -jnp.inf)).ravel()
     hardest = jnp.sort(ranked, descending=True)[min(min_kept, ranked.size) - 1]
     limit = -jnp.log(jnp.asarray(threshold, entropy.dtype))
-    kept = labeled & (entropy >= jnp.minimum(limit, hardest))
+    # What is no number must not vanish: it compares as false with any limit.
+    kept = labeled & ((entropy >= jnp.minimum(limit, hardest)) | jnp.isnan(entropy))
     loss = entropy * _of_class(class_weights, label, logits)
     return _mean(loss, kept, rows, average)
 
 
+@on_any_mesh
 def boundary_cross_entropy(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -259,11 +266,47 @@ def labeled_pixels(
     return rows & (label != IGNORE_LABEL), rows
 
 
+def outside_classes(
+    label: Int[Array, "b h w"], labeled: Bool[Array, "b h w"], num_classes: int
+) -> Bool[Array, "b h w"]:
+    """Returns which pixels have a label that is no class; outside of jit, there must be none.
+
+    A compiled program cannot raise, so losses are NaN there.
+
+    Args:
+      label: class numbers.
+      labeled: of `labeled_pixels`.
+      num_classes: number of classes.
+
+    Returns:
+      True where a label counts but is no class.
+
+    Raises:
+      InputError: there is one, and the label is no tracer.
+
+    Example:
+      >>> outside_classes(jnp.array([[[0, 2]]]), jnp.ones((1, 1, 2), bool), 2)
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: label has 2 in 1 pixels, which is neither one of the classes \
+0..1 nor the ignored 255; correct the labels or the number of classes
+    """
+    bad = labeled & ((label < 0) | (label >= num_classes))
+    if not isinstance(bad, Tracer) and bool(jnp.any(bad)):
+        first = int(label[bad][0])
+        raise InputError(
+            f"label has {first} in {int(jnp.sum(label == first))} pixels, which is neither one of "
+            f"the classes 0..{num_classes - 1} nor the ignored {IGNORE_LABEL}; correct the labels "
+            "or the number of classes"
+        )
+    return bad
+
+
 def _pixel_losses(logits, label, class_weights, valid):
     """Cross-entropy of every pixel, and the two masks of `labeled_pixels`."""
     labeled, rows = labeled_pixels(label, valid)
     safe = jnp.where(labeled, label, 0)
     loss = optax.softmax_cross_entropy_with_integer_labels(wide(logits), safe)
+    loss = jnp.where(outside_classes(label, labeled, logits.shape[-1]), jnp.nan, loss)
     return loss * _of_class(class_weights, label, logits), labeled, rows
 
 

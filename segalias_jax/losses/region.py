@@ -13,10 +13,12 @@ import jax.numpy as jnp
 import optax
 
 from segalias_jax.errors import InputError
-from segalias_jax.losses.pixel import check_class_weights, labeled_pixels, wide
+from segalias_jax.losses.pixel import check_class_weights, labeled_pixels, outside_classes, wide
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array, Bool, Float, Int
 
 
+@on_any_mesh
 def tversky_loss(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -71,6 +73,7 @@ def tversky_loss(
     return jnp.mean(losses * jnp.asarray(class_weights or 1.0, losses.dtype))
 
 
+@on_any_mesh
 def dice_loss(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -117,6 +120,7 @@ def dice_loss(
     )
 
 
+@on_any_mesh
 def generalized_dice_loss(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -158,6 +162,7 @@ def generalized_dice_loss(
     return jnp.where(nothing, 0, 1 - (2 * overlap + smooth) / jnp.where(nothing, 1, both + smooth))
 
 
+@on_any_mesh
 def lovasz_softmax(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -194,6 +199,8 @@ def lovasz_softmax(
     check_class_weights(class_weights or (), logits.shape[-1])
     labeled, _ = labeled_pixels(label, valid)
     probability = jax.nn.softmax(wide(logits))
+    bad = outside_classes(label, labeled, logits.shape[-1])
+    probability = jnp.where(bad[..., None], jnp.nan, probability)
 
     def of_class(number: Array) -> tuple[Array, Array]:
         true = labeled & (label == number)
@@ -206,6 +213,7 @@ def lovasz_softmax(
     return jnp.sum(jnp.where(present, losses, 0)) / jnp.maximum(jnp.sum(present), 1)
 
 
+@on_any_mesh
 def lovasz_hinge(
     logits: Float[Array, "b h w c"],
     label: Int[Array, "b h w"],
@@ -244,6 +252,7 @@ def lovasz_hinge(
     true = labeled & (label == 1)
     scores = wide(logits)
     margin = scores[..., 1] - scores[..., 0]
+    margin = jnp.where(outside_classes(label, labeled, 2), jnp.nan, margin)
     return _lovasz(jax.nn.relu(1 - margin * jnp.where(true, 1, -1)), true, labeled)
 
 
@@ -279,4 +288,6 @@ def _with_ignored_class(logits: Array, label: Array, valid: Array | None) -> tup
     ours = jnp.where(labeled[..., None], scores, -jnp.inf)
     extra = jnp.where(labeled, -jnp.inf, 0).astype(scores.dtype)
     target = jax.nn.one_hot(jnp.where(labeled, label, num_classes), num_classes + 1)
-    return jnp.concatenate([ours, extra[..., None]], -1), target.astype(scores.dtype)
+    bad = outside_classes(label, labeled, num_classes)
+    target = jnp.where(bad[..., None], jnp.nan, target.astype(scores.dtype))
+    return jnp.concatenate([ours, extra[..., None]], -1), target

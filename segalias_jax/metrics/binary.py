@@ -31,6 +31,7 @@ from segalias_jax.metrics.totals import (
     check_same_rows,
     image_rows,
 )
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array
 
 
@@ -105,7 +106,7 @@ class BinaryScores:
         Raises:
           InputError: shapes differ.
         """
-        return self.add(probability_counts(probability, label, self.counts.shape[-1]))
+        return _updated(self, probability, label)
 
     @jax.jit
     def add(self, counts: Integer[Array | np.ndarray, "images 2 bins"]) -> BinaryScores:
@@ -152,6 +153,11 @@ class BinaryScores:
           By name, see `BinaryTotals.compute`.
         """
         return self.host().compute()
+
+
+@on_any_mesh
+def _updated(state: BinaryScores, probability: ArrayLike, label: Any) -> BinaryScores:
+    return state.add(probability_counts(probability, label, state.counts.shape[-1]))
 
 
 @functools.partial(jax.jit, static_argnames="bins")
@@ -214,7 +220,9 @@ def _fixed_ratio(part: Array, whole: Array) -> Array:
 
 
 def _over_images(values: Array) -> Array:
-    """Their exact sum over the first axis, as a 64-bit counter."""
-    # A batch is a mapped axis to `wide_psum`, which carries into the upper half.
-    wide = jnp.stack([values.astype(jnp.uint32), jnp.zeros(values.shape, jnp.uint32)], 1)
-    return jax.vmap(lambda x: wide_psum(x, "image"), axis_name="image")(wide)[0]
+    """Their exact sum over the first axis, of 65536 at most, as a 64-bit counter."""
+    # By halves of 16 bits as in `wide_psum`, which takes no mapped axis inside of `shard_map`.
+    values = values.astype(jnp.uint32)
+    lower = jnp.sum(values & 0xFFFF, 0, dtype=jnp.uint32)
+    upper = jnp.sum(values >> 16, 0, dtype=jnp.uint32) + (lower >> 16)
+    return jnp.stack([(upper << 16) | (lower & 0xFFFF), upper >> 16])

@@ -21,6 +21,7 @@ from segalias_jax.metrics import confusion
 from segalias_jax.metrics.regions import region_map
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.metrics.totals import SegmentationTotals, check_mergeable
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import IGNORE_LABEL, Array
 
 
@@ -67,7 +68,7 @@ class SegmentationScores:
           boundary: see `ScoreRules`, as all that follow.
           ignore: "reference" or "exclude".
           reduce_zero_label: labels hold k + 1 for class k and 0 for ignored pixels.
-          ignore_label: label that is in no score.
+          ignore_label: label that is in no score; a class of that number is in none, either.
           width: side of the dilating square in pixels.
 
         Returns:
@@ -78,6 +79,11 @@ class SegmentationScores:
         """
         if num_classes < 1:
             raise InputError(f"num_classes: {num_classes} must be at least 1")
+        if ignore_label == IGNORE_LABEL < num_classes:
+            raise InputError(
+                f"ignore_label: {ignore_label} is also one of {num_classes} classes, whose pixels "
+                "would be in no score; give another ignore_label, such as -1"
+            )
         rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
         side = num_classes + 1
         return cls(confusion.wide_zeros((4, side, side)), rules)
@@ -182,6 +188,7 @@ class SegmentationScores:
         return self.host().compute()
 
 
+@on_any_mesh
 @jax.jit
 def _updated(state: SegmentationScores, prediction: Array, label: Array) -> SegmentationScores:
     new = confusion.confusion_counts(

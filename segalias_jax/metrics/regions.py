@@ -12,9 +12,11 @@ from jaxtyping import Integer, UInt8
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import IGNORED, KIND_OF_REGION, ScoreRules
 from segalias_jax.ops import morphology
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array
 
 
+@on_any_mesh
 @functools.partial(jax.jit, static_argnames="rules")
 def region_map(
     prediction: Integer[Array | np.ndarray, "*batch h w"],
@@ -54,6 +56,7 @@ def region_map(
     return morphology.dilate(predicted + jnp.uint8(2) * true, rules.width)
 
 
+@on_any_mesh
 @functools.partial(jax.jit, static_argnames="rules")
 def error_kinds(
     prediction: Integer[Array | np.ndarray, "*batch h w"],

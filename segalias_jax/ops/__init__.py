@@ -38,6 +38,7 @@ from segalias_jax.ops.resample import (
     strided,
 )
 from segalias_jax.ops.shift import shift_consistency
+from segalias_jax.ops.spectrum import half_plane_weights, spectral_power
 from segalias_jax.ops.upsample import (
     checkerboard_score,
     conv2d_transpose,
@@ -68,6 +69,7 @@ __all__ = [
     "dilate",
     "equivalent_sampling_rate",
     "frequency_low_cut",
+    "half_plane_weights",
     "image_size",
     "insert_zeros",
     "joined_conv2d",
@@ -86,6 +88,7 @@ __all__ = [
     "resize_nearest",
     "shift_consistency",
     "soft_low_pass",
+    "spectral_power",
     "split_bands",
     "strided",
 ]

@@ -9,9 +9,11 @@ import operator
 import jax.numpy as jnp
 
 from segalias_jax.errors import InputError
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array, Float
 
 
+@on_any_mesh
 def binomial_blur(
     x: Float[Array, "*batch h w c"], kernel_size: int, *, stride: int = 1
 ) -> Float[Array, "*batch h2 w2 c"]:

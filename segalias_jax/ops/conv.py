@@ -8,16 +8,19 @@ be gathered.
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 
+from segalias_jax.ops.placement import any_manual, on_any_mesh
 from segalias_jax.ops.resample import image_size, strided
 from segalias_jax.typing import Array, Float
 
 _FEW_OUTPUTS = 4
 
 
+@on_any_mesh
 def conv2d(
     x: Float[Array, "b h w c"],
     kernel: Float[Array, "k1 k2 d o"],
@@ -53,7 +56,9 @@ def conv2d(
         # matrix product's.
         x = strided(x, (0, 0), image_size(x), stride) if stride > 1 else x
         return mix_channels(x, kernel[0, 0])
-    if 1 < groups == x.shape[-1] == outputs and stride == 1 and jax.default_backend() == "cpu":
+    one_each = 1 < groups == x.shape[-1] == outputs and stride == 1
+    # Inside of `shard_map` a gradient of one's own would have to be summed over devices.
+    if one_each and jax.default_backend() == "cpu" and not any_manual():
         return _depthwise(x, kernel, padding, dilation)
     if groups == stride == dilation == 1 and outputs <= _FEW_OUTPUTS:
         return _project_then_shift(x, kernel, padding)
@@ -68,6 +73,7 @@ def conv2d(
     )
 
 
+@on_any_mesh
 def mix_channels(
     x: Float[Array, "b h w c"], matrix: Float[Array, "c o"]
 ) -> Float[Array, "b h w o"]:
@@ -90,7 +96,9 @@ def mix_channels(
         return jnp.einsum("bhwc,co->bhwo", x, matrix)
     # One axis of pixels: the weight gradient then sums over one axis, where XLA on a CPU transposes
     # the cotangent for a sum over three, and multiplies half as fast.
-    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
+    # Lengths are written out: of an empty batch none follows from the others.
+    pixels = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return (pixels @ matrix).reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 def _project_then_shift(x: Array, kernel: Array, padding: int) -> Array:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.ops.axis import apply_along_axis, check_floating, sharded_like
@@ -28,6 +29,7 @@ from segalias_jax.ops.bands import (
     odd_factors,
     resampling_matrix,
 )
+from segalias_jax.ops.placement import any_manual, on_any_mesh
 from segalias_jax.ops.symbolic import band_operators, is_fixed
 from segalias_jax.typing import Array, Float
 
@@ -52,9 +54,10 @@ def products_only() -> Iterator[None]:
         _products_only.reset(token)
 
 
+@on_any_mesh
 def low_pass(
     x: Float[Array, ...],
-    cutoff: float,
+    cutoff: Float[Array, ""] | float,
     *,
     axes: tuple[int, ...] = (-3, -2),
     band: str = "symmetric",
@@ -80,8 +83,8 @@ def low_pass(
       Array of the shape and type of `x`.
 
     Raises:
-      InputError: `cutoff` outside (0, 0.5], an unknown name, not one or two axes, or integers
-        in `x`.
+      InputError: `cutoff` traced or outside (0, 0.5], an unknown name, not one or two axes, or
+        integers in `x`.
 
     Example:
       >>> checkerboard = jnp.indices((4, 4)).sum(0)[..., None] % 2 * 2.0
@@ -91,6 +94,12 @@ def low_pass(
     Reference:
       Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR 2024 (DAF).
     """
+    if isinstance(cutoff, Tracer):
+        raise InputError(
+            "cutoff is traced, but this filter is made before the program runs; give a number, or "
+            "take soft_low_pass, whose cutoff may be traced"
+        )
+    cutoff = float(cutoff)
     axes = _checked_axes(x, axes)
     check_floating(x)
     check_method(method)
@@ -105,9 +114,10 @@ def low_pass(
     return _low_pass_matmul(x, bounds, axes)
 
 
+@on_any_mesh
 def split_bands(
     x: Float[Array, ...],
-    cutoff: float,
+    cutoff: Float[Array, ""] | float,
     *,
     axes: tuple[int, ...] = (-3, -2),
     band: str = "symmetric",
@@ -142,6 +152,7 @@ def split_bands(
     return low, x - low
 
 
+@on_any_mesh
 def soft_low_pass(
     x: Float[Array, ...],
     cutoff: Float[Array, ""] | float,
@@ -190,6 +201,7 @@ def soft_low_pass(
     return x
 
 
+@on_any_mesh
 def frequency_low_cut(
     x: Float[Array, ...],
     stride: int = 2,
@@ -247,9 +259,10 @@ def frequency_low_cut(
     return _separable(x, matrices, odd, axes)
 
 
+@on_any_mesh
 def aliasing_score(
     x: Float[Array, ...],
-    cutoff: float,
+    cutoff: Float[Array, ""] | float,
     *,
     axes: tuple[int, int] = (-3, -2),
     reduce: str = "pooled",
@@ -359,6 +372,8 @@ def _low_pass_matmul(x: Array, bounds: tuple[tuple[int, int], ...], axes: tuple[
     def apply(_, x: Array) -> Array:
         return _separable(x, matrices, odd, axes)
 
+    if any_manual():  # as of jax 0.10 a linear solve has no lowering inside of `shard_map`
+        return apply(None, x)
     # The filter is its own transpose, which differentiation of the products would not find out:
     # their transposed form is half as fast on a CPU. A linear solve is the one operation of jax
     # that takes a transpose from its caller and still works under jvp and vmap; nothing is solved.

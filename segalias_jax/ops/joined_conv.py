@@ -16,10 +16,12 @@ import numpy as np
 
 from segalias_jax.ops import symbolic
 from segalias_jax.ops.conv import conv2d, mix_channels
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.ops.resample import bilinear_matrix
 from segalias_jax.typing import Array, Float, Side
 
 
+@on_any_mesh
 def joined_conv2d(
     parts: Sequence[Float[Array, "b _ _ _"]],
     kernel: Float[Array, "k1 k2 d o"],

@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Integer, Shaped
 
 from segalias_jax.errors import InputError, check_choice
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import BOUNDARY_RULES, Array
 
 
+@on_any_mesh
 def label_boundary(
     label: Integer[Array | np.ndarray, "*batch h w"],
     *,
@@ -60,6 +62,7 @@ def label_boundary(
     return _differs(label, -2, ignore) | _differs(label, -1, ignore)
 
 
+@on_any_mesh
 def dilate(
     mask: Shaped[Array | np.ndarray, "*batch h w"], size: int
 ) -> Shaped[Array, "*batch h w"]:
@@ -89,6 +92,7 @@ def dilate(
     return _dilate_axis(_dilate_axis(mask, mask.ndim - 2, size), mask.ndim - 1, size)
 
 
+@on_any_mesh
 def boundary_band(
     label: Integer[Array | np.ndarray, "*batch h w"],
     *,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Integer, Real
 
 from segalias_jax.errors import InputError, check_choice
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import IGNORE_LABEL, Array
 
 _BORDERS = ("reflect", "edge", "zero")
@@ -20,6 +21,7 @@ _PADS = {"reflect": "symmetric", "edge": "edge", "zero": "constant"}
 _NETWORK_UP_TO = 9
 
 
+@on_any_mesh
 def median_filter(
     x: Real[Array, "*shape"],
     size: int,
@@ -63,6 +65,7 @@ def median_filter(
     return jnp.moveaxis(_median(padded, size), (0, 1), axes)
 
 
+@on_any_mesh
 def majority_filter(
     label: Integer[Array, "*batch h w"],
     size: int,
@@ -104,7 +107,7 @@ def majority_filter(
         better = count > votes
         return (jnp.where(better, count, votes), jnp.where(better, number, winner)), None
 
-    nothing = (jnp.zeros(planes.shape, jnp.int32), planes)
+    nothing = (jnp.zeros_like(planes, jnp.int32), planes)
     numbers = jnp.arange(num_classes, dtype=label.dtype)
     (_, winner), _ = jax.lax.scan(vote, nothing, numbers)
     winner = jnp.where(planes == IGNORE_LABEL, planes, winner)

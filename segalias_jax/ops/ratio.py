@@ -15,11 +15,13 @@ from jax.core import Tracer
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.ops.axis import apply_along_axis, sharded_like
 from segalias_jax.ops.fourier import low_pass, soft_low_pass
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array, Bool, Float
 
 RATIO_BANDS = ("square", "round")
 
 
+@on_any_mesh
 def ratio_low_pass(
     x: Float[Array, "*batch h w c"], ratio: Float[Array, ""] | float, *, band: str = "square"
 ) -> Float[Array, "*batch h w c"]:

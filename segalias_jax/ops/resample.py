@@ -11,6 +11,7 @@ import numpy as np
 from segalias_jax.errors import InputError
 from segalias_jax.ops import symbolic
 from segalias_jax.ops.axis import apply_along_axis, check_floating
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.ops.symbolic import is_fixed
 from segalias_jax.typing import Array, Float, Int, Side
 
@@ -31,6 +32,7 @@ def image_size(x: Float[Array, "*batch h w c"]) -> tuple[Side, Side]:
     return x.shape[-3], x.shape[-2]
 
 
+@on_any_mesh
 def resize_bilinear(
     x: Float[Array, "*batch h w c"], size: tuple[Side, Side], *, align_corners: bool = False
 ) -> Float[Array, "*batch h2 w2 c"]:
@@ -118,6 +120,7 @@ def bilinear_matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
     return matrix
 
 
+@on_any_mesh
 def resize_nearest(
     x: Float[Array, "*batch h w c"], size: tuple[Side, Side]
 ) -> Float[Array, "*batch h2 w2 c"]:
@@ -153,6 +156,7 @@ def _nearest_matrix(n: int, m: int) -> np.ndarray:
     return np.eye(n)[np.arange(m) * n // m]
 
 
+@on_any_mesh
 def adaptive_avg_pool(
     x: Float[Array, "*batch h w c"], size: tuple[Side, Side]
 ) -> Float[Array, "*batch h2 w2 c"]:
@@ -194,6 +198,7 @@ def _pooling_matrix(n: int, m: int) -> np.ndarray:
     return inside / inside.sum(1, keepdims=True)
 
 
+@on_any_mesh
 def max_pool(
     x: Float[Array, "b h w c"], window: int, *, stride: int, padding: int = 0
 ) -> Float[Array, "b h2 w2 c"]:
@@ -221,6 +226,7 @@ def max_pool(
     return jax.lax.reduce_window(x, lowest, jax.lax.max, shape, strides, pads)
 
 
+@on_any_mesh
 def crop_or_extend(
     x: Float[Array, "b h w c"], size: tuple[Side, Side]
 ) -> Float[Array, "b h2 w2 c"]:
@@ -245,6 +251,7 @@ def crop_or_extend(
     return x if x.shape[1:3] == tuple(size) else strided(x, (0, 0), size, 1)
 
 
+@on_any_mesh
 def max_pool_2x2(x: Float[Array, "b h w c"], *, stride: int = 2) -> Float[Array, "b h2 w2 c"]:
     """Maximum over windows of 2x2 pixels, which start at every pixel or at every second one.
 
@@ -266,12 +273,11 @@ def max_pool_2x2(x: Float[Array, "b h w c"], *, stride: int = 2) -> Float[Array,
     # No window reaches a copy after an even side, so that a symbolic side has one in any case.
     height, width = (n + (n % 2 if fixed and stride > 1 else 1) for n in x.shape[1:3])
     x = crop_or_extend(x, (height, width))  # copies of the last row change no maximum
-    if stride == 1 or not fixed or jax.device_count() > 1:
-        return _max_of_shifts(x, 2, stride)
     # XLA's gradient of windows takes five times as long on a CPU.
-    return x.reshape(x.shape[0], height // 2, 2, width // 2, 2, x.shape[3]).max((2, 4))
+    return _max_of_shifts(x, 2, stride)
 
 
+@on_any_mesh
 def average_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Averages over windows of 2x2 pixels, side by side.
 
@@ -333,7 +339,9 @@ def _max_of_shifts(x: Array, window: int, stride: int) -> Array:
     """The same, as the larger of shifted images; the first of equal ones gets the gradient.
 
     The partitioner (of XLA as of jax 0.10.2) loses gradients of windows that reach over the border
-    between two devices where height is sharded.
+    between two devices where height is sharded. And the gradient of `jnp.max` looks for the
+    maximum once more: where the compiler recomputes what was pooled, rounded otherwise (as XLA
+    does without optimization), it finds none and divides by their number, 0.
     """
     batch, height, width, channels = x.shape
     rows, columns = ((n - window) // stride * stride + 1 for n in (height, width))
@@ -344,4 +352,5 @@ def _max_of_shifts(x: Array, window: int, stride: int) -> Array:
         for i in range(window)
         for j in range(window)
     ]
-    return functools.reduce(lambda y, part: jax.lax.select(y >= part, y, part), shifts)
+    # What is no number wins, as in `jnp.max`: it must not vanish.
+    return functools.reduce(lambda y, part: jax.lax.select((y >= part) | (y != y), y, part), shifts)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from segalias_jax.errors import InputError
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array, Float, Num
 
 _ONE_PIXEL = ((0, 1), (1, 0), (1, 1))
@@ -67,10 +68,16 @@ def shift_consistency(
             tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(move, size, strict=True))
             for move in (shift, tuple(-step for step in shift))
         )
-        shares.append(jnp.mean(moved[:, *there] == still[:, *here], (1, 2), dtype=jnp.float32))
+        shares.append(_same(moved, still, there, here))
     return jnp.mean(jnp.stack(shares), 0)
 
 
+@on_any_mesh
+def _same(moved: Array, still: Array, there: tuple[slice, ...], here: tuple[slice, ...]) -> Array:
+    return jnp.mean(moved[:, *there] == still[:, *here], (1, 2), dtype=jnp.float32)
+
+
+@on_any_mesh
 def _shifted(image: Array, shift: tuple[int, int]) -> Array:
     for axis, step in enumerate(shift, start=1):
         length = image.shape[axis]

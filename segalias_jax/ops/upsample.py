@@ -7,9 +7,12 @@ import numpy as np
 
 from segalias_jax.errors import InputError
 from segalias_jax.ops.conv import mix_channels
+from segalias_jax.ops.placement import on_any_mesh
+from segalias_jax.ops.spectrum import half_plane_weights, spectral_power
 from segalias_jax.typing import Array, Float
 
 
+@on_any_mesh
 def insert_zeros(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
     """Sets pixels apart and fills the gaps with zeros.
 
@@ -35,6 +38,7 @@ def insert_zeros(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 
     return x.reshape(batch, factor * height, factor * width, channels)
 
 
+@on_any_mesh
 def conv2d_transpose(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"]
 ) -> Float[Array, "b h2 w2 o"]:
@@ -62,6 +66,7 @@ def conv2d_transpose(
     return y.reshape(batch, side * height, side * width, outputs)
 
 
+@on_any_mesh
 def checkerboard_score(x: Float[Array, "*batch h w c"], factor: int = 2) -> Float[Array, "*batch"]:
     """Power of the pattern that upsampling leaves on its grid, in per cent of all power.
 
@@ -102,10 +107,11 @@ def checkerboard_score(x: Float[Array, "*batch h w c"], factor: int = 2) -> Floa
         )
     (rows, slow_rows), (columns, slow_columns) = (_near(n, factor) for n in (height, width))
     mask = np.outer(rows, columns) & ~np.outer(slow_rows, slow_columns)
-    x = x[..., :height, :width, :].astype(jnp.promote_types(x.dtype, jnp.float32))
-    power = jnp.square(jnp.abs(jnp.fft.fft2(x, axes=(-3, -2)))).sum(-1)
+    power = spectral_power(x[..., :height, :width, :]).sum(-1)
+    power = power * jnp.asarray(half_plane_weights(width), power.dtype)
     total = power.sum((-2, -1))
-    return 100 * (power * mask).sum((-2, -1)) / jnp.where(total > 0, total, 1)
+    score = 100 * (power * mask[:, : width // 2 + 1]).sum((-2, -1))
+    return score / jnp.where(total > 0, total, 1)
 
 
 def _near(n: int, factor: int) -> tuple[np.ndarray, np.ndarray]:

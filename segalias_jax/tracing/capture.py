@@ -47,7 +47,7 @@ def capture_inputs(
     @functools.wraps(function)
     def captured(*arguments: Any, **options: Any) -> tuple[Any, tuple[jax.Array, ...]]:
         traced = trace(function, arguments, options)
-        chosen = choose(traced.operators, where)
+        chosen = choose(traced.operators, where, traced.not_looked_into)
         outputs, recorded = record_inputs(traced, {o.index: channels_last for o in chosen})
         return outputs, tuple(recorded[o.index] for o in chosen)
 

@@ -89,7 +89,7 @@ def dealias(
     def dealiased(*arguments: Any, **options: Any) -> Any:
         traced = trace(function, arguments, options)
         replacements = {}
-        for operator in _chosen(traced.operators, where):
+        for operator in _chosen(traced.operators, where, traced.not_looked_into):
             apply = functools.partial(_filtered, operator=operator, cutoff=fixed, filter=filter)
             replacements |= dict.fromkeys(traced.sites(operator.index), apply)
         replay = Replay(traced.closed.jaxpr, replacements, {})
@@ -122,7 +122,9 @@ def filtered_by_default(
     return [o for o in outermost if o.depth > 0 and o.index not in poolings[:1]]
 
 
-def _chosen(operators: Sequence[DownsamplingOperator], where: Where) -> list[DownsamplingOperator]:
+def _chosen(
+    operators: Sequence[DownsamplingOperator], where: Where, not_looked_into: Sequence[str]
+) -> list[DownsamplingOperator]:
     if where is None:
         chosen = filtered_by_default(operators)
         if operators and not chosen:
@@ -130,8 +132,8 @@ def _chosen(operators: Sequence[DownsamplingOperator], where: Where) -> list[Dow
                 f"by default the stem and the first pooling are not filtered, and of "
                 f"{len(operators)} downsampling operators there is no other; choose by where"
             )
-        return chosen or choose(operators, where)
-    chosen = choose(operators, where)
+        return chosen or choose(operators, where, not_looked_into)
+    chosen = choose(operators, where, not_looked_into)
     inside = {member for o in chosen for member in o.members}
     return [o for o in chosen if o.index not in inside]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from segalias_jax.tracing.operations import BRANCHING, Program, called_programs,
 from segalias_jax.tracing.operators import DownsamplingOperator
 from segalias_jax.tracing.recognition import Found, Site, recognize
 from segalias_jax.tracing.replay import ENTERED, hoist
+from segalias_jax.tracing.sources import source_line
 
 Where = str | int | Callable[[DownsamplingOperator], bool] | None
 """Which operators are meant, see `choose`."""
@@ -34,6 +35,7 @@ class Traced:
       constants: arrays that the function holds.
       arguments: those leaves of its arguments that are arrays.
       tree: of what it returns.
+      not_looked_into: what may sample, too, but is not among the operators; see `unseen`.
 
     Example:
       >>> traced = trace(lambda x, flip: -x[::2, ::2] if flip else x, (np.ones((4, 4)), True), {})
@@ -47,6 +49,7 @@ class Traced:
     constants: tuple[Any, ...]
     arguments: tuple[Any, ...]
     tree: Any
+    not_looked_into: tuple[str, ...] = ()
 
     @property
     def operators(self) -> list[DownsamplingOperator]:
@@ -88,17 +91,24 @@ def trace(
         return function(*arguments, **options)
 
     arrays = tuple(leaves[place] for place in places)
-    closed, shape = jax.make_jaxpr(flat, return_shape=True)(*arrays)
+    try:
+        closed, shape = jax.make_jaxpr(flat, return_shape=True)(*arrays)
+    except Exception as error:
+        if type(error).__name__ != "TraceContextError":  # of flax, which is not imported here
+            raise
+        raise InputError(
+            "the model changes a state of its own, as a norm in training does with its running "
+            "statistics, which a traced function cannot; call model.eval() first"
+        ) from None
     program = read_jaxpr(closed, every_branch=True)
-    found = [
-        f
-        for f in recognize(program.operations)
-        if all(_can_replay(closed.jaxpr, path) for path, _ in f.sites)
-    ]
+    recognized = recognize(program.operations)
+    found = [f for f in recognized if all(_can_replay(closed.jaxpr, path) for path, _ in f.sites)]
+    left_out = [f for f in recognized if f not in found]
     found = tuple(with_blocks(program.operations, found))
     arrays = tuple(a if isinstance(a, jax.ShapeDtypeStruct) else jnp.asarray(a) for a in arrays)
     tree = jax.tree.structure(shape)
-    return Traced(closed, program, found, tuple(closed.consts), arrays, tree)
+    missed = tuple(dict.fromkeys(unseen(closed.jaxpr, left_out)))
+    return Traced(closed, program, found, tuple(closed.consts), arrays, tree, missed)
 
 
 def find_operators(function: Callable[..., Any], *arguments: Any) -> list[DownsamplingOperator]:
@@ -113,9 +123,12 @@ def find_operators(function: Callable[..., Any], *arguments: Any) -> list[Downsa
 
     It goes into `jit`, `jax.checkpoint`, functions with derivatives of their own, `scan` and all
     branches of `cond`. Left out are: operators along one axis or three, because sampling rate and
-    band are those of images; what is in a `while` loop, which keeps nothing of its rounds, or in
-    `shard_map`, which sees parts of images; resizing, pooling to a given size and filters that
-    stride themselves by a matrix along an axis, which contain a filter already.
+    band are those of images; pooling of the whole image; what is in a `while` loop, which keeps
+    nothing of its rounds, or in `shard_map`, which sees parts of images; programs of `jax.export`;
+    `jax.image.resize` and pixels that are read by an index (the report of `profile_aliasing` and
+    the messages of `where` name what is there of these); other resizing, pooling to a given
+    size and filters that stride themselves by a matrix along an axis, which contain a filter
+    already.
 
     A `name` is what the libraries and `jax.named_scope` say; `source` is the innermost line that
     belongs to no installed package, or else the innermost one outside of JAX. Channels of poolings
@@ -140,13 +153,17 @@ def find_operators(function: Callable[..., Any], *arguments: Any) -> list[Downsa
     return trace(function, arguments, {}).operators
 
 
-def choose(operators: Sequence[DownsamplingOperator], where: Where) -> list[DownsamplingOperator]:
+def choose(
+    operators: Sequence[DownsamplingOperator], where: Where, not_looked_into: Sequence[str] = ()
+) -> list[DownsamplingOperator]:
     """Selects operators.
 
     Args:
       operators: of `find_operators`.
-      where: a part of the name, or a pattern for all of it with "*", "?" or "[...]"; an index; a
-        function that says yes or no to an operator; None for all.
+      where: a part of the name or of the source, as in "stage2" or "net.py:7"; a pattern for all of
+        the name with "*", "?" or "[...]"; an index; a function that says yes or no to an operator;
+        None for all.
+      not_looked_into: what may sample, too, for the message.
 
     Returns:
       Those selected, at least one.
@@ -169,20 +186,82 @@ operator
         chosen = [
             o
             for o in operators
-            if (fnmatch.fnmatchcase(o.name, where) if glob else where in o.name)
+            if (fnmatch.fnmatchcase(o.name, where) if glob else _named(o, where))
         ]
     else:
         chosen = [o for o in operators if o.index == where]
     if not chosen:
-        raise InputError(f"where is {where!r}, but {_listed(operators)}")
+        rest = f"; not looked into: {', '.join(not_looked_into)}" if not_looked_into else ""
+        raise InputError(f"where is {where!r}, but {_listed(operators)}{rest}")
     return chosen
+
+
+def _named(operator: DownsamplingOperator, where: str) -> bool:
+    """Whether a word is part of an operator's name, or the end of its source is not cut short."""
+    return where in operator.name or f"{where}:" in f"{operator.source}:"
 
 
 def _listed(operators: Sequence[DownsamplingOperator]) -> str:
     if not operators:
         return "the function has no downsampling operator"
-    each = ", ".join(f"{o.index} {o.kind} {o.name!r}" for o in operators)
+    each = ", ".join(f"{o.index} {o.kind} {o.name or o.source!r}" for o in operators)
     return f"selects none of the downsampling operators: {each}"
+
+
+_OPAQUE = {"call_exported": "a program of jax.export", "pallas_call": "a Pallas kernel"}
+_OPAQUE |= {"ffi_call": "a foreign function", "pure_callback": "a callback"}
+_CALLERS = {"while": "a while loop", "shard_map": "shard_map"}
+
+
+def unseen(jaxpr: Any, left_out: Sequence[Found], around: str = "no known line") -> Iterator[str]:
+    """Says what may sample in a program and is not among its operators.
+
+    Args:
+      jaxpr: the program.
+      left_out: operators that cannot be filtered, because of what calls them.
+      around: line that calls the program, where an operation in it has none of its own.
+
+    Yields:
+      What it is, and where.
+
+    Example:
+      >>> half = lambda x: jnp.take(x, jnp.arange(0, 8, 2), 1)
+      >>> closed = jax.make_jaxpr(half)(jnp.ones((1, 8, 8)))
+      >>> [what.split(" at ")[0] for what in unseen(closed.jaxpr, ())]
+      ['every n-th pixel by an index']
+    """
+    for f in left_out:
+        callers = _callers(jaxpr, f.sites[0][0])
+        inside = next((_CALLERS.get(name, name) for name in callers if name not in ENTERED), "")
+        yield f"{f.operator.kind} in {inside} at {f.operator.source}"
+    for equation in jaxpr.eqns:
+        name, place = equation.primitive.name, source_line(equation.source_info) or around
+        if name in _OPAQUE:
+            yield f"{_OPAQUE[name]} at {place}"
+        elif name == "gather" and _thins_out(equation):
+            yield f"every n-th pixel by an index at {place}"
+        elif equation.params.get("name") == "_resize" and _thins_out(equation):
+            yield f"jax.image.resize at {place}"
+        else:
+            for called in called_programs(equation):
+                yield from unseen(called, (), place)
+
+
+def _thins_out(equation: Any) -> bool:
+    """Whether an array of images keeps its axes, and at least one of them gets shorter."""
+    read, written = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
+    pairs = list(zip(read, written, strict=False))
+    return 3 <= len(read) == len(written) and any(1 < m < n for n, m in pairs)
+
+
+def _callers(jaxpr: Any, path: tuple[int, ...]) -> Iterator[str]:
+    """Names of the equations that lead to an operation, outer ones first."""
+    while len(path) > 1:
+        equation = jaxpr.eqns[path[0]]
+        yield equation.primitive.name
+        branching = equation.primitive.name in BRANCHING
+        jaxpr = called_programs(equation)[path[1] if branching else 0]
+        path = path[2 if branching else 1 :]
 
 
 def _can_replay(jaxpr: Any, path: tuple[int, ...]) -> bool:

@@ -244,7 +244,7 @@ class _Reader:
             found = [max(found, key=lambda branch: sum(map(flops, branch[0])))]
         for operations, _, _ in found:
             yield from operations
-        if name in _LOOPS_AND_BRANCHES:
+        if name in LOOPS_AND_BRANCHES:
             read = [variable for _, variables, _ in found for variable in variables]
             leaving = tuple(number for _, _, numbers in found for number in numbers)
             place = dataclasses.replace(place, path=())
@@ -261,8 +261,10 @@ class _Reader:
         """Numbers what a called program reads; what a loop carries or slices is new."""
         for variable in jaxpr.constvars:
             self.new(variable)
-        if equation.primitive.name == "while":  # its parts read some of its inputs
-            given = (None,) * len(jaxpr.invars)
+        if equation.primitive.name == "while":  # its parts read some of its inputs, in any order
+            for variable in jaxpr.invars:
+                self.new(variable)
+            return
         constants = len(given)
         if equation.primitive.name == "scan":
             constants, _ = scan_counts(equation.params)
@@ -296,7 +298,7 @@ def scan_counts(parameters: Mapping[str, Any]) -> tuple[int, int]:
 
 BRANCHING = ("cond", "while")
 """Operations that run several programs."""
-_LOOPS_AND_BRANCHES = ("cond", "scan", "while")
+LOOPS_AND_BRANCHES = ("cond", "scan", "while")
 """Operations whose results are not those of one program that runs once."""
 
 

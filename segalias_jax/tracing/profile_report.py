@@ -58,6 +58,8 @@ class AliasingReport(ShownInNotebooks):
 
     Attributes:
       operators: one entry each, in running order.
+      not_looked_into: what may sample, too, and is not among them: programs of `jax.export`, what
+        is in a `while` loop or `shard_map`, pixels read by an index, `jax.image.resize`.
 
     Example:
       >>> from segalias_jax.tracing import profile_aliasing
@@ -67,9 +69,13 @@ class AliasingReport(ShownInNotebooks):
     """
 
     operators: tuple[OperatorAliasing, ...]
+    not_looked_into: tuple[str, ...] = ()
 
     def table(self) -> str:
-        """Returns a line for each operator, with its place, numbers and score."""
+        """Returns a line for each operator, with its place, numbers and score.
+
+        A last line names what was not looked into, where there is such.
+        """
         head = ("", "kind", "input", "kernel", "channels", "rate", "Nyquist", "above %")
         head += ("name", "source")
         rows = [head, *(_row(found) for found in self.operators)]
@@ -82,11 +88,17 @@ class AliasingReport(ShownInNotebooks):
             ).rstrip()
             for row in rows
         ]
+        if self.not_looked_into:
+            lines.append(f"not looked into: {'; '.join(self.not_looked_into)}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything but the spectra, in types that JSON has; NaN is null."""
-        return {"conventions": CONVENTIONS, "operators": [_record(f) for f in self.operators]}
+        return {
+            "conventions": CONVENTIONS,
+            "operators": [_record(f) for f in self.operators],
+            "not_looked_into": list(self.not_looked_into),
+        }
 
     def plot(self) -> Any:
         """Draws the spectrum of what enters each operator, and the band that it can carry.

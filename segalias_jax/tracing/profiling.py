@@ -70,7 +70,8 @@ def profile_aliasing(
                 spectrum=found[o.index]["spectrum"].reshape(-1, *_spectrum_shape(o)).mean(0),
             )
             for o in traced.operators
-        )
+        ),
+        traced.not_looked_into,
     )
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
-from segalias_jax.tracing.operations import Operation
+from segalias_jax.tracing.operations import LOOPS_AND_BRANCHES, Operation
 from segalias_jax.tracing.operators import DownsamplingOperator
 from segalias_jax.tracing.patches import follow_split, split_axes
 from segalias_jax.tracing.sources import source_line
@@ -71,6 +71,9 @@ _PRODUCTS = {"dot_general", "conv_general_dilated"}
 _SUMS = {"add", "add_any", "mul", "div", "convert_element_type"}
 _LAYOUT = {"reshape", "transpose", "convert_element_type", "squeeze", "copy", "copy_p"}
 _LAYOUT |= {"sharding_constraint", "concatenate", "optimization_barrier"}
+_PIXEL_NORM = _SUMS | _LAYOUT | {"sub", "square", "integer_pow", "sqrt", "rsqrt", "neg", "max"}
+_PIXEL_NORM |= {"reduce_sum", "broadcast_in_dim", "pow", "select_n", "lt", "stop_gradient", "copy"}
+"""What a normalization of each pixel's channels consists of."""
 
 
 class _Search:
@@ -89,7 +92,7 @@ class _Search:
         done = set()
         for operation in self.operations:
             found = None
-            if not operation.inputs or operation.inputs[0] is None:
+            if not operation.inputs or not self.is_given(operation.inputs[0]):
                 continue
             if operation.name == "conv_general_dilated":
                 found = self.convolution(operation)
@@ -105,6 +108,23 @@ class _Search:
                 found = self.split(operation)
             if found is not None:
                 yield found
+
+    def is_given(self, value: int | None) -> bool:
+        """Whether a value depends on anything that a function reads.
+
+        Libraries pool an image of ones to count what a window at the border covers.
+        """
+        waiting, seen = [value], set[int | None]([None])
+        while waiting:
+            one = waiting.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            maker = self.makers.get(one)
+            if maker is None or maker.name in LOOPS_AND_BRANCHES:
+                return True
+            waiting += maker.inputs
+        return False
 
     def convolution(self, operation: Operation) -> Found | None:
         parameters, kernel = operation.parameters, operation.input_types[1].shape
@@ -143,6 +163,9 @@ class _Search:
         channel = channel_axis(len(shape), axes)
         channels = 1 if channel is None else shape[channel]
         written = operation.output_types[0].shape
+        covered = height >= shape[rows] and width >= shape[columns]
+        if covered and written[rows] == written[columns] == 1:
+            return None  # a mean of the whole image samples nothing
         return self.found(
             [operation],
             _POOLS[operation.name],
@@ -210,7 +233,7 @@ class _Search:
         value, count = family[0].outputs[0], channels
         if len(family) > 1:
             names = {reader.name for o in family for reader in self.readers.get(o.outputs[0], ())}
-            if names and names <= {"max", "ge", "gt", "select_n"}:
+            if names and names <= {"max", "ge", "gt", "ne", "select_n"}:
                 return "max_pool", channels
             if names and names <= _SUMS:
                 return "avg_pool", channels
@@ -220,7 +243,7 @@ class _Search:
         places = math.prod(family[0].output_types[0].shape) // channels
         product = self.product(value, count, places)
         if len(family) > 1:
-            return "patches", product or count
+            return "patches", product or self.product_after_norm(value, count, places) or count
         return ("conv", product) if product else ("slice", channels)
 
     def product(self, value: int, channels: int, places: int) -> int | None:
@@ -239,6 +262,25 @@ class _Search:
             return None
         written = math.prod(reader.output_types[0].shape)
         return written // places if summed == channels and written % places == 0 else None
+
+    def product_after_norm(self, value: int, channels: int, places: int) -> int | None:
+        """The same where each pixel's channels are normalized in between, as in patch merging."""
+        (joined,) = self.readers.get(value, ())[:1] or (None,)
+        if joined is not None and joined.name == "concatenate":
+            value = joined.outputs[0]
+        reached = self.before_products(value)
+        inside = [r for v in reached for r in self.readers.get(v, ()) if r.name not in _PRODUCTS]
+        if not inside or not all(reader.name in _PIXEL_NORM for reader in inside):
+            return None
+        products = {r.path: r for v in reached for r in self.readers.get(v, ())}
+        products = [r for r in products.values() if r.name in _PRODUCTS]
+        if len(products) != 1 or products[0].name != "dot_general":
+            return None
+        (contracted, _), _ = products[0].parameters["dimension_numbers"]
+        read, written = products[0].input_types[0].shape, products[0].output_types[0].shape
+        if math.prod(read[axis] for axis in contracted) != channels:
+            return None
+        return math.prod(written) // places
 
     def next_computation(self, value: int) -> Operation | None:
         """The one operation that reads a value, after changes of its layout."""
@@ -263,7 +305,12 @@ class _Search:
         if end.kind == "patches":
             places = math.prod(shape) // (channels * math.prod(end.size))
             out = channels * math.prod(end.size)
-            out = end.out_channels or self.product(end.value, out, places) or out
+            out = (
+                end.out_channels
+                or self.product(end.value, out, places)
+                or self.product_after_norm(end.value, out, places)
+                or out
+            )
         (rows, columns), (height, width) = axes, end.size
         return self.found(
             [operation],

@@ -105,7 +105,7 @@ class Replay:
         if not self._touches(path):
             primitive = equation.primitive
             outputs = primitive.bind(*inputs, **primitive.get_bind_params(parameters))
-            return (outputs if equation.primitive.multiple_results else [outputs]), {}
+            return (tuple(outputs) if equation.primitive.multiple_results else [outputs]), {}
         if name in ("jit", "pjit"):
             return self._under_jit(parameters, inputs, path)
         if name in ("remat", "remat2", "checkpoint"):

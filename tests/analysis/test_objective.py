@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from segalias_jax import ops
 from segalias_jax.analysis import best_ratio, objective, saliency, total_variation
@@ -78,3 +79,17 @@ def test_the_ratio_picked_is_that_of_the_least_mean():
     options = {"alpha": 3.0, "beta": 1.0, "band": "round"}
     picked = jax.jit(lambda x: best_ratio(jnp.tanh, x, jnp.array(ratios), **options))(image)
     assert float(picked) == np.float32(ratios[int(np.argmin(means(image)))])
+
+
+@pytest.mark.parametrize("band", ["square", "round"])
+def test_variation_of_both_bands_is_least_at_both_ends(band):
+    """It is a seminorm: TV(low) + TV(high) >= TV(x), equal where a band is constant."""
+    x = jax.random.normal(jax.random.key(0), (3, 16, 20, 3)).cumsum(1)
+    whole = np.asarray(total_variation(x))
+    sums = []
+    for ratio in (1.0, 0.9, 0.7, 0.5, 0.3, 0.2, 0.01):
+        low = ops.ratio_low_pass(x, ratio, band=band)
+        sums.append(np.asarray(total_variation(low) + total_variation(x - low)))
+    np.testing.assert_allclose(sums[0], whole, rtol=1e-6)
+    np.testing.assert_allclose(sums[-1], whole, rtol=1e-5)  # the mean alone is left
+    assert all((between > 1.01 * whole).all() for between in sums[1:-1])

@@ -1,11 +1,14 @@
 """The filters as layers."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import published
 import pytest
 from flax import nnx
+from flax.nnx import bridge
 
 from segalias_jax import layers, ops
 from segalias_jax.errors import InputError
@@ -177,3 +180,58 @@ def test_cutoff_learns_what_a_task_needs():
 def test_wrong_arguments(make, message):
     with pytest.raises(InputError, match=message):
         make(nnx.Rngs(0))
+
+
+LAYERS = {
+    "AdaptiveBlur": lambda: ((16,), {"groups": 4}),
+    "AtrousPyramidPooling": lambda: ((16, 8), {"dilations": (1, 2)}),
+    "BatchNorm": lambda: ((16,), {}),
+    "BlurPool": lambda: ((3,), {}),
+    "Conv": lambda: ((16, 8, 3), {}),
+    "ConvNormAct": lambda: ((16, 8, 3), {}),
+    "DeAliasingFilter": lambda: ((0.3,), {"learnable": True}),
+    "FreqMix": lambda: ((16,), {}),
+    "FrequencyLowCut": lambda: ((2,), {}),
+    "LayerNorm": lambda: ((16,), {}),
+    "MedianFilter": lambda: ((3,), {}),
+    "PyramidPooling": lambda: ((16, 8), {"pool_scales": (1, 2)}),
+    "SeparableConvNormAct": lambda: ((16, 8), {}),
+    "UpConv": lambda: ((16, 8), {}),
+}
+
+
+def takes_rngs(name):
+    return "rngs" in inspect.signature(getattr(layers, name).__init__).parameters
+
+
+@pytest.mark.parametrize("name", [n for n in layers.__all__ if n != "UPSAMPLE"])
+def test_linen_takes_every_layer(name):
+    arguments, options = LAYERS[name]()
+    kind, x = getattr(layers, name), jax.random.normal(jax.random.key(0), (2, 8, 9, 16))
+    module = bridge.to_linen(kind, *arguments, **options, skip_rng=not takes_rngs(name))
+    size = ((16, 18),) if name == "UpConv" else ()
+    variables = module.init(jax.random.key(0), x, *size)
+    y, changed = module.apply(variables, x, *size, mutable=["batch_stats"])
+    ours = kind(*arguments, **options, **({"rngs": nnx.Rngs(1)} if takes_rngs(name) else {}))
+    assert y.shape == ours(x, *size).shape and y.dtype == jnp.float32
+    if jax.tree.leaves(nnx.state(ours, nnx.BatchStat)):
+        assert jax.tree.leaves(changed), "running statistics stayed"
+
+
+def test_adaptive_blur_under_functional_use():
+    blur = layers.AdaptiveBlur(16, groups=4, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(blur)
+    x = jax.random.normal(jax.random.key(0), (2, 8, 9, 16))
+
+    def loss(x, **options):
+        return jnp.sum(nnx.merge(graph, state, **options)(x) ** 2)
+
+    with pytest.raises(InputError, match=r"call model.eval\(\) first"):
+        jax.grad(loss)(x)
+    assert jax.grad(lambda x: loss(x, copy=True))(x).shape == x.shape
+    blur.eval()
+    graph, state = nnx.split(blur)
+    assert jax.grad(loss)(x).shape == x.shape
+    np.testing.assert_allclose(blur(x[0]), blur(x)[0], atol=1e-6)
+    np.testing.assert_allclose(blur(x[None]), blur(x)[None], atol=1e-6)
+    assert blur(x[:0]).shape == (0, 8, 9, 16)

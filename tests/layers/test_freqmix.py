@@ -185,3 +185,17 @@ def test_parameter_count_of_the_paper():
 def test_wrong_arguments(options, message):
     with pytest.raises(InputError, match=message):
         layers.FreqMix(8, rngs=nnx.Rngs(0), **options)
+
+
+@pytest.mark.parametrize("gate", ["energy", "magnitude", "corner"])
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3), (0,), (2, 0)], ids=str)
+def test_any_leading_axes(gate, leading):
+    """One image alone, as Equinox calls layers; batches of batches; and none."""
+    mixer = layers.FreqMix(8, gate=gate, reduction=2, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (*leading, 6, 7, 8))
+    y = mixer(x)
+    assert y.shape == x.shape
+    if x.size:
+        one_by_one = [mixer(image[None])[0] for image in x.reshape(-1, 6, 7, 8)]
+        np.testing.assert_allclose(y.reshape(-1, 6, 7, 8), jnp.stack(one_by_one), atol=1e-6)
+    np.testing.assert_array_equal(jax.grad(lambda x: mixer(x).sum())(x).shape, x.shape)

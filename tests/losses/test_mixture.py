@@ -1,5 +1,6 @@
 """The loss of a recipe: weights, heads, and keys that fit."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -91,3 +92,20 @@ def test_mistakes_name_the_key(options, message):
     logits, label = sample()
     with pytest.raises(InputError, match=message):
         segmentation_loss(logits, (), label, **options)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_label_or_logit_that_is_wrong_vanishes(name):
+    """Among 400 right pixels one is wrong."""
+    channels = 2 if name == "lovasz_hinge" else 3
+    logits = jax.random.normal(jax.random.key(0), (1, 20, 20, channels))
+    label = jnp.zeros((1, 20, 20), jnp.int32).at[0, :3].set(1).at[0, 19].set(255)
+    loss = LOSSES[name]
+    assert bool(jnp.isfinite(jax.jit(loss)(logits, label)))
+    for value in (-1, channels, 254):
+        wrong = label.at[0, 10, 10].set(value)
+        assert bool(jnp.isnan(jax.jit(loss)(logits, wrong))), value
+        with pytest.raises(InputError, match=f"^label has {value} in 1 pixels, which is neither"):
+            loss(logits, wrong)
+    assert bool(jnp.isnan(jax.jit(loss)(logits.at[0, 10, 10, 1].set(jnp.nan), label)))
+    assert bool(jnp.isfinite(jax.jit(loss)(logits.at[0, 19, 10, 1].set(jnp.nan), label)))

@@ -321,3 +321,11 @@ def test_real_ade_predictions(real_data):
         assert scores["aAcc"] == pytest.approx(accuracy, abs=5e-5)
         direct = _scored([(prediction, label)], 151, ignore_label=0).compute()
         np.testing.assert_array_equal(direct["IoU"][1:], scores["IoU"])
+
+
+def test_the_last_of_256_classes_is_not_ignored_in_silence():
+    with pytest.raises(InputError, match="^ignore_label: 255 is also one of 256 classes"):
+        SegmentationScores.empty(256)
+    label = np.asarray([[255, 255, 0, -1]])
+    scores = SegmentationScores.empty(256, ignore_label=-1).update(label, label)
+    assert scores.compute()["pixels"] == 3 and scores.compute()["aAcc"] == 1

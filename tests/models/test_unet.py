@@ -181,3 +181,20 @@ def test_no_torch_names():
         key_table(model)
     # Those of its encoder are, so that image networks can be what it starts from.
     assert "layer4.1.conv2.weight" in key_table(model.encoder)
+
+
+def test_gradient_of_an_unoptimized_program_is_finite(monkeypatch):
+    """Without optimization XLA recomputes what is pooled, rounded otherwise."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    net = encoder()
+    graph, params, rest = nnx.split(net, nnx.Param, ...)
+    x = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+
+    def loss(params):
+        features = nnx.merge(graph, params, rest, copy=True)(x)
+        return sum(jnp.sum(jnp.sin(feature)) for feature in features)
+
+    options = {"xla_backend_optimization_level": 0}
+    program = jax.jit(jax.grad(loss)).lower(params).compile(compiler_options=options)
+    for path, slope in jax.tree_util.tree_leaves_with_path(program(params)):
+        assert bool(jnp.isfinite(slope).all()), jax.tree_util.keystr(path)

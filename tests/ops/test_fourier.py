@@ -185,3 +185,11 @@ def test_auto_goes_by_type_and_size(monkeypatch):
     assert ops.choose_method(large, (0, 1), "auto") == "fft"
     assert ops.choose_method(large.astype(jnp.bfloat16), (0, 1), "auto") == "matmul"
     assert ops.choose_method(small, (0, 1), "fft") == "fft"
+
+
+def test_a_traced_cutoff_points_to_the_filter_that_takes_one():
+    x = jnp.ones((8, 8, 1))
+    for function in (ops.low_pass, ops.aliasing_score, ops.split_bands):
+        with pytest.raises(InputError, match="^cutoff is traced.* soft_low_pass"):
+            jax.jit(function)(x, 0.25)
+    assert jax.jit(lambda f: ops.soft_low_pass(x, f, width=1.0))(0.25).shape == x.shape

@@ -145,3 +145,13 @@ def test_wrong_size():
         ops.resize_nearest(jnp.ones((4, 4, 1)), (0, 3))
     with pytest.raises(InputError, match=r"size is \(0, 3\)"):
         ops.adaptive_avg_pool(jnp.ones((4, 4, 1)), (0, 3))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_what_is_no_number_does_not_vanish_in_a_maximum(stride):
+    x = jnp.zeros((1, 4, 4, 1))
+    for place in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        y = ops.max_pool_2x2(x.at[0, place[0], place[1], 0].set(jnp.nan), stride=stride)
+        assert bool(jnp.isnan(y[0, 0, 0, 0])), place
+        y = ops.max_pool(x.at[0, place[0], place[1], 0].set(jnp.nan), 2, stride=stride)
+        assert bool(jnp.isnan(y[0, 0, 0, 0])), place
