@@ -19,6 +19,7 @@ from segalias_jax.runs.studies import Studies
 from segalias_jax.runs.train import train
 from segalias_jax.runs.workdir import RECIPE, read_recipe
 from segalias_jax.settings import as_tuples
+from segalias_jax.training.companions import end_at_once
 from segalias_jax.training.goodput import process_start
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
 from segalias_jax.training.processes import Launch
@@ -118,11 +119,18 @@ def run_training(flags: argparse.Namespace) -> int:
       InputError: see `train`.
     """
     _say_where_it_crashed()
+    launch = _launch(flags, flags.resume, flags.profile)
     try:
-        train(flags.config, flags.workdir, _launch(flags, flags.resume, flags.profile))
+        train(flags.config, flags.workdir, launch)
     except Interrupted as signal:
         print(f"{signal}; the same command resumes the run", file=sys.stderr)
+        _end_alone(launch, EXIT_STATUS)
         return EXIT_STATUS
+    except InputError as error:
+        if launch.coordinator:
+            print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+            _end_alone(launch, 2)
+        raise
     return 0
 
 
@@ -179,6 +187,12 @@ a recipe by --config
     if rest:
         raise InputError(f"argument {rest[0]!r} is not expected; write --config.KEY=VALUE with '='")
     return config
+
+
+def _end_alone(launch: Launch, status: int) -> None:
+    """Ends one of several processes, whose library would wait for the others at its exit."""
+    if launch.coordinator:
+        end_at_once(status)
 
 
 def _say_where_it_crashed() -> None:

@@ -28,6 +28,9 @@ class Interrupted(BaseException):
       segalias_jax.training.interrupts.Interrupted: SIGTERM: saved step 20
     """
 
+    agreed = False
+    """Whether all processes of the run leave at this step, and none need be told."""
+
 
 class Interrupts:
     """Listens to SIGTERM and SIGINT while it is entered.

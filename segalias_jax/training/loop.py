@@ -214,7 +214,10 @@ class Loop:
         if self.store is not None:
             self.store.wait()
             told = f"saved step {step}"
-        raise Interrupted(f"{self.folder.interrupts.requested}: {told}")
+        asked = self.folder.interrupts.requested or "a signal to another process"
+        interrupted = Interrupted(f"{asked}: {told}")
+        interrupted.agreed = True
+        raise interrupted
 
     @contextlib.contextmanager
     def _naming_batches(self, recent: Sequence[tuple[int, Batch]]) -> Iterator[None]:
