@@ -106,7 +106,8 @@ def read_map(path: Path) -> Integer[np.ndarray, "h w"]:
     map_size(path)  # refuses what is no map or too large
     if path.suffix.lower() == ".npy":
         ids = np.array(_open_npy(path))
-        return ids.astype(np.uint8) if ids.dtype == bool else ids
+        native = ids.dtype.newbyteorder("=")  # what compiled code reads, whoever wrote the file
+        return ids.astype(np.uint8) if ids.dtype == bool else ids.astype(native, copy=False)
     try:
         data = path.read_bytes()
     except OSError as error:

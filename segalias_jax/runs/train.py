@@ -23,6 +23,7 @@ from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.validation import RecipeValidation, describe_checkpoint, report
 from segalias_jax.runs.workdir import (
     check_recipe,
+    keep_files,
     keep_stream,
     read_checked,
     save_checked,
@@ -93,6 +94,11 @@ def train(
             save_classes(workdir, classes, training.palette)
             class_weights.keep_class_weights(recipe, workdir, weights, classes)
             keep_stream(workdir, training, batch_size=recipe.train.batch_size, seed=recipe.seed)
+            keep_files(
+                workdir,
+                {recipe.data.train_split: training, recipe.data.eval_split: scored},
+                missing=recipe.data.on_error == "skip",
+            )
             save_checked(workdir, checked)
             trackers.append(
                 stack.enter_context(

@@ -168,10 +168,24 @@ class MetricsLog:
             file.write(json.dumps(clean) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
-        """Returns all lines; one that a killed process left incomplete is skipped."""
+        """Returns all lines; one that a killed process or a power cut left damaged is skipped."""
         if not self.path.exists():
             return []
-        return [json.loads(text) for text in self.path.read_text().splitlines() if text[-1:] == "}"]
+        return [line for text in self._texts() if (line := _line(text)) is not None]
+
+    def _texts(self) -> list[str]:
+        try:
+            return self.path.read_text(errors="replace").splitlines()
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from None
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+        return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def finite_or_none(value: Any) -> Any:

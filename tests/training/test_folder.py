@@ -51,3 +51,13 @@ def test_folder_is_locked_once_and_rid_of_what_a_killed_process_left(tmp_path):
             RunLock(tmp_path)
     with RunLock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\0\0\0\n", b"\xff\xfe}\n", b"7}\n", b'{"loss": 1}\n', b"[1]\n"]
+)
+def test_damaged_lines_are_skipped(tmp_path, damage):
+    lines = [b'{"step": 1}\n', b'{"step": 2}\n']
+    (tmp_path / "metrics.jsonl").write_bytes(lines[0] + damage + lines[1])
+    log = MetricsLog(tmp_path, step=2)
+    assert [line["step"] for line in log.lines()] == [1, 2]
