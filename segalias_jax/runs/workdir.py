@@ -180,12 +180,11 @@ def keep_files(workdir: Path, sources: Mapping[str, data.Source], *, missing: bo
     """
     path = workdir / FILES
     before = read_recipe(path) if path.exists() else {}
-    now = {name: data.data_condition(source, before.get(name)) for name, source in sources.items()}
-    for name, files in now.items():
-        if name not in before:
-            continue
+    now = {}
+    for name, source in sources.items():
         try:
-            changes = data.describe_changes(before[name], files, missing=missing)
+            now[name] = data.data_condition(source, before.get(name))
+            changes = data.describe_changes(before.get(name, now[name]), now[name], missing=missing)
         except (TypeError, AttributeError, LookupError) as error:
             raise InputError(f"{path} is damaged ({error}); delete it to go on") from None
         if changes:

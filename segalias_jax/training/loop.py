@@ -148,6 +148,13 @@ class Loop:
                         meter.restart()
         if self.store is not None:
             self.store.wait()
+            self.folder.check()
+            # Nobody calls a run again that has ended well.
+            if not self.store.has(self.steps):
+                raise InputError(
+                    f"{self.store.folder}: the checkpoint of step {self.steps} is not there, "
+                    "though it was written; run the same command again"
+                )
         return self._fitted(state, best=True)
 
     def _numbers(self, first: int) -> Iterable[int]:
@@ -237,6 +244,7 @@ class Loop:
     def _save(self, state: TrainState, step: int, position: Any) -> None:
         if self.store is None:
             return
+        self.folder.check()
         account = self.folder.account
         account.start("saving")
         self.watchdog.beat(f"saving step {step}")
@@ -291,6 +299,7 @@ class Loop:
     def _write_line(self, log: MetricsLog | None, line: Mapping[str, Any]) -> None:
         self.history.append({key: finite_or_none(value) for key, value in line.items()})
         if log is not None:
+            self.folder.check()
             log.write(line)
             self.folder.account.write()
         if is_first():

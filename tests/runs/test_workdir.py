@@ -140,7 +140,7 @@ def test_a_run_is_held_to_the_files_of_both_splits(tmp_path):
     with pytest.raises(InputError, match=message):
         keep_files(tmp_path, sources())
     assert (tmp_path / "files.json").read_bytes() == before
-    (tmp_path / "files.json").write_text('{"val": {"1": 7}}')
+    (tmp_path / "files.json").write_text('{"val": {"1": [7]}}')
     with pytest.raises(InputError, match="files.json is damaged"):
         keep_files(tmp_path, sources())
 
