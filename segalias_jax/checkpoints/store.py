@@ -252,7 +252,8 @@ class CheckpointStore:
         try:
             self.wait()
         finally:
-            self._manager.close()
+            with _Writing(self.folder):
+                self._manager.close()
 
     def _best(self, steps: Iterable[int], count: int) -> list[int]:
         def order(step: int) -> tuple[bool, float, int]:
@@ -424,7 +425,7 @@ class _Writing:
             raise InputError(
                 f"{self._folder}: a checkpoint could not be written ({reason[:160]}); make room or "
                 "repair the disk, then run the same command again"
-            ) from error
+            ) from None
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Companions:
         if self.count == 1:
             return
         if error is not None and not (isinstance(error, Interrupted) and error.agreed):
-            if not isinstance(error, ValueError | Interrupted | KeyboardInterrupt):
+            if not isinstance(error, ValueError | OSError | Interrupted):
                 # What the devices' library raises where another process is gone; who it was shows
                 # within that time, and ends this process with the right status.
                 time.sleep(self._silent + 2 * BEAT_SECONDS)

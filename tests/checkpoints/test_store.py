@@ -297,14 +297,3 @@ def test_a_description_that_the_library_cannot_read(tmp_path, capfd, old, new):
     with CheckpointStore(tmp_path, repair=True) as store:
         assert int(store.restore_latest(make_state()).step) in (1, 2)
     assert "Traceback" not in capfd.readouterr().err
-
-
-def test_a_checkpoint_that_the_library_takes_for_unfinished_is_set_aside(tmp_path):
-    with CheckpointStore(tmp_path) as store:
-        for step in (1, 2):
-            store.save(step, make_state(float(step)))
-    (tmp_path / "2" / "commit_success.txt").unlink()
-    with CheckpointStore(tmp_path, repair=True) as store:
-        assert int(store.restore_latest(make_state()).step) == 1
-        assert (tmp_path / "damaged-2").is_dir()
-        store.save(2, make_state(2.0))
