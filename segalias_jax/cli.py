@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import segalias_jax
-from segalias_jax.errors import FlagParser, InputError, check_choice
+from segalias_jax.errors import FlagParser, InputError, check_choice, printable
 
 if TYPE_CHECKING:
     from ml_collections import config_dict
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except InputError as error:
         # What is raised in a thread that reads data comes with a note by the data library.
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {printable((str(error).splitlines() or [''])[0])}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _REMEDIES:
             raise
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        print(f"error: {printable(describe_os_error(error))}", file=sys.stderr)
         return 2
 
 

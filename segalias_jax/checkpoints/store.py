@@ -25,6 +25,7 @@ from jax.experimental import multihost_utils
 
 from segalias_jax import files
 from segalias_jax.checkpoints.checksum import checksum
+from segalias_jax.checkpoints.library_log import hold_back
 from segalias_jax.errors import InputError
 
 Tree = TypeVar("Tree")
@@ -78,6 +79,7 @@ class CheckpointStore:
         larger_is_better: bool = True,
         repair: bool = False,
     ):
+        hold_back()
         self.folder = Path(folder).absolute()
         self.keep_last, self.keep_best = keep_last, keep_best
         self.score, self.larger_is_better = score, larger_is_better

@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from segalias_jax.errors import FlagParser, InputError
+from segalias_jax.errors import FlagParser, InputError, printable
 from segalias_jax.evaluation.views import MODES
 from segalias_jax.files import map_ahead
 from segalias_jax.inference.outputs import PredictionFolder
@@ -103,7 +103,7 @@ def run(flags: argparse.Namespace) -> int:
     print(f"{speed}, written to {flags.out}")
     for path, error in failed.items():
         reason = error if error.startswith(path) else f"{path}: {error}"
-        print(f"left out {reason}", file=sys.stderr)
+        print(f"left out {printable(reason)}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -99,7 +100,9 @@ class Account:
         """Writes `goodput.json`, where there is a folder."""
         if self.path is None:
             return
-        write_text(self.path, json.dumps(self.record(), indent=1) + "\n")
+        # No part of the result: where the disk fails, what is one says so.
+        with contextlib.suppress(OSError):
+            write_text(self.path, json.dumps(self.record(), indent=1) + "\n")
 
 
 def process_start() -> float | None:

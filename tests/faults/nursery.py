@@ -114,7 +114,7 @@ def run(workdir, log, changes, fault):
     if fault:
         shim = ctypes.CDLL(None)
         keys = ("at", "kinds", "error", "lasting")
-        shim.fault_arm(workdir.encode(), *(ctypes.c_long(fault[key]) for key in keys))
+        shim.fault_arm(f"{workdir}/".encode(), *(ctypes.c_long(fault[key]) for key in keys))
     status = cli.main(["train"])
     if fault:
         write("operations", shim.fault_count())
