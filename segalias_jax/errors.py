@@ -99,7 +99,7 @@ look --help lists the flags
 
 
 def printable(text: str) -> str:
-    """Returns text that a terminal shows and does not obey: control characters are written out.
+    r"""Returns text that a terminal shows and does not obey: control characters are written out.
 
     Args:
       text: such as a sentence with the name of a file.
@@ -109,7 +109,7 @@ def printable(text: str) -> str:
 
     Example:
       >>> print(printable("a\x1b[31m.png"))
-      a\\x1b[31m.png
+      a\x1b[31m.png
     """
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "replace").decode()

@@ -436,7 +436,7 @@ def _described(path: Path) -> dict[str, Any]:
         content = json.loads((path / _METADATA).read_text())
         about = dict(content["custom_metadata"])
         for key in ("init_timestamp_nsecs", "commit_timestamp_nsecs"):
-            content[key] + 0
+            int(content[key])
         for key in ("item_handlers", "metrics", "performance_metrics"):
             content[key].items()
         if "default" not in content["item_handlers"]:

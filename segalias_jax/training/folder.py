@@ -73,8 +73,8 @@ class RunFolder:
         """
         if self._lock is not None and not self._lock.holds():
             raise InputError(
-                f"{self.path} is no longer the folder that this run began in: it was moved, deleted "
-                "or replaced; move it back, then run the same command again"
+                f"{self.path} is no longer the folder that this run began in: it was moved, "
+                "deleted or replaced; move it back, then run the same command again"
             )
 
     def lock(self) -> None:

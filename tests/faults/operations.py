@@ -108,7 +108,7 @@ class Campaign:
         self.runs.start(self.name, fault=fault, **CHANGES)
         status, said = self.runs.finish(), self._errors()[before:]
         self.tried[what] += 1
-        # Errors in what a run can do without, such as removing what an earlier start left, end none.
+        # Errors in what a run can do without, such as its account of time, end none.
         if status not in (expected, 0):
             self._complain(what, f"{fault}: status {status}: {said}")
         elif "Traceback" in said or (status == 2 and len(_sentences(said)) != 1):
