@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import segalias_jax
-from segalias_jax.errors import FlagParser, InputError, check_choice
+from segalias_jax.errors import FlagParser, InputError, check_choice, printable
 
 if TYPE_CHECKING:
     from ml_collections import config_dict
@@ -109,6 +109,8 @@ COMMANDS = {
 
 _MAKE_ROOM = "make room"
 _GIVE_ACCESS = "make it readable and writable"
+_LOOK = "look whether it was moved or deleted"
+_FILES = "raise the limit of open files (ulimit -n)"
 _REMEDIES = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
@@ -116,7 +118,14 @@ _REMEDIES = {
     errno.EROFS: _GIVE_ACCESS,
     errno.EACCES: _GIVE_ACCESS,
     errno.EIO: _GIVE_ACCESS,
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EPERM: _GIVE_ACCESS,
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+    errno.ENOENT: _LOOK,
+    errno.ENOTDIR: _LOOK,
+    errno.EISDIR: _LOOK,
+    errno.ESTALE: _LOOK,
+    errno.ENAMETOOLONG: "give it a shorter name",
 }
 """What to do about errors of disks, which are not the program's; other errors keep a traceback."""
 
@@ -141,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except InputError as error:
         # What is raised in a thread that reads data comes with a note by the data library.
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {printable((str(error).splitlines() or [''])[0])}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -152,10 +161,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _REMEDIES:
             raise
-        reason = f"{error.filename or 'the disk'}: {error.strerror}"
-        remedy = _REMEDIES[error.errno]
-        print(f"error: {reason}; {remedy}, then run the same command again", file=sys.stderr)
+        print(f"error: {printable(describe_os_error(error))}", file=sys.stderr)
         return 2
+
+
+def describe_os_error(error: OSError) -> str:
+    """Says in one sentence what the system refused, and what to do.
+
+    Args:
+      error: with a number and, mostly, the name of a file.
+
+    Returns:
+      The sentence.
+
+    Example:
+      >>> describe_os_error(OSError(errno.ENOSPC, "No space left on device", "a/b.json"))
+      'a/b.json: No space left on device; make room, then run the same command again'
+    """
+    remedy = _REMEDIES.get(error.errno or 0, _GIVE_ACCESS)
+    name = error.filename2 or error.filename or "the disk"
+    return f"{name}: {error.strerror}; {remedy}, then run the same command again"
 
 
 def main_of_moved(name: str, old: str) -> int:

@@ -98,6 +98,25 @@ look --help lists the flags
         raise InputError(f"unknown flag {name}; {hint}{self.prog} --help lists the flags")
 
 
+def printable(text: str) -> str:
+    r"""Returns text that a terminal shows and does not obey: control characters are written out.
+
+    Args:
+      text: such as a sentence with the name of a file.
+
+    Returns:
+      The text, in one line.
+
+    Example:
+      >>> print(printable("a\x1b[31m.png"))
+      a\x1b[31m.png
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "replace").decode()
+        for char in text
+    )
+
+
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     """Raises unless a value is one of some names or numbers.
 

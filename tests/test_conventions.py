@@ -118,7 +118,7 @@ def test_files_and_functions_are_short(path):
 # Tested where they are put together: models, sources, entry points.
 MERGED = {"encoder", "upernet", "fcn", "pspnet", "deeplab", "semantic_fpn"}
 MERGED |= {"classes", "setup", "curves", "progress", "sharding", "state", "scoring", "processes"}
-MERGED |= {"onnx_graph", "exported"}
+MERGED |= {"onnx_graph", "exported", "headers", "companions"}
 MERGED |= {"trainer", "loop", "fitted", "evaluators", "task", "evaluate"}  # test_fit, test_train
 
 

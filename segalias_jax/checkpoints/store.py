@@ -12,6 +12,7 @@ import json
 import math
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,11 +25,16 @@ from jax.experimental import multihost_utils
 
 from segalias_jax import files
 from segalias_jax.checkpoints.checksum import checksum
+from segalias_jax.checkpoints.library_log import hold_back
 from segalias_jax.errors import InputError
 
 Tree = TypeVar("Tree")
 SCORES = "scores.json"
-_CHECKSUM = "checksum"
+DAMAGED = "damaged-"
+"""What the names of checkpoints begin with that were set aside."""
+
+_CHECKSUM, _SHAPES, _ABOUT = "checksum", "shapes", "about_checksum"
+_METADATA, _ITEM = "_CHECKPOINT_METADATA", "default"  # as the library names them
 _NAME, _LARGER = "score", "larger_is_better"  # keys in `SCORES`, beside the steps
 _EARLIER_NAMES = {"task": "ratio"}  # of a state's parts, in checkpoints of version 0.1
 
@@ -45,6 +51,11 @@ class CheckpointStore:
       keep_best: checkpoints with the best scores that are kept beside them.
       score: name of the score; a folder that has scores keeps its own, and their direction.
       larger_is_better: direction of the score.
+      repair: whether the folder is the caller's alone, who renames damaged checkpoints; others
+        only read and raise.
+
+    Raises:
+      InputError: `scores.json` is damaged, or a checkpoint that is not to be renamed.
 
     Example:
       >>> import tempfile
@@ -66,16 +77,22 @@ class CheckpointStore:
         keep_best: int = 1,
         score: str = "",
         larger_is_better: bool = True,
+        repair: bool = False,
     ):
+        hold_back()
         self.folder = Path(folder).absolute()
         self.keep_last, self.keep_best = keep_last, keep_best
         self.score, self.larger_is_better = score, larger_is_better
         self.scores: dict[int, float] = {}
+        self._repair = repair
         self._read_scores()
-        options = ocp.CheckpointManagerOptions(preservation_policy=_Keep(self))
-        self._manager = ocp.CheckpointManager(
-            self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
-        )
+        try:
+            self._manager = self._open_manager()
+        except OSError:
+            raise
+        except Exception:  # it reads the description of every checkpoint, whatever that has become
+            self._look_for_unreadable()
+            self._manager = self._open_manager()
 
     def __enter__(self) -> CheckpointStore:
         return self
@@ -86,6 +103,18 @@ class CheckpointStore:
     def latest_step(self) -> int | None:
         """Returns the step of the latest checkpoint, None without any."""
         return self._manager.latest_step()
+
+    def has(self, step: int) -> bool:
+        """Returns whether the disk holds a checkpoint.
+
+        Args:
+          step: number of the checkpoint.
+        """
+        try:
+            _described(self.folder / str(step))
+        except DamagedError:
+            return False
+        return (self.folder / str(step) / _ITEM).is_dir()
 
     def best_step(self) -> int | None:
         """Returns the step of the best checkpoint, the latest without scores, None without any."""
@@ -104,7 +133,8 @@ class CheckpointStore:
           InputError: the checkpoint before could not be written.
         """
         tree = _as_dict(state)
-        about = dict(about or {}) | {_CHECKSUM: checksum(tree)}
+        about = dict(about or {}) | {_CHECKSUM: checksum(tree), _SHAPES: _digest(_shapes(tree))}
+        about[_ABOUT] = _digest(about)
         with _Writing(self.folder):
             self._manager.save(step, args=ocp.args.StandardSave(tree), custom_metadata=about)
 
@@ -119,12 +149,15 @@ class CheckpointStore:
         self._write_scores()
 
     def about(self, step: int) -> dict[str, Any]:
-        """Returns what was saved with a checkpoint, an empty dictionary where it is unreadable.
+        """Returns what was saved with a checkpoint.
 
         Args:
           step: number of the checkpoint.
+
+        Raises:
+          DamagedError: it is unreadable, or has other bytes than were written.
         """
-        return dict(self._manager.metadata(step).custom_metadata or {})
+        return _described(self.folder / str(step))
 
     def restore(self, like: Tree, *, step: int | None = None) -> Tree:
         """Reads a checkpoint.
@@ -159,13 +192,19 @@ class CheckpointStore:
         Raises:
           InputError: no checkpoint is whole, or its arrays have other names or shapes.
         """
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in self._steps_there():
             try:
+                if step not in self._manager.all_steps():
+                    path = self.folder / str(step)
+                    raise DamagedError(path, ValueError("it lacks the mark of a finished one"))
                 return self.restore(like, step=step)
             except DamagedError as error:
                 print(f"warning: {error.summary}; resuming from the one before", file=sys.stderr)
                 self._set_aside(step)
-        raise InputError(f"{self.folder} holds no whole checkpoint; train in another folder")
+        raise InputError(
+            f"{self.folder} holds no whole checkpoint; put one back from a copy, or train in "
+            "another folder"
+        )
 
     def read(self, step: int | None = None) -> dict[str, np.ndarray]:
         """Reads the parameters and statistics of a checkpoint of any model.
@@ -215,7 +254,8 @@ class CheckpointStore:
         try:
             self.wait()
         finally:
-            self._manager.close()
+            with _Writing(self.folder):
+                self._manager.close()
 
     def _best(self, steps: Iterable[int], count: int) -> list[int]:
         def order(step: int) -> tuple[bool, float, int]:
@@ -229,10 +269,14 @@ class CheckpointStore:
         path = self.folder / str(step)
         # What a truncated or missing file makes the library raise is of no particular type.
         try:
+            about = _described(path)
             metadata = self._manager.metadata(step)
             if metadata.item_metadata is None:
                 raise ValueError("it does not say which arrays it has")
             saved = metadata.item_metadata.tree
+            # Else a changed name would be taken for another model, which no older one replaces.
+            if _digest(_shapes(saved)) != about.get(_SHAPES, _digest(_shapes(saved))):
+                raise ValueError("the names of its arrays differ")
             earlier = {
                 new: old
                 for new, old in _EARLIER_NAMES.items()
@@ -258,7 +302,7 @@ class CheckpointStore:
             )
         try:
             tree = self._manager.restore(step, args=ocp.args.StandardRestore(target))
-            written = metadata.custom_metadata[_CHECKSUM]
+            written = about[_CHECKSUM]
         except Exception as error:
             raise DamagedError(path, error) from None
         if checksum(tree) != written:
@@ -290,16 +334,40 @@ class CheckpointStore:
                 f"{path} is damaged ({error}); delete it, and the best checkpoint is the latest"
             ) from None
 
+    def _open_manager(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(preservation_policy=_Keep(self))
+        return ocp.CheckpointManager(
+            self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
+
+    def _steps_there(self) -> list[int]:
+        """Steps of all folders, also of those that the library takes for unfinished ones."""
+        names = [path.name for path in self.folder.glob("*") if path.is_dir()]
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+    def _look_for_unreadable(self) -> None:
+        for step in self._steps_there():
+            try:
+                _described(self.folder / str(step))
+            except DamagedError as error:
+                if not self._repair:
+                    raise
+                print(f"warning: {error.summary}; it is set aside", file=sys.stderr)
+                self._rename(step)
+
     def _set_aside(self, step: int) -> None:
+        self._rename(step)
+        self._manager.reload()
+
+    def _rename(self, step: int) -> None:
         # The run saves that step again, and has to score it again.
         if self.scores.pop(step, None) is not None:
             self._write_scores()
         path = self.folder / str(step)
         if jax.process_index() == 0:
-            os.replace(path, _free_name(path.with_name(f"damaged-{step}")))
+            os.replace(path, _free_name(path.with_name(f"{DAMAGED}{step}")))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"set aside {step}")
-        self._manager.reload()
 
     def _check(self, path: Path, saved: Any, like: Any) -> None:
         there, here = _shapes(saved), _shapes(like)
@@ -359,7 +427,31 @@ class _Writing:
             raise InputError(
                 f"{self._folder}: a checkpoint could not be written ({reason[:160]}); make room or "
                 "repair the disk, then run the same command again"
-            ) from error
+            ) from None
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What was saved with the checkpoint in a folder; raises where its bytes are others."""
+    try:
+        content = json.loads((path / _METADATA).read_text())
+        about = dict(content["custom_metadata"])
+        for key in ("init_timestamp_nsecs", "commit_timestamp_nsecs"):
+            int(content[key])
+        for key in ("item_handlers", "metrics", "performance_metrics"):
+            content[key].items()
+        if "default" not in content["item_handlers"]:
+            raise ValueError("it does not say what it holds")
+        wanted = about.pop(_ABOUT, None)  # of checkpoints before version 0.1 there is none
+        if wanted is not None and _digest(about) != wanted:
+            raise ValueError("the checksum of its description differs")
+        return about
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(path, error) from None
+
+
+def _digest(content: Any) -> int:
+    """A checksum of what JSON can hold."""
+    return zlib.crc32(json.dumps(content, sort_keys=True, default=str).encode())
 
 
 def _free_name(path: Path) -> Path:

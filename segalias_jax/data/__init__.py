@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from segalias_jax import lazy
 
 if TYPE_CHECKING:
+    from segalias_jax.data.condition import data_condition, describe_changes
     from segalias_jax.data.labels import restore_zero_label
     from segalias_jax.data.pipeline import (
         Batch,
@@ -31,6 +32,8 @@ __all__ = [
     "check_source",
     "check_splits",
     "create_source",
+    "data_condition",
+    "describe_changes",
     "describe_skipped",
     "eval_batches",
     "fingerprint",
@@ -44,6 +47,7 @@ __all__ = [
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
+        "segalias_jax.data.condition": ("data_condition", "describe_changes"),
         "segalias_jax.data.labels": ("restore_zero_label",),
         "segalias_jax.data.pipeline": (
             "Batch",

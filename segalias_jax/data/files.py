@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import stat
 import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from segalias_jax.data.headers import MAX_IMAGE_PIXELS, check_pixels, jpeg_frame
 from segalias_jax.data.maps import decode_png_map
 from segalias_jax.errors import InputError
 from segalias_jax.typing import UInt8
@@ -28,7 +30,7 @@ def read_bytes(path: Path) -> bytes:
       Its bytes.
 
     Raises:
-      InputError: missing or unreadable.
+      InputError: missing or unreadable, or no regular file: a pipe or a device may never end.
 
     Example:
       >>> read_bytes(Path("missing.png"))
@@ -36,9 +38,32 @@ def read_bytes(path: Path) -> bytes:
       segalias_jax.errors.InputError: missing.png: cannot be read (No such file or directory)
     """
     try:
+        check_regular(path)
         return path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from None
+    except MemoryError:
+        raise InputError(f"{path}: is larger than the memory; replace the file") from None
+
+
+def check_regular(path: Path) -> None:
+    """Raises where something that is no regular file would be read: a pipe or a device never ends.
+
+    Args:
+      path: file, or folder, which is left to whoever opens it.
+
+    Raises:
+      InputError: a pipe, a device or a socket.
+      OSError: nothing is there.
+
+    Example:
+      >>> check_regular(Path("/dev/zero"))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: /dev/zero: is a pipe or a device, no file; give a file
+    """
+    kind = path.stat().st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise InputError(f"{path}: is a pipe or a device, no file; give a file")
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -111,6 +136,7 @@ def decode_ids(data: bytes, path: Path) -> UInt8[np.ndarray, "h w"]:
     """
     if data.startswith(_PNG) and len(data) > 25 and data[24] <= 8 and data[25] in (0, 3):
         _check_complete(path, data[:8], data[-_TAIL:])
+        check_pixels(data, path)
         return decode_png_map(data, path)
     label = _decode(data, path, cv2.IMREAD_UNCHANGED)
     if label.ndim != 2 or label.dtype != np.uint8:
@@ -186,6 +212,7 @@ def image_size(path: Path, *, exif: bool = True) -> tuple[int, int]:
     start = tail = b""
     size = None
     try:
+        check_regular(path)
         with path.open("rb") as file:
             start = file.read(_HEAD)
             file.seek(max(0, path.stat().st_size - _TAIL))
@@ -202,6 +229,8 @@ def image_size(path: Path, *, exif: bool = True) -> tuple[int, int]:
         height, width, _ = decode_image(read_bytes(path), path, exif=exif).shape
         return height, width
     _check_complete(path, start, tail)
+    if size[0] * size[1] > MAX_IMAGE_PIXELS:
+        check_pixels(read_bytes(path), path)
     return size
 
 
@@ -209,13 +238,22 @@ def _decode(data: bytes, path: Path, flags: int) -> np.ndarray:
     # imdecode on bytes rather than imread: OpenCV prints warnings of its own about missing files,
     # and it fills the rest of a truncated file with gray instead of failing.
     _check_complete(path, data[:8], data[-_TAIL:])
+    check_pixels(data, path)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:  # more pixels than OpenCV decodes
-        image = None
+    except MemoryError:
+        raise _too_large(path) from None
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise _too_large(path) from None
+        image = None  # sizes that OpenCV does not decode
     if image is None:
         raise InputError(f"{path}: not an image that can be decoded; replace the file")
     return image
+
+
+def _too_large(path: Path) -> InputError:
+    return InputError(f"{path}: the image does not fit into the memory; make it smaller")
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
@@ -245,32 +283,14 @@ def _png_size(start: bytes, *, may_turn: bool) -> tuple[int, int] | None:
 
 def _jpeg_size(file: io.BufferedIOBase, *, may_turn: bool) -> tuple[int, int] | None:
     """None where only decoding shows the size, or whether the image is usable."""
-    height, width, channels, described = _jpeg_frame(file)
+    height, width, channels, described = jpeg_frame(file)
     if channels == 4 or (described and may_turn):
         return None
     return height, width
 
 
-def _jpeg_frame(file: io.BufferedIOBase) -> tuple[int, int, int, bool]:
-    """Walks a JPEG's segments to its frame header (markers C0 to CF without C4, C8, CC).
-
-    Returns height, width, channels, and whether EXIF data (E1) came first: it may turn the image.
-    """
-    position, described = 2, False
-    while True:
-        file.seek(position)
-        prefix, marker, length = struct.unpack(">BBH", file.read(4))
-        if prefix != 0xFF:
-            raise struct.error("not at a marker")
-        described |= marker == 0xE1
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            _, height, width, channels = struct.unpack(">BHHB", file.read(6))
-            return height, width, channels, described
-        position += 2 + length
-
-
 def _is_cmyk(data: bytes) -> bool:
     try:
-        return data.startswith(_JPEG) and _jpeg_frame(io.BytesIO(data))[2] == 4
+        return data.startswith(_JPEG) and jpeg_frame(io.BytesIO(data))[2] == 4
     except struct.error:  # segments that only the decoder makes sense of
         return False

@@ -147,7 +147,8 @@ def read_map(
     try:
         if kind in ARRAY_SUFFIXES:
             ids = read_array(path, key)
-            return ids.astype(np.uint8) if ids.dtype == bool else ids
+            native = ids.dtype.newbyteorder("=")  # what compiled code reads, whoever wrote the file
+            return ids.astype(np.uint8) if ids.dtype == bool else ids.astype(native, copy=False)
         if stored_size(path) > _BESIDE + _STORED * height * width:
             raise InputError(
                 f"{path}: has far more bytes than {width}x{height} pixels take; save it again"

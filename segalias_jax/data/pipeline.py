@@ -214,7 +214,7 @@ def resume_step(state: Mapping[str, Any], source: Source, *, batch_size: int, se
       segalias_jax.errors.InputError: the training stream cannot resume: its seed was 0 and is 1 \
 now; restore it or train from the start in another folder
     """
-    now = stream_state(source, step=state["step"], batch_size=batch_size, seed=seed)
+    now = stream_state(source, step=state.get("step", 0), batch_size=batch_size, seed=seed)
     for key, name in _STATE_NAMES.items():
         if now[key] != state.get(key):
             raise InputError(

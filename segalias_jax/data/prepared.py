@@ -62,6 +62,9 @@ write it by segalias prepare cells --root DIR --out missing
                 raise InputError(f"{path}: missing or incomplete; copy the folder again")
         _check_keys(settings, manifest["keys"])
         described = manifest["splits"][split]
+        self.files = {  # see `data_condition`
+            file: (there["bytes"], 0, there["sha256"]) for file, there in manifest["files"].items()
+        }
         self._split = split
         self._sizes = described["sizes"]
         self.names = described["names"]

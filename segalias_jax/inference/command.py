@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from segalias_jax.errors import FlagParser, InputError
+import jax
+
+from segalias_jax.errors import FlagParser, InputError, printable
 from segalias_jax.evaluation.views import MODES
 from segalias_jax.files import map_ahead
 from segalias_jax.inference.outputs import PredictionFolder
-from segalias_jax.inference.predictor import Predictor, find_images
+from segalias_jax.inference.predictor import Predictor, find_images, without_memory
 from segalias_jax.progress import progress_bar
 from segalias_jax.runs.setup import enable_compilation_cache
 
@@ -101,7 +103,7 @@ def run(flags: argparse.Namespace) -> int:
     print(f"{speed}, written to {flags.out}")
     for path, error in failed.items():
         reason = error if error.startswith(path) else f"{path}: {error}"
-        print(f"left out {reason}", file=sys.stderr)
+        print(f"left out {printable(reason)}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -124,15 +126,20 @@ def _predict_all(
             else:
                 failed[str(result.source)] = str(result.error)
 
+    def written(named: tuple[str, Any]) -> InputError | None:
+        try:
+            folder.write(*named)
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            return without_memory(named[1].source, error)
+
     with progress_bar("predicting", len(images)) as bar:
         # Few of them ahead: results that wait to be written fill the memory.
-        for _ in map_ahead(
-            lambda named: folder.write(*named),
-            predicted(),
-            threads=_WRITING_THREADS,
-            ahead=_WRITING_THREADS + 1,
+        for (_, result), error in map_ahead(
+            written, predicted(), threads=_WRITING_THREADS, ahead=_WRITING_THREADS + 1
         ):
-            pass
+            if error is not None:
+                done -= 1
+                failed[str(result.source)] = str(error)
     seconds = time.perf_counter() - start
     speed = f"{done} images in {seconds:.1f} s"
     if done > 1:

@@ -188,12 +188,36 @@ class Predictor:
                     result = Result(source, image, prediction)
                 except InputError as error:  # a size that the network or program does not take
                     result = Result(source, image, error=error)
+                except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                    result = Result(source, error=without_memory(source, error))
             # One later: the device has the next image already when this one is read.
             if last is not None:
                 yield last
             last = result
         if last is not None:
             yield last
+
+
+def without_memory(source: Any, error: Exception) -> InputError:
+    """Returns the sentence for an image that does not fit into the memory.
+
+    Args:
+      source: the image's path, or the image.
+      error: what was raised.
+
+    Raises:
+      Exception: `error`, where it is about something else.
+
+    Example:
+      >>> without_memory("a.png", MemoryError())
+      InputError('a.png: its prediction does not fit into the memory; make the image smaller')
+    """
+    if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        raise error
+    name = source if isinstance(source, str | Path) else "an image"
+    return InputError(
+        f"{name}: its prediction does not fit into the memory; make the image smaller"
+    )
 
 
 def load_image(image: np.ndarray | Path | str) -> UInt8[np.ndarray, "h w 3"]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
+import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl.flags import FlagValues
 from ml_collections import config_dict
 
-from segalias_jax.errors import FlagParser, InputError, check_choice
+from segalias_jax.errors import FlagParser, InputError, check_choice, printable
 from segalias_jax.evaluation.aliasing.robustness import BLUR_SIZES, NOISE_SIGMAS, Corruption
 from segalias_jax.runs.evaluate import evaluate_run
 from segalias_jax.runs.recipes import load_recipe, override_recipe
@@ -19,6 +23,7 @@ from segalias_jax.runs.studies import Studies
 from segalias_jax.runs.train import train
 from segalias_jax.runs.workdir import RECIPE, read_recipe
 from segalias_jax.settings import as_tuples
+from segalias_jax.training.companions import end_at_once
 from segalias_jax.training.goodput import process_start
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
 from segalias_jax.training.processes import Launch
@@ -119,11 +124,19 @@ def run_training(flags: argparse.Namespace) -> int:
       InputError: see `train`.
     """
     _say_where_it_crashed()
+    launch = _launch(flags, flags.resume, flags.profile)
     try:
-        train(flags.config, flags.workdir, _launch(flags, flags.resume, flags.profile))
+        with _outliving_readers():
+            train(flags.config, flags.workdir, launch)
     except Interrupted as signal:
         print(f"{signal}; the same command resumes the run", file=sys.stderr)
+        _end_alone(launch, EXIT_STATUS)
         return EXIT_STATUS
+    except (InputError, OSError) as error:
+        if launch.coordinator:
+            print(f"error: {printable(str(error).splitlines()[0])}", file=sys.stderr)
+            _end_alone(launch, 2)
+        raise
     return 0
 
 
@@ -180,6 +193,60 @@ a recipe by --config
     if rest:
         raise InputError(f"argument {rest[0]!r} is not expected; write --config.KEY=VALUE with '='")
     return config
+
+
+@contextlib.contextmanager
+def _outliving_readers() -> Iterator[None]:
+    """Lets the run go on where nobody reads its lines any more: `train | head`, a closed terminal.
+
+    What it says lies in its folder as well.
+    """
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Outliving(streams[0]), _Outliving(streams[1])
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+        for stream in streams:
+            try:
+                stream.flush()
+            except OSError:  # what is left for nobody must not be the end at the exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Outliving(io.TextIOBase):
+    """A stream whose reader may leave."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._stream.encoding
+
+
+def _end_alone(launch: Launch, status: int) -> None:
+    """Ends one of several processes, whose library would wait for the others at its exit."""
+    if launch.coordinator:
+        end_at_once(status)
 
 
 def _say_where_it_crashed() -> None:

@@ -16,6 +16,7 @@ from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.studies import Studies, check_studies, measure_shift, run_studies
 from segalias_jax.runs.validation import RecipeValidation, describe_checkpoint, report
 from segalias_jax.runs.workdir import check_recipe, read_checked
+from segalias_jax.training.companions import Companions
 from segalias_jax.training.folder import CHECKPOINTS, has_checkpoint
 from segalias_jax.training.processes import Launch, initialize
 
@@ -52,6 +53,13 @@ def evaluate_run(
         raise InputError("--profile is for training; leave it out")
     setup.enable_compilation_cache()
     initialize(launch)
+    with Companions():
+        _evaluate(config, workdir, studies)
+
+
+def _evaluate(
+    config: Recipe | ConfigDict | Mapping[str, Any], workdir: Path, studies: Studies
+) -> None:
     check_studies(studies)
     recipe = config if isinstance(config, Recipe) else Recipe.from_config(config)
     check_recipe(recipe.to_flat(), workdir, prefixes=WHAT_WAS_TRAINED)

@@ -144,8 +144,10 @@ def load_recipe(recipe: str) -> config_dict.ConfigDict:
         return module.get_config(*variant).lock()
     except ModuleNotFoundError as error:
         raise InputError(f"{path}: {error}; call from the folder above the recipes'") from None
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: {_one_line(error)}") from error
+    except InputError:
+        raise
+    except Exception as error:  # a recipe is a program, which fails in any way
+        raise InputError(f"{path}: {_one_line(error) or type(error).__name__}") from error
 
 
 def flat_items(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -23,6 +23,7 @@ from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.validation import RecipeValidation, describe_checkpoint, report
 from segalias_jax.runs.workdir import (
     check_recipe,
+    keep_files,
     keep_stream,
     read_checked,
     save_checked,
@@ -30,6 +31,7 @@ from segalias_jax.runs.workdir import (
     save_recipe,
 )
 from segalias_jax.settings import section_errors
+from segalias_jax.training.companions import Companions
 from segalias_jax.training.fitted import Fitted
 from segalias_jax.training.folder import CHECKPOINTS, RunFolder, has_checkpoint
 from segalias_jax.training.processes import Launch, initialize, is_first
@@ -60,9 +62,10 @@ def train(
       Interrupted: a signal; the state was saved, and the same call resumes.
     """
     launch, workdir = launch or Launch(), Path(workdir)
-    with RunFolder(workdir, started=launch.started) as folder:
+    with RunFolder(workdir, started=launch.started) as folder, contextlib.ExitStack() as stack:
         setup.enable_compilation_cache()
         initialize(launch)
+        stack.enter_context(Companions())
         recipe = config if isinstance(config, Recipe) else Recipe.from_config(config)
         values = recipe.to_flat()
         check_recipe(values, workdir)
@@ -83,52 +86,54 @@ def train(
         if not resuming and launch.resume in ("auto", "never"):
             state = setup.load_pretrained(recipe, state)
         folder.lock()
-        with contextlib.ExitStack() as stack:
-            trackers = []
-            if is_first():
-                # Another process may have had the folder until the lock was ours.
-                check_recipe(values, workdir)
-                save_recipe(values, workdir)
-                save_classes(workdir, classes, training.palette)
-                class_weights.keep_class_weights(recipe, workdir, weights, classes)
-                keep_stream(workdir, training, batch_size=recipe.train.batch_size, seed=recipe.seed)
-                save_checked(workdir, checked)
-                trackers.append(
-                    stack.enter_context(
-                        Trackers(
-                            workdir,
-                            tensorboard=recipe.track.tensorboard,
-                            wandb=recipe.track.wandb,
-                            about=values,
-                        )
+        trackers = []
+        if is_first():
+            # Another process may have had the folder until the lock was ours.
+            check_recipe(values, workdir)
+            save_recipe(values, workdir)
+            save_classes(workdir, classes, training.palette)
+            class_weights.keep_class_weights(recipe, workdir, weights, classes)
+            keep_stream(workdir, training, batch_size=recipe.train.batch_size, seed=recipe.seed)
+            keep_files(
+                workdir,
+                {recipe.data.train_split: training, recipe.data.eval_split: scored},
+                missing=recipe.data.on_error == "skip",
+            )
+            save_checked(workdir, checked)
+            trackers.append(
+                stack.enter_context(
+                    Trackers(
+                        workdir,
+                        tensorboard=recipe.track.tensorboard,
+                        wandb=recipe.track.wandb,
+                        about=values,
                     )
                 )
-            validation = RecipeValidation(recipe, trainer, scored)
-            if jax.process_count() > 1:
-                # One that left by itself during the report would leave the others waiting for it.
-                stack.enter_context(folder.interrupts.deferred)
-            fitted = trainer.fit(
-                setup.TrainingStream(recipe, training),
-                steps=recipe.train.steps,
-                folder=folder,
-                state=state,
-                evaluators=[validation],
-                eval_every=recipe.train.eval_every,
-                save_every=recipe.checkpoint.every,
-                log_every=recipe.train.log_every,
-                nonfinite=recipe.train.nonfinite,
-                nonfinite_limit=recipe.train.nonfinite_limit,
-                stall_seconds=recipe.train.stall_seconds,
-                keep_last=recipe.checkpoint.keep_last,
-                keep_best=recipe.checkpoint.keep_best,
-                trackers=trackers,
-                about={"recipe": json.loads(json.dumps(values))},
-                title=(
-                    f"{recipe.name}, {len(training)} training and {len(scored)} validation images"
-                ),
-                profile=launch.profile,
             )
-            _report_best(validation, fitted, folder)
+        validation = RecipeValidation(recipe, trainer, scored)
+        if jax.process_count() > 1:
+            # One that left by itself during the report would leave the others waiting for it.
+            stack.enter_context(folder.interrupts.deferred)
+        fitted = trainer.fit(
+            setup.TrainingStream(recipe, training),
+            steps=recipe.train.steps,
+            folder=folder,
+            state=state,
+            evaluators=[validation],
+            eval_every=recipe.train.eval_every,
+            save_every=recipe.checkpoint.every,
+            log_every=recipe.train.log_every,
+            nonfinite=recipe.train.nonfinite,
+            nonfinite_limit=recipe.train.nonfinite_limit,
+            stall_seconds=recipe.train.stall_seconds,
+            keep_last=recipe.checkpoint.keep_last,
+            keep_best=recipe.checkpoint.keep_best,
+            trackers=trackers,
+            about={"recipe": json.loads(json.dumps(values))},
+            title=(f"{recipe.name}, {len(training)} training and {len(scored)} validation images"),
+            profile=launch.profile,
+        )
+        _report_best(validation, fitted, folder)
         if is_first():
             plot_curves(fitted.history, workdir / "curves.png")
             if text := data.describe_skipped(training):

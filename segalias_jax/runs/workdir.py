@@ -29,6 +29,7 @@ RECIPE = "recipe.json"
 STREAM = "stream.json"
 CLASSES = "classes.json"
 CHECKED = "checked.json"
+FILES = "files.json"
 
 
 def check_recipe(
@@ -99,11 +100,14 @@ def read_recipe(path: Path) -> dict[str, Any]:
       segalias_jax.errors.InputError: missing.json: cannot be read (No such file or directory)
     """
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds {type(content).__name__}, not values by key")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, numbers without end
         raise InputError(f"{path} is damaged ({error}); take another --workdir") from None
+    return content
 
 
 def save_recipe(values: Mapping[str, Any], workdir: Path) -> None:
@@ -158,6 +162,40 @@ def keep_stream(workdir: Path, source: data.Source, *, batch_size: int, seed: in
         write_text(path, json.dumps(state, indent=1) + "\n")
 
 
+def keep_files(workdir: Path, sources: Mapping[str, data.Source], *, missing: bool = False) -> None:
+    """Writes down the files of a run's splits, or holds them to what it wrote.
+
+    Args:
+      workdir: folder of the run; exists.
+      sources: the splits by name.
+      missing: whether files that cannot be read are passed over.
+
+    Raises:
+      InputError: images or labels were added, removed or changed since the run began.
+
+    Example:
+      >>> import tempfile
+      >>> source = data.create_source({"source": "synthetic"}, "val")
+      >>> keep_files(Path(tempfile.mkdtemp()), {"val": source})
+    """
+    path = workdir / FILES
+    before = read_recipe(path) if path.exists() else {}
+    now = {}
+    for name, source in sources.items():
+        try:
+            now[name] = data.data_condition(source, before.get(name))
+            changes = data.describe_changes(before.get(name, now[name]), now[name], missing=missing)
+        except (TypeError, AttributeError, LookupError) as error:
+            raise InputError(f"{path} is damaged ({error}); delete it to go on") from None
+        if changes:
+            raise InputError(
+                f"--workdir: the data of split {name!r} changed since the run in {workdir} began: "
+                f"{changes}; restore them, take another folder, or delete {path} to go on with them"
+            )
+    if now != before:
+        write_text(path, json.dumps(before | now) + "\n")
+
+
 def read_checked(workdir: Path) -> list[str]:
     """Returns the fingerprints of the splits whose labels an earlier start of the run has read.
 
@@ -172,9 +210,10 @@ def read_checked(workdir: Path) -> list[str]:
       []
     """
     try:
-        return json.loads((workdir / CHECKED).read_text())["fingerprints"]
-    except (OSError, ValueError, LookupError, TypeError):
+        found = json.loads((workdir / CHECKED).read_text())["fingerprints"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
 
 def save_checked(workdir: Path, fingerprints: Sequence[str]) -> None:

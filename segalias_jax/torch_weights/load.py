@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -206,7 +207,8 @@ def _match(
     for name, path in table.items():
         if name not in arrays:
             continue
-        problem = _problem(arrays[name], to_torch(name, np.empty(wanted[path].shape, bool)).shape)
+        shape = to_torch(name, np.empty(wanted[path].shape, bool)).shape
+        problem = _problem(name, arrays[name], shape, wanted[path].dtype)
         if problem is None:
             filled[path] = from_torch(name, arrays[name]).astype(wanted[path].dtype)
         elif not in_parts(_joined(path), parts):
@@ -231,10 +233,18 @@ def _match(
     return filled
 
 
-def _problem(array: np.ndarray, shape: tuple[int, ...]) -> str | None:
+def _problem(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: Any) -> str | None:
     if array.shape != shape:
         return f"is {array.shape} in the file and {shape} here"
-    return None if array.dtype.kind == "f" else f"holds {array.dtype} numbers, not floats"
+    if array.dtype.kind != "f":
+        return f"holds {array.dtype} numbers, not floats"
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(array.astype(dtype)).all()
+    if not finite:
+        return "holds nan, infinite or too large numbers"
+    if name.endswith(".running_var") and (array < 0).any():
+        return "holds negative variances"
+    return None
 
 
 def _hint(arrays: Mapping[str, np.ndarray], table: Mapping[str, Path], variant: str) -> str:

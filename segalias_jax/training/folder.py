@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segalias_jax.checkpoints.store import DAMAGED
 from segalias_jax.errors import InputError
 from segalias_jax.files import write_text
 from segalias_jax.training.goodput import Account
@@ -64,6 +65,18 @@ class RunFolder:
         finally:
             self.interrupts.__exit__(*error)
 
+    def check(self) -> None:
+        """Raises where the path is no longer the folder that was locked.
+
+        Raises:
+          InputError: it was moved, deleted or replaced; what would be written now is lost.
+        """
+        if self._lock is not None and not self._lock.holds():
+            raise InputError(
+                f"{self.path} is no longer the folder that this run began in: it was moved, "
+                "deleted or replaced; move it back, then run the same command again"
+            )
+
     def lock(self) -> None:
         """Keeps other processes out, once; of many processes of one run the first has the lock.
 
@@ -90,7 +103,27 @@ def has_checkpoint(workdir: Path) -> bool:
       >>> has_checkpoint(Path("missing"))
       False
     """
-    return any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("*"))
+    return any(path.name.isdecimal() for path in (workdir / CHECKPOINTS).glob("*"))
+
+
+def check_none_damaged(workdir: Path) -> None:
+    """Raises where all checkpoints of a run were damaged: it must not silently begin again.
+
+    Args:
+      workdir: folder of a run without a whole checkpoint; may be missing.
+
+    Raises:
+      InputError: an earlier start has set checkpoints aside.
+
+    Example:
+      >>> check_none_damaged(Path("missing"))
+    """
+    damaged = sorted(path.name for path in (workdir / CHECKPOINTS).glob(f"{DAMAGED}*"))
+    if damaged:
+        raise InputError(
+            f"all checkpoints in {workdir / CHECKPOINTS} are damaged ({', '.join(damaged)}); put "
+            "one back from a copy, take another folder, or delete them to begin at step 0"
+        )
 
 
 class RunLock:
@@ -131,6 +164,13 @@ class RunLock:
         self._file.write(str(os.getpid()))
         self._file.flush()
 
+    def holds(self) -> bool:
+        """Returns whether the lock's file is still where it was."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
+        except OSError:
+            return False
+
     def __enter__(self) -> RunLock:
         return self
 
@@ -168,10 +208,24 @@ class MetricsLog:
             file.write(json.dumps(clean) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
-        """Returns all lines; one that a killed process left incomplete is skipped."""
+        """Returns all lines; one that a killed process or a power cut left damaged is skipped."""
         if not self.path.exists():
             return []
-        return [json.loads(text) for text in self.path.read_text().splitlines() if text[-1:] == "}"]
+        return [line for text in self._texts() if (line := _line(text)) is not None]
+
+    def _texts(self) -> list[str]:
+        try:
+            return self.path.read_text(errors="replace").splitlines()
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from None
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+        return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def finite_or_none(value: Any) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segalias_jax.files import write_text
 
@@ -35,12 +36,12 @@ class Account:
 
     def __init__(self, folder: Path | None, *, started: float | None = None):
         self.path = None if folder is None else folder / GOODPUT
-        before = {} if self.path is None else _read(self.path)
-        self.seconds = dict.fromkeys(PHASES, 0.0) | before.get("seconds", {})
-        self.lost = before.get("lost_to_restarts", 0.0)
-        self.starts = before.get("starts", 0) + 1
+        before = _Record() if self.path is None else _read(self.path)
+        self.seconds = dict.fromkeys(PHASES, 0.0) | before.seconds
+        self.lost = before.lost
+        self.starts = before.starts + 1
         self.to_first_step: float | None = None
-        self._marks = before.get("marks", {})
+        self._marks = before.marks
         self._phase = "initialization"
         self._since = self._started = time.time() if started is None else started
 
@@ -51,7 +52,8 @@ class Account:
           phase: one of `PHASES`.
         """
         now = time.time()
-        self.seconds[self._phase] += now - self._since
+        # A clock that is set back takes no time from what was done.
+        self.seconds[self._phase] += max(now - self._since, 0.0)
         self._phase, self._since = phase, now
 
     def resume(self, step: int) -> None:
@@ -98,7 +100,9 @@ class Account:
         """Writes `goodput.json`, where there is a folder."""
         if self.path is None:
             return
-        write_text(self.path, json.dumps(self.record(), indent=1) + "\n")
+        # No part of the result: where the disk fails, what is one says so.
+        with contextlib.suppress(OSError):
+            write_text(self.path, json.dumps(self.record(), indent=1) + "\n")
 
 
 def process_start() -> float | None:
@@ -121,9 +125,30 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def _read(path: Path) -> dict[str, Any]:
+class _Record(NamedTuple):
+    """What earlier starts of a run wrote."""
+
+    seconds: dict[str, float] = {}
+    lost: float = 0.0
+    starts: int = 0
+    marks: dict[str, dict[str, float]] = {}
+
+
+def _read(path: Path) -> _Record:
     # The record is no part of the result: a run goes on without a damaged one.
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        return {}
+        content = json.loads(path.read_text())
+        seconds = {phase: _seconds(content["seconds"][phase]) for phase in PHASES}
+        marks = {
+            str(int(step)): {phase: _seconds(mark[phase]) for phase in USEFUL}
+            for step, mark in content["marks"].items()
+        }
+        return _Record(seconds, _seconds(content["lost_to_restarts"]), content["starts"] + 0, marks)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return _Record()
+
+
+def _seconds(value: Any) -> float:
+    if not 0 <= value < 1e12:  # which nan is not
+        raise ValueError("no time")
+    return float(value)

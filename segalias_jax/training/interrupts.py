@@ -13,7 +13,7 @@ from typing import Any
 EXIT_STATUS = 75
 """What `train.py` ends with after a signal, EX_TEMPFAIL: the same command goes on."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SAME_SECONDS = 0.5
 """Signals that follow the first one so soon are the same request: `timeout`, and terminals with a
 wrapper in between, send theirs both to the process and to its group."""
@@ -28,9 +28,12 @@ class Interrupted(BaseException):
       segalias_jax.training.interrupts.Interrupted: SIGTERM: saved step 20
     """
 
+    agreed = False
+    """Whether all processes of the run leave at this step, and none need be told."""
+
 
 class Interrupts:
-    """Listens to SIGTERM and SIGINT while it is entered.
+    """Listens to SIGTERM, SIGINT and SIGHUP (a terminal that is closed) while it is entered.
 
     Outside of `deferred` the first signal raises `Interrupted` where the program is; within, it is
     only noted. A later one, not the same again within half a second, ends the
@@ -58,7 +61,9 @@ class Interrupts:
         self._reading, writing = socket.socketpair()
         writing.setblocking(False)
         self._writing = writing
-        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        # Whoever started the run by `nohup` wants it to outlive the terminal.
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in heard}
         self._wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=_end_at_second, args=(self._reading,), daemon=True).start()
         return self
@@ -114,7 +119,8 @@ def _end_at_second(reading: socket.socket) -> None:
     first = None
     with reading:
         while numbers := reading.recv(16):
-            if not any(number in SIGNALS for number in numbers):
+            # A terminal that is closed says so to the shell, too, which repeats it.
+            if not any(number in SIGNALS and number != signal.SIGHUP for number in numbers):
                 continue
             now = time.monotonic()
             first = now if first is None else first

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -40,7 +41,7 @@ from segalias_jax.training.watchdog import Watchdog
 if TYPE_CHECKING:
     from segalias_jax.training.trainer import Trainer
 
-_VERSIONS = ("jax", "flax", "optax", "grain")
+_VERSIONS = ("jax", "jaxlib", "flax", "optax", "grain")
 
 
 @runtime_checkable
@@ -105,6 +106,7 @@ class Loop:
         account.resume(start)
         if self.shown:
             print(self._headline(state))
+            self._warn_of_versions(start)
         meter, recent = Meter(skip=self.skipped_at_most), deque(maxlen=2)
         bar = progress_bar(
             "training" if self.shown else None,
@@ -148,7 +150,32 @@ class Loop:
                         meter.restart()
         if self.store is not None:
             self.store.wait()
+            self.folder.check()
+            # Nobody calls a run again that has ended well.
+            if not self.store.has(self.steps):
+                raise InputError(
+                    f"{self.store.folder}: the checkpoint of step {self.steps} is not there, "
+                    "though it was written; run the same command again"
+                )
         return self._fitted(state, best=True)
+
+    def _warn_of_versions(self, start: int) -> None:
+        """Other versions compile other programs, whose sums round otherwise."""
+        if self.store is None or not start or self._saved() != start:
+            return
+        before = self.store.about(start).get("versions")
+        now = _versions()
+        differing = [
+            f"{name} {before[name]} and now {now[name]}"
+            for name in _VERSIONS
+            if isinstance(before, dict) and before.get(name, now[name]) != now[name]
+        ]
+        if differing:
+            tqdm.write(
+                f"warning: the run was computed by {', '.join(differing)}; it ends with other bits "
+                "than by one version",
+                file=sys.stderr,
+            )
 
     def _numbers(self, first: int) -> Iterable[int]:
         numbers = range(first, self.steps + 1)
@@ -214,7 +241,10 @@ class Loop:
         if self.store is not None:
             self.store.wait()
             told = f"saved step {step}"
-        raise Interrupted(f"{self.folder.interrupts.requested}: {told}")
+        asked = self.folder.interrupts.requested or "a signal to another process"
+        interrupted = Interrupted(f"{asked}: {told}")
+        interrupted.agreed = True
+        raise interrupted
 
     @contextlib.contextmanager
     def _naming_batches(self, recent: Sequence[tuple[int, Batch]]) -> Iterator[None]:
@@ -234,14 +264,14 @@ class Loop:
     def _save(self, state: TrainState, step: int, position: Any) -> None:
         if self.store is None:
             return
+        self.folder.check()
         account = self.folder.account
         account.start("saving")
         self.watchdog.beat(f"saving step {step}")
-        versions = {name: metadata.version(name) for name in _VERSIONS}
         account.mark(step)
         if is_first():  # before the checkpoint: whoever resumes from it looks for its mark
             account.write()
-        about = {**self.about, "versions": versions}
+        about = {**self.about, "versions": _versions()}
         if position is not None:
             about["position"] = position
         self.store.save(step, state, about=about)
@@ -288,6 +318,7 @@ class Loop:
     def _write_line(self, log: MetricsLog | None, line: Mapping[str, Any]) -> None:
         self.history.append({key: finite_or_none(value) for key, value in line.items()})
         if log is not None:
+            self.folder.check()
             log.write(line)
             self.folder.account.write()
         if is_first():
@@ -301,6 +332,10 @@ class Loop:
             f"{mesh.size} x {mesh.devices.flat[0].device_kind}, "
             f"from step {int(state.step)} to {self.steps}"
         )
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in _VERSIONS}
 
 
 def _rows(batch: Batch) -> int:

@@ -57,6 +57,8 @@ def initialize(launch: Launch) -> None:
     Example:
       >>> initialize(Launch())
     """
+    # Its service takes SIGTERM for itself, in every process: no run would be saved by it.
+    jax.config.update("jax_enable_preemption_service", False)
     given = launch.num_processes >= 0, launch.process_id >= 0
     if not launch.coordinator:
         if any(given):
@@ -83,7 +85,14 @@ def initialize(launch: Launch) -> None:
         raise InputError(
             f"--coordinator={launch.coordinator} needs --num-processes and a --process-id below it"
         )
-    jax.distributed.initialize(launch.coordinator, launch.num_processes, launch.process_id)
+    try:
+        jax.distributed.initialize(launch.coordinator, launch.num_processes, launch.process_id)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--coordinator={launch.coordinator}: not all {launch.num_processes} processes came "
+            f"together ({reason}); start all of them again"
+        ) from None
 
 
 def is_first() -> bool:

@@ -21,7 +21,12 @@ from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.training.evaluators import Evaluator, Validation
 from segalias_jax.training.fitted import Fitted
-from segalias_jax.training.folder import CHECKPOINTS, RunFolder, has_checkpoint
+from segalias_jax.training.folder import (
+    CHECKPOINTS,
+    RunFolder,
+    check_none_damaged,
+    has_checkpoint,
+)
 from segalias_jax.training.loop import Loop, Tracker
 from segalias_jax.training.processes import is_first
 from segalias_jax.training.sharding import create_mesh
@@ -258,6 +263,8 @@ class Trainer:
                     "resume 'auto'"
                 )
             return self.state
+        if workdir is not None:
+            check_none_damaged(workdir)
         if resume in ("auto", "never"):
             return self.state
         source = Path(resume) / CHECKPOINTS
@@ -341,6 +348,7 @@ class Trainer:
                     keep_best=keep_best,
                     score=self.task.headline,
                     larger_is_better=self.task.larger_is_better,
+                    repair=True,
                 )
                 stack.enter_context(store)
                 if has_checkpoint(folder.path):

@@ -186,6 +186,12 @@ def flip(path):
     path.write_bytes(bytes(data))
 
 
+def replace(path, old, new, count=1):
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, count))
+
+
 def largest(folder):
     return max(folder.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else -1)
 
@@ -203,13 +209,23 @@ def largest(folder):
             lambda folder: truncate(folder / "_CHECKPOINT_METADATA"), id="truncated names"
         ),
         pytest.param(lambda folder: shutil.rmtree(folder / "default"), id="emptied"),
+        pytest.param(
+            lambda folder: replace(folder / "_CHECKPOINT_METADATA", b'"seed": 5', b'"seed": 7'),
+            id="changed description",
+        ),
+        pytest.param(
+            lambda folder: replace(
+                folder / "default" / "_METADATA", b"statistics", b"stitistics", count=9
+            ),
+            id="changed names",
+        ),
     ],
 )
 def test_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path, capfd, damage):
     state = make_state(1.0, width=300)
     with CheckpointStore(tmp_path) as store:
         store.save(1, state)
-        store.save(2, make_state(2.0, width=300))
+        store.save(2, make_state(2.0, width=300), about={"seed": 5})
         store.set_score(2, 0.5)
     damage(tmp_path / "2")
     with CheckpointStore(tmp_path) as store:
@@ -226,7 +242,7 @@ def test_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path, capfd, dam
         assert int(store.restore(make_state(width=300)).step) == 3
         shutil.rmtree(tmp_path / "1" / "default")
         shutil.rmtree(tmp_path / "2" / "default")
-        with pytest.raises(InputError, match="holds no whole checkpoint; train in another"):
+        with pytest.raises(InputError, match="holds no whole checkpoint; put one back"):
             store.restore_latest(make_state(width=300))
 
 
@@ -256,3 +272,28 @@ def test_what_is_written_beside_a_state_comes_back(tmp_path):
         store.save(1, make_state(), about={"recipe": {"data.crop": [4, 8]}})
         store.wait()
         assert store.about(1)["recipe"] == {"data.crop": [4, 8]}
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (b'"custom_metadata"', b'"custom_metadatb"'),
+        (b'"item_handlers": {', b'"item_handlers":[{'),
+        (b'"init_timestamp_nsecs": 1', b'"init_timestamp_nsecs": x'),
+        (b"StandardCheckpointHandler", b"StandardCheckpointHandlfr"),
+        (b'"metrics": {}', b'"metrics": 77'),
+    ],
+)
+def test_a_description_that_the_library_cannot_read(tmp_path, capfd, old, new):
+    with CheckpointStore(tmp_path) as store:
+        for step in (1, 2):
+            store.save(step, make_state(float(step)))
+    replace(tmp_path / "2" / "_CHECKPOINT_METADATA", old, new)
+    try:
+        with CheckpointStore(tmp_path) as store:
+            assert int(store.restore(make_state()).step) in (1, 2)
+    except InputError as error:
+        assert "2 is damaged" in str(error)
+    with CheckpointStore(tmp_path, repair=True) as store:
+        assert int(store.restore_latest(make_state()).step) in (1, 2)
+    assert "Traceback" not in capfd.readouterr().err

@@ -1,3 +1,6 @@
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -6,6 +9,7 @@ import pytest
 from PIL import Image
 
 from segalias_jax.data.files import decode_ids, decode_image, image_size, read_bytes, read_image
+from segalias_jax.data.headers import claimed_size
 from segalias_jax.errors import InputError
 
 
@@ -179,6 +183,70 @@ def test_an_unreadable_file_gives_the_reason_of_the_system(tmp_path, monkeypatch
     def broken(*args, **keys):
         raise OSError(5, "Input/output error")
 
+    (tmp_path / "a.png").touch()
     monkeypatch.setattr(Path, "read_bytes", broken)
     with pytest.raises(InputError, match=r"a\.png: cannot be read \(Input/output error\)$"):
+        read_image(tmp_path / "a.png")
+
+
+def chunk(kind, content):
+    crc = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + crc
+
+
+def bombs(side=40_000):
+    """Small files that claim a square of so many pixels a side, by suffix."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    parts = (
+        chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * side)) + chunk(b"IEND", b"")
+    )
+    tags = [(256, 4, side), (257, 4, side), (258, 3, 8), (259, 3, 1), (262, 3, 1), (277, 3, 1)]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    jpeg = b"\xff\xd8" + struct.pack(">HHBHHB", 0xFFC0, 11, 8, side, side, 1) + b"\1\x11\0"
+    return {
+        "png": b"\x89PNG\r\n\x1a\n" + parts,
+        "jpg": jpeg + b"\0" * 64 + b"\xff\xd9",
+        "bmp": b"BM" + struct.pack("<IIIIiiHHIIIIII", 54, 0, 54, 40, side, side, 1, 24, *[0] * 6),
+        "gif": b"GIF89a" + struct.pack("<HHBBB", side, side, 0, 0, 0) + b";",
+        "tif": b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4,
+        "webp": b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + 2 * (side - 1).to_bytes(3, "little"),
+        "pgm": f"P5\n# a comment\n{side} {side}\n255\n".encode(),
+    }
+
+
+@pytest.mark.parametrize("suffix", bombs())
+@pytest.mark.parametrize("read", [read_image, read_label, image_size])
+def test_files_that_claim_more_than_the_memory_are_named_before_any_is_taken(
+    tmp_path, suffix, read, monkeypatch
+):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(bombs()[suffix])
+    monkeypatch.setattr(cv2, "imdecode", None)  # not even called
+    with pytest.raises(InputError, match=r"a\.\w+: claims 40000x40000 pixels, more than"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "tif", "webp", "ppm"])
+def test_claimed_sizes_are_the_true_ones(pixels, suffix):
+    data = cv2.imencode(f".{suffix}", pixels)[1].tobytes()
+    assert claimed_size(data) in ((20, 30), None)
+    assert suffix == "webp" or claimed_size(data) is not None
+
+
+def test_pipes_and_devices_are_named_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", Path("/dev/zero")):
+        for read in (read_image, read_label, image_size):
+            with pytest.raises(InputError, match="is a pipe or a device"):
+                read(path)
+
+
+def test_want_of_memory_is_one_sentence(tmp_path, pixels, monkeypatch):
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+
+    def without_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(cv2, "imdecode", without_memory)
+    with pytest.raises(InputError, match="a.png: the image does not fit into the memory"):
         read_image(tmp_path / "a.png")

@@ -154,3 +154,10 @@ def test_rows_with_long_runs_take_the_short_way(tmp_path, monkeypatch, inflater,
     monkeypatch.undo()
     with pytest.raises(InputError, match="damaged"):
         read_map(path)
+
+
+def test_npy_of_the_other_byte_order(tmp_path):
+    ids = np.asarray([[1, 258]], ">u2")
+    np.save(tmp_path / "a.npy", ids)
+    read = read_map(tmp_path / "a.npy")
+    assert read.tolist() == [[1, 258]] and read.dtype.isnative

@@ -22,12 +22,13 @@ MOMENTS = {"steps": 0.02, "saving": 0.3, "evaluation": 0.2, "data": 0.01}
 class Nursery:
     """A process that starts runs, see `nursery.py`."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, shim=None):
         self.folder = Path(folder)
         environment = os.environ | {
             "FAULTS_CACHE": str(self.folder / "cache"),
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": "",
+            "LD_PRELOAD": str(shim) if shim else "",
             "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)]),
         }
         self._process = subprocess.Popen(
@@ -46,9 +47,13 @@ class Nursery:
         self._process.stdout.close()
         self._process.wait()
 
-    def start(self, name, **changes):
-        """Starts or goes on with the run of that name; `finish` has to follow."""
+    def start(self, name, *, fault=None, **changes):
+        """Starts or goes on with the run of that name; `finish` has to follow.
+
+        `fault` says at which file operation what happens, see `shim.c`.
+        """
         request = {
+            "fault": fault,
             "workdir": str(self.folder / name),
             "log": str(self.folder / f"{name}.log"),
             "changes": {key.replace("__", "."): value for key, value in changes.items()},

@@ -5,6 +5,8 @@ its exit status (negative: the signal). What the child does is appended to the l
 the images of every step.
 """
 
+import argparse
+import ctypes
 import hashlib
 import json
 import os
@@ -16,14 +18,11 @@ from unittest import mock
 import jax
 from flax import nnx
 
-from segalias_jax import data, layers, models
+from segalias_jax import cli, data, layers, models
 from segalias_jax.checkpoints.store import CheckpointStore
-from segalias_jax.errors import InputError
-from segalias_jax.runs import recipes, setup
+from segalias_jax.runs import command, recipes, setup
 from segalias_jax.runs.recipe import Recipe
-from segalias_jax.runs.train import train
 from segalias_jax.training.goodput import Account
-from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted
 from segalias_jax.training.sharding import create_mesh
 
 ROOT = Path(__file__).parents[2]
@@ -101,24 +100,27 @@ def digest(image):
     return hashlib.md5(image.tobytes()).hexdigest()
 
 
-def run(workdir, log, changes):
+def run(workdir, log, changes, fault):
     write = watch(log)
     models.create_model = create_network
     # Caching all programs, however small, is what makes a start quick.
     jax.config.update("jax_compilation_cache_dir", os.environ["FAULTS_CACHE"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     setup.enable_compilation_cache = lambda: None
-    config = make_config(changes)
-    try:
-        train(config, Path(workdir))
-    except Interrupted as signal:
-        print(signal, file=sys.stderr)
-        return EXIT_STATUS
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    write("end")
-    return 0
+    flags = argparse.Namespace(config=make_config(changes), workdir=Path(workdir), resume="auto")
+    flags.profile, flags.coordinator, flags.num_processes, flags.process_id = False, "", -1, -1
+    # As the command line does, which has read the flags by then.
+    cli.parse_command = lambda words: (command.run_training, flags)
+    if fault:
+        shim = ctypes.CDLL(None)
+        keys = ("at", "kinds", "error", "lasting")
+        shim.fault_arm(f"{workdir}/".encode(), *(ctypes.c_long(fault[key]) for key in keys))
+    status = cli.main(["train"])
+    if fault:
+        write("operations", shim.fault_count())
+    if status == 0:
+        write("end")
+    return status
 
 
 def main():

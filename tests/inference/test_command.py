@@ -1,6 +1,7 @@
 """The command `segalias predict`, and its maps scored beside the scores of `segalias eval`."""
 
 import json
+import struct
 
 import cv2
 import numpy as np
@@ -31,14 +32,21 @@ def test_folder_with_a_bad_file(run, images, tmp_path, capsys):
     for i, image in enumerate(images[:2]):
         cv2.imwrite(str(frames / f"f{i}.png"), image[..., ::-1])
     (frames / "f3.png").write_bytes((frames / "f0.png").read_bytes()[:100])
+    claims = bytearray((frames / "f0.png").read_bytes())
+    claims[16:24] = struct.pack(">II", 30_000, 30_000)
+    (frames / "f4.png").write_bytes(claims)
     assert predict("--run", run[1], frames, "--out", tmp_path / "out", "--no-overlays") == 1
     told = capsys.readouterr()
     assert "2 images in" in told.out and "images/s after the first" in told.out
     assert f"left out {frames / 'f3.png'}: the file is truncated" in told.err
+    assert f"left out {frames / 'f4.png'}: claims 30000x30000 pixels" in told.err
     maps = sorted(path.name for path in (tmp_path / "out/maps").iterdir())
     assert maps == ["f0.png", "f1.png"] and not (tmp_path / "out/overlays").exists()
     manifest = json.loads((tmp_path / "out/predictions.json").read_text())
-    assert manifest["images"] == 2 and list(manifest["left out"]) == [str(frames / "f3.png")]
+    assert manifest["images"] == 2 and set(manifest["left out"]) == {
+        str(frames / "f3.png"),
+        str(frames / "f4.png"),
+    }
     assert manifest["settings"]["window"] == [32, 32] and len(manifest["classes"]) == 8
 
 

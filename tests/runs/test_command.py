@@ -1,6 +1,8 @@
 """`segalias train` and `segalias eval`: every error on the command line is one sentence."""
 
+import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -195,3 +197,22 @@ def test_levels_of_studies(parse):
 def test_errors_in_studies(parse, line, message):
     with pytest.raises(InputError, match=message):
         studies(parse, line)
+
+
+def test_training_outlives_its_readers(monkeypatch, tmp_path):
+    """As in `segalias train | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    said = []
+
+    def train(*_):
+        print("a line that nobody reads", flush=True)
+        print("another one", file=sys.stderr, flush=True)
+        said.append(True)
+
+    monkeypatch.setattr(command, "train", train)
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        flags = argparse.Namespace(config=None, workdir=tmp_path, resume="auto", profile=False)
+        flags.coordinator, flags.num_processes, flags.process_id = "", -1, -1
+        assert command.run_training(flags) == 0 and said

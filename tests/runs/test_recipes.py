@@ -93,3 +93,13 @@ def test_overrides_are_those_of_the_command_line():
 def test_errors_say_what_to_write(argument, message):
     with pytest.raises(InputError, match=message):
         parse(f"--config.{argument}")
+
+
+@pytest.mark.parametrize(
+    "text", ["def get_config(:", "1 / 0", "raise OSError(2)", "def get_config(): return None", "\0"]
+)
+def test_a_recipe_with_an_error_is_one_sentence(tmp_path, text):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match="mine.py: .+"):
+        recipes.load_recipe(str(path))

@@ -3,13 +3,22 @@
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from segalias_jax import data, models
 from segalias_jax.errors import InputError
 from segalias_jax.runs import recipes, setup
 from segalias_jax.runs.train import train
-from segalias_jax.runs.workdir import check_recipe, keep_stream, read_recipe, save_recipe
+from segalias_jax.runs.workdir import (
+    check_recipe,
+    keep_files,
+    keep_stream,
+    read_checked,
+    read_recipe,
+    save_recipe,
+)
 from segalias_jax.training import folder
 
 ROOT = Path(__file__).parents[2]
@@ -104,3 +113,42 @@ def test_recipe_of_a_run_that_had_the_folder_meanwhile_is_kept(tmp_path, monkeyp
     with pytest.raises(InputError, match='downsample is "none" there and "daf" here'):
         train(config, tmp_path)
     assert read_recipe(tmp_path / "recipe.json")["name"] == "quickstart:baseline"
+
+
+def write_set(root, count):
+    for name in map(str, range(count)):
+        for part in ("images", "labels"):
+            (root / part).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / part / f"{name}.png"), np.zeros((8, 8), np.uint8))
+    keys = {
+        "source": "folders",
+        "names": "",
+        "images": "images/{name}.png",
+        "labels": "labels/{name}.png",
+    }
+    return lambda: data.create_source(keys | {"root": str(root), "classes": ("no", "yes")}, "any")
+
+
+def test_a_run_is_held_to_the_files_of_both_splits(tmp_path):
+    opened = write_set(tmp_path / "train", 3), write_set(tmp_path / "val", 4)
+    sources = lambda: dict(zip(("train", "val"), (open() for open in opened), strict=True))  # noqa: E731
+    keep_files(tmp_path, sources())
+    before = (tmp_path / "files.json").read_bytes()
+    keep_files(tmp_path, sources())
+    (tmp_path / "val/images/2.png").unlink()
+    message = r"the data of split 'val' changed since .*: 1 image is gone \(2\); restore them, take"
+    with pytest.raises(InputError, match=message):
+        keep_files(tmp_path, sources())
+    assert (tmp_path / "files.json").read_bytes() == before
+    (tmp_path / "files.json").write_text('{"val": {"1": [7]}}')
+    with pytest.raises(InputError, match="files.json is damaged"):
+        keep_files(tmp_path, sources())
+
+
+@pytest.mark.parametrize("content", [b"[]", b"7", b"\xff{}", b'{"a": ' + b"[" * 100_000, b"\0" * 9])
+def test_damaged_files_of_a_run_are_one_sentence(tmp_path, content):
+    (tmp_path / "recipe.json").write_bytes(content)
+    with pytest.raises(InputError, match="recipe.json is damaged"):
+        read_recipe(tmp_path / "recipe.json")
+    (tmp_path / "checked.json").write_bytes(content)
+    assert read_checked(tmp_path) == []

@@ -136,3 +136,19 @@ def test_without_torch(tmp_path, monkeypatch):
 def test_digest(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256(tmp_path / "x").startswith("ba7816bf8f01cfea")
+
+
+def test_changed_bytes_in_an_archive_are_noticed(tmp_path):
+    """torch itself reads such a file: it compares no checksum."""
+    path = tmp_path / "w.pth"
+    torch.save({"a.weight": torch.arange(4096.0)}, path)
+    whole = path.read_bytes()
+    chance = np.random.default_rng(0)
+    start = whole.index(np.arange(8.0, dtype=np.float32).tobytes())
+    for place in chance.integers(start, start + 4 * 4096, 10):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << int(chance.integers(8))
+        path.write_bytes(changed)
+        torch.load(path, weights_only=True)
+        with pytest.raises(InputError, match=r"w.pth is damaged \(the checksum of .* differs\)"):
+            read_arrays(path)

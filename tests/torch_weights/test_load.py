@@ -140,3 +140,20 @@ def test_other_fixed_filter(abstract_model, state_dict):
     assert "AdaD.1" not in str(caught.value)
     with pytest.raises(InputError, match="does not have: backbone.AdaD.1.filt"):
         fit(arrays, abstract_model())
+
+
+@pytest.mark.parametrize(
+    "ending, value, told",
+    [
+        (".weight", np.nan, "holds nan, infinite or too large numbers"),
+        (".weight", -np.inf, "holds nan, infinite or too large numbers"),
+        (".weight", 1e300, "holds nan, infinite or too large numbers"),
+        (".running_var", -1e-3, "holds negative variances"),
+    ],
+)
+def test_numbers_that_no_network_has_are_refused(abstract_model, state_dict, ending, value, told):
+    name = next(name for name in state_dict if name.endswith(ending))
+    changed = np.array(state_dict[name], np.float64)
+    changed.flat[-1] = value
+    with pytest.raises(InputError, match=f"{re.escape(name)} {told}"):
+        fit({**state_dict, name: changed}, abstract_model)

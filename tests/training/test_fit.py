@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import grain
@@ -20,6 +21,7 @@ from flax import nnx
 import segalias_jax as sa
 from segalias_jax.errors import InputError
 from segalias_jax.training.interrupts import Interrupted
+from segalias_jax.training.loop import _VERSIONS
 from segalias_jax.training.sharding import create_mesh
 
 ONE = jax.devices()[:1]
@@ -283,6 +285,46 @@ def test_signal_saves_and_the_same_call_resumes(tmp_path):
     with pytest.raises(Interrupted, match=r"SIGTERM: saved step \d"):
         run(tmp_path / "run", batches=signalling())
     check_equal(run(tmp_path / "run"), run(tmp_path / "other"))
+
+
+def test_a_run_without_a_whole_checkpoint_is_not_begun_over(tmp_path):
+    run(tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    for path in (tmp_path / "checkpoints").glob("[0-9]*/_CHECKPOINT_METADATA"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="holds no whole checkpoint; put one back"):
+        run(tmp_path)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"all checkpoints in .* are damaged \(damaged-"):
+            run(tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_folder_that_is_moved_while_it_trains_ends_the_run_where_it_was(tmp_path):
+    def moving():
+        for number, batch in enumerate(make_batches() * 3):
+            if number == 6:
+                (tmp_path / "run").rename(tmp_path / "elsewhere")
+            yield batch
+
+    with pytest.raises(InputError, match="run is no longer the folder .* move it back"):
+        run(tmp_path / "run", batches=moving())
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "elsewhere").rename(tmp_path / "run")
+    check_equal(run(tmp_path / "run"), run(tmp_path / "other"))
+
+
+def test_other_versions_are_said(tmp_path, monkeypatch, capsys):
+    run(tmp_path, steps=4, progress=True)
+    run(tmp_path, steps=8, progress=True)
+    assert "warning" not in capsys.readouterr().err
+    monkeypatch.setattr(
+        "segalias_jax.training.loop._versions",
+        lambda: {name: "9.9" if name == "jax" else metadata.version(name) for name in _VERSIONS},
+    )
+    run(tmp_path, steps=12, progress=True)
+    message = f"warning: the run was computed by jax {jax.__version__} and now 9.9; it ends"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

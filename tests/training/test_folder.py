@@ -1,11 +1,12 @@
 """The folder of a run while it is at work: its lock and its record of numbers."""
 
 import os
+import shutil
 
 import pytest
 
 from segalias_jax.errors import InputError
-from segalias_jax.training.folder import MetricsLog, RunFolder, RunLock
+from segalias_jax.training.folder import MetricsLog, RunFolder, RunLock, check_none_damaged
 
 STEPS = {"step": 2, "loss": 1.0, "images_per_second": 3.0}
 
@@ -51,3 +52,35 @@ def test_folder_is_locked_once_and_rid_of_what_a_killed_process_left(tmp_path):
             RunLock(tmp_path)
     with RunLock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\0\0\0\n", b"\xff\xfe}\n", b"7}\n", b'{"loss": 1}\n', b"[1]\n"]
+)
+def test_damaged_lines_are_skipped(tmp_path, damage):
+    lines = [b'{"step": 1}\n', b'{"step": 2}\n']
+    (tmp_path / "metrics.jsonl").write_bytes(lines[0] + damage + lines[1])
+    log = MetricsLog(tmp_path, step=2)
+    assert [line["step"] for line in log.lines()] == [1, 2]
+
+
+@pytest.mark.parametrize("change", ["moved", "deleted", "replaced"])
+def test_a_folder_that_is_no_longer_there_is_noticed(tmp_path, change):
+    with RunFolder(tmp_path / "run") as folder:
+        folder.lock()
+        folder.check()
+        if change == "deleted":
+            shutil.rmtree(tmp_path / "run")
+        else:
+            (tmp_path / "run").rename(tmp_path / "moved")
+        if change == "replaced":
+            (tmp_path / "run").mkdir()
+            (tmp_path / "run" / ".lock").touch()
+        with pytest.raises(InputError, match="run is no longer the folder that this run began in"):
+            folder.check()
+
+
+def test_damaged_checkpoints_are_not_begun_over(tmp_path):
+    (tmp_path / "checkpoints" / "damaged-20").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"all checkpoints in .* are damaged \(damaged-20\); put"):
+        check_none_damaged(tmp_path)

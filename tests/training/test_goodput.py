@@ -56,3 +56,23 @@ def test_damaged_record_is_begun_anew(clock, tmp_path):
     account = Account(tmp_path)
     account.write()
     assert json.loads((tmp_path / "goodput.json").read_text())["starts"] == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        "\0\0",
+        '{"seconds": {"steps": "a"}}',
+        '{"seconds": 3, "marks": [1], "starts": "x", "lost_to_restarts": null}',
+        '{"seconds": {}, "marks": {"a": {}}, "starts": 1, "lost_to_restarts": 1e999}',
+    ],
+)
+def test_a_damaged_record_is_begun_anew(tmp_path, content):
+    (tmp_path / "goodput.json").write_text(content)
+    account = Account(tmp_path)
+    account.resume(10)
+    account.mark(10)
+    account.write()
+    assert json.loads((tmp_path / "goodput.json").read_text())["starts"] == 1

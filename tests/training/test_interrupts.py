@@ -24,7 +24,7 @@ with Interrupts() as interrupts, interrupts.deferred:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_raises_at_once_unless_deferred(number):
     before = signal.getsignal(number)
     with Interrupts() as interrupts:
@@ -49,3 +49,13 @@ def test_processes_agree_on_what_held_a_step_before():
 def test_second_signal_ends_the_process_at_once():
     result = subprocess.run([sys.executable, "-c", TWICE], timeout=50, stdout=subprocess.PIPE)
     assert result.returncode == 128 + signal.SIGINT and result.stdout == b"here\n"
+
+
+def test_a_run_that_ignores_hangups_still_does():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` starts it
+    try:
+        with Interrupts() as interrupts, interrupts.deferred:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interrupts.leaving()
+    finally:
+        signal.signal(signal.SIGHUP, before)

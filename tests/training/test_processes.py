@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,19 +18,20 @@ from segalias_jax.training.processes import Launch, initialize
 
 WORKER = Path(__file__).parent / "worker.py"
 # Four devices in every run, so that each compiles the same program.
-CHANGES = {"train.steps": 4, "train.eval_every": 4, "train.log_every": 1, "checkpoint.every": 2}
+CHANGES = {"train.steps": 6, "train.eval_every": 6, "train.log_every": 1, "checkpoint.every": 2}
 CHANGES |= {"data.num_eval": 5, "mesh.fsdp": 2, "schedule.warmup_steps": 1}
 
 
 class Group:
     """Processes that have started the same run."""
 
-    def __init__(self, folder, name, count, **changes):
+    def __init__(self, folder, name, count, *, fault="", **changes):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         flags = f"--xla_force_host_platform_device_count={4 // count}"
         environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        environment["WORKER_FAULT"] = fault  # see worker.py
         environment["JAX_COMPILATION_CACHE_DIR"] = str(folder / f"cache-{count}")
         texts = [f"{key}={json.dumps(value)}" for key, value in (CHANGES | changes).items()]
         self.processes = [
@@ -48,6 +50,11 @@ class Group:
         for process in self.processes:
             _, errors = process.communicate(timeout=300)
             assert process.returncode == expected, errors
+
+    def outcomes(self):
+        """Status and standard error of each."""
+        errors = [process.communicate(timeout=300)[1] for process in self.processes]
+        return list(zip([p.returncode for p in self.processes], errors, strict=True))
 
 
 def read_lines(folder, name):
@@ -78,17 +85,44 @@ def check(folder, name):
 
 def test_two_processes_compute_what_one_does_and_one_goes_on_from_them(folder):
     # One of the two gets a signal: both save the same step and leave.
-    group = Group(folder, "two", 2)
-    metrics = folder / "two" / "metrics.jsonl"
-    while not (metrics.exists() and metrics.read_text()):
-        assert group.processes[0].poll() is None, group.processes[0].communicate()[1]
-        time.sleep(0.01)
-    group.processes[1].send_signal(signal.SIGTERM)
-    statuses = {process.wait(timeout=300) for process in group.processes}
-    assert statuses in ({75}, {0}), [process.communicate()[1] for process in group.processes]
-    group.finish(statuses.pop())
+    outcomes = Group(folder, "two", 2, fault=f"1:3:{int(signal.SIGTERM)}").outcomes()
+    asked = ("a signal to another process", "SIGTERM")
+    for (status, errors), who in zip(outcomes, asked, strict=True):
+        assert status == 75, errors
+        (step,) = re.findall(f"{who}: saved step ([345]); the same command resumes", errors)
+        assert (folder / "two" / "checkpoints" / step).is_dir()
     Group(folder, "two", 1).finish()
     check(folder, "two")
+
+
+SOAK = pytest.mark.skipif(not os.environ.get("SEGALIAS_SOAK"), reason="make soak")
+
+
+@pytest.mark.parametrize(
+    "fault, status, sentence",
+    [
+        # Whose end, at which step (0: before the first one), by what; of the other process: its
+        # status, and what it says.
+        (f"0:3:{int(signal.SIGKILL)}", 75, "process 0 of the run ended, so process 1 ends too"),
+        ("1:0:error", 2, "process 1 of the run ended, so process 0 ends too; see its error"),
+        pytest.param(
+            f"1:3:{int(signal.SIGKILL)}", 75, "nothing was heard of process 1 for", marks=SOAK
+        ),
+        pytest.param(f"1:0:{int(signal.SIGTERM)}", 75, "process 1 of the run ended", marks=SOAK),
+        pytest.param("0:0:error", 2, "process 0 of the run ended", marks=SOAK),
+        pytest.param("1:3:error", 2, "process 1 of the run ended", marks=SOAK),
+    ],
+)
+def test_no_process_waits_for_one_that_ended_alone(tmp_path, fault, status, sentence):
+    outcomes = Group(tmp_path, "run", 2, fault=fault).outcomes()
+    who, _, what = fault.split(":")
+    ended, errors = outcomes[int(who)]
+    assert ended == (2 if what == "error" else {9: -9, 15: 75}[int(what)]), errors
+    if what == "error":
+        assert errors.count("error: b.png: the file is truncated; copy it again") == 1
+    ended, errors = outcomes[1 - int(who)]
+    assert ended == status, errors
+    assert errors.count(sentence) == 1 and "Traceback" not in errors
 
 
 @pytest.mark.skipif(not os.environ.get("SEGALIAS_SOAK"), reason="make soak")

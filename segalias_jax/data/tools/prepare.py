@@ -212,7 +212,9 @@ def _check_folder(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any] |
     """Returns the files that a finished set consists of, None where it is not finished."""
     there = read_manifest(folder)
     if there is None:
-        if folder.exists() and any(folder.iterdir()):
+        # A call that was killed at its first file leaves that one's temporary form.
+        left = folder.iterdir() if folder.exists() else ()
+        if not all(path.name.startswith(f".{MANIFEST}.") for path in left):
             raise InputError(f"out: {folder} holds something else; give another name or folder")
         return None
     files = there.pop("files", None)

@@ -73,6 +73,10 @@ def test_a_call_that_was_stopped_goes_on_with_the_next_file(tfds, config, tmp_pa
     finished = sorted(folder.glob("street*"))
     assert [path.name for path in finished] == [path.name for path in done[:2]]
     (folder / f".{done[2].name}.tmp").write_bytes(b"what a kill has left")
+    first = tmp_path / "first" / "street" / "1.0.0"
+    first.mkdir(parents=True)
+    (first / ".segalias.json.7.tmp").write_bytes(b"what a kill at the first file has left")
+    prepare("street", config, tmp_path / "first", shard_bytes=5000)
     times = [path.stat().st_mtime_ns for path in finished]
     prepare("street", config, tmp_path / "broken", shard_bytes=5000)
     assert [path.stat().st_mtime_ns for path in finished] == times
