@@ -11,15 +11,13 @@ import re
 import struct
 from pathlib import Path
 
+from segalias_jax.data.raster_headers import bmp_header, tiff_header
 from segalias_jax.errors import InputError
 
 MAX_IMAGE_PIXELS = 1 << 28
 """No image of more pixels is decoded for a network: its three channels alone take 0.8 GB."""
 
 _PNM = re.compile(rb"P[1-6]\s(?:\s*#[^\n]*\n)*\s*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s")
-_TIFF = {b"II*\0": "<", b"MM\0*": ">"}
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
-_TIFF_SHORT = 3
 
 
 def check_pixels(data: bytes, path: Path) -> None:
@@ -65,20 +63,21 @@ def claimed_size(data: bytes) -> tuple[int, int] | None:
         elif data.startswith(b"\xff\xd8"):
             height, width, _, _ = jpeg_frame(io.BytesIO(data))
         elif data.startswith(b"BM"):
-            kinds = "<HH" if data[14] == 12 else "<ii"
-            width, height = map(abs, struct.unpack_from(kinds, data, 18))
+            header = bmp_header(io.BytesIO(data))
+            height, width = header.height, header.width
         elif data.startswith(b"GIF8"):
             width, height = struct.unpack("<HH", data[6:10])
         elif data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X":  # others have at most 2^14 a side
             width = int.from_bytes(data[24:27], "little") + 1
             height = int.from_bytes(data[27:30], "little") + 1
-        elif data[:4] in _TIFF:
-            return _tiff_size(data, _TIFF[data[:4]])
+        elif data[:2] in (b"II", b"MM"):
+            header = tiff_header(io.BytesIO(data))
+            height, width = header.height, header.width
         elif match := _PNM.match(data[:4096]):
             width, height = int(match[1]), int(match[2])
         else:
             return None
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, InputError):
         return None
     return height, width
 
@@ -109,18 +108,3 @@ def jpeg_frame(file: io.BufferedIOBase) -> tuple[int, int, int, bool]:
             _, height, width, channels = struct.unpack(">BHHB", file.read(6))
             return height, width, channels, described
         position += 2 + length
-
-
-def _tiff_size(data: bytes, order: str) -> tuple[int, int] | None:
-    """From the first directory: entries of tag, type, count and value, 12 bytes each."""
-    (start,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, start)
-    found: dict[int, int] = {}
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(f"{order}HH", data, entry)
-        if tag in (_TIFF_WIDTH, _TIFF_HEIGHT):
-            value = "H" if kind == _TIFF_SHORT else "I"
-            (found[tag],) = struct.unpack_from(order + value, data, entry + 8)
-    if len(found) < 2:
-        return None
-    return found[_TIFF_HEIGHT], found[_TIFF_WIDTH]
