@@ -10,6 +10,7 @@ from typing import Any
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.lookup import score_title
+from segalias_jax.notebook import ShownInNotebooks
 from segalias_jax.scoring.reports import bootstrap, significance
 from segalias_jax.scoring.reports import tables as report
 from segalias_jax.scoring.reports.comparison_page import comparison_page
@@ -24,7 +25,7 @@ FILES = ("report.md", "report.json", "report.html")
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class Comparison(ShownInNotebooks):
     """Models side by side on the images that all of them were scored on, see `PairedModels`.
 
     Attributes:

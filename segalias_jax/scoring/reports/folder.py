@@ -17,6 +17,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.metrics.lookup import rows_of, rows_shown, smaller_is_better
 from segalias_jax.metrics.rows import Score
 from segalias_jax.metrics.totals import BinaryTotals, SegmentationTotals
+from segalias_jax.notebook import ShownInNotebooks
 from segalias_jax.scoring import offsets
 from segalias_jax.scoring.counting import CountSettings
 from segalias_jax.scoring.counts_file import CountsFile
@@ -52,7 +53,7 @@ def _now() -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class FolderReport:
+class FolderReport(ShownInNotebooks):
     """Scores of images, all of which follow from the counts of each.
 
     Attributes:
