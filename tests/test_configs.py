@@ -182,7 +182,7 @@ def test_words_of_the_frequency_curriculum():
         assert (config.curriculum.schedule, config.curriculum.ratio) == (schedule, ratio)
         assert config.curriculum.start == 1.0
     for arg, message in (
-        ("final_ratio=1.2", r"variant 'final_ratio=1.2' of recipe 'base' needs a number in \(0, 1"),
+        ("final_ratio=1.2", r"variant 'final_ratio=1.2' of recipe 'base' needs a number in \[0, 1"),
         ("fixed_ratio", r"variant 'fixed_ratio' .* such as fixed_ratio=0.6"),
         ("fixed_ratio=half", "needs a number"),
         ("fixed_ratio=0.6,final_ratio=0.6", "exclude each other; drop one"),

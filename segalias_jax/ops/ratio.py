@@ -29,21 +29,22 @@ def ratio_low_pass(
 
     y = Re F^-1( M . F(x) ),  with the mask M of `ratio_mask`
 
-    The mean is always kept. Matrix products alone, for any ratio: a square band is one matrix per
-    axis, which is made from the ratio; a round one, which is not separable, is cut out of the
-    Hartley transform H x H^T, H[k, t] = cos(2 pi k t / n) + sin(2 pi k t / n), whose matrix is real
-    and its own inverse but for the factor n.
+    The mean is always kept; ratio 0 keeps nothing else. Matrix products alone, for any ratio: a
+    square band is one matrix per axis, which is made from the ratio; a round one, which is not
+    separable, is cut out of the Hartley transform H x H^T,
+    H[k, t] = cos(2 pi k t / n) + sin(2 pi k t / n), whose matrix is real and its own inverse but
+    for the factor n.
 
     Args:
       x: real signal, of any floating type and any leading axes.
-      ratio: r, in (0, 1]; may be traced, then nothing is recompiled when it changes.
+      ratio: r, in [0, 1]; may be traced, then nothing is recompiled when it changes.
       band: "square" or "round".
 
     Returns:
       Array of the shape and type of `x`.
 
     Raises:
-      InputError: an unknown band, or a number outside (0, 1].
+      InputError: an unknown band, or a number outside [0, 1].
 
     Example:
       >>> checkerboard = jnp.indices((4, 4)).sum(0)[..., None] % 2 * 2.0
@@ -62,7 +63,8 @@ def ratio_low_pass(
         if ratio == 1:
             return x
         if band == "square":
-            return low_pass(x, ratio / 2)
+            # No operator has the cutoff 0; below the first bin there is the mean alone, as well.
+            return low_pass(x, max(ratio, 1e-9) / 2)
         mask = _mask(np, (height, width), (height, width), ratio, band)
     matrices = [_hartley_matrix(n) / np.sqrt(n) for n in (height, width)]
     y = _both_axes(x, matrices)
@@ -79,7 +81,7 @@ def ratio_mask(
 
     Args:
       size: (h, w) of the image in pixels.
-      ratio: r, in (0, 1]. A bin that it misses by less than 2e-6 counts as kept, so that rounding
+      ratio: r, in [0, 1]. A bin that it misses by less than 2e-6 counts as kept, so that rounding
         decides nothing.
       band: "square" or "round".
 
@@ -98,7 +100,7 @@ def check_ratio(key: str, ratio: float, band: str = "square") -> None:
 
     Args:
       key: what the ratio is called, for the message.
-      ratio: must lie in (0, 1].
+      ratio: must lie in [0, 1].
       band: must be "square" or "round".
 
     Raises:
@@ -107,8 +109,8 @@ def check_ratio(key: str, ratio: float, band: str = "square") -> None:
     Example:
       >>> check_ratio("ratio", 0.6, "round")
     """
-    if not 0 < ratio <= 1:
-        raise InputError(f"{key} is {ratio}, but must lie in (0, 1]")
+    if not 0 <= ratio <= 1:
+        raise InputError(f"{key} is {ratio}, but must lie in [0, 1]")
     check_choice("band", band, RATIO_BANDS)
 
 

@@ -58,13 +58,14 @@ def apply_ratio(config: Config, arg: str) -> str:
     Args:
       config: recipe to change; its name is left as it is.
       arg: words separated by commas, of which "fixed_ratio=R" keeps the ratio R of the spectrum
-        in all of the training, and "final_ratio=R" goes from 1 down to R at its end.
+        in all of the training, and "final_ratio=R" goes from 1 down to R at its end; 0 keeps the
+        mean of an image alone.
 
     Returns:
       The other words, joined by commas.
 
     Raises:
-      InputError: both words, one of them twice, or a ratio outside (0, 1].
+      InputError: both words, one of them twice, or a ratio outside [0, 1].
     """
     schedules = {"fixed_ratio": "constant", "final_ratio": "linear"}
     words = [word.strip() for word in arg.split(",") if word.strip()]
@@ -76,10 +77,10 @@ def apply_ratio(config: Config, arg: str) -> str:
         try:
             ratio = float(value)
         except ValueError:
-            ratio = 0.0
-        if not 0 < ratio <= 1:
+            ratio = -1.0
+        if not 0 <= ratio <= 1:
             raise InputError(
-                f"variant {word!r} of recipe {config.name!r} needs a number in (0, 1], "
+                f"variant {word!r} of recipe {config.name!r} needs a number in [0, 1], "
                 f"such as {name}=0.6"
             )
         config.curriculum.schedule = schedules[name]

@@ -76,7 +76,7 @@ class Curriculum:
     of the state of the run.
 
     Args:
-      ratio: e, in (0, 1]; 1 for the full spectrum. For "adaptive" the smallest choice, below 1.
+      ratio: e, in [0, 1]; 1 for the full spectrum. For "adaptive" the smallest choice, below 1.
       schedule: one of `SCHEDULES`, or "adaptive".
       start: s, in (0, 1]; unused by "constant".
       stairs: L, levels of "step", each of the same number of steps.
@@ -95,14 +95,14 @@ class Curriculum:
     Example:
       >>> Curriculum(ratio=1.5)
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: ratio is 1.5; it must be above 0 and at most 1
+      segalias_jax.errors.InputError: ratio is 1.5; it must be at least 0 and at most 1
     """
 
     ratio: float = setting(
         1.0,
         """fraction of each axis's spectrum that the network sees of an image in the end; 1 for all
         of it; the smallest that "adaptive" may choose""",
-        check=number(above=0, most=1),
+        check=number(least=0, most=1),
     )
     schedule: str = setting(
         "constant",
@@ -111,7 +111,7 @@ class Curriculum:
         check=one_of((*SCHEDULES, ADAPTIVE)),
     )
     start: float = setting(
-        1.0, 'fraction at the first update; unused by "constant"', check=number(above=0, most=1)
+        1.0, 'fraction at the first update; unused by "constant"', check=number(least=0, most=1)
     )
     stairs: int = setting(4, 'levels of "step", start and end among them', check=integer(least=2))
     band: str = setting(

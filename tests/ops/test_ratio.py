@@ -13,7 +13,7 @@ from segalias_jax import ops
 from segalias_jax.errors import InputError
 
 SIZES = [(16, 9), (17, 24)]
-RATIOS = [0.01, 0.25, 0.5, 0.6, 0.75, 0.999, 1.0]
+RATIOS = [0.0, 0.01, 0.25, 0.5, 0.6, 0.75, 0.999, 1.0]
 BANDS = ("square", "round")
 
 
@@ -99,7 +99,7 @@ def test_rows_of_a_mesh_stay_where_they_are(band, sums):
 @pytest.mark.parametrize(
     "ratio, band, message",
     [
-        (0.0, "square", "ratio is 0.0, but must lie in"),
+        (-0.1, "square", "ratio is -0.1, but must lie in"),
         (1.1, "round", "ratio is 1.1"),
         (float("nan"), "square", "ratio is nan"),
         (0.5, "disc", "band is 'disc'; choose one of square, round"),

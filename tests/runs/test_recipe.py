@@ -70,7 +70,7 @@ def test_views_follow_the_crop():
         ("loss.terms", ("dice", 1.0), "loss.terms: 'dice' is no pair such as"),
         ("loss.focal_gamma", 3.0, "loss.focal_gamma is set, but terms has no 'focal'"),
         ("loss.class_weights", "even", "loss.class_weights is 'even'; give one number per class"),
-        ("curriculum.ratio", 2.0, "curriculum.ratio is 2.0; it must be above 0 and at most 1"),
+        ("curriculum.ratio", 2.0, "curriculum.ratio is 2.0; it must be at least 0 and at most 1"),
         ("data.crop", (0, 1), "data.crop: .* is not two positive integers"),
         ("data.source", "", "data.source: not set"),
         ("model.encoder", "resnet19", "model.encoder is 'resnet19'; did you mean 'resnet18'"),

@@ -134,8 +134,8 @@ def test_evaluation_sees_the_full_spectrum_or_that_of_the_end():
 @pytest.mark.parametrize(
     "section, message",
     [
-        ({"ratio": 0.0}, "curriculum.ratio is 0.0; it must be above 0 and at most 1"),
-        ({"start": 1.01}, "curriculum.start is 1.01; it must be above 0 and at most 1"),
+        ({"ratio": -0.5}, "curriculum.ratio is -0.5; it must be at least 0 and at most 1"),
+        ({"start": 1.01}, "curriculum.start is 1.01; it must be at least 0 and at most 1"),
         ({"schedule": "poly"}, "curriculum.schedule is 'poly'; choose one of constant, linear"),
         ({"evaluate": "last"}, "curriculum.evaluate is 'last'; choose one of full, final"),
         ({"band": "disc"}, "curriculum.band is 'disc'; choose one of square, round"),
