@@ -13,16 +13,14 @@ def test_faults_at_file_operations_change_nothing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(operations.ROOT))
     with killing.Nursery(tmp_path, shim=shim) as runs:
         campaign = operations.Campaign(runs)
-        for _ in range(2):
-            campaign.kill()
-        for name in ("ENOSPC", "EIO", "ENOENT"):
-            campaign.fail(name)
+        campaign.kill()
+        campaign.fail("ENOSPC")
         campaign.finish()
     assert campaign.complaints == []
-    assert sum(campaign.tried.values()) == 5 and campaign.operations > 100
+    assert sum(campaign.tried.values()) == 2 and campaign.operations > 100
 
 
 def test_damaged_checkpoints_never_give_another_state(tmp_path):
-    outcomes = damage.campaign(tmp_path, 45)
+    outcomes = damage.campaign(tmp_path, 24)
     assert not any("lost" in counts for counts in outcomes.values()), outcomes
-    assert sum(counts.get("the one before", 0) for counts in outcomes.values()) > 5
+    assert sum(counts.get("the one before", 0) for counts in outcomes.values()) > 2
