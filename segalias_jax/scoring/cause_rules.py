@@ -34,6 +34,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from segalias_jax.errors import InputError
@@ -258,8 +259,9 @@ def _near(
         among = lone[k][own.component] & ~regions.ignored
         asking = np.where(among, own.values, nothing)
         showing = np.where(regions.right, asking, other.values)
-        both = np.isin(np.arange(nothing), asking) & np.isin(np.arange(nothing), showing)
-        bits.append(np.flatnonzero(both) + k * (nothing + 1))
+        present = np.zeros((2, nothing + 1), bool)
+        present[0, asking] = present[1, showing] = True
+        bits.append(np.flatnonzero(present.all(0)[:nothing]) + k * (nothing + 1))
         asked.append(asking + k * (nothing + 1))
         shown.append(showing + k * (nothing + 1))
     # Each class of either map is a bit, so that all of them are spread at once.
@@ -308,11 +310,10 @@ def _count_near(
         beside = _spread(beside, 1, 2 * reach + 1)[: (bottom - top) * zone.shape[1]]
         hits = beside.reshape(bottom - top, -1)[:, : right - left]
         hits = hits & regions.paint(wanted, slice(top, bottom))[:, left:right]
-        begins = (y - top) * (right - left) + x - left
-        sums = np.zeros(hits.size + 1, np.int32)
+        y, x = y - top, x - left
         for k, mask in enumerate(masks):
-            np.cumsum((hits & mask) != 0, out=sums[1:])
-            found = sums[begins + lengths] - sums[begins]
+            sums = np.diff(cv2.integral(((hits & mask) != 0).view(np.uint8)), axis=0)
+            found = sums[y, x + lengths] - sums[y, x]
             counts[k] += np.bincount(regions.region[runs], found, len(wanted)).astype(np.int64)
     return counts
 

@@ -5,7 +5,6 @@ What the seven causes are stands in `cause_rules`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import cv2
@@ -165,7 +164,7 @@ def count_causes(
             pixels=_pixels(explained, num_classes),
             objects=objects,
             displacement=_distances(explained, label[band], rules, num_classes),
-            records=tuple(dataclasses.replace(one, y=one.y + band.start) for one in records)
+            records=tuple(one._replace(y=one.y + band.start) for one in records)
             if band.start
             else records,
         )
@@ -217,15 +216,14 @@ def _objects(
     return objects, tuple(records)
 
 
-def _records(explained: Explained, objects: _Objects, ground: int) -> Iterator[ObjectRecord]:
+def _records(explained: Explained, objects: _Objects, ground: int) -> list[ObjectRecord]:
     regions, (code, side, which) = explained.regions, objects
     ids = np.flatnonzero(which & (side.pixels > 0) & (side.classes != ground))
     if not len(ids):
-        return
+        return []
     index = np.full(len(side.classes), -1)
     index[ids] = np.arange(len(ids))
     group = index[side.component]
-    boxes = regions.boxes(group, len(ids)).tolist()
     # The class that most of it has in the other map: the last of its entries by pixels.
     other = regions.predicted if side is explained.true else regions.true
     members = np.flatnonzero((group >= 0) & ~regions.ignored)
@@ -235,21 +233,11 @@ def _records(explained: Explained, objects: _Objects, ground: int) -> Iterator[O
     most = np.zeros(len(ids), np.int64)
     order = np.lexsort((-keys, pixels))
     most[keys[order] // size] = keys[order] % size
-    for k, i in enumerate(ids):
-        own, opposite = int(side.classes[i]), int(most[k])
-        if side is explained.predicted:
-            own, opposite = opposite, own
-        top, left, bottom, right = boxes[k]
-        yield ObjectRecord(
-            cause=CAUSES[code - 1],
-            true_class=own,
-            predicted_class=opposite,
-            x=left,
-            y=top,
-            width=right - left,
-            height=bottom - top,
-            pixels=int(side.pixels[i]),
-        )
+    pair = (side.classes[ids], most) if side is explained.true else (most, side.classes[ids])
+    top, left, bottom, right = regions.boxes(group, len(ids)).T
+    columns = (*pair, left, top, right - left, bottom - top, side.pixels[ids])
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [ObjectRecord(CAUSES[code - 1], *row) for row in rows]
 
 
 def _distances(
@@ -286,10 +274,8 @@ def _boundary_distance(label: Integer[np.ndarray, "h w"], rules: ScoreRules) -> 
     if label.dtype == np.uint8:
         # Beside another class the highest and the lowest class around differ.
         cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-        high, low = label, label
-        if ignored.any():
-            high, low = np.where(ignored, 0, label), np.where(ignored, 255, label)
-        high, low = cv2.dilate(high.astype(np.uint8), cross), cv2.erode(low.astype(np.uint8), cross)
+        hidden = np.negative(ignored.view(np.uint8))
+        high, low = cv2.dilate(label & ~hidden, cross), cv2.erode(label | hidden, cross)
         inner = ((high == low) | ignored).view(np.uint8)
     else:
         inner = np.ones(label.shape, np.uint8)
