@@ -34,7 +34,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from segalias_jax.errors import InputError
@@ -58,8 +57,9 @@ from segalias_jax.typing import Bool, Int, Integer, Shaped, UInt8
 _NEAR = 0.6
 # Square of the outline over the area: 16 of a square, 4 a of a strip whose sides have ratio a.
 _LONG = 40
-# Classes that are looked for at once, as bits, in zones of so many pixels, which caches hold.
-_WORD, _ZONE_PIXELS = 64, 1 << 18
+# Classes that are looked for at once, as bits. Zones are that small because memory for larger ones
+# is fetched from the system each time, which takes longer than all else that is done with them.
+_WORD, _ZONE_PIXELS = 64, 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,10 +310,11 @@ def _count_near(
         beside = _spread(beside, 1, 2 * reach + 1)[: (bottom - top) * zone.shape[1]]
         hits = beside.reshape(bottom - top, -1)[:, : right - left]
         hits = hits & regions.paint(wanted, slice(top, bottom))[:, left:right]
-        y, x = y - top, x - left
+        begins = (y - top) * (right - left) + x - left
+        sums = np.zeros(hits.size + 1, np.int32)
         for k, mask in enumerate(masks):
-            sums = np.diff(cv2.integral(((hits & mask) != 0).view(np.uint8)), axis=0)
-            found = sums[y, x + lengths] - sums[y, x]
+            np.cumsum((hits & mask) != 0, out=sums[1:])
+            found = sums[begins + lengths] - sums[begins]
             counts[k] += np.bincount(regions.region[runs], found, len(wanted)).astype(np.int64)
     return counts
 
