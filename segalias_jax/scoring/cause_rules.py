@@ -307,15 +307,15 @@ def _count_near(
         ]
         zone[inside] = regions.paint(given, slice(up, down))[:, west:east]
         beside = _spread(zone.reshape(-1), zone.shape[1], 2 * reach + 1)
-        beside = _spread(beside, 1, 2 * reach + 1)[: (bottom - top) * zone.shape[1]]
-        hits = beside.reshape(bottom - top, -1)[:, : right - left]
-        hits = hits & regions.paint(wanted, slice(top, bottom))[:, left:right]
-        begins = (y - top) * (right - left) + x - left
-        sums = np.zeros(hits.size + 1, np.int32)
+        beside = _spread(beside, 1, 2 * reach + 1)
+        stops = np.cumsum(lengths)
+        begins = (y - top) * zone.shape[1] + x - left
+        places = np.arange(stops[-1]) + np.repeat(begins - stops + lengths, lengths)
+        of = regions.region[runs]
+        hits = beside[places] & np.repeat(wanted[of], lengths)
         for k, mask in enumerate(masks):
-            np.cumsum((hits & mask) != 0, out=sums[1:])
-            found = sums[begins + lengths] - sums[begins]
-            counts[k] += np.bincount(regions.region[runs], found, len(wanted)).astype(np.int64)
+            sums = np.cumsum((hits & mask) != 0)[stops - 1]
+            counts[k] += np.bincount(of, np.diff(sums, prepend=0), len(wanted)).astype(np.int64)
     return counts
 
 

@@ -5,6 +5,7 @@ What the seven causes are stands in `cause_rules`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import cv2
@@ -282,8 +283,8 @@ def _steps(
 ) -> UInt8[np.ndarray, "h w"]:
     """Pixels that displaced ones are beyond the nearest true boundary, up to `REACH`."""
     steps = np.empty(label.shape, np.uint8)
-    for top, left in np.ndindex(*(-(-size // side) for size, side in zip(label.shape, _TILE))):
-        top, left = top * _TILE[0], left * _TILE[1]
+    corners = (range(0, size, side) for size, side in zip(label.shape, _TILE, strict=True))
+    for top, left in itertools.product(*corners):
         tile = np.s_[top : top + _TILE[0], left : left + _TILE[1]]
         if not displaced[tile].any():
             continue
