@@ -261,7 +261,7 @@ def _near(
         showing = np.where(regions.right, asking, other.values)
         present = np.zeros((2, nothing + 1), bool)
         present[0, asking] = present[1, showing] = True
-        bits.append(np.flatnonzero(present.all(0)[:nothing]) + k * (nothing + 1))
+        bits.append(np.flatnonzero((present[0] & present[1])[:nothing]) + k * (nothing + 1))
         asked.append(asking + k * (nothing + 1))
         shown.append(showing + k * (nothing + 1))
     # Each class of either map is a bit, so that all of them are spread at once.

@@ -290,10 +290,9 @@ def _steps(
             continue
         up, west = max(0, top - REACH), max(0, left - REACH)
         wide = np.s_[up : top + _TILE[0] + REACH, west : left + _TILE[1] + REACH]
-        found = _distances_from(_inner(label[wide], rules), displaced[wide])[
-            top - up :, left - west :
-        ]
-        np.add(found[: _TILE[0], : _TILE[1]], 1, out=steps[tile])
+        found = _distances_from(_inner(label[wide], rules), displaced[wide])
+        found = found[top - up :, left - west :][: _TILE[0], : _TILE[1]]
+        np.add(found, 1, out=steps[tile])
     return steps
 
 
@@ -306,7 +305,7 @@ def _distances_from(
         far = cv2.erode(far, kernel)
         distance += far
     # Few displaced pixels are farther than that, and they stand together.
-    x, y, width, height = cv2.boundingRect(far & wanted)
+    x, y, width, height = cv2.boundingRect(cv2.bitwise_and(far, wanted.view(np.uint8)))
     if width:
         up, west = max(0, y - REACH), max(0, x - REACH)
         window = inner[up : y + height + REACH, west : x + width + REACH]
@@ -325,8 +324,8 @@ def _inner(label: Integer[np.ndarray, "h w"], rules: ScoreRules) -> UInt8[np.nda
     ignored = ignored_pixels(label, rules)
     if label.dtype == np.uint8:
         # Beside another class the highest and the lowest class around differ.
-        hidden = np.negative(ignored.view(np.uint8))
-        high, low = cv2.dilate(label & ~hidden, _CROSS), cv2.erode(label | hidden, _CROSS)
+        hidden, ids = np.negative(ignored.view(np.uint8)), label.view(np.uint8)
+        high, low = cv2.dilate(ids & ~hidden, _CROSS), cv2.erode(ids | hidden, _CROSS)
         inner = ((high == low) | ignored).view(np.uint8)
     else:
         inner = np.ones(label.shape, np.uint8)
