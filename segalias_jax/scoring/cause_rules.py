@@ -298,8 +298,8 @@ def _count_near(
         lengths = regions.ends[runs] - starts
         y, x = np.divmod(starts, width)
         top, bottom, left, right = y[0], y[-1] + 1, x.min(), (x + lengths).max()
-        # What is asked for, all around it, and a last row for the windows that leave the others.
-        zone = np.zeros((bottom - top + 2 * reach + 1, right - left + 2 * reach), wanted.dtype)
+        # The box of what asks and its surroundings: windows of rows of it never leave a row.
+        zone = np.zeros((bottom - top + 2 * reach, right - left + 2 * reach), wanted.dtype)
         up, down = max(0, top - reach), min(height, bottom + reach)
         west, east = max(0, left - reach), min(width, right + reach)
         inside = np.s_[
