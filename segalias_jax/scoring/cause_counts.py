@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +32,7 @@ REACH = 16
 """Signed distances of displaced pixels are clipped to this many pixels."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ObjectRecord:
+class ObjectRecord(NamedTuple):
     """One object that is missed, false, confused, merged or split.
 
     Attributes:

@@ -32,8 +32,8 @@ Everything left over is a displaced boundary, and its histogram of distances say
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from segalias_jax.errors import InputError
@@ -50,13 +50,16 @@ from segalias_jax.scoring.cause_counts import (
 )
 from segalias_jax.scoring.components import Regions, connected, find_regions
 from segalias_jax.scoring.host_bands import strips
-from segalias_jax.typing import Bool, Int, Integer, UInt8
+from segalias_jax.typing import Bool, Int, Integer, Shaped, UInt8
 
 # Fraction of something compact and displaced that has to be near pixels of its class: a corner that
 # is left of a disc is near to a large part of it.
 _NEAR = 0.6
 # Square of the outline over the area: 16 of a square, 4 a of a strip whose sides have ratio a.
 _LONG = 40
+# Classes that are looked for at once, as bits. Zones are that small because memory for larger ones
+# is fetched from the system each time, which takes longer than all else that is done with them.
+_WORD, _ZONE_PIXELS = 64, 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,17 +219,17 @@ def _met(
     regions: Regions, sides: tuple[Side, Side], ground: int, settings: CauseSettings
 ) -> tuple[Bool[np.ndarray, " true"], Bool[np.ndarray, " predicted"]]:
     """Whether true components are found and predicted ones confirmed."""
-    found = []
-    for own, other in (sides, sides[::-1]):
-        met = (own.classes == ground) | (own.right >= settings.coverage * own.pixels)
-        if settings.reach and not met.all():
-            near = _near(regions, own, other.values, ~met, settings.reach)
+    true, predicted = (
+        (own.classes == ground) | (own.right >= settings.coverage * own.pixels) for own in sides
+    )
+    if settings.reach:
+        near = _near(regions, sides, (~true, ~predicted), settings.reach)
+        for own, met, pixels in zip(sides, (true, predicted), near, strict=True):
             least = np.where(
                 _is_long(regions, own), settings.coverage, max(settings.coverage, _NEAR)
             )
-            met |= near >= np.maximum(least * own.pixels, 1)
-        found.append(met)
-    return found[0], found[1]
+            met |= pixels >= np.maximum(least * own.pixels, 1)
+    return true, predicted
 
 
 def _is_long(regions: Regions, side: Side) -> Bool[np.ndarray, " components"]:
@@ -240,61 +243,90 @@ def _is_long(regions: Regions, side: Side) -> Bool[np.ndarray, " components"]:
 
 def _near(
     regions: Regions,
-    own: Side,
-    others: Int[np.ndarray, " regions"],
-    lone: Bool[np.ndarray, " components"],
+    sides: tuple[Side, Side],
+    lone: tuple[Bool[np.ndarray, " true"], Bool[np.ndarray, " predicted"]],
     reach: int,
-) -> Int[np.ndarray, " components"]:
+) -> list[Int[np.ndarray, " components"]]:
     """Pixels of lone components near pixels of their class that the other map has and this not.
 
     Right pixels are the other's own where they are of the component itself: else an object that
     was missed would be found in its neighbor.
     """
-    near = np.zeros(len(own.classes), np.int64)
-    counted = ~regions.ignored
-    asking = lone[own.component] & counted
-    wrong = ~regions.right
-    for c in np.unique(own.classes[lone]):
-        asked = asking & (own.values == c)
-        board = (wrong & (others == c)) | (asked & regions.right)
-        if not asked.any() or not board.any():
-            continue
-        near += _near_board(regions, asked, board, own.component, len(near), reach)
+    near = [np.zeros(len(own.classes), np.int64) for own in sides]
+    nothing = int(max(own.values.max(initial=0) for own in sides)) + 1
+    asked, shown, bits = [], [], []
+    for k, (own, other) in enumerate(zip(sides, sides[::-1], strict=True)):
+        among = lone[k][own.component] & ~regions.ignored
+        asking = np.where(among, own.values, nothing)
+        showing = np.where(regions.right, asking, other.values)
+        present = np.zeros((2, nothing + 1), bool)
+        present[0, asking] = present[1, showing] = True
+        bits.append(np.flatnonzero((present[0] & present[1])[:nothing]) + k * (nothing + 1))
+        asked.append(asking + k * (nothing + 1))
+        shown.append(showing + k * (nothing + 1))
+    # Each class of either map is a bit, so that all of them are spread at once.
+    used = np.concatenate(bits)
+    for first in range(0, len(used), _WORD):
+        some = used[first : first + _WORD]
+        kind = np.min_scalar_type((1 << len(some)) - 1)
+        table = np.zeros(2 * (nothing + 1), kind)
+        table[some] = np.left_shift(np.ones(1, kind), np.arange(len(some), dtype=kind))
+        wanted, given = (table[one[0]] | table[one[1]] for one in (asked, shown))
+        halves = [np.bitwise_or.reduce(half) for half in np.split(table, 2)]
+        counts = _count_near(regions, wanted, given, halves, reach)
+        for own, found, pixels in zip(sides, near, counts, strict=True):
+            found += np.bincount(own.component, pixels, len(found)).astype(np.int64)
     return near
 
 
-def _near_board(
+def _count_near(
     regions: Regions,
-    asked: Bool[np.ndarray, " regions"],
-    board: Bool[np.ndarray, " regions"],
-    component: Int[np.ndarray, " regions"],
-    count: int,
+    wanted: Shaped[np.ndarray, " regions"],
+    given: Shaped[np.ndarray, " regions"],
+    masks: Sequence[np.integer],
     reach: int,
-) -> Int[np.ndarray, " components"]:
-    """Pixels of the asked regions within reach of the board, by component."""
-    near, kernel = np.zeros(count, np.int64), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    places, of = regions.places(asked)
-    shown, _ = regions.places(board)
-    (y, x), (v, u) = np.divmod(places, regions.width), np.divmod(shown, regions.width)
-    # Asked pixels outside of this window have no board in reach.
-    left, right = max(x.min(), u.min() - reach), min(x.max(), u.max() + reach) + 1
-    top, bottom = max(y.min(), v.min() - reach), min(y.max(), v.max() + reach) + 1
-    if left >= right or top >= bottom:
-        return near
-    asked_here = (x >= left) & (x < right)
-    y, x, of = y[asked_here], x[asked_here] - left + reach, of[asked_here]
-    shown_here = (u >= left - reach) & (u < right + reach)
-    v, u = v[shown_here], u[shown_here] - left + reach
-    for rows in strips(int(bottom - top), int(right - left)):
-        start = top + rows.start - reach
-        stop = top + rows.stop + reach
-        first, last = np.searchsorted(y, (start + reach, stop - reach))
-        begin, end = np.searchsorted(v, (start, stop))
-        zone = np.zeros((stop - start, right - left + 2 * reach), np.uint8)
-        zone[v[begin:end] - start, u[begin:end]] = 1
-        hit = cv2.dilate(zone, kernel)[y[first:last] - start, x[first:last]] > 0
-        near += np.bincount(component[of[first:last][hit]], minlength=count)
-    return near
+) -> Int[np.ndarray, "masks regions"]:
+    """Pixels of each region with one of its wanted bits of a mask given within reach."""
+    height, width = regions.height, regions.width
+    counts = np.zeros((len(masks), len(wanted)), np.int64)
+    for rows in strips(height, width, max(_ZONE_PIXELS, 4 * reach * width)):
+        first, last = np.searchsorted(regions.starts, (rows.start * width, rows.stop * width))
+        runs = first + np.flatnonzero(wanted[regions.region[first:last]])
+        if not len(runs):
+            continue
+        starts = regions.starts[runs]
+        lengths = regions.ends[runs] - starts
+        y, x = np.divmod(starts, width)
+        top, bottom, left, right = y[0], y[-1] + 1, x.min(), (x + lengths).max()
+        # The box of what asks and its surroundings: windows of rows of it never leave a row.
+        zone = np.zeros((bottom - top + 2 * reach, right - left + 2 * reach), wanted.dtype)
+        up, down = max(0, top - reach), min(height, bottom + reach)
+        west, east = max(0, left - reach), min(width, right + reach)
+        inside = np.s_[
+            up - top + reach : down - top + reach, west - left + reach : east - left + reach
+        ]
+        zone[inside] = regions.paint(given, slice(up, down))[:, west:east]
+        beside = _spread(zone.reshape(-1), zone.shape[1], 2 * reach + 1)
+        beside = _spread(beside, 1, 2 * reach + 1)
+        stops = np.cumsum(lengths)
+        begins = (y - top) * zone.shape[1] + x - left
+        places = np.arange(stops[-1]) + np.repeat(begins - stops + lengths, lengths)
+        of = regions.region[runs]
+        hits = beside[places] & np.repeat(wanted[of], lengths)
+        for k, mask in enumerate(masks):
+            sums = np.cumsum((hits & mask) != 0)[stops - 1]
+            counts[k] += np.bincount(of, np.diff(sums, prepend=0), len(wanted)).astype(np.int64)
+    return counts
+
+
+def _spread(words: Shaped[np.ndarray, " words"], step: int, count: int) -> np.ndarray:
+    """Bits of `count` words that are a step apart, from each word on."""
+    held = 1
+    while held < count:
+        more = min(held, count - held)
+        words = words[: len(words) - more * step] | words[more * step :]
+        held += more
+    return words
 
 
 def _causes(

@@ -5,7 +5,7 @@ What the seven causes are stands in `cause_rules`.
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import cv2
@@ -49,6 +49,14 @@ __all__ = [
     "repaired_miou",
 ]
 
+# Pixels whose distance, as OpenCV measures it, is rounded to 0, 1, ... 5: each of these takes those
+# of one pixel more away.
+_SQUARE, _CROSS = (
+    cv2.getStructuringElement(shape, (3, 3)) for shape in (cv2.MORPH_RECT, cv2.MORPH_CROSS)
+)
+_ROUND = (_SQUARE, _CROSS, _CROSS, _SQUARE, _CROSS)
+# Rows and columns whose distances are found at once: what caches hold.
+_TILE = (384, 512)
 _Objects = tuple[int, Side, Bool[np.ndarray, " components"]]
 
 
@@ -165,7 +173,7 @@ def count_causes(
             pixels=_pixels(explained, num_classes),
             objects=objects,
             displacement=_distances(explained, label[band], rules, num_classes),
-            records=tuple(dataclasses.replace(one, y=one.y + band.start) for one in records)
+            records=tuple(one._replace(y=one.y + band.start) for one in records)
             if band.start
             else records,
         )
@@ -217,15 +225,14 @@ def _objects(
     return objects, tuple(records)
 
 
-def _records(explained: Explained, objects: _Objects, ground: int) -> Iterator[ObjectRecord]:
+def _records(explained: Explained, objects: _Objects, ground: int) -> list[ObjectRecord]:
     regions, (code, side, which) = explained.regions, objects
     ids = np.flatnonzero(which & (side.pixels > 0) & (side.classes != ground))
     if not len(ids):
-        return
+        return []
     index = np.full(len(side.classes), -1)
     index[ids] = np.arange(len(ids))
     group = index[side.component]
-    boxes = regions.boxes(group, len(ids)).tolist()
     # The class that most of it has in the other map: the last of its entries by pixels.
     other = regions.predicted if side is explained.true else regions.true
     members = np.flatnonzero((group >= 0) & ~regions.ignored)
@@ -235,21 +242,11 @@ def _records(explained: Explained, objects: _Objects, ground: int) -> Iterator[O
     most = np.zeros(len(ids), np.int64)
     order = np.lexsort((-keys, pixels))
     most[keys[order] // size] = keys[order] % size
-    for k, i in enumerate(ids):
-        own, opposite = int(side.classes[i]), int(most[k])
-        if side is explained.predicted:
-            own, opposite = opposite, own
-        top, left, bottom, right = boxes[k]
-        yield ObjectRecord(
-            cause=CAUSES[code - 1],
-            true_class=own,
-            predicted_class=opposite,
-            x=left,
-            y=top,
-            width=right - left,
-            height=bottom - top,
-            pixels=int(side.pixels[i]),
-        )
+    pair = (side.classes[ids], most) if side is explained.true else (most, side.classes[ids])
+    top, left, bottom, right = regions.boxes(group, len(ids)).T
+    columns = (*pair, left, top, right - left, bottom - top, side.pixels[ids])
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [ObjectRecord(CAUSES[code - 1], *row) for row in rows]
 
 
 def _distances(
@@ -267,29 +264,68 @@ def _distances(
     weights = np.ones(len(places))
     weights[len(places) - np.count_nonzero(taken) :] = -1
     for rows in strips(*label.shape) if len(places) else ():
-        width = regions.width
-        here = np.flatnonzero((places >= rows.start * width) & (places < rows.stop * width))
-        if not len(here):
-            continue
+        start, stop = rows.start * regions.width, rows.stop * regions.width
+        here = slice(None)
+        if rows.stop - rows.start < regions.height:
+            here = np.flatnonzero((places >= start) & (places < stop))
         wide = slice(max(0, rows.start - REACH), min(regions.height, rows.stop + REACH))
-        away = _boundary_distance(label[wide], rules).reshape(-1)
-        steps = np.clip(np.rint(away[places[here] - wide.start * width]), 0, REACH - 1) + 1
+        displaced = regions.paint(explained.cause == DISPLACED, wide)
+        steps = _steps(label[wide], displaced, rules).reshape(-1)
+        steps = steps[places[here] - wide.start * regions.width].astype(np.int64)
         for sign, values in ((1, regions.predicted), (-1, regions.true)):
-            cell = values[of[here]] * bins + REACH + (sign * steps).astype(np.int64)
+            cell = (values * bins + REACH)[of[here]] + sign * steps
             total += np.bincount(cell, weights[here], len(total))
     return total.reshape(classes, bins).astype(np.int64)
 
 
-def _boundary_distance(label: Integer[np.ndarray, "h w"], rules: ScoreRules) -> np.ndarray:
-    """Distance of each pixel from the nearest one beside another class; ignored ones are none."""
+def _steps(
+    label: Integer[np.ndarray, "h w"], displaced: Bool[np.ndarray, "h w"], rules: ScoreRules
+) -> UInt8[np.ndarray, "h w"]:
+    """Pixels that displaced ones are beyond the nearest true boundary, up to `REACH`."""
+    steps = np.empty(label.shape, np.uint8)
+    corners = (range(0, size, side) for size, side in zip(label.shape, _TILE, strict=True))
+    for top, left in itertools.product(*corners):
+        tile = np.s_[top : top + _TILE[0], left : left + _TILE[1]]
+        if not displaced[tile].any():
+            continue
+        up, west = max(0, top - REACH), max(0, left - REACH)
+        wide = np.s_[up : top + _TILE[0] + REACH, west : left + _TILE[1] + REACH]
+        found = _distances_from(_inner(label[wide], rules), displaced[wide])
+        found = found[top - up :, left - west :][: _TILE[0], : _TILE[1]]
+        np.add(found, 1, out=steps[tile])
+    return steps
+
+
+def _distances_from(
+    inner: UInt8[np.ndarray, "h w"], wanted: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w"]:
+    """Rounded distance of wanted pixels from the nearest one that is not inner, below `REACH`."""
+    distance, far = inner.copy(), inner
+    for kernel in _ROUND:
+        far = cv2.erode(far, kernel)
+        distance += far
+    # Few displaced pixels are farther than that, and they stand together.
+    x, y, width, height = cv2.boundingRect(cv2.bitwise_and(far, wanted.view(np.uint8)))
+    if width:
+        up, west = max(0, y - REACH), max(0, x - REACH)
+        window = inner[up : y + height + REACH, west : x + width + REACH]
+        away = np.full(window.shape, REACH, np.uint8)
+        if not window.all():
+            # Rounds halves to even numbers, and cuts off at 255.
+            exact = cv2.distanceTransform(window, cv2.DIST_L2, cv2.DIST_MASK_5)
+            away = cv2.convertScaleAbs(exact)
+        box = np.s_[y : y + height, x : x + width]
+        distance[box] = np.minimum(away[y - up :, x - west :][:height, :width], REACH - 1)
+    return distance
+
+
+def _inner(label: Integer[np.ndarray, "h w"], rules: ScoreRules) -> UInt8[np.ndarray, "h w"]:
+    """1 where no pixel beside is of another class; ignored ones are of none."""
     ignored = ignored_pixels(label, rules)
     if label.dtype == np.uint8:
         # Beside another class the highest and the lowest class around differ.
-        cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-        high, low = label, label
-        if ignored.any():
-            high, low = np.where(ignored, 0, label), np.where(ignored, 255, label)
-        high, low = cv2.dilate(high.astype(np.uint8), cross), cv2.erode(low.astype(np.uint8), cross)
+        hidden, ids = np.negative(ignored.view(np.uint8)), label.view(np.uint8)
+        high, low = cv2.dilate(ids & ~hidden, _CROSS), cv2.erode(ids | hidden, _CROSS)
         inner = ((high == low) | ignored).view(np.uint8)
     else:
         inner = np.ones(label.shape, np.uint8)
@@ -301,6 +337,4 @@ def _boundary_distance(label: Integer[np.ndarray, "h w"], rules: ScoreRules) -> 
             same = (label[before] == label[after]) | ignored[before] | ignored[after]
             inner[before] &= same
             inner[after] &= same
-    if inner.all():
-        return np.full(label.shape, REACH, np.float32)
-    return cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_5)
+    return inner

@@ -352,16 +352,17 @@ def connected(
       >>> connected(5, np.asarray([3, 1]), np.asarray([1, 0])).tolist()
       [0, 0, 1, 0, 2]
     """
-    root = np.arange(count)
+    nodes = np.arange(count)
+    root = nodes.copy()
     while len(a):
         np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
         while True:
             higher = root[root]
-            if np.array_equal(higher, root):
+            if not (higher != root).any():
                 break
             root = higher
         a, b = root[a], root[b]
         apart = a != b
         a, b = a[apart], b[apart]
-    number = np.cumsum(root == np.arange(count)) - 1
+    number = np.cumsum(root == nodes) - 1
     return number[root]

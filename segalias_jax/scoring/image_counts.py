@@ -191,8 +191,7 @@ class ImageCounts:
         if self.causes is not None:
             content["causes"] = {name: _sparse(getattr(self.causes, name)) for name in _CAUSES} | {
                 "records": [
-                    [CAUSES.index(cause), *numbers]
-                    for cause, *numbers in map(_fields, self.causes.records)
+                    [CAUSES.index(cause), *numbers] for cause, *numbers in self.causes.records
                 ]
             }
         if self.distances is not None:
@@ -285,10 +284,6 @@ def count_image(
         distances = count_distances(prediction, label, rules, classes, plan.distances)
     height, width = label.shape
     return ImageCounts(name, height, width, pair, bins, shifted, causes, distances)
-
-
-def _fields(record: ObjectRecord) -> list[Any]:
-    return list(vars(record).values())
 
 
 def _sparse(array: Num[np.ndarray, "*shape"]) -> list[int | float]:

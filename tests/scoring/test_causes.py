@@ -199,6 +199,46 @@ def test_strips_change_nothing(monkeypatch):
         np.testing.assert_array_equal(error_types(p, y, num_classes=3)[0], causes)
 
 
+@pytest.mark.parametrize("name, value", [("causes._TILE", (7, 9)), ("cause_rules._WORD", 2)])
+def test_pieces_change_nothing(monkeypatch, name, value):
+    """Distances of many tiles, and more classes than fit into a word of bits."""
+    maps = [noisy(seed, (60, 70), 6) for seed in range(8)]
+    whole = [count_causes(p, y, ScoreRules(), 6) for p, y, _ in maps]
+    monkeypatch.setattr(f"segalias_jax.scoring.{name}", value)
+    for (p, y, _), counts in zip(maps, whole, strict=True):
+        again = count_causes(p, y, ScoreRules(), 6)
+        for field in ("pixels", "objects", "displacement"):
+            np.testing.assert_array_equal(getattr(again, field), getattr(counts, field))
+        assert again.records == counts.records
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_displaced_pixels_are_counted_by_their_rounded_distance(seed):
+    """Against distances over the whole map, of boundaries that are found pixel by pixel."""
+    if seed % 2:
+        prediction, label, _ = noisy(seed, (70, 90), 3)
+    else:
+        label = np.random.default_rng(seed).integers(0, 3, (5, 6)).repeat(44, 0).repeat(44, 1)
+        prediction = np.roll(label, (3 * seed, 22), (0, 1))
+        label[:9, 20:90] = 255
+    inner = np.ones(label.shape, np.uint8)
+    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+        beside = np.pad(label, 1, constant_values=255)[1 + dy :, 1 + dx :][: len(label)]
+        beside = beside[:, : label.shape[1]]
+        inner &= (beside == label) | (beside == 255) | (label == 255)
+    away = cv2.distanceTransform(inner, cv2.DIST_L2, cv2.DIST_MASK_5)
+    causes, _ = error_types(prediction, label, num_classes=3)
+    here = causes == 1 + CAUSES.index("displacement")
+    steps = np.minimum(np.rint(away[here]), 15).astype(int) + 1
+    expected = np.zeros((3, 33), int)
+    np.add.at(expected, (prediction[here], 16 + steps), 1)
+    np.add.at(expected, (label[here], 16 - steps), 1)
+    for dtype in (np.uint8, np.int64):
+        maps = prediction.astype(dtype), label.astype(dtype)
+        np.testing.assert_array_equal(count_causes(*maps, ScoreRules(), 3).displacement, expected)
+    assert len(set(steps)) >= (1 if seed % 2 else 10)
+
+
 def test_noise_of_any_size_is_counted_in_bands(monkeypatch):
     """Bands are counted on their own, and records know where theirs begins."""
     monkeypatch.setattr("segalias_jax.scoring.host_bands.STRIP_PIXELS", 400)
