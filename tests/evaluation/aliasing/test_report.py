@@ -68,7 +68,12 @@ def test_figure_and_page(saved):
     assert any(text.startswith("displacements, \N{GREEK SMALL LETTER RHO} ") for text in texts)
     page = (saved[1] / "aliasing.html").read_text()
     assert page.count("data:image/svg+xml") == 2
-    assert "Aliasing of &lt;a&gt;" in page and "stage &lt;3&gt;" in page and "http" not in page
+    assert (
+        "Aliasing of &lt;a&gt;" in page
+        and "stage &lt;3&gt;" in page
+        and "http:" not in page
+        and "https:" not in page
+    )
 
 
 def test_the_same_numbers_make_the_same_files(saved, tmp_path):
