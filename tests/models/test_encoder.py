@@ -238,7 +238,8 @@ def test_an_encoder_from_outside_has_weights_both_ways(patches):
     model = nnx.eval_shape(create)
     random = np.random.default_rng(0)
     values = {
-        path: random.normal(size=leaf.shape).astype(np.float32)
+        # Negative variances are refused.
+        path: random.uniform(0.5, 2.0, size=leaf.shape).astype(np.float32)
         for path, leaf in names.leaves(model).items()
     }
     arrays = torch_arrays(model, values)
