@@ -30,7 +30,7 @@ def state_dict(abstract_model):
     def make(num_classes=5, **config):
         random, model = np.random.default_rng(0), abstract_model(num_classes, **config)
         values = {
-            path: random.normal(size=leaf.shape).astype(np.float32)
+            path: abs(random.normal(size=leaf.shape)).astype(np.float32)
             for path, leaf in leaves(model).items()
         }
         return torch_arrays(model, values) | {"backbone.bn1.num_batches_tracked": np.array(7)}

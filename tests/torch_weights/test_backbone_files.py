@@ -37,7 +37,7 @@ def random_arrays(make):
     """An abstract network and random weights for it, in PyTorch's naming."""
     model, random = nnx.eval_shape(lambda: make(nnx.Rngs(0))), np.random.default_rng(0)
     values = {
-        path: random.normal(size=leaf.shape).astype(np.float32)
+        path: abs(random.normal(size=leaf.shape)).astype(np.float32)
         for path, leaf in leaves(model).items()
     }
     return model, torch_arrays(model, values)
