@@ -141,7 +141,8 @@ def test_files_of_a_run_and_of_its_evaluation(tmp_path, capsys, monkeypatch):
     assert "step 2: loss" in told and "| mIoU" in told.replace("  ", " ")
     trained = (tmp_path / "report.md").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("recipe.json", "classes.json", "stream.json", "metrics.jsonl", "checkpoints"),
+        *("recipe.json", "classes.json", "stream.json", "files.json"),
+        *("metrics.jsonl", "checkpoints"),
         *("report.md", "report.json"),
         *("pictures", "curves.png", "goodput.json", ".lock"),
     }
@@ -192,7 +193,7 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
         ({"eval.boundary": "sobel"}, "eval.boundary is 'sobel'; choose one of laplacian, exact"),
         ({"optimizer.name": "sdg"}, "optimizer.name is 'sdg'; choose one of sgd, adamw"),
         ({"schedule.name": "cosin"}, "schedule.name is 'cosin'; did you mean 'cosine'"),
-        ({"curriculum.ratio": 0.0}, "curriculum.ratio is 0.0; it must be above 0"),
+        ({"curriculum.ratio": -0.5}, "curriculum.ratio is -0.5; it must be at least 0"),
         ({"loss.terms": ("dice", 1.0)}, "loss.terms: 'dice' is no pair such as"),
         ({"loss.average": "mean"}, "loss.average is 'mean'; choose"),
         ({"loss.class_weights": (1.0,)}, "loss.class_weights has 1 numbers for 8 classes"),
