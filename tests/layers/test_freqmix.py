@@ -95,7 +95,7 @@ def check_weight_gradients(of_params, z, prefix, assert_recorded):
 
 
 @pytest.mark.parametrize("gate", ["energy", "magnitude", "corner"])
-@pytest.mark.parametrize("size", [(8, 8), (9, 11), (1, 1)], ids=str)
+@pytest.mark.parametrize("size", [(9, 11), (1, 1)], ids=str)
 def test_no_sample_influences_another(gate, size):
     mixer = layers.FreqMix(32, gate=gate, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (3, *size, 32))
@@ -187,8 +187,18 @@ def test_wrong_arguments(options, message):
         layers.FreqMix(8, rngs=nnx.Rngs(0), **options)
 
 
-@pytest.mark.parametrize("gate", ["energy", "magnitude", "corner"])
-@pytest.mark.parametrize("leading", [(), (3,), (2, 3), (0,), (2, 0)], ids=str)
+@pytest.mark.parametrize(
+    ("gate", "leading"),
+    [
+        ("energy", ()),
+        ("energy", (2, 3)),
+        ("energy", (2, 0)),
+        ("magnitude", (2, 3)),
+        ("magnitude", (0,)),
+        ("corner", (2, 3)),
+        ("corner", (0,)),
+    ],
+)
 def test_any_leading_axes(gate, leading):
     """One image alone, as Equinox calls layers; batches of batches; and none."""
     mixer = layers.FreqMix(8, gate=gate, reduction=2, rngs=nnx.Rngs(0))

@@ -25,7 +25,7 @@ def _regions(prediction, label, rules):
     return predicted + 2 * true
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2), (17, 23), (40, 12), (9, 130)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (17, 23), (9, 130)])
 @pytest.mark.parametrize("boundary", ["laplacian", "exact"])
 @pytest.mark.parametrize("ignore", ["reference", "exclude"])
 @pytest.mark.parametrize("width, zero", [(1, False), (4, True), (15, False)])
