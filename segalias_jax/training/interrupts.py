@@ -62,7 +62,8 @@ class Interrupts:
         writing.setblocking(False)
         self._writing = writing
         # Whoever started the run by `nohup` wants it to outlive the terminal.
-        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        outlives = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        heard = [number for number in SIGNALS if number != signal.SIGHUP or not outlives]
         self._before = {number: signal.signal(number, self._handle) for number in heard}
         self._wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=_end_at_second, args=(self._reading,), daemon=True).start()

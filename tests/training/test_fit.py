@@ -304,6 +304,7 @@ def test_a_folder_that_is_moved_while_it_trains_ends_the_run_where_it_was(tmp_pa
     def moving():
         for number, batch in enumerate(make_batches() * 3):
             if number == 6:
+                time.sleep(1)  # what is being saved is whole by then
                 (tmp_path / "run").rename(tmp_path / "elsewhere")
             yield batch
 

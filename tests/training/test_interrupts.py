@@ -24,8 +24,16 @@ with Interrupts() as interrupts, interrupts.deferred:
 """
 
 
+@pytest.fixture
+def hangups():
+    """As in a terminal, also where the tests were started by `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signal_raises_at_once_unless_deferred(number):
+def test_signal_raises_at_once_unless_deferred(number, hangups):
     before = signal.getsignal(number)
     with Interrupts() as interrupts:
         with pytest.raises(Interrupted, match=signal.Signals(number).name):
