@@ -1,13 +1,16 @@
-"""Writing files whole or not at all, and doing work ahead in a bounded number of threads."""
+"""Writing files whole or not at all, refusing what is no file, and bounded work ahead in threads."""
 
 from __future__ import annotations
 
 import collections
 import os
+import stat
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
+
+from segalias_jax.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -84,6 +87,26 @@ def write_text(path: Path | str, text: str) -> None:
       'new'
     """
     write_bytes(path, text.encode("utf-8"))
+
+
+def check_regular(path: Path) -> None:
+    """Raises where something that is no regular file would be read: a pipe or a device never ends.
+
+    Args:
+      path: file, or folder, which is left to whoever opens it.
+
+    Raises:
+      InputError: a pipe, a device or a socket.
+      OSError: nothing is there.
+
+    Example:
+      >>> check_regular(Path("/dev/zero"))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: /dev/zero: is a pipe or a device, no file; give a file
+    """
+    kind = path.stat().st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise InputError(f"{path}: is a pipe or a device, no file; give a file")
 
 
 def map_ahead(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import stat
 import struct
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 from segalias_jax.data.headers import MAX_IMAGE_PIXELS, check_pixels, jpeg_frame
 from segalias_jax.data.maps import decode_png_map
 from segalias_jax.errors import InputError
+from segalias_jax.files import check_regular
 from segalias_jax.typing import UInt8
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -44,26 +44,6 @@ def read_bytes(path: Path) -> bytes:
         raise _unreadable(path, error) from None
     except MemoryError:
         raise InputError(f"{path}: is larger than the memory; replace the file") from None
-
-
-def check_regular(path: Path) -> None:
-    """Raises where something that is no regular file would be read: a pipe or a device never ends.
-
-    Args:
-      path: file, or folder, which is left to whoever opens it.
-
-    Raises:
-      InputError: a pipe, a device or a socket.
-      OSError: nothing is there.
-
-    Example:
-      >>> check_regular(Path("/dev/zero"))
-      Traceback (most recent call last):
-      segalias_jax.errors.InputError: /dev/zero: is a pipe or a device, no file; give a file
-    """
-    kind = path.stat().st_mode
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-        raise InputError(f"{path}: is a pipe or a device, no file; give a file")
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:

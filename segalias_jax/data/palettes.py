@@ -16,6 +16,7 @@ import numpy as np
 
 from segalias_jax.data.classes import DATASETS, VOID_COLORS
 from segalias_jax.errors import InputError
+from segalias_jax.files import check_regular
 from segalias_jax.typing import IGNORE_LABEL, Integer, UInt8
 
 IGNORED_NAMES = ("void", "ignore", "ignored", "unlabeled", "unlabelled")
@@ -122,15 +123,7 @@ def read_palette(name: str | Path, ignore_label: int = IGNORE_LABEL) -> Palette:
         rows = [(tuple(color), i) for i, color in enumerate(colors.tolist())]
         void = VOID_COLORS.get(str(name), (0, 0, 0))
         return Palette((*rows, (void, ignore_label)), names)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; {_FORM}") from None
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give a file of colors, or one of "
-            f"{', '.join(DATASETS)}"
-        ) from None
+    text = _read_text(path, "colors", _FORM)
     entries = _json_entries(path, text) if text.lstrip()[:1] in ("{", "[") else (
         _text_entries(path, text)
     )  # fmt: skip
@@ -158,6 +151,19 @@ def _numbered(entries: Sequence[_Entry], ignore_label: int) -> Palette:
             names.setdefault(index, name or str(index))
     complete = sorted(names) == list(range(len(names)))
     return Palette(tuple(colors), tuple(names[i] for i in sorted(names)) if complete else ())
+
+
+def _read_text(path: Path, what: str, form: str) -> str:
+    try:
+        check_regular(path)
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file; {form}") from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give a file of {what}, or one of "
+            f"{', '.join(DATASETS)}"
+        ) from None
 
 
 def _text_entries(path: Path, text: str) -> list[_Entry]:
@@ -270,15 +276,7 @@ def read_class_names(name: str | Path) -> tuple[str, ...]:
     path = Path(name)
     if str(name) in DATASETS and not path.exists():
         return DATASETS[str(name)][0]
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; write one class name a line") from None
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give a file of one class name a line, or "
-            f"one of {', '.join(DATASETS)}"
-        ) from None
+    text = _read_text(path, "one class name a line", "write one class name a line")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if path.suffix.lower() in (".csv", ".json") or _hold_colors(path, text):
         return read_palette(path).names

@@ -1,5 +1,6 @@
 """Files of colors, and images whose colors are classes."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -86,6 +87,13 @@ def test_missing_files_and_binary_ones(tmp_path):
             InputError, match="(No such file .*); give a file .* or one of camvid, "
         ):
             read("cityscape")
+
+
+def test_pipes_are_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "classes.txt")
+    for read in (read_palette, read_class_names):
+        with pytest.raises(InputError, match="classes.txt: is a pipe or a device, no file"):
+            read(tmp_path / "classes.txt")
 
 
 @pytest.mark.parametrize("name", DATASETS)

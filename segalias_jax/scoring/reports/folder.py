@@ -141,19 +141,10 @@ class FolderReport(ShownInNotebooks):
         """Scores of binary segmentation, of shifted predictions, and of distances."""
         return content.further_scores(self)
 
-    @property
-    def has_inner(self) -> bool:
-        """Whether Boundary IoU was counted."""
-        return bool(self.count_settings.boundary_iou)
-
     def extra_rows(self) -> list[Score]:
         """Returns the rows of the scores that have a distance of their own."""
         rows = [row for row in rows_of(plan_counts(self.whole.sums, self.plan)) if row.needs]
         return sorted(rows, key=lambda row: row.rank)
-
-    def summary_rows(self) -> list[Score]:
-        """Returns the rows of the scores that stand first."""
-        return [*report.table_rows(self.state.compute()), *self.extra_rows()]
 
     @functools.cached_property
     def extra(self) -> dict[str, Any]:
