@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, refusing what is no file, and bounded work ahead in threads."""
+"""Writing files whole or not at all, refusing what is no file, and doing work ahead in threads."""
 
 from __future__ import annotations
 
