@@ -71,7 +71,9 @@ def saved_state(config, workdir, step):
     recipe = Recipe.from_config(config)
     source = data.create_source(recipe.data, "val")
     task = setup.create_task(recipe, num_classes=len(source.classes))
-    trainer = setup.create_trainer(recipe, task, create_mesh())
+    trainer = setup.create_trainer(
+        recipe, task, setup.model_of(recipe, num_classes=task.num_classes), create_mesh()
+    )
     with CheckpointStore(workdir / "checkpoints") as store:
         return jax.tree.map(_numbers, store.restore(trainer.state, step=step))
 
