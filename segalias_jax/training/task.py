@@ -83,8 +83,8 @@ class Task:
     def predict(self, model: nnx.Module, image: Array) -> Any:
         """Returns what the network says of images, arrays with a row for each.
 
-        Traced; `model` is in evaluation mode. Further keywords are the fields named in `further` and
-        those of `prediction_inputs`.
+        Traced; `model` is in evaluation mode. Further keywords are the fields named in `further`
+        and those of `prediction_inputs`.
 
         Args:
           model: the network.
