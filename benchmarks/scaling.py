@@ -90,7 +90,9 @@ def measure(sizes: tuple[int, ...], config: config_dict.ConfigDict) -> dict[str,
     config.train.batch_size = max(config.train.batch_size, row_count(mesh))
     recipe = Recipe.from_config(config)
     task = setup.create_task(recipe, num_classes=CLASSES)
-    trainer = setup.create_trainer(recipe, task, mesh, abstract=True)
+    trainer = setup.create_trainer(
+        recipe, task, setup.model_of(recipe, num_classes=task.num_classes), mesh, abstract=True
+    )
     lowered = trainer.train_step.lower(trainer.state, abstract_batch(config, mesh))
     program = lowered.compile(compiler_options=QUICK)
     memory = program.memory_analysis()

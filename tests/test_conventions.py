@@ -119,6 +119,7 @@ def test_files_and_functions_are_short(path):
 MERGED = {"encoder", "upernet", "fcn", "pspnet", "deeplab", "semantic_fpn"}
 MERGED |= {"classes", "setup", "curves", "progress", "sharding", "state", "scoring", "processes"}
 MERGED |= {"onnx_graph", "exported", "headers", "companions"}
+MERGED |= {"binding", "sections"}  # test_train, test_recipe
 MERGED |= {"trainer", "loop", "fitted", "evaluators", "task", "evaluate"}  # test_fit, test_train
 
 

@@ -18,8 +18,10 @@ from ml_collections import config_dict
 from segalias_jax.errors import FlagParser, InputError, check_choice, printable
 from segalias_jax.evaluation.aliasing.robustness import BLUR_SIZES, NOISE_SIGMAS, Corruption
 from segalias_jax.runs.evaluate import evaluate_run
-from segalias_jax.runs.recipes import load_recipe, override_recipe
+from segalias_jax.runs.recipe import default_config
+from segalias_jax.runs.recipes import override_recipe
 from segalias_jax.runs.studies import Studies
+from segalias_jax.runs.tasks import recipe_class
 from segalias_jax.runs.train import train
 from segalias_jax.runs.workdir import RECIPE, read_recipe
 from segalias_jax.settings import as_tuples
@@ -184,10 +186,9 @@ a recipe by --config
         raise InputError(
             f"--workdir: {workdir} holds no run; give the folder of one, or a recipe by --config"
         )
-    config = load_recipe("base").unlock()
-    config.update_from_flattened_dict(
-        {key: as_tuples(value) for key, value in read_recipe(path).items()}
-    )
+    stored = read_recipe(path)
+    config = default_config(recipe_class(stored)).unlock()
+    config.update_from_flattened_dict({key: as_tuples(value) for key, value in stored.items()})
     values = FlagValues()
     config, rest = override_recipe(config.lock(), ["segalias", *words], values=values)
     if rest:

@@ -8,27 +8,27 @@ from typing import Any
 
 from ml_collections.config_dict import ConfigDict
 
-from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.runs import setup
-from segalias_jax.runs.recipe import Recipe
-from segalias_jax.runs.studies import Studies, check_studies, measure_shift, run_studies
-from segalias_jax.runs.validation import RecipeValidation, describe_checkpoint, report
+from segalias_jax.runs.recipe import BaseRecipe
+from segalias_jax.runs.studies import Studies, check_studies
+from segalias_jax.runs.tasks import bind, parse_recipe
+from segalias_jax.runs.validation import describe_checkpoint
 from segalias_jax.runs.workdir import check_recipe, read_checked
 from segalias_jax.training.companions import Companions
 from segalias_jax.training.folder import CHECKPOINTS, has_checkpoint
 from segalias_jax.training.processes import Launch, initialize
 
 WHAT_WAS_TRAINED = (
-    *("model.", "data.source", "train.ema_decay"),
+    *("task", "model.", "data.source", "train.ema_decay"),
     *("curriculum.ratio", "curriculum.schedule", "curriculum.band"),
 )
 """Beginnings of the keys that a run and its evaluation have to agree in."""
 
 
 def evaluate_run(
-    config: Recipe | ConfigDict | Mapping[str, Any],
+    config: BaseRecipe | ConfigDict | Mapping[str, Any],
     workdir: Path,
     launch: Launch | None = None,
     studies: Studies | None = None,
@@ -58,26 +58,32 @@ def evaluate_run(
 
 
 def _evaluate(
-    config: Recipe | ConfigDict | Mapping[str, Any], workdir: Path, studies: Studies
+    config: BaseRecipe | ConfigDict | Mapping[str, Any], workdir: Path, studies: Studies
 ) -> None:
     check_studies(studies)
-    recipe = config if isinstance(config, Recipe) else Recipe.from_config(config)
+    recipe = parse_recipe(config)
     check_recipe(recipe.to_flat(), workdir, prefixes=WHAT_WAS_TRAINED)
     trained = has_checkpoint(workdir)
-    if not trained and not recipe.model.pretrained:
+    if not trained and not recipe.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
-    source = data.create_source(recipe.data, recipe.data.eval_split)
-    task = setup.create_task(recipe, source, num_classes=len(source.classes))
-    trainer = setup.create_trainer(recipe, task, setup.open_mesh(recipe), abstract=trained)
-    setup.check_labels(recipe, [source], checked=read_checked(workdir))
+    binding = bind(recipe)
+    binding.open_scored()
+    task = binding.create_task()
+    trainer = setup.create_trainer(
+        recipe, task, binding.create_model(task), setup.open_mesh(recipe), abstract=trained
+    )
+    binding.check_labels([binding.scored], checked=read_checked(workdir))
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:
             state = store.restore(trainer.state, step=store.best_step())
         checkpoint = describe_checkpoint(state, store.score)
     else:
         state = setup.load_pretrained(recipe, trainer.state, whole=True)
-        checkpoint = f"pretrained, {recipe.model.pretrained}"
-    validation = RecipeValidation(recipe, trainer, source)
-    shift = measure_shift(validation, state) if studies.shift else None
-    report(validation, state, workdir / "eval", checkpoint=checkpoint, shift=shift)
-    run_studies(studies, validation, state, workdir / "eval", checkpoint=checkpoint)
+        checkpoint = f"pretrained, {recipe.pretrained}"
+    binding.report(
+        binding.validation(trainer),
+        state,
+        workdir / "eval",
+        checkpoint=checkpoint,
+        studies=studies,
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_collections import config_dict
 
@@ -21,6 +21,15 @@ from segalias_jax.losses import AVERAGES, BALANCED, LOSSES, SUMS_OVER_PIXELS, ch
 from segalias_jax.losses.pixel import check_class_weights
 from segalias_jax.metrics import BOUNDARY_RULES, IGNORE_RULES
 from segalias_jax.models import ModelConfig
+from segalias_jax.runs.sections import (
+    Checked,
+    CheckpointSection,
+    MeshSection,
+    OptimizerSection,
+    ScheduleSection,
+    TrackSection,
+    TrainSection,
+)
 from segalias_jax.settings import (
     Check,
     check_settings,
@@ -36,11 +45,7 @@ from segalias_jax.settings import (
     size,
     to_dict,
 )
-from segalias_jax.tasks.semantic import PRECISIONS
 from segalias_jax.training.curriculum import Curriculum
-from segalias_jax.training.optimizer import OPTIMIZERS
-from segalias_jax.training.schedules import SCHEDULES
-from segalias_jax.training.trainer import NONFINITE
 
 _COUNT = integer(least=1)
 _AMOUNT = number(least=0)
@@ -53,13 +58,8 @@ def _class_weights(name: str, value: Any) -> tuple[float, ...] | str:
     return value if isinstance(value, str) else tuple(float(weight) for weight in value)
 
 
-class _Checked:
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-
 @dataclasses.dataclass(frozen=True)
-class LossSection(_Checked):
+class LossSection(Checked):
     """Section `loss`: what is minimized.
 
     Example:
@@ -135,153 +135,7 @@ class LossSection(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerSection(_Checked):
-    """Section `optimizer`: arguments of `training.optimizer.create_optimizer`, and the rate.
-
-    Example:
-      >>> OptimizerSection().momentum
-      0.9
-    """
-
-    name: str = setting("sgd", "how parameters follow their gradients", check=one_of(OPTIMIZERS))
-    learning_rate: float = setting(0.01, "per update, where the decay starts", check=_AMOUNT)
-    momentum: float = setting(
-        0.9, "fraction of the old direction kept (AdamW: beta1)", check=number(least=0, below=1)
-    )
-    weight_decay: float = setting(
-        5e-4, "of every parameter; in the gradient (sgd), or decoupled (adamw)", check=_AMOUNT
-    )
-    clip_norm: float = setting(
-        0.0,
-        "norm that the gradient of all parameters is scaled down to; 0 for none",
-        check=_AMOUNT,
-    )
-    rate_multipliers: tuple[tuple[str, float], ...] = setting(
-        (("decoder", 2.0), ("classifier", 2.0), ("auxiliary", 2.0), ("mixer", 2.0)),
-        "(substring of a parameter's path, factor of its rate); the first that occurs counts",
-        check=pairs("('decoder', 2.0)"),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleSection(_Checked):
-    """Section `schedule`: arguments of `training.schedules.create_schedule`.
-
-    Example:
-      >>> ScheduleSection().name
-      'poly'
-    """
-
-    name: str = setting("poly", "course of the learning rate", check=one_of(SCHEDULES))
-    power: float = setting(0.9, 'exponent of the decay, "poly" only', check=_AMOUNT)
-    end_value: float = setting(
-        1e-4, 'rate at the end, whatever the multiplier; unused by "constant"', check=_AMOUNT
-    )
-    warmup_steps: int = setting(
-        200, "length of the warm-up; 0 for none", unit="updates", check=integer(least=0)
-    )
-    warmup_ratio: float = setting(0.1, "fraction of the rate at the first update", check=_AMOUNT)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainSection(_Checked):
-    """Section `train`: how long, in what batches, and what is done about trouble.
-
-    Example:
-      >>> TrainSection().batch_size
-      8
-    """
-
-    steps: int = setting(80000, "length of the run", unit="updates", check=_COUNT)
-    batch_size: int = setting(8, "images per update, over all devices", unit="images", check=_COUNT)
-    eval_every: int = setting(
-        4000, "between validations, each of which saves a checkpoint", unit="updates", check=_COUNT
-    )
-    log_every: int = setting(50, "between lines of metrics.jsonl", unit="updates", check=_COUNT)
-    precision: str = setting(
-        "float32", "of the network; parameters are float32", check=one_of(PRECISIONS)
-    )
-    accumulate: int = setting(
-        1,
-        """parts that a batch is computed in, one after the other, for less memory; gradients are
-        those of the whole batch, but batch normalization sees a part at a time""",
-        check=_COUNT,
-    )
-    ema_decay: float = setting(
-        0.0,
-        "fraction that averaged parameters keep per update; 0 for none, 0.999 is usual",
-        check=number(least=0, below=1),
-    )
-    nonfinite: str = setting(
-        "stop",
-        'a loss or gradient that is no finite number: "stop" the run, or "skip" the update',
-        check=one_of(NONFINITE),
-    )
-    nonfinite_limit: int = setting(
-        10, "skipped in a row, after which the run stops", unit="updates", check=_COUNT
-    )
-    stall_seconds: float = setting(
-        600.0,
-        "after which a step that is not over is reported; 0 for never",
-        unit="seconds",
-        check=_AMOUNT,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class MeshSection(_Checked):
-    """Section `mesh`: arguments of `training.sharding.create_mesh`.
-
-    Example:
-      >>> MeshSection().data
-      -1
-    """
-
-    data: int = setting(-1, "devices that share a batch; -1 for all that are left")
-    fsdp: int = setting(
-        1, "devices that share a batch and the arrays of parameters and optimizer", check=_COUNT
-    )
-    spatial: int = setting(1, "devices that share the height of an image", check=_COUNT)
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointSection(_Checked):
-    """Section `checkpoint`: when the state is saved, and what is kept.
-
-    Example:
-      >>> CheckpointSection().keep_last
-      2
-    """
-
-    every: int = setting(
-        0,
-        "between checkpoints; 0 for those of validations only",
-        unit="updates",
-        check=integer(least=0),
-    )
-    keep_last: int = setting(2, "latest checkpoints kept", check=_COUNT)
-    keep_best: int = setting(
-        1,
-        "checkpoints kept beside them, by mIoU; in binary segmentation by the images' Dice",
-        check=_COUNT,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class TrackSection(_Checked):
-    """Section `track`: where else the numbers of a run go.
-
-    Example:
-      >>> TrackSection().tensorboard
-      False
-    """
-
-    tensorboard: bool = setting(False, "write RUN/tensorboard; needs segalias_jax[tensorboard]")
-    wandb: str = setting("", 'project at Weights & Biases, a package of its own; "" for none')
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalSection(_Checked):
+class EvalSection(Checked):
     """Section `eval`: how images are shown to a network, and how it is scored.
 
     Example:
@@ -344,85 +198,65 @@ class EvalSection(_Checked):
         return read_view_settings(self, crop, **changes)
 
 
-SECTIONS: dict[str, type] = {
-    "data": DataSettings,
-    "model": ModelConfig,
-    "loss": LossSection,
-    "curriculum": Curriculum,
-    "optimizer": OptimizerSection,
-    "schedule": ScheduleSection,
-    "train": TrainSection,
-    "mesh": MeshSection,
-    "checkpoint": CheckpointSection,
-    "track": TrackSection,
-    "eval": EvalSection,
-}
-"""What each section of a recipe is parsed into."""
-
-# Keys that runs of earlier versions do not have; as long as they say nothing, nor do later runs.
-_LATER = ("model.imports", "loss.auxiliary_terms")
+Self = TypeVar("Self", bound="BaseRecipe")
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """All of a recipe: what `from_config` parsed, or whoever makes one without a file.
+class BaseRecipe:
+    """What the recipes of all tasks have in common; each task has a class of its own.
 
     Every attribute has the name of its key, as `recipe.train.batch_size` that of train.batch_size.
-    `curriculum.steps` is no key: it is `train.steps`.
 
     Raises:
       InputError: sections that contradict each other, by the key.
 
     Example:
-      >>> Recipe.from_config({"train": {"steps": 1e3}}).train.steps
-      1000
-      >>> Recipe.from_config({"train": {"stepps": 10}})
-      Traceback (most recent call last):
-      segalias_jax.errors.InputError: train.stepps: unknown key; did you mean train.steps?
+      >>> [name for name in BaseRecipe.sections()]
+      ['optimizer', 'schedule', 'train', 'mesh', 'checkpoint', 'track']
     """
 
     name: str = setting("base", "name of the recipe, in reports")
     seed: int = setting(0, "of parameters, order, augmentation and dropout", check=integer(least=0))
-    data: DataSettings = dataclasses.field(default_factory=DataSettings)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    loss: LossSection = dataclasses.field(default_factory=LossSection)
-    curriculum: Curriculum = dataclasses.field(default_factory=Curriculum)
     optimizer: OptimizerSection = dataclasses.field(default_factory=OptimizerSection)
     schedule: ScheduleSection = dataclasses.field(default_factory=ScheduleSection)
     train: TrainSection = dataclasses.field(default_factory=TrainSection)
     mesh: MeshSection = dataclasses.field(default_factory=MeshSection)
     checkpoint: CheckpointSection = dataclasses.field(default_factory=CheckpointSection)
     track: TrackSection = dataclasses.field(default_factory=TrackSection)
-    eval: EvalSection = dataclasses.field(default_factory=EvalSection)
 
     def __post_init__(self) -> None:
-        """Checks what no section can check by itself, and gives the curriculum its length."""
+        """Checks what no section can check by itself."""
         check_settings(self)
         steps, accumulate = self.train.steps, self.train.accumulate
-        if self.curriculum.steps != steps:
-            curriculum = dataclasses.replace(self.curriculum, steps=steps)
-            object.__setattr__(self, "curriculum", curriculum)  # frozen for all others
         if self.schedule.warmup_steps > steps:
             raise InputError(
                 f"schedule.warmup_steps is {self.schedule.warmup_steps}, more than the {steps} "
                 "steps of the run (train.steps)"
-            )
-        terms = (*self.loss.terms, *self.loss.auxiliary_terms)
-        whole = [name for name, _ in terms if name not in SUMS_OVER_PIXELS]
-        if accumulate > 1 and whole:
-            raise InputError(
-                f"train.accumulate is {accumulate}, but the loss {whole[0]!r} of a batch is no sum "
-                "over parts of it; set it to 1, or leave that loss out"
             )
         if self.train.batch_size % accumulate:
             raise InputError(
                 f"train.batch_size is {self.train.batch_size}, which does not split evenly in "
                 f"{accumulate} parts (train.accumulate); choose a multiple of {accumulate}"
             )
-        self.eval.views(self.data.crop)
+
+    @property
+    def pretrained(self) -> str:
+        """Weights that a run starts from; "" for none."""
+        return ""
+
+    @property
+    def freezes(self) -> bool:
+        """Whether some parameters of the network get no updates."""
+        return False
 
     @classmethod
-    def from_config(cls, config: config_dict.ConfigDict | Mapping[str, Any]) -> Recipe:
+    def sections(cls) -> dict[str, type]:
+        """Returns what each section of a recipe is parsed into."""
+        fields = dataclasses.fields(cls)
+        return {f.name: f.default_factory for f in fields if isinstance(f.default_factory, type)}
+
+    @classmethod
+    def from_config(cls: type[Self], config: config_dict.ConfigDict | Mapping[str, Any]) -> Self:
         """Parses a recipe, with all checks that need no data and no devices.
 
         Args:
@@ -435,18 +269,19 @@ class Recipe:
         Raises:
           InputError: an unknown key or a value that cannot be, by section and key.
         """
+        kinds = cls.sections()
         parts: dict[str, Any] = {}
         own: dict[str, Any] = {}
         for key in config:
-            (parts if key in SECTIONS else own)[key] = config[key]
+            (parts if key in kinds else own)[key] = config[key]
         sections: dict[str, Any] = {}
-        for name, kind in SECTIONS.items():
+        for name, kind in kinds.items():
             given = parts.get(name, {})
             if isinstance(given, kind):
                 sections[name] = given
             elif not isinstance(given, Mapping | config_dict.ConfigDict):
                 raise InputError(f"{name}: {given!r} is no section; give its keys, as {name}.KEY")
-            elif name == "data" and "source" in given:
+            elif kind is DataSettings and "source" in given:
                 sections[name] = read_settings(given)
             else:
                 sections[name] = parse(kind, given, section=name)
@@ -462,38 +297,104 @@ class Recipe:
           >>> list(Recipe().to_flat())[:2]
           ['checkpoint.every', 'checkpoint.keep_best']
         """
-        values: dict[str, Any] = {"name": self.name, "seed": self.seed}
-        for name in SECTIONS:
+        values: dict[str, Any] = to_dict(self)
+        for name in self.sections():
             values[name] = dict(sorted(to_dict(getattr(self, name)).items()))
         flat: dict[str, Any] = {}
         for key in sorted(values):
-            if key in SECTIONS:
+            if key in self.sections():
                 flat |= {f"{key}.{name}": value for name, value in values[key].items()}
             else:
                 flat[key] = values[key]
-        return {key: value for key, value in flat.items() if value != () or key not in _LATER}
+        return {k: v for k, v in flat.items() if k not in _LATER or v != _LATER[k]}
 
 
-def default_config() -> config_dict.ConfigDict:
+@dataclasses.dataclass(frozen=True)
+class Recipe(BaseRecipe):
+    """A recipe of semantic segmentation: what `from_config` parsed, or whoever makes one himself.
+
+    `curriculum.steps` is no key: it is `train.steps`.
+
+    Raises:
+      InputError: sections that contradict each other, by the key.
+
+    Example:
+      >>> Recipe.from_config({"train": {"steps": 1e3}}).train.steps
+      1000
+      >>> Recipe.from_config({"train": {"stepps": 10}})
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: train.stepps: unknown key; did you mean train.steps?
+    """
+
+    task: str = setting("semantic", "what is learned", check=one_of(("semantic",)))
+    data: DataSettings = dataclasses.field(default_factory=DataSettings)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    loss: LossSection = dataclasses.field(default_factory=LossSection)
+    curriculum: Curriculum = dataclasses.field(default_factory=Curriculum)
+    eval: EvalSection = dataclasses.field(default_factory=EvalSection)
+
+    def __post_init__(self) -> None:
+        """Checks the sections against each other, and gives the curriculum its length."""
+        super().__post_init__()
+        steps, accumulate = self.train.steps, self.train.accumulate
+        if self.curriculum.steps != steps:
+            curriculum = dataclasses.replace(self.curriculum, steps=steps)
+            object.__setattr__(self, "curriculum", curriculum)  # frozen for all others
+        terms = (*self.loss.terms, *self.loss.auxiliary_terms)
+        whole = [name for name, _ in terms if name not in SUMS_OVER_PIXELS]
+        if accumulate > 1 and whole:
+            raise InputError(
+                f"train.accumulate is {accumulate}, but the loss {whole[0]!r} of a batch is no sum "
+                "over parts of it; set it to 1, or leave that loss out"
+            )
+        self.eval.views(self.data.crop)
+
+    @property
+    def pretrained(self) -> str:
+        """Weights that a run starts from; "" for none."""
+        return self.model.pretrained
+
+    @property
+    def freezes(self) -> bool:
+        """Whether some parameters of the network get no updates."""
+        return self.model.frozen_stages >= 0 or self.model.frozen_norm
+
+
+# Keys that runs of earlier versions do not have; as long as they say nothing, nor do later runs.
+_LATER = {
+    "task": "semantic",
+    "model.imports": (),
+    "loss.auxiliary_terms": (),
+    "schedule.milestones": (),
+}
+
+
+def default_config(cls: type[BaseRecipe] = Recipe) -> config_dict.ConfigDict:
     """Returns all keys of a recipe with their defaults, locked.
+
+    Args:
+      cls: the recipes of a task.
 
     Example:
       >>> default_config().train.batch_size
       8
     """
-    config = defaults(Recipe)
-    for name, kind in SECTIONS.items():
+    config = defaults(cls)
+    for name, kind in cls.sections().items():
         config[name] = defaults(kind)
     return config.lock()
 
 
-def describe_keys() -> str:
+def describe_keys(cls: type[BaseRecipe] = Recipe) -> str:
     """Returns the documentation of all keys: default, unit, meaning and values.
+
+    Args:
+      cls: the recipes of a task.
 
     Example:
       >>> print(describe_keys().splitlines()[0])
       name = 'base'
     """
-    parts = [documentation(Recipe)]
-    parts += [documentation(kind, name) for name, kind in SECTIONS.items()]
+    parts = [documentation(cls)]
+    parts += [documentation(kind, name) for name, kind in cls.sections().items()]
     return "\n\n".join(parts)

@@ -14,7 +14,7 @@ from ml_collections import config_dict, config_flags
 
 from segalias_jax.errors import InputError
 from segalias_jax.losses import LOSSES
-from segalias_jax.runs.recipe import SECTIONS
+from segalias_jax.runs.tasks import recipe_class
 from segalias_jax.settings import as_tuples, read_settings, settings_of
 
 _FOLDER = Path(__file__).parents[1] / "recipes"
@@ -96,6 +96,7 @@ def override_recipe(
       7
     """
     keys = _check_keys(argv, config)
+    sections = recipe_class(config).sections()
     given = _with_integers(argv, config)
     holder = config_flags.DEFINE_config_dict(
         "config", config, "NAME or FILE, and :VARIANT", values, sys_argv=given
@@ -106,9 +107,9 @@ def override_recipe(
         raise InputError(_one_line(error)) from None
     for key in keys:
         section, _, name = key.rpartition(".")
-        if section in SECTIONS and name in settings_of(SECTIONS[section]):
+        if section in sections and name in settings_of(sections[section]):
             value = holder.value[section][name]
-            read_settings(SECTIONS[section], {name: value}, section=section)
+            read_settings(sections[section], {name: value}, section=section)
     return holder.value, rest
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from segalias_jax import data, models
 from segalias_jax.checkpoints import fill_state
 from segalias_jax.errors import InputError
 from segalias_jax.models.stages import frozen_parameters
-from segalias_jax.runs.recipe import Recipe
+from segalias_jax.runs.recipe import BaseRecipe, Recipe
 from segalias_jax.settings import section_errors
 from segalias_jax.tasks import SemanticSegmentation
 from segalias_jax.training.optimizer import create_optimizer
 from segalias_jax.training.schedules import create_schedule
 from segalias_jax.training.sharding import check_batch_size, create_mesh, row_count
 from segalias_jax.training.state import TrainState
+from segalias_jax.training.task import Task
 from segalias_jax.training.trainer import Trainer
 
 
@@ -44,7 +45,7 @@ def enable_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def open_mesh(recipe: Recipe) -> Mesh:
+def open_mesh(recipe: BaseRecipe) -> Mesh:
     """Arranges the devices as a recipe says.
 
     Args:
@@ -57,8 +58,8 @@ def open_mesh(recipe: Recipe) -> Mesh:
         return create_mesh(recipe.mesh.data, recipe.mesh.fsdp, recipe.mesh.spatial)
 
 
-def check_devices(recipe: Recipe, mesh: Mesh) -> None:
-    """Raises where a batch or an image of a recipe does not split over the devices.
+def check_batch(recipe: BaseRecipe, mesh: Mesh) -> None:
+    """Raises where a batch of a recipe does not split over the devices.
 
     Args:
       recipe: the recipe.
@@ -70,16 +71,28 @@ def check_devices(recipe: Recipe, mesh: Mesh) -> None:
     check_batch_size(
         "train.batch_size", recipe.train.batch_size, mesh, accumulate=recipe.train.accumulate
     )
-    height, spatial = recipe.data.crop[0], mesh.shape["spatial"]
-    if height % spatial:
-        raise InputError(
-            f"data.crop: a height of {height} does not split over mesh.spatial = {spatial} "
-            f"devices; choose a multiple of {spatial}"
-        )
     if row_count(mesh) % jax.process_count():
         raise InputError(
             f"mesh.data and mesh.fsdp share a batch among {row_count(mesh)} devices, which are no "
             f"multiple of {jax.process_count()} processes; lower mesh.spatial"
+        )
+
+
+def check_height(height: int, mesh: Mesh) -> None:
+    """Raises where images do not split over `mesh.spatial`.
+
+    Args:
+      height: of the training crop in pixels.
+      mesh: the devices.
+
+    Raises:
+      InputError: naming the key.
+    """
+    spatial = mesh.shape["spatial"]
+    if height % spatial:
+        raise InputError(
+            f"data.crop: a height of {height} does not split over mesh.spatial = {spatial} "
+            f"devices; choose a multiple of {spatial}"
         )
 
 
@@ -189,32 +202,46 @@ def reduces_zero(source: Any) -> bool:
     return rule is not None and rule.reduces_zero
 
 
+def model_of(recipe: Recipe, *, num_classes: int) -> Callable[[], nnx.Module]:
+    """Returns what makes the network of a recipe, freshly initialized.
+
+    Args:
+      recipe: the recipe.
+      num_classes: number of classes of the data.
+    """
+    # Weights that a run starts from are read into its state, not into the model.
+    section = dataclasses.replace(recipe.model, pretrained="")
+
+    def create_model() -> nnx.Module:
+        with section_errors("model"):
+            return models.create_model(section, num_classes=num_classes, rngs=nnx.Rngs(recipe.seed))
+
+    return create_model
+
+
 def create_trainer(
-    recipe: Recipe, task: SemanticSegmentation, mesh: Mesh, *, abstract: bool = False
+    recipe: BaseRecipe,
+    task: Task,
+    create_model: Callable[[], nnx.Module],
+    mesh: Mesh,
+    *,
+    abstract: bool = False,
 ) -> Trainer:
     """Makes the model and the optimizer of a recipe.
 
     Args:
       recipe: the recipe.
-      task: from `create_task`.
+      task: what is learned.
+      create_model: makes the network; parameters that it freezes get no updates.
       mesh: the devices.
       abstract: whether the state is only shapes and places, to be read from a checkpoint.
 
     Raises:
       InputError: an unknown name or a number that does not fit, by key.
     """
-
-    def create_model() -> nnx.Module:
-        # Weights that a run starts from are read into its state, not into the model.
-        section = dataclasses.replace(recipe.model, pretrained="")
-        with section_errors("model"):
-            return models.create_model(
-                section, num_classes=task.num_classes, rngs=nnx.Rngs(recipe.seed)
-            )
-
     frozen: Collection[str] = frozenset()
     # Tracing takes a second that most recipes need not spend.
-    if recipe.model.frozen_stages >= 0 or recipe.model.frozen_norm:
+    if recipe.freezes:
         frozen = frozen_parameters(nnx.eval_shape(create_model))
     with section_errors("schedule"):
         schedule = create_schedule(
@@ -225,6 +252,7 @@ def create_trainer(
             end_value=recipe.schedule.end_value,
             warmup_steps=recipe.schedule.warmup_steps,
             warmup_ratio=recipe.schedule.warmup_ratio,
+            milestones=recipe.schedule.milestones,
         )
     with section_errors("optimizer"):
         optimizer = create_optimizer(
@@ -248,7 +276,7 @@ def create_trainer(
     )
 
 
-def load_pretrained(recipe: Recipe, state: TrainState, *, whole: bool = False) -> TrainState:
+def load_pretrained(recipe: BaseRecipe, state: TrainState, *, whole: bool = False) -> TrainState:
     """Fills a fresh state with the weights that a recipe starts from, if it names any.
 
     Args:
@@ -262,10 +290,10 @@ def load_pretrained(recipe: Recipe, state: TrainState, *, whole: bool = False) -
     Raises:
       InputError: no such checkpoint, or one that does not fit.
     """
-    if not recipe.model.pretrained:
+    if not recipe.pretrained:
         return state
     try:
-        state, told = fill_state(recipe.model.pretrained, state, whole=whole)
+        state, told = fill_state(recipe.pretrained, state, whole=whole)
     except InputError as error:
         raise InputError(f"model.pretrained: {error}") from None
     print(f"pretrained: {told}")

@@ -1,7 +1,7 @@
 """Training of a recipe: from its keys to the report of its best checkpoint.
 
-`train` binds a recipe to `training.Trainer`: it makes the data, the task and the model, checks all
-of it, and only then writes the first file.
+`train` binds a recipe of any task to `training.Trainer`: it makes the data, the task and the model,
+checks all of it, and only then writes the first file.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ml_collections.config_dict import ConfigDict
 
 from segalias_jax import data
 from segalias_jax.checkpoints.store import CheckpointStore
-from segalias_jax.runs import class_weights, setup
+from segalias_jax.runs import setup
+from segalias_jax.runs.binding import Binding
 from segalias_jax.runs.curves import plot_curves
-from segalias_jax.runs.recipe import Recipe
-from segalias_jax.runs.validation import RecipeValidation, describe_checkpoint, report
+from segalias_jax.runs.recipe import BaseRecipe
+from segalias_jax.runs.tasks import bind, parse_recipe
+from segalias_jax.runs.validation import describe_checkpoint
 from segalias_jax.runs.workdir import (
     check_recipe,
-    keep_files,
-    keep_stream,
     read_checked,
     save_checked,
     save_classes,
@@ -32,6 +32,7 @@ from segalias_jax.runs.workdir import (
 )
 from segalias_jax.settings import section_errors
 from segalias_jax.training.companions import Companions
+from segalias_jax.training.evaluators import Evaluator
 from segalias_jax.training.fitted import Fitted
 from segalias_jax.training.folder import CHECKPOINTS, RunFolder, has_checkpoint
 from segalias_jax.training.processes import Launch, initialize, is_first
@@ -40,7 +41,7 @@ from segalias_jax.training.watchdog import Watchdog
 
 
 def train(
-    config: Recipe | ConfigDict | Mapping[str, Any], workdir: Path, launch: Launch | None = None
+    config: BaseRecipe | ConfigDict | Mapping[str, Any], workdir: Path, launch: Launch | None = None
 ) -> Fitted:
     """Trains a recipe and reports its best checkpoint; resumes where an earlier call stopped.
 
@@ -66,22 +67,23 @@ def train(
         setup.enable_compilation_cache()
         initialize(launch)
         stack.enter_context(Companions())
-        recipe = config if isinstance(config, Recipe) else Recipe.from_config(config)
+        recipe = parse_recipe(config)
         values = recipe.to_flat()
         check_recipe(values, workdir)
         mesh = setup.open_mesh(recipe)
-        setup.check_devices(recipe, mesh)
+        setup.check_batch(recipe, mesh)
+        binding = bind(recipe)
+        binding.check_devices(mesh)
         with section_errors("track"):
             check_trackers(tensorboard=recipe.track.tensorboard, wandb=recipe.track.wandb)
-        training, scored = setup.open_sources(recipe)
-        classes, resuming = training.classes, has_checkpoint(workdir)
-        # A loss that does not fit is found before its weights are counted, which takes a while.
-        some = (1.0,) * len(classes) if recipe.loss.class_weights else ()
-        setup.create_task(recipe, num_classes=len(classes), class_weights=some)
-        weights = class_weights.find_class_weights(recipe, workdir, training)
-        task = setup.create_task(recipe, scored, num_classes=len(classes), class_weights=weights)
-        trainer = setup.create_trainer(recipe, task, mesh, abstract=resuming)
-        checked = setup.check_labels(recipe, [training, scored], checked=read_checked(workdir))
+        binding.open_sources()
+        training, scored = binding.training, binding.scored
+        resuming = has_checkpoint(workdir)
+        task = binding.create_task(workdir)
+        trainer = setup.create_trainer(
+            recipe, task, binding.create_model(task), mesh, abstract=resuming
+        )
+        checked = binding.check_labels([training, scored], checked=read_checked(workdir))
         state = trainer.first_state(workdir, resume=launch.resume, steps=recipe.train.steps)
         if not resuming and launch.resume in ("auto", "never"):
             state = setup.load_pretrained(recipe, state)
@@ -91,14 +93,8 @@ def train(
             # Another process may have had the folder until the lock was ours.
             check_recipe(values, workdir)
             save_recipe(values, workdir)
-            save_classes(workdir, classes, training.palette)
-            class_weights.keep_class_weights(recipe, workdir, weights, classes)
-            keep_stream(workdir, training, batch_size=recipe.train.batch_size, seed=recipe.seed)
-            keep_files(
-                workdir,
-                {recipe.data.train_split: training, recipe.data.eval_split: scored},
-                missing=recipe.data.on_error == "skip",
-            )
+            save_classes(workdir, training.classes, training.palette)
+            binding.keep(workdir)
             save_checked(workdir, checked)
             trackers.append(
                 stack.enter_context(
@@ -110,12 +106,12 @@ def train(
                     )
                 )
             )
-        validation = RecipeValidation(recipe, trainer, scored)
+        validation = binding.validation(trainer)
         if jax.process_count() > 1:
             # One that left by itself during the report would leave the others waiting for it.
             stack.enter_context(folder.interrupts.deferred)
         fitted = trainer.fit(
-            setup.TrainingStream(recipe, training),
+            binding.stream(),
             steps=recipe.train.steps,
             folder=folder,
             state=state,
@@ -133,7 +129,7 @@ def train(
             title=(f"{recipe.name}, {len(training)} training and {len(scored)} validation images"),
             profile=launch.profile,
         )
-        _report_best(validation, fitted, folder)
+        _report_best(binding, validation, fitted, folder)
         if is_first():
             plot_curves(fitted.history, workdir / "curves.png")
             if text := data.describe_skipped(training):
@@ -141,9 +137,11 @@ def train(
     return fitted
 
 
-def _report_best(validation: RecipeValidation, fitted: Fitted, folder: RunFolder) -> None:
+def _report_best(
+    binding: Binding, validation: Evaluator, fitted: Fitted, folder: RunFolder
+) -> None:
     assert folder.path is not None
-    recipe = validation.recipe
+    recipe = binding.recipe
     folder.account.start("evaluation")
     try:
         with (
@@ -152,7 +150,7 @@ def _report_best(validation: RecipeValidation, fitted: Fitted, folder: RunFolder
         ):
             # The scores that this process knows: the first one may still be writing their file.
             state = store.restore(fitted.state, step=fitted.best_step)
-            report(
+            binding.report(
                 validation,
                 state,
                 folder.path,

@@ -55,7 +55,8 @@ class Validation:
         assert scorer is not None
         for batch in self.batches() if callable(self.batches) else self.batches:
             fitted.alive()
-            prediction = fitted.predict(batch[self.task.image])
+            further = {name: batch[name] for name in self.task.further if name in batch}
+            prediction = fitted.predict(batch[self.task.image], **further)
             scorer = scorer.update(prediction, batch) or scorer
             count += 1
         if not count:

@@ -63,20 +63,23 @@ class Fitted:
         model.eval()
         return model
 
-    def predict(self, image: np.ndarray) -> Any:
+    def predict(self, image: np.ndarray, **fields: np.ndarray) -> Any:
         """Returns the task's prediction of images, computed on this process's devices.
 
         Args:
           image: a row for each image; any number of rows.
+          **fields: further fields of a batch, those of `Task.further`.
         """
         local = self._local or local_copy(self.state._replace(optimizer=()), self._mesh)
         self._local = local
-        rows, count = row_count(self._mesh), len(image)
-        fill = -count % rows  # every device gets the same number
-        padded = np.concatenate([image, np.repeat(image[-1:], fill, 0)]) if fill else image
-        name = self.trainer.task.image
-        placed = shard_batch({name: padded}, self._mesh, spatial=self.trainer.task.spatial)
-        result = self.trainer.predict(local, placed[name])
+        task, count = self.trainer.task, len(image)
+        fill = -count % row_count(self._mesh)  # every device gets the same number
+        padded = {
+            name: np.concatenate([rows, np.repeat(rows[-1:], fill, 0)]) if fill else rows
+            for name, rows in {task.image: image, **fields}.items()
+        }
+        placed = shard_batch(padded, self._mesh, spatial=task.spatial)
+        result = self.trainer.predict(local, placed.pop(task.image), **placed)
         return jax.tree.map(lambda x: np.asarray(x)[:count], result)
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 
@@ -116,13 +116,47 @@ def constant(
     return base * _warm_up(step, warmup_steps, warmup_ratio)
 
 
+def multistep(
+    step: int | Int[Array, ""],
+    *,
+    base: float,
+    milestones: Sequence[int],
+    warmup_steps: int = 0,
+    warmup_ratio: float = 0.1,
+) -> Float[Array, ""]:
+    """A tenth of the rate from every milestone on, after a linear warm-up.
+
+    r(t) = base 10^-n(t), n(t) the number of milestones m <= t; times 1 - (1 - t/W) (1 - ratio)
+    while t < W.
+
+    Args:
+      step: t, 0 for the first update.
+      base: rate before the first milestone.
+      milestones: updates.
+      warmup_steps: W, number of updates of the warm-up; 0 for none.
+      warmup_ratio: fraction of the rate at step 0.
+
+    Returns:
+      The rate.
+
+    Example:
+      >>> [f"{multistep(t, base=1.0, milestones=(9, 11)):.2f}" for t in (8, 9, 11)]
+      ['1.00', '0.10', '0.01']
+
+    Reference:
+      He, Gkioxari, Dollar and Girshick, "Mask R-CNN", ICCV 2017 (the schedule of its training).
+    """
+    passed = sum((jnp.asarray(step >= m, jnp.float32) for m in milestones), start=jnp.zeros(()))
+    return base * 0.1**passed * _warm_up(step, warmup_steps, warmup_ratio)
+
+
 def _warm_up(step: int | Int[Array, ""], steps: int, ratio: float) -> Float[Array, ""]:
     if not steps:
         return jnp.ones(())
     return 1 - jnp.maximum(steps - step, 0) / steps * (1 - ratio)
 
 
-SCHEDULES = ("poly", "cosine", "constant")
+SCHEDULES = ("poly", "cosine", "constant", "multistep")
 """Names that `create_schedule` knows."""
 
 
@@ -135,19 +169,21 @@ def create_schedule(
     end_value: float = 1e-4,
     warmup_steps: int = 0,
     warmup_ratio: float = 0.1,
+    milestones: Sequence[int] = (),
 ) -> Schedule:
-    """Returns a schedule by its name: `poly`, `cosine` or `constant`.
+    """Returns a schedule by its name: `poly`, `cosine`, `constant` or `multistep`.
 
     A rate multiplier scales the rate that the decay starts from, not the one it ends at.
 
     Args:
-      name: "poly", "cosine" or "constant".
+      name: one of `SCHEDULES`.
       learning_rate: rate that the decay starts from at factor 1.
       steps: number of updates of the whole run.
       power: exponent of "poly"; unused by the others.
-      end_value: rate that the decay ends at; unused by "constant".
+      end_value: rate that the decay ends at; of "poly" and "cosine".
       warmup_steps: updates of the warm-up; 0 for none.
       warmup_ratio: fraction of the rate at step 0.
+      milestones: updates from which on "multistep" takes a tenth; unused by the others.
 
     Returns:
       `schedule(step, factor=1.0) -> rate`.
@@ -172,6 +208,11 @@ def create_schedule(
         ("warmup_ratio", warmup_ratio),
     ):
         number(least=0)(argument, value)
+    if name == "multistep" and (not milestones or max(milestones) >= steps):
+        raise InputError(
+            f"milestones is {tuple(milestones)}; give one or more updates, all below the {steps} "
+            "steps of the run (steps)"
+        )
     if warmup_steps > steps:
         raise InputError(
             f"warmup_steps is {warmup_steps}, more than the {steps} steps of the run (steps)"
@@ -181,6 +222,7 @@ def create_schedule(
         "poly": functools.partial(poly, steps=steps, power=power, end_value=end_value),
         "cosine": functools.partial(cosine, steps=steps, end_value=end_value),
         "constant": constant,
+        "multistep": functools.partial(multistep, milestones=tuple(milestones)),
     }
     rate = rates[name]
     return lambda step, factor=1.0: rate(

@@ -68,7 +68,8 @@ def create_train_step(
         # Of a batch that is too large for the memory, the first part has to do.
         first = fields if accumulate == 1 else _parts(fields, task, accumulate, mesh, first=True)
         carry, extras = task.before_step(state.task, state.step, first, evaluated_model)
-        loss, numbers, statistics, gradients = gradient_of(state, fields, extras)
+        seen = {**extras, "step": state.step}
+        loss, numbers, statistics, gradients = gradient_of(state, fields, seen)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
         norm = optax.tree.norm(gradients)
         metrics = {"loss": loss, "grad_norm": norm}
@@ -90,33 +91,33 @@ def create_train_step(
     return jax.jit(step, donate_argnums=0)
 
 
-def compile_forward(
-    graph: nnx.GraphDef, forward: Callable[[nnx.Module, Any, Array], Any]
-) -> Callable[[TrainState, Array], Any]:
+def compile_forward(graph: nnx.GraphDef, forward: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles something that is computed from a state's network and an image.
 
     Args:
       graph: structure of the model.
-      forward: `forward(model, carry, image)`; the model is in evaluation mode and has the averaged
-        parameters where the state has them, `carry` is what the task carries.
+      forward: `forward(model, carry, image, **fields)`; the model is in evaluation mode and has the
+        averaged parameters where the state has them, `carry` is what the task carries.
 
     Returns:
-      `compiled(state, image)`.
+      `compiled(state, image, **fields)`.
     """
 
     @jax.jit
-    def compiled(parameters: Any, statistics: Any, carry: Any, image: Array) -> Any:
+    def compiled(
+        parameters: Any, statistics: Any, carry: Any, image: Array, **fields: Array
+    ) -> Any:
         model = merge_model(graph, parameters, statistics)
         model.eval()
-        return forward(model, carry, image)
+        return forward(model, carry, image, **fields)
 
     # The optimizer's arrays stay outside: the compiled function never needs them.
-    return lambda state, image: compiled(
-        state.average or state.parameters, state.statistics, state.task, image
+    return lambda state, image, **fields: compiled(
+        state.average or state.parameters, state.statistics, state.task, image, **fields
     )
 
 
-def create_predict(graph: nnx.GraphDef, task: Task) -> Callable[[TrainState, Array], Any]:
+def create_predict(graph: nnx.GraphDef, task: Task) -> Callable[..., Any]:
     """Compiles the prediction of a batch.
 
     Args:
@@ -124,11 +125,13 @@ def create_predict(graph: nnx.GraphDef, task: Task) -> Callable[[TrainState, Arr
       task: says what a prediction is.
 
     Returns:
-      `predict(state, image)`, by the averaged parameters where the state has them.
+      `predict(state, image, **fields)`, by the averaged parameters where the state has them.
     """
     return compile_forward(
         graph,
-        lambda model, carry, image: task.predict(model, image, **task.prediction_inputs(carry)),
+        lambda model, carry, image, **fields: task.predict(
+            model, image, **fields, **task.prediction_inputs(carry)
+        ),
     )
 
 

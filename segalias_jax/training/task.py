@@ -44,6 +44,7 @@ class Task:
         evaluators yield.
       larger_is_better: direction of the headline.
       image: field of a batch that `predict` reads.
+      further: fields that it takes as keywords besides, where a batch has them.
       spatial: fields whose second axis is the height of an image, which `mesh.spatial` splits;
         () for a task that cannot be split so.
       sums: whether the loss of a batch is the sum of its parts' losses weighted by `weight`, so
@@ -63,6 +64,7 @@ class Task:
     headline: str = "loss"
     larger_is_better: bool = False
     image: str = "image"
+    further: tuple[str, ...] = ()
     spatial: tuple[str, ...] = ("image",)
     sums: bool = True
 
@@ -73,14 +75,16 @@ class Task:
 
         Args:
           model: the network.
-          batch: arrays on the devices, with what `before_step` adds.
+          batch: arrays on the devices, "step" (updates made before, which samplers draw by), and
+            what `before_step` adds.
         """
         raise NotImplementedError(f"{type(self).__name__} has no loss")
 
     def predict(self, model: nnx.Module, image: Array) -> Any:
         """Returns what the network says of images, arrays with a row for each.
 
-        Traced; `model` is in evaluation mode. Further keywords are those of `prediction_inputs`.
+        Traced; `model` is in evaluation mode. Further keywords are the fields named in `further`
+        and those of `prediction_inputs`.
 
         Args:
           model: the network.

@@ -151,7 +151,9 @@ def final_arrays(workdir, changes):
     with mock.patch.object(models, "create_model", create_network):
         recipe = Recipe.from_config(config)
         task = setup.create_task(recipe, num_classes=8)
-        trainer = setup.create_trainer(recipe, task, create_mesh())
+        trainer = setup.create_trainer(
+            recipe, task, setup.model_of(recipe, num_classes=task.num_classes), create_mesh()
+        )
     with CheckpointStore(Path(workdir) / "checkpoints") as store:
         state = store.restore(trainer.state)
     return {

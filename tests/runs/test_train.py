@@ -15,7 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from segalias_jax import data, models
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
-from segalias_jax.runs import evaluate, recipes, setup
+from segalias_jax.runs import recipes, semantic, setup
 from segalias_jax.runs.evaluate import evaluate_run
 from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.train import train
@@ -71,7 +71,9 @@ def saved_state(config, workdir, step):
     recipe = Recipe.from_config(config)
     source = data.create_source(recipe.data, "val")
     task = setup.create_task(recipe, num_classes=len(source.classes))
-    trainer = setup.create_trainer(recipe, task, create_mesh())
+    trainer = setup.create_trainer(
+        recipe, task, setup.model_of(recipe, num_classes=task.num_classes), create_mesh()
+    )
     with CheckpointStore(workdir / "checkpoints") as store:
         return jax.tree.map(_numbers, store.restore(trainer.state, step=step))
 
@@ -401,5 +403,5 @@ def test_cityscapes_starts_on_a_tree_in_the_official_layout(tmp_path, monkeypatc
     assert "| road " in (tmp_path / "run" / "report.md").read_text()
     # Nothing changed since, so no label is read again.
     monkeypatch.setattr(data, "check_source", None)
-    monkeypatch.setattr(evaluate, "report", lambda *args, **options: None)
+    monkeypatch.setattr(semantic, "report", lambda *args, **options: None)
     evaluate_run(config, tmp_path / "run")

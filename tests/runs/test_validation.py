@@ -48,7 +48,9 @@ def config(tmp_path, monkeypatch, small_model):
 def make_validation(config):
     recipe = Recipe.from_config(config)
     task = setup.create_task(recipe, num_classes=2)
-    trainer = setup.create_trainer(recipe, task, create_mesh())
+    trainer = setup.create_trainer(
+        recipe, task, setup.model_of(recipe, num_classes=task.num_classes), create_mesh()
+    )
     return RecipeValidation(recipe, trainer, data.create_source(recipe.data, "test"))
 
 

@@ -1,0 +1,182 @@
+"""Sections that the recipes of every task have, from the optimizer to the trackers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from segalias_jax.settings import (
+    check_settings,
+    integer,
+    number,
+    numbers,
+    one_of,
+    pairs,
+    setting,
+)
+from segalias_jax.tasks.semantic import PRECISIONS
+from segalias_jax.training.optimizer import OPTIMIZERS
+from segalias_jax.training.schedules import SCHEDULES
+from segalias_jax.training.trainer import NONFINITE
+
+_COUNT = integer(least=1)
+_AMOUNT = number(least=0)
+
+
+class Checked:
+    """A section that checks its values when it is made."""
+
+    def __post_init__(self) -> None:
+        """Raises `InputError` for a value that its setting refuses."""
+        check_settings(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSection(Checked):
+    """Section `optimizer`: arguments of `training.optimizer.create_optimizer`, and the rate.
+
+    Example:
+      >>> OptimizerSection().momentum
+      0.9
+    """
+
+    name: str = setting("sgd", "how parameters follow their gradients", check=one_of(OPTIMIZERS))
+    learning_rate: float = setting(0.01, "per update, where the decay starts", check=_AMOUNT)
+    momentum: float = setting(
+        0.9, "fraction of the old direction kept (AdamW: beta1)", check=number(least=0, below=1)
+    )
+    weight_decay: float = setting(
+        5e-4, "of every parameter; in the gradient (sgd), or decoupled (adamw)", check=_AMOUNT
+    )
+    clip_norm: float = setting(
+        0.0,
+        "norm that the gradient of all parameters is scaled down to; 0 for none",
+        check=_AMOUNT,
+    )
+    rate_multipliers: tuple[tuple[str, float], ...] = setting(
+        (("decoder", 2.0), ("classifier", 2.0), ("auxiliary", 2.0), ("mixer", 2.0)),
+        "(substring of a parameter's path, factor of its rate); the first that occurs counts",
+        check=pairs("('decoder', 2.0)"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleSection(Checked):
+    """Section `schedule`: arguments of `training.schedules.create_schedule`.
+
+    Example:
+      >>> ScheduleSection().name
+      'poly'
+    """
+
+    name: str = setting("poly", "course of the learning rate", check=one_of(SCHEDULES))
+    power: float = setting(0.9, 'exponent of the decay, "poly" only', check=_AMOUNT)
+    end_value: float = setting(
+        1e-4, 'rate at the end, whatever the multiplier; "poly" and "cosine"', check=_AMOUNT
+    )
+    milestones: tuple[int, ...] = setting(
+        (),
+        'from which on "multistep" takes a tenth of the rate',
+        unit="updates",
+        check=numbers(integer(least=1), "positive integers"),
+    )
+    warmup_steps: int = setting(
+        200, "length of the warm-up; 0 for none", unit="updates", check=integer(least=0)
+    )
+    warmup_ratio: float = setting(0.1, "fraction of the rate at the first update", check=_AMOUNT)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSection(Checked):
+    """Section `train`: how long, in what batches, and what is done about trouble.
+
+    Example:
+      >>> TrainSection().batch_size
+      8
+    """
+
+    steps: int = setting(80000, "length of the run", unit="updates", check=_COUNT)
+    batch_size: int = setting(8, "images per update, over all devices", unit="images", check=_COUNT)
+    eval_every: int = setting(
+        4000, "between validations, each of which saves a checkpoint", unit="updates", check=_COUNT
+    )
+    log_every: int = setting(50, "between lines of metrics.jsonl", unit="updates", check=_COUNT)
+    precision: str = setting(
+        "float32", "of the network; parameters are float32", check=one_of(PRECISIONS)
+    )
+    accumulate: int = setting(
+        1,
+        """parts that a batch is computed in, one after the other, for less memory; gradients are
+        those of the whole batch, but batch normalization sees a part at a time""",
+        check=_COUNT,
+    )
+    ema_decay: float = setting(
+        0.0,
+        "fraction that averaged parameters keep per update; 0 for none, 0.999 is usual",
+        check=number(least=0, below=1),
+    )
+    nonfinite: str = setting(
+        "stop",
+        'a loss or gradient that is no finite number: "stop" the run, or "skip" the update',
+        check=one_of(NONFINITE),
+    )
+    nonfinite_limit: int = setting(
+        10, "skipped in a row, after which the run stops", unit="updates", check=_COUNT
+    )
+    stall_seconds: float = setting(
+        600.0,
+        "after which a step that is not over is reported; 0 for never",
+        unit="seconds",
+        check=_AMOUNT,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshSection(Checked):
+    """Section `mesh`: arguments of `training.sharding.create_mesh`.
+
+    Example:
+      >>> MeshSection().data
+      -1
+    """
+
+    data: int = setting(-1, "devices that share a batch; -1 for all that are left")
+    fsdp: int = setting(
+        1, "devices that share a batch and the arrays of parameters and optimizer", check=_COUNT
+    )
+    spatial: int = setting(1, "devices that share the height of an image", check=_COUNT)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointSection(Checked):
+    """Section `checkpoint`: when the state is saved, and what is kept.
+
+    Example:
+      >>> CheckpointSection().keep_last
+      2
+    """
+
+    every: int = setting(
+        0,
+        "between checkpoints; 0 for those of validations only",
+        unit="updates",
+        check=integer(least=0),
+    )
+    keep_last: int = setting(2, "latest checkpoints kept", check=_COUNT)
+    keep_best: int = setting(
+        1,
+        "checkpoints kept beside them, by mIoU; in binary segmentation by the images' Dice",
+        check=_COUNT,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackSection(Checked):
+    """Section `track`: where else the numbers of a run go.
+
+    Example:
+      >>> TrackSection().tensorboard
+      False
+    """
+
+    tensorboard: bool = setting(False, "write RUN/tensorboard; needs segalias_jax[tensorboard]")
+    wandb: str = setting("", 'project at Weights & Biases, a package of its own; "" for none')
