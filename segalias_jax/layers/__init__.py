@@ -3,6 +3,7 @@
 from segalias_jax.layers.conv import BatchNorm, Conv, ConvNormAct, SeparableConvNormAct
 from segalias_jax.layers.dealias import AdaptiveBlur, BlurPool, DeAliasingFilter, FrequencyLowCut
 from segalias_jax.layers.freqmix import FreqMix
+from segalias_jax.layers.low_light import AdaptiveWeightedDownsampling, SmoothConvolutionBranch
 from segalias_jax.layers.norm import LayerNorm
 from segalias_jax.layers.pyramid import AtrousPyramidPooling, PyramidPooling
 from segalias_jax.layers.rank import MedianFilter
@@ -11,6 +12,7 @@ from segalias_jax.layers.upsample import UPSAMPLE, UpConv
 __all__ = [
     "UPSAMPLE",
     "AdaptiveBlur",
+    "AdaptiveWeightedDownsampling",
     "AtrousPyramidPooling",
     "BatchNorm",
     "BlurPool",
@@ -23,5 +25,6 @@ __all__ = [
     "MedianFilter",
     "PyramidPooling",
     "SeparableConvNormAct",
+    "SmoothConvolutionBranch",
     "UpConv",
 ]

@@ -6,6 +6,7 @@ an `InputError`, or in a compiled program a loss that is NaN; so is that of logi
 where there is a label. Neither vanishes in any loss.
 """
 
+from segalias_jax.losses.disturbance import disturbance_suppression
 from segalias_jax.losses.mixture import LOSSES, SUMS_OVER_PIXELS, check_loss, segmentation_loss
 from segalias_jax.losses.pixel import (
     AVERAGES,
@@ -34,6 +35,7 @@ __all__ = [
     "check_loss",
     "cross_entropy",
     "dice_loss",
+    "disturbance_suppression",
     "focal_loss",
     "generalized_dice_loss",
     "lovasz_hinge",
