@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from segalias_jax.data.files import image_size, read_bytes
+from segalias_jax.data.files import read_bytes
 from segalias_jax.data.headers import MAX_IMAGE_PIXELS
 from segalias_jax.data.instances import Instances, InstanceSource, check_memory
 from segalias_jax.data.masks import boxes_of_masks
@@ -80,10 +80,6 @@ class CocoSource(InstanceSource):
     def count(self, index: int) -> int:
         """Returns how many objects the JSON lists for an image, crowds not counted."""
         return sum(not entry.get("iscrowd", 0) for entry in self._objects[index])
-
-    def check(self, index: int) -> None:
-        """Raises `InputError` where an image's objects, or its header, are unusable."""
-        self.instances(index, image_size(self.paths[index], exif=self.exif))
 
     def instances(self, index: int, size: tuple[int, int] | None = None) -> Instances:
         """Reads the objects of an image, see `InstanceSource`."""
