@@ -20,7 +20,7 @@ from segalias_jax.data.masks import boxes_of_masks
 from segalias_jax.errors import InputError
 from segalias_jax.typing import Bool, Float32, Int32
 
-MAX_MASK_BYTES = 1 << 32
+MAX_MASK_BYTES = 1 << 31
 """No image's masks take more memory: a small file may claim thousands of large objects."""
 
 
