@@ -179,7 +179,7 @@ class ResizedCrop:
             return np.take(np.take(label, rows[window[0]], 0), columns[window[1]], 1)
 
         window, cut = self.crop.draw_window(size, look, rng)
-        return sample | {"image": _resized_window(image, size, window), "label": cut}
+        return sample | {"image": resized_window(image, size, window), "label": cut}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +279,18 @@ def _nearest(old: int, new: int) -> np.ndarray:
     return cv2.resize(positions, (new, 1), interpolation=cv2.INTER_NEAREST)[0].astype(np.intp)
 
 
-def _resized_window(image: np.ndarray, size: tuple[int, int], window: _Window) -> np.ndarray:
+def resized_window(image: np.ndarray, size: tuple[int, int], window: _Window) -> np.ndarray:
+    """Returns a window of a resized image, without resizing what lies far beyond it.
+
+    Args:
+      image: of any number of channels.
+      size: (height, width) that the whole would be resized to, bilinear as OpenCV does it.
+      window: rows and columns of the resized image.
+
+    Example:
+      >>> resized_window(np.zeros((4, 4), np.uint8), (8, 8), (slice(0, 3), slice(2, 8))).shape
+      (3, 6)
+    """
     if size == image.shape[:2]:
         return image[window]
     scales = [new / old for new, old in zip(size, image.shape[:2], strict=True)]

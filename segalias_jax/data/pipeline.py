@@ -18,7 +18,7 @@ import signal
 import weakref
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import cv2
@@ -27,7 +27,7 @@ import numpy as np
 from absl import flags
 
 from segalias_jax.data.geometry import Sample
-from segalias_jax.data.settings import DataSettings, read_settings
+from segalias_jax.data.settings import read_settings
 from segalias_jax.data.sources import Source
 from segalias_jax.data.transforms import apply_transforms, random_resize, training_transforms
 from segalias_jax.errors import InputError
@@ -90,12 +90,68 @@ def train_batches(
     """
     settings = read_settings(data_config)
     check_crop(settings, source)
+    return stream_batches(
+        source,
+        functools.partial(apply_transforms, training_transforms(settings)),
+        _stack,
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        process_index=process_index,
+        process_count=process_count,
+        workers=settings.workers,
+        threads=settings.threads,
+    )
+
+
+def stream_batches(
+    source: Any,
+    augment: Callable[[Sample, np.random.Generator], Sample],
+    stack: Callable[[Sequence[Sample]], Batch],
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    workers: int = 0,
+    threads: int = 4,
+) -> Iterator[Batch]:
+    """Returns an endless iterator of training batches of whatever samples a source has.
+
+    What `train_batches` says of order, randomness and processes is done here.
+
+    Args:
+      source: samples by index.
+      augment: makes of a sample and a generator of its own what goes into a batch.
+      stack: makes a batch of the samples of one.
+      batch_size: samples in a step, over all processes.
+      seed: of order and augmentation.
+      start_step: first step to yield; earlier ones are skipped without decoding.
+      process_index: this process.
+      process_count: number of processes.
+      workers: processes that prepare batches; 0 prepares them in threads of this one.
+      threads: reading threads, in each process.
+
+    Returns:
+      An endless generator of batches; its `close()` ends the threads and workers.
+
+    Raises:
+      InputError: a batch size that the processes cannot share evenly.
+
+    Example:
+      >>> samples = [{"x": np.array([10])}, {"x": np.array([20])}]
+      >>> add = lambda sample, rng: {"x": sample["x"] + rng.integers(10)}
+      >>> stack = lambda samples: {"x": np.stack([sample["x"] for sample in samples])}
+      >>> batch = next(stream_batches(samples, add, stack, batch_size=2, seed=0))
+      >>> sorted((batch["x"] // 10).tolist())
+      [[1], [2]]
+    """
     rows = _rows_per_process(batch_size, process_count)
-    augment = functools.partial(apply_transforms, training_transforms(settings))
     samples = _in_order(grain.MapDataset.source(source), seed).random_map(augment)
     mine = _Mine(samples, batch_size, first=process_index * rows, rows=rows)
     samples = grain.MapDataset.range(start_step * rows, _ENDLESS).map(mine)
-    batches = _generate(_read_ahead(samples, rows, settings))
+    batches = _generate(_read_ahead(samples, rows, stack, workers=workers, threads=threads))
     atexit.register(_close, weakref.ref(batches))
     return batches
 
@@ -113,6 +169,7 @@ def batch_names(source: Source, *, batch_size: int, seed: int, step: int) -> lis
       Their names, in order.
 
     Example:
+      >>> from segalias_jax.data.settings import DataSettings
       >>> from segalias_jax.data.synthetic import SyntheticScenes
       >>> scenes = SyntheticScenes(DataSettings("synthetic", num_train=3), "train")
       >>> sorted(batch_names(scenes, batch_size=3, seed=0, step=2))
@@ -138,6 +195,7 @@ def eval_batches(source: Source, *, batch_size: int, threads: int = 4) -> Iterat
       An iterator of batches; `name` lists the names of the valid rows.
 
     Example:
+      >>> from segalias_jax.data.settings import DataSettings
       >>> from segalias_jax.data.synthetic import SyntheticScenes
       >>> scenes = SyntheticScenes(DataSettings("synthetic", num_eval=3), "val")
       >>> [batch["valid"].tolist() for batch in eval_batches(scenes, batch_size=2)]
@@ -176,6 +234,7 @@ def stream_state(source: Source, *, step: int, batch_size: int, seed: int) -> di
       The arguments, the number of images and a checksum of their names in order.
 
     Example:
+      >>> from segalias_jax.data.settings import DataSettings
       >>> from segalias_jax.data.synthetic import SyntheticScenes
       >>> scenes = SyntheticScenes(DataSettings("synthetic", num_eval=3), "val")
       >>> stream_state(scenes, step=20, batch_size=2, seed=0)
@@ -204,6 +263,7 @@ def resume_step(state: Mapping[str, Any], source: Source, *, batch_size: int, se
       InputError: names what has changed.
 
     Example:
+      >>> from segalias_jax.data.settings import DataSettings
       >>> from segalias_jax.data.synthetic import SyntheticScenes
       >>> scenes = SyntheticScenes(DataSettings("synthetic", num_train=3), "train")
       >>> state = stream_state(scenes, step=20, batch_size=2, seed=0)
@@ -235,6 +295,7 @@ def check_crop(data_config: Any, source: Source) -> None:
       InputError: names the image, both sizes and the keys.
 
     Example:
+      >>> from segalias_jax.data.settings import DataSettings
       >>> from segalias_jax.data.synthetic import SyntheticScenes
       >>> settings = DataSettings("synthetic", crop=(96, 96), pad=False)
       >>> check_crop(settings, SyntheticScenes(settings, "train"))
@@ -289,20 +350,23 @@ def _rows_per_process(batch_size: int, process_count: int) -> int:
 def _read_ahead(
     samples: grain.MapDataset,
     rows: int,
-    settings: DataSettings,
+    stack: Callable[[Sequence[Sample]], Batch],
+    *,
+    workers: int,
+    threads: int,
 ) -> grain.IterDataset:
-    if settings.workers:
+    if workers:
         if not flags.FLAGS.is_parsed():  # Grain's worker processes read absl flags
             flags.FLAGS.mark_as_parsed()
         # Workers take turns, so each makes whole batches.
-        options = grain.ReadOptions(settings.threads, prefetch_buffer_size=settings.threads)
-        steps = samples.batch(rows, batch_fn=_stack).to_iter_dataset(options)
-        workers = grain.MultiprocessingOptions(settings.workers, per_worker_buffer_size=2)
-        batches = steps.mp_prefetch(workers, worker_init_fn=_start_worker).map(_copy)
+        options = grain.ReadOptions(threads, prefetch_buffer_size=threads)
+        steps = samples.batch(rows, batch_fn=stack).to_iter_dataset(options)
+        processes = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2)
+        batches = steps.mp_prefetch(processes, worker_init_fn=_start_worker).map(_copy)
     else:
         # All threads work on one batch, so the first one is there soon; the next is begun.
-        options = grain.ReadOptions(settings.threads, prefetch_buffer_size=rows + settings.threads)
-        batches = samples.to_iter_dataset(options).batch(rows, batch_fn=_stack)
+        options = grain.ReadOptions(threads, prefetch_buffer_size=rows + threads)
+        batches = samples.to_iter_dataset(options).batch(rows, batch_fn=stack)
     # In a thread of its own: one batch waits while the next one is put together.
     return grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=1)
 

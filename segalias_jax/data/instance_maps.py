@@ -1,0 +1,249 @@
+"""Data sets of objects in maps: images of 16 bits whose values tell the objects of an image apart.
+
+Value 0 is no object. Maps of one class number their objects in any way; of several, a value says
+the class too, as in Cityscapes' `instanceIds`, where class k has 1000 k, 1000 k + 1, ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from segalias_jax.data.files import image_size
+from segalias_jax.data.headers import MAX_IMAGE_PIXELS
+from segalias_jax.data.instances import Instances, InstanceSource, check_memory
+from segalias_jax.data.labels import LabelRule
+from segalias_jax.data.layouts import Files
+from segalias_jax.data.maps import read_map
+from segalias_jax.data.pairs import Pair
+from segalias_jax.data.splits import find_pairs
+from segalias_jax.errors import InputError
+from segalias_jax.typing import Integer
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectRule:
+    """What the values of a map of objects mean.
+
+    A value v belongs to the stored class v // `divisor`, or v itself where that is below 1, which
+    makes it a crowd: a group of objects of the class that are not told apart. Without a divisor, v
+    is its own stored class, so that `classes` lists the values; without both, all values but 0 are
+    objects of class 1.
+
+    Attributes:
+      divisor: objects that a stored class can have; 0 where values have no class.
+      classes: class, 1 to n, of each stored class; 0 for no object. {} takes every value as it is.
+
+    Example:
+      >>> rule = ObjectRule(1000, {24: 1, 7: 0})
+      >>> rule.objects(np.array([0, 7, 24, 24003]))
+      [(24, 1, True), (24003, 1, False)]
+    """
+
+    divisor: int = 0
+    classes: Mapping[int, int] = dataclasses.field(default_factory=dict)
+
+    def objects(self, values: Integer[np.ndarray, " n"]) -> list[tuple[int, int, bool]]:
+        """Returns which values of a map are objects.
+
+        Args:
+          values: that occur in the map, each once.
+
+        Returns:
+          (value, class, crowd) of each object, in the order of the values.
+
+        Raises:
+          InputError: a negative value, or one that belongs to no class.
+        """
+        found = []
+        for value in values.tolist():
+            if not value:
+                continue
+            if value < 0:
+                raise InputError(f"the value {value} is negative; number objects from 1")
+            crowd = 0 < value < self.divisor
+            stored = value if crowd or not self.divisor else value // self.divisor
+            label = self.classes.get(stored, -1) if self.classes else stored if self.divisor else 1
+            if label < 0:
+                raise InputError(
+                    f"the value {value} belongs to class {stored}, which is not there; the classes "
+                    f"are {', '.join(map(str, self.classes))}"
+                )
+            if label:
+                found.append((value, label, crowd))
+        return found
+
+
+CITYSCAPES_THINGS = MappingProxyType(
+    {
+        24: "person",
+        25: "rider",
+        26: "car",
+        27: "truck",
+        28: "bus",
+        31: "train",
+        32: "motorcycle",
+        33: "bicycle",
+    }
+)
+"""The classes that Cityscapes scores objects of, by the id in its files."""
+
+CITYSCAPES_RULE = ObjectRule(
+    1000,
+    dict.fromkeys(range(34), 0) | {key: k + 1 for k, key in enumerate(CITYSCAPES_THINGS)},
+)
+"""Values of Cityscapes' `instanceIds`; the ids of other classes are no objects."""
+
+CITYSCAPES_FILES = Files(
+    "leftImg8bit/{split}/*/{name}_leftImg8bit.png",
+    ("gtFine/{split}/*/{name}_gtFine_instanceIds.png",),
+    LabelRule(0),
+)
+"""Where Cityscapes' images and maps of objects lie."""
+
+
+class MapSource(InstanceSource):
+    """A data set of images and maps of their objects.
+
+    Args:
+      pairs: the image and map files, in order.
+      origin: the list or folder that the pairs come from, named in errors.
+      rule: what the values of a map mean.
+      classes: names of the classes, by id from 1.
+      exif: see `decode_image`.
+
+    Raises:
+      InputError: no pairs, or an image or map that does not exist.
+
+    Example:
+      >>> MapSource([], origin=Path("val.txt"), rule=ObjectRule(), classes=("nucleus",))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: val.txt: holds no images; check data.root and the split
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        origin: Path,
+        rule: ObjectRule,
+        classes: tuple[str, ...],
+        exif: bool = True,
+    ):
+        if not pairs:
+            raise InputError(f"{origin}: holds no images; check data.root and the split")
+        for pair in pairs:
+            if not pair.image.is_file():
+                raise InputError(f"{pair.image}: no such image, though {origin} names it")
+            if not pair.label.is_file():
+                raise InputError(f"{pair.image}: image without objects, {pair.label} is missing")
+        super().__init__(
+            [pair.name for pair in pairs],
+            [pair.image for pair in pairs],
+            classes=classes,
+            exif=exif,
+        )
+        self.pairs = list(pairs)
+        self.rule = rule
+
+    def instances(self, index: int, size: tuple[int, int] | None = None) -> Instances:
+        """Reads the objects of an image, see `InstanceSource`."""
+        pair = self.pairs[index]
+        stored = read_map(pair.label, max_pixels=MAX_IMAGE_PIXELS)
+        if size is None:
+            size = image_size(pair.image, exif=self.exif)
+        if stored.shape != tuple(size):
+            raise InputError(
+                f"{pair.label}: the map has {stored.shape[1]}x{stored.shape[0]} pixels, its image "
+                f"{pair.image} {size[1]}x{size[0]}; they must match"
+            )
+        try:
+            objects = self.rule.objects(np.unique(stored))
+        except InputError as error:
+            raise InputError(f"{pair.label}: {error}") from None
+        for value, label, _ in objects:
+            if label > len(self.classes):
+                raise InputError(
+                    f"{pair.label}: the value {value} is of class {label}, and {len(self.classes)} "
+                    "are named; name all classes"
+                )
+        check_memory(pair.label, len(objects), stored.shape)
+        masks = np.zeros((len(objects), *stored.shape), np.bool_)
+        for k, (value, _, _) in enumerate(objects):
+            np.equal(stored, value, out=masks[k])
+        return Instances.of_masks(
+            masks,
+            classes=[label for _, label, _ in objects],
+            crowd=[crowd for _, _, crowd in objects],
+        )
+
+
+def open_maps(
+    root: Path,
+    split: str,
+    *,
+    images: str,
+    maps: str,
+    names: str = "",
+    classes: tuple[str, ...],
+    rule: ObjectRule | None = None,
+    exif: bool = True,
+) -> MapSource:
+    """Opens a split of a folder of images and maps.
+
+    Args:
+      root: folder of the data set.
+      split: name of the split.
+      images: path of an image below root; {split} and {name} are filled in, and * is anything.
+      maps: path of its map.
+      names: path of the list of names; "" takes all images.
+      classes: names of the classes, by id from 1.
+      rule: what the values of a map mean; None for objects of one class.
+      exif: see `decode_image`.
+
+    Returns:
+      The split, with random access.
+
+    Raises:
+      InputError: no such split, an image without map, a name that occurs twice, or no {name}.
+
+    Example:
+      >>> open_maps(Path("/no"), "val", images="{name}.png", maps="{name}.tif", classes=("cell",))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: split 'val': /no is missing; check data.root
+    """
+    for key, path in (("images", images), ("maps", maps)):
+        if "{name}" not in path:
+            raise InputError(f"{key}: {path!r} lacks {{name}}, where each image's name goes")
+    pairs, origin = find_pairs(root, Files(images, (maps,), LabelRule(0), names=names), split)
+    return MapSource(pairs, origin=origin, rule=rule or ObjectRule(), classes=classes, exif=exif)
+
+
+def open_cityscapes(root: Path, split: str, *, exif: bool = True) -> MapSource:
+    """Opens the objects of a split of Cityscapes in its official tree.
+
+    Things are eight classes. A value below 1000 is a group, which is a crowd here.
+
+    Args:
+      root: folder with leftImg8bit and gtFine.
+      split: "train" or "val".
+      exif: see `decode_image`.
+
+    Returns:
+      The split, with random access.
+
+    Raises:
+      InputError: no such split, or an image without map.
+
+    Example:
+      >>> open_cityscapes(Path("/no"), "val")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: split 'val': /no/leftImg8bit/val is missing; check data.root
+    """
+    pairs, origin = find_pairs(root, CITYSCAPES_FILES, split)
+    classes = tuple(CITYSCAPES_THINGS.values())
+    return MapSource(pairs, origin=origin, rule=CITYSCAPES_RULE, classes=classes, exif=exif)
