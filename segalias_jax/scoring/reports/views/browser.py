@@ -20,6 +20,7 @@ def images_section(
     *,
     pictures: int,
     left: int,
+    of: str = "pixels",
 ) -> str:
     """Writes the frame of the table of all images; the script fills it.
 
@@ -28,6 +29,7 @@ def images_section(
       classes: names of the classes.
       pictures: number of images that the page embeds.
       left: number of images that are not in the table.
+      of: what causes are fractions of, in the plural.
 
     Returns:
       The piece.
@@ -40,11 +42,11 @@ def images_section(
     rest = f" The table lists the {len(table['names'])} worst; {left} more are in the files beside "
     note = f"{pictures} of these images are in this page: select the name of one to look at it. "
     if any(column["kind"] == "cause" for column in table["columns"]):
-        note += "Causes are in per cent of all pixels of an image."
+        note += f"Causes are in per cent of all {of} of an image."
     return page.section(
         "All images",
         page.paragraph(note + (rest + "the page." if left else "")),
-        _filters(table, classes),
+        _filters(table, classes, of),
         '<div class="scroll" tabindex="0" role="region" aria-label="all images"><table>'
         '<thead><tr id="image-head"></tr></thead><tbody id="image-rows"></tbody></table></div>',
         '<div class="pages"><button type="button" id="page-before">Previous</button>'
@@ -57,7 +59,7 @@ def images_section(
     )
 
 
-def _filters(table: Mapping[str, Any], classes: Sequence[str]) -> str:
+def _filters(table: Mapping[str, Any], classes: Sequence[str], of: str) -> str:
     columns = list(enumerate(table["columns"]))
     scores = [(str(k), c["title"]) for k, c in columns if c["kind"] == "score"]
     causes = [c["title"] for _, c in columns if c["kind"] == "cause"]
@@ -70,7 +72,7 @@ def _filters(table: Mapping[str, Any], classes: Sequence[str]) -> str:
     ]
     if causes:
         of_cause = [("", "any"), *((str(k), title) for k, title in enumerate(causes))]
-        fields.append(_choice("cause", "Largest cause", [*of_cause, ("-1", "no wrong pixel")]))
+        fields.append(_choice("cause", "Largest cause", [*of_cause, ("-1", f"no wrong {of[:-1]}")]))
     of_size = [
         (f"{h}x{w}", f"{w} \N{MULTIPLICATION SIGN} {h} ({n})")
         for (h, w), n in sizes.most_common(_SIZES)
