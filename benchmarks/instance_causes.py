@@ -170,7 +170,7 @@ def injected(true: Objects, rng: np.random.Generator) -> list[Case]:
     each = max(1, round(PART * int(large.sum())))
     free, cases = set(np.flatnonzero(large).tolist()), []
     pairs = [pair for pair in touching(true) if set(pair) <= free]
-    for place in rng.permutation(len(pairs))[: 2 * each]:
+    for place in rng.permutation(len(pairs))[:each]:
         if set(pairs[place]) <= free:
             cases.append(merge(true, pairs[place]))
             free -= set(pairs[place])
@@ -213,7 +213,7 @@ def components(image: np.ndarray) -> np.ndarray:
     if above.mean() > 0.5:  # stained nuclei are darker than the tissue
         above = 1 - above
     _, ids, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=4)
-    return np.where(stats[ids, cv2.CC_STAT_AREA] < SPECK, 0, ids)
+    return np.where(np.asarray(stats)[ids, cv2.CC_STAT_AREA] < SPECK, 0, ids)
 
 
 def otsu(root: Path, split: str) -> InstanceScorer:

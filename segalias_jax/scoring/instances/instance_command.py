@@ -196,6 +196,8 @@ def _scorer(flags: argparse.Namespace, inputs: InstanceInputs) -> InstanceScorer
         kinds = every if inputs.scored else ()
     elif inputs.boxes and set(kinds) - {"bbox"}:
         raise InputError("--average-precision: predictions are boxes alone; give bbox")
+    if classes is None and number in (None, 1):
+        classes = ("object",)
     return InstanceScorer(
         len(classes) if classes is not None else number or 1,
         classes=classes,

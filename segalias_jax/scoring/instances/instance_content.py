@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from segalias_jax.scoring.instances.coco_scores import coco_names
 from segalias_jax.scoring.instances.instance_scorer import InstanceScorer
 from segalias_jax.scoring.instances.object_causes import (
     CAUSES,
@@ -16,7 +17,7 @@ from segalias_jax.scoring.instances.object_causes import (
 )
 from segalias_jax.scoring.instances.records import InstanceRecord
 from segalias_jax.scoring.instances.tide import ERRORS, SPECIAL
-from segalias_jax.scoring.instances.totals import IOU, REACH, SIZES, Totals
+from segalias_jax.scoring.instances.totals import IOU, REACH, SCORES, SIZES, Totals
 from segalias_jax.scoring.reports.content import library
 from segalias_jax.scoring.reports.tables import escaped, markdown_table, percent
 
@@ -87,6 +88,8 @@ def report_content(
         "title": title,
         "settings": {**settings, **scorer.settings.to_json()},
         "scoring": RULES,
+        # Without scores of their own, detections have no order that precision could follow.
+        "ranked": len({x for one in scorer.images for x in one.tide.scores.tolist()}) > 1,
         "notices": [*notices, *_suspicions(scores)],
         "scores": {k: v for k, v in scores.items() if not np.ndim(v)},
         "classes": [
@@ -235,7 +238,7 @@ def tide_table(content: Mapping[str, Any]) -> list[list[str]]:
       content: of `report_content`.
 
     Returns:
-      Texts; no row where there is no true object.
+      Texts.
     """
     scores = content["scores"]
     names = [*ERRORS, *SPECIAL]
@@ -255,23 +258,48 @@ def offsets_said(content: Mapping[str, Any]) -> str:
     return f"Boundaries lie, in the mean: {', '.join(said)} of the true ones." if said else ""
 
 
-def tables(content: Mapping[str, Any], scored: Sequence[tuple[str, float]]) -> str:
+def precision_table(content: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of the table of average precision and recall, the header first.
+
+    Args:
+      content: of `report_content`.
+
+    Returns:
+      Texts, a row for each kind; [] where it was not asked for.
+    """
+    settings, scores = content["settings"], content["scores"]
+    names = {kind: coco_names(kind, settings["max_detections"]) for kind in settings["kinds"]}
+    if not names:
+        return []
+    header = [one.partition("_")[2].replace("_", " ") for one in next(iter(names.values()))]
+    rows = [[kind, *(percent(scores[name]) for name in found)] for kind, found in names.items()]
+    return [["", *header], *rows]
+
+
+def score_rows(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Title and per cent of each score of counted objects that is a fraction."""
+    rows = [row for row in SCORES if row.unit == "%"]
+    return [(row.title, percent(content["scores"][row.name])) for row in rows]
+
+
+def tables(content: Mapping[str, Any]) -> str:
     """The sentence and all tables in Markdown, which also read well in a terminal.
 
     Args:
       content: of `report_content`.
-      scored: title and fraction of each score that is shown.
 
     Returns:
       Text.
     """
     parts = [headline(content), *(f"Note: {one}." for one in content["notices"])]
     parts.append(markdown_table(cause_table(content), names=True))
-    rows = [["score", "%"], *([title, percent(value)] for title, value in scored)]
+    rows = [["score", "%"], *map(list, score_rows(content))]
     parts.append(markdown_table(rows, names=True))
+    if precision := precision_table(content):
+        parts.append(markdown_table(precision, names=True))
     if len(content["classes"]) > 1:
         parts.append(markdown_table(class_table(content), names=True))
-    if not np.isnan(content["scores"]["tide_AP50"]):
+    if content["ranked"]:
         parts.append(markdown_table(tide_table(content)))
     parts.append(offsets_said(content))
     return "\n\n".join(filter(None, parts))

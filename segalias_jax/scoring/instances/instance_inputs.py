@@ -177,6 +177,11 @@ def _maps_of_truth(
     predictions: Path, truth: CocoTruth, found: dict[int, Path], options: MapOptions
 ) -> InstanceInputs:
     """Maps that have the names of the images of a ground truth."""
+    if len(truth.classes) > 1 and not options.divisor:
+        raise InputError(
+            f"{truth.path}: has {len(truth.classes)} classes, and instance maps say none; give "
+            "--divisor, such as 1000 where an object of class 3 is 3000, 3001, ..."
+        )
     files = {path.stem: path for path in list_files(predictions, MAP_SUFFIXES).files}
     stems = {Path(one[0]).stem: image for image, one in truth.images.items()}
     if missing := sorted(stems.keys() - files.keys()):

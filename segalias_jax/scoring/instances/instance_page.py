@@ -16,6 +16,8 @@ from segalias_jax.scoring.instances.instance_content import (
     headline,
     leading_causes,
     offsets_said,
+    precision_table,
+    score_rows,
     tide_table,
 )
 from segalias_jax.scoring.instances.instance_pictures import CAUSE_PALETTE, object_palette
@@ -37,7 +39,6 @@ _MINUS = "\N{MINUS SIGN}"
 def instance_page(
     content: Mapping[str, Any],
     panels: Callable[[int], Panels],
-    tiles: Sequence[tuple[str, str]],
     *,
     pictures: int,
 ) -> str:
@@ -46,7 +47,6 @@ def instance_page(
     Args:
       content: of `report.json`.
       panels: gives the panels of an image by its index in the report.
-      tiles: title and text of the scores that stand first.
       pictures: most images in the page.
 
     Returns:
@@ -68,11 +68,12 @@ def instance_page(
     names = ["background", *classes, "outline of an object"]
     left = len(content["images"]) - len(table["names"])
     parts = [
-        page.tiles(tiles),
+        page.tiles(_tiles(content)),
         *(page.paragraph(f"Note: {one}.") for one in content["notices"]),
         f'<div class="first">{_causes(content, causes)}{_sizes(content)}</div>',
-        browser.images_section(table, classes, pictures=len(found), left=left, of="objects"),
+        browser.images_section(table, classes, pictures=len(found), left=left),
         page.section("Classes", page.table(class_table(content), sortable=True), name="classes"),
+        *_precision(content),
         page.section("Distributions", _distributions(content), name="distributions"),
         *_tide(content),
         page.section(
@@ -151,6 +152,22 @@ def _head(content: Mapping[str, Any]) -> str:
     )
 
 
+def _tiles(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = precision_table(content)
+    # AP, AP50 and AP75; what is left of a row stands in the table of average precision.
+    found = [
+        (f"{row[0]} {title}", value)
+        for row in rows[1:]
+        for title, value in zip(rows[0][1:4], row[1:4], strict=True)
+    ]
+    return [one for one in (*score_rows(content), *found) if one[1] != "-"]
+
+
+def _precision(content: Mapping[str, Any]) -> list[str]:
+    rows = precision_table(content)
+    return [page.section("Average precision and recall", page.table(rows))] if rows else []
+
+
 def _causes(content: Mapping[str, Any], causes: Sequence[tuple[str, str]]) -> str:
     gains, scores = content["causes"]["gains"], content["scores"]
     names = leading_causes(content)
@@ -200,7 +217,8 @@ def _table(
             whole = [max(1, one["true"] + one["causes"][CAUSES[FALSE]]) for one in images]
             parts = [one["causes"][name] / n for one, n in zip(images, whole, strict=True)]
             columns.append(Column(name, "cause", parts, color=color))
-    return image_table(images, columns), {index: row for row, index in enumerate(kept)}
+    table = {**image_table(images, columns), "of": "objects"}
+    return table, {index: row for row, index in enumerate(kept)}
 
 
 def _distributions(content: Mapping[str, Any]) -> str:
@@ -223,7 +241,7 @@ def _distributions(content: Mapping[str, Any]) -> str:
 
 
 def _tide(content: Mapping[str, Any]) -> list[str]:
-    if np.isnan(content["scores"]["tide_AP50"]):
+    if not content["ranked"]:
         return []
     words = "What AP at IoU .5 gains without each kind of error, in per cent."
     return [page.section("TIDE", page.table(tide_table(content)), page.paragraph(words))]

@@ -14,7 +14,7 @@ from segalias_jax.scoring.instances.objects import Mask, Objects
 from segalias_jax.scoring.instances.overlaps import Overlaps
 from segalias_jax.scoring.reports.overlays import CAUSE_COLORS, spread_palette
 from segalias_jax.scoring.reports.views.embedded import Panels
-from segalias_jax.typing import UInt8
+from segalias_jax.typing import Integer, UInt8
 
 COLORS = {
     "missed": CAUSE_COLORS["missed object"],
@@ -45,7 +45,7 @@ def object_palette(num_classes: int) -> UInt8[np.ndarray, "codes 3"]:
     return np.concatenate([[[24] * 3], colors, [[0] * 3]]).astype(np.uint8)
 
 
-def object_map(objects: Objects, num_classes: int) -> UInt8[np.ndarray, "h w"]:
+def object_map(objects: Objects, num_classes: int) -> Integer[np.ndarray, "h w"]:
     """Draws objects by their class, with outlines that keep neighbors apart.
 
     Args:
@@ -125,8 +125,8 @@ def panels(
                 remark = f"{image.name} has another size than its masks"
         except InputError as error:
             remark = str(error)
-    maps = (object_map(objects, num_classes) for objects in (true, predicted))
-    return Panels(pixels, *maps, cause_map(predicted, true), remark)
+    truth, prediction = (object_map(objects, num_classes) for objects in (true, predicted))
+    return Panels(pixels, truth, prediction, cause_map(predicted, true), remark)
 
 
 CAUSE_PALETTE = [COLORS[name] for name in CAUSES]

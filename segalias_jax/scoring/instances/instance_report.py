@@ -9,17 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segalias_jax.scoring.instances import instance_content
-from segalias_jax.scoring.instances.coco_scores import coco_names
 from segalias_jax.scoring.instances.instance_inputs import ImageObjects
 from segalias_jax.scoring.instances.instance_page import instance_page
 from segalias_jax.scoring.instances.instance_pictures import panels
 from segalias_jax.scoring.instances.instance_scorer import InstanceScorer
 from segalias_jax.scoring.instances.object_causes import CAUSES, NO_CAUSE
 from segalias_jax.scoring.instances.objects import size_class
-from segalias_jax.scoring.instances.totals import SCORES, SIZES
+from segalias_jax.scoring.instances.totals import SIZES
 from segalias_jax.scoring.reports.csv_files import written_rows
 from segalias_jax.scoring.reports.saving import save_files
 from segalias_jax.scoring.reports.tables import bullets, check_unused, escaped, json_text
@@ -28,8 +25,6 @@ from segalias_jax.scoring.reports.views.report_page import PICTURES
 
 FILES = ("report.md", "per_image.csv", "objects.csv", "report.html", "report.json")
 """What a report consists of; the last one says that all are there."""
-
-_FIRST = ("AP", "AP50", "AP75")
 
 
 def _now() -> str:
@@ -74,19 +69,9 @@ class InstanceReport:
             date=self.date,
         )
 
-    def shown_scores(self) -> list[tuple[str, float]]:
-        """Title and fraction of the scores in the first table: average precision, then the rest."""
-        settings = self.scorer.settings
-        found = [
-            (name.replace("_", " "), self.scores[name])
-            for kind in settings.kinds
-            for name in coco_names(kind, settings.max_detections)
-        ]
-        return found + [(row.title, self.scores[row.name]) for row in SCORES if row.unit == "%"]
-
     def table(self) -> str:
         """The sentence and the tables in Markdown, which also read well in a terminal."""
-        return instance_content.tables(self.content, self.shown_scores())
+        return instance_content.tables(self.content)
 
     def save(self, folder: Path, *, pictures: int = PICTURES, overwrite: bool = False) -> None:
         """Writes the files of `FILES`; all appear, or none.
@@ -125,12 +110,7 @@ class InstanceReport:
 
     def _page(self, pictures: int) -> str:
         shown = pictures if self.images or pictures < 0 else 0
-        tiles = [
-            (title, f"{100 * value:.1f}")
-            for title, value in self.shown_scores()
-            if not np.isnan(value) and (" A" not in title or title.split()[-1] in _FIRST)
-        ]
-        return instance_page(self.content, self._panels, tiles, pictures=shown)
+        return instance_page(self.content, self._panels, pictures=shown)
 
     def _panels(self, index: int) -> Panels:
         one = self.images[index]

@@ -103,6 +103,7 @@ class Objects:
       size: height and width of the image; None: that of the masks, of which there must be one.
       xywh: boxes of each as COCO writes them, (x, y, width, height); None: those of the masks.
       areas: of each as annotated, in pixels; None: those of the masks.
+      pixels: number of pixels of each mask.
 
     Raises:
       InputError: numbers that do not fit each other, classes below 1, or masks of several sizes.
@@ -122,6 +123,7 @@ class Objects:
     size: tuple[int, int] | None = None
     xywh: Any = None
     areas: Any = None
+    pixels: Int64[np.ndarray, " n"] = dataclasses.field(init=False)
 
     def __post_init__(self):
         """Brings all fields to their one form and checks them."""
@@ -142,7 +144,7 @@ class Objects:
             object.__setattr__(self, name, column)
         if number and self.classes.min() < 1:
             raise InputError(f"classes: {self.classes.min()} is no class; they count from 1")
-        if not np.isfinite(self.scores).all():
+        if not np.isfinite(columns["scores"]).all():
             raise InputError("scores: hold nan or inf; give finite numbers")
         object.__setattr__(self, "masks", masks)
         object.__setattr__(self, "size", size)

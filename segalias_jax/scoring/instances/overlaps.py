@@ -127,13 +127,13 @@ def boundary_offset(predicted: Mask, true: Mask, size: tuple[int, int]) -> float
       >>> boundary_offset(Mask(3, 3, np.ones((2, 2), bool)), true, (9, 9))
       -1.0
     """
-    masks = (predicted, true)
-    top, left = (max(0, min(m[axis] for m in masks) - 1) for axis in (0, 1))
-    height, width = (
-        min(side, max(m[axis] + m.bits.shape[axis] for m in masks) + 1) - start
-        for axis, side, start in zip((0, 1), size, (top, left), strict=True)
+    boxes = np.asarray([predicted.box, true.box])
+    left, top = (int(start) for start in np.maximum(0, boxes[:, :2].min(0) - 1))
+    right, bottom = (int(end) for end in (boxes[:, :2] + boxes[:, 2:]).max(0) + 1)
+    height, width = min(bottom, size[0]) - top, min(right, size[1]) - left
+    inner, wanted = (
+        mask.window(top, left, height, width).astype(np.uint8) for mask in (predicted, true)
     )
-    inner, wanted = (m.window(top, left, height, width).astype(np.uint8) for m in masks)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     # Outside of the image counts as inside of the object, so that its border is no boundary.
     kept = cv2.erode(inner, cross, borderType=cv2.BORDER_CONSTANT, borderValue=1)

@@ -49,8 +49,9 @@ class RecordSettings:
             raise InputError(f"num_classes: {self.num_classes} must be at least 1")
         if not np.isfinite(self.threshold):
             raise InputError(f"threshold: {self.threshold} is no score; give a number such as 0.5")
-        if self.max_detections < 1:
-            raise InputError(f"max_detections: {self.max_detections} must be at least 1")
+        # Recall is given for 1, for 10 and for this number of detections.
+        if self.max_detections <= 10:
+            raise InputError(f"max_detections: {self.max_detections} must be more than 10")
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown:
             raise InputError(f"kinds: {unknown[0]!r} is none of {', '.join(KINDS)}")

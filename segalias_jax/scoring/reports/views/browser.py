@@ -20,16 +20,14 @@ def images_section(
     *,
     pictures: int,
     left: int,
-    of: str = "pixels",
 ) -> str:
     """Writes the frame of the table of all images; the script fills it.
 
     Args:
-      table: of `payload.image_table`.
+      table: of `payload.image_table`; "of" in it says what causes are fractions of.
       classes: names of the classes.
       pictures: number of images that the page embeds.
       left: number of images that are not in the table.
-      of: what causes are fractions of, in the plural.
 
     Returns:
       The piece.
@@ -39,6 +37,7 @@ def images_section(
       >>> 'id="image-rows"' in images_section(table, ["sky"], pictures=1, left=0)
       True
     """
+    of = table.get("of", "pixels")
     rest = f" The table lists the {len(table['names'])} worst; {left} more are in the files beside "
     note = f"{pictures} of these images are in this page: select the name of one to look at it. "
     if any(column["kind"] == "cause" for column in table["columns"]):
@@ -46,7 +45,7 @@ def images_section(
     return page.section(
         "All images",
         page.paragraph(note + (rest + "the page." if left else "")),
-        _filters(table, classes, of),
+        _filters(table, classes),
         '<div class="scroll" tabindex="0" role="region" aria-label="all images"><table>'
         '<thead><tr id="image-head"></tr></thead><tbody id="image-rows"></tbody></table></div>',
         '<div class="pages"><button type="button" id="page-before">Previous</button>'
@@ -59,8 +58,8 @@ def images_section(
     )
 
 
-def _filters(table: Mapping[str, Any], classes: Sequence[str], of: str) -> str:
-    columns = list(enumerate(table["columns"]))
+def _filters(table: Mapping[str, Any], classes: Sequence[str]) -> str:
+    columns, of = list(enumerate(table["columns"])), table.get("of", "pixels")
     scores = [(str(k), c["title"]) for k, c in columns if c["kind"] == "score"]
     causes = [c["title"] for _, c in columns if c["kind"] == "cause"]
     sizes = collections.Counter((h, w) for h, w in table["sizes"])
