@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from segalias_jax.scoring.distances import DistanceCounts, DistanceSettings, count_distances
     from segalias_jax.scoring.folders import score_folders
     from segalias_jax.scoring.host_bands import error_kinds
+    from segalias_jax.scoring.instances.instance_scorer import InstanceScorer
     from segalias_jax.scoring.merging import merge_reports, read_report
     from segalias_jax.scoring.reports.comparison import Comparison
     from segalias_jax.scoring.reports.folder import FolderReport
@@ -44,6 +45,7 @@ __all__ = [
     "DistanceCounts",
     "DistanceSettings",
     "FolderReport",
+    "InstanceScorer",
     "ObjectRecord",
     "PairCounts",
     "Sample",
@@ -79,6 +81,7 @@ __getattr__, __dir__ = lazy.attach(
         ),
         "segalias_jax.scoring.folders": ("score_folders",),
         "segalias_jax.scoring.host_bands": ("error_kinds",),
+        "segalias_jax.scoring.instances.instance_scorer": ("InstanceScorer",),
         "segalias_jax.scoring.merging": ("merge_reports", "read_report"),
         "segalias_jax.scoring.reports.comparison": ("Comparison",),
         "segalias_jax.scoring.reports.folder": ("FolderReport",),

@@ -1,6 +1,7 @@
 """Scores folders of predictions against folders of labels, whatever made them.
 
     segalias score PREDICTIONS LABELS [--num-classes N] [--out REPORT]
+    segalias score --instances RESULTS.json TRUTH.json [--out REPORT]
     segalias score merge REPORT1 REPORT2 ... --out REPORT
 
 Maps of class ids, gray or palette PNG or npy, that have the names of their labels. Cityscapes'
@@ -20,6 +21,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from segalias_jax.errors import FlagParser, InputError
 from segalias_jax.files import map_ahead
@@ -35,6 +37,11 @@ from segalias_jax.scoring.folders import matched, score_folders
 from segalias_jax.scoring.image_counts import CountPlan
 from segalias_jax.scoring.input_flags import absent_classes, add_input_flags, input_options
 from segalias_jax.scoring.inputs import InputOptions
+from segalias_jax.scoring.instances.instance_command import (
+    add_instance_flags,
+    check_no_instance_flags,
+    run_instances,
+)
 from segalias_jax.scoring.matching import Pair
 from segalias_jax.scoring.merging import merge_reports
 from segalias_jax.scoring.reports.comparison import Comparison, check_unused_by, model_names
@@ -116,6 +123,7 @@ def add_flags(parser: FlagParser) -> None:
         help="leave unusable files out, list them, and exit with status 3 where there are any",
     )
     add_input_flags(parser)
+    add_instance_flags(parser)
     _add_rules(parser)
     add_check_flags(parser)
     _add_errors(parser)
@@ -143,6 +151,10 @@ def run(flags: argparse.Namespace) -> int:
     if flags.folders and str(flags.folders[0]) == _MERGE:
         return _merge(flags)
     predictions, labels = _two_folders(flags)
+    if flags.instances:
+        command = _command_line(flags)
+        return run_instances(flags, _defaults(), predictions, labels, command)
+    check_no_instance_flags(flags)
     inputs, classes = input_options(flags)
     folders = [predictions, *flags.compare]
     names = model_names(folders)
@@ -211,9 +223,7 @@ def run(flags: argparse.Namespace) -> int:
 
 def _merge(flags: argparse.Namespace) -> int:
     """`segalias score merge`."""
-    parser = FlagParser("segalias score")
-    add_flags(parser)
-    for name, default in vars(parser.parse([])).items():
+    for name, default in _defaults().items():
         if name not in _WITH_MERGE and getattr(flags, name) != default:
             flag = "--" + name.replace("_", "-")
             raise InputError(f"{flag}: reports are merged as they were scored; leave it out")
@@ -223,6 +233,13 @@ def _merge(flags: argparse.Namespace) -> int:
     checks = Checks.read(flags, report.plan, report.classes)
     _finish(dataclasses.replace(report, command=_command_line(flags)), flags, [])
     return checks.finish({_MERGE: report}, flags.out) or (LEFT_OUT if report.left_out else 0)
+
+
+def _defaults() -> dict[str, Any]:
+    """What all flags are where none is given."""
+    parser = FlagParser("segalias score")
+    add_flags(parser)
+    return vars(parser.parse([]))
 
 
 def _journals(flags: argparse.Namespace, names: Sequence[str]) -> list[Path | None]:

@@ -24,7 +24,7 @@ def images_section(
     """Writes the frame of the table of all images; the script fills it.
 
     Args:
-      table: of `payload.image_table`.
+      table: of `payload.image_table`; "of" in it says what causes are fractions of.
       classes: names of the classes.
       pictures: number of images that the page embeds.
       left: number of images that are not in the table.
@@ -37,10 +37,11 @@ def images_section(
       >>> 'id="image-rows"' in images_section(table, ["sky"], pictures=1, left=0)
       True
     """
+    of = table.get("of", "pixels")
     rest = f" The table lists the {len(table['names'])} worst; {left} more are in the files beside "
     note = f"{pictures} of these images are in this page: select the name of one to look at it. "
     if any(column["kind"] == "cause" for column in table["columns"]):
-        note += "Causes are in per cent of all pixels of an image."
+        note += f"Causes are in per cent of all {of} of an image."
     return page.section(
         "All images",
         page.paragraph(note + (rest + "the page." if left else "")),
@@ -58,7 +59,7 @@ def images_section(
 
 
 def _filters(table: Mapping[str, Any], classes: Sequence[str]) -> str:
-    columns = list(enumerate(table["columns"]))
+    columns, of = list(enumerate(table["columns"])), table.get("of", "pixels")
     scores = [(str(k), c["title"]) for k, c in columns if c["kind"] == "score"]
     causes = [c["title"] for _, c in columns if c["kind"] == "cause"]
     sizes = collections.Counter((h, w) for h, w in table["sizes"])
@@ -70,7 +71,7 @@ def _filters(table: Mapping[str, Any], classes: Sequence[str]) -> str:
     ]
     if causes:
         of_cause = [("", "any"), *((str(k), title) for k, title in enumerate(causes))]
-        fields.append(_choice("cause", "Largest cause", [*of_cause, ("-1", "no wrong pixel")]))
+        fields.append(_choice("cause", "Largest cause", [*of_cause, ("-1", f"no wrong {of[:-1]}")]))
     of_size = [
         (f"{h}x{w}", f"{w} \N{MULTIPLICATION SIGN} {h} ({n})")
         for (h, w), n in sizes.most_common(_SIZES)

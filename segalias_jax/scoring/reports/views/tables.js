@@ -79,7 +79,7 @@ const images = (() => {
       list.push({ key: `c${k}`, title: column.title, value: (i) => column.values[i], number: true });
     });
     if (causes.length) {
-      list.push({ key: "wrong", title: "Wrong pixels", value: (i) => wrong[i], mini: true });
+      list.push({ key: "wrong", title: `Wrong ${page.table.of ?? "pixels"}`, value: (i) => wrong[i], mini: true });
       list.push({ key: "cause", title: "Largest cause", text: true,
         value: (i) => (leading[i] < 0 ? "" : causes[leading[i]].title) });
       columns.forEach((column, k) => {
