@@ -20,18 +20,21 @@ class Truths:
       boxes: (x1, y1, x2, y2) in pixels.
       classes: 1 to the number of classes; 0 for none.
       masks: eight pixels of a row in a byte, as `numpy.packbits` has them.
+      sizes: height and width of each image without its padding.
       images: rows of the batch that hold an image.
 
     Example:
-      >>> none = jnp.zeros((1, 0, 4))
-      >>> Truths(none, none[..., 0].astype(int), jnp.zeros((1, 0, 8, 1), jnp.uint8),
-      ...        jnp.ones(1, bool)).exist.shape
-      (1, 0)
+      >>> batch = {"boxes": jnp.ones((1, 2, 4)), "classes": jnp.array([[3, 1]]),
+      ...          "crowd": jnp.array([[False, True]]), "masks": jnp.zeros((1, 2, 8, 1), jnp.uint8),
+      ...          "size": jnp.array([[8, 8]]), "valid": jnp.ones(1, bool)}
+      >>> Truths.of_batch(batch).exist.tolist()
+      [[True, False]]
     """
 
     boxes: Float[Array, "b g 4"]
     classes: Int[Array, "b g"]
     masks: UInt8[Array, "b g h w8"]
+    sizes: Int[Array, "b 2"]
     images: Bool[Array, " b"]
 
     @property
@@ -46,7 +49,7 @@ class Truths:
         A crowd is a region with any number of objects; its box is no truth for any prediction.
         """
         classes = jnp.where(batch["crowd"] | ~batch["valid"][:, None], 0, batch["classes"])
-        return cls(batch["boxes"], classes, batch["masks"], batch["valid"])
+        return cls(batch["boxes"], classes, batch["masks"], batch["size"], batch["valid"])
 
 
 @jax.tree_util.register_dataclass

@@ -322,8 +322,10 @@ def mask_loss(
     label = jnp.where(positive, jnp.take_along_axis(truths.classes, truth, 1), 0)
     own = jnp.take_along_axis(logits, label[..., None, None, None], 4)[..., 0]
     side = own.shape[-1]
-    target = jax.vmap(lambda masks, boxes, truth: ops.roi_align_masks(masks, boxes, truth, side))(
-        truths.masks, boxes, truth
-    )
+
+    def image(masks: Array, boxes: Array, truth: Array, size: Array) -> Array:
+        return ops.roi_align_masks(masks, boxes, truth, side, image_size=size)
+
+    target = jax.vmap(image)(truths.masks, boxes, truth, truths.sizes)
     loss = binary_cross_entropy(own, target.astype(own.dtype)).mean((2, 3))
     return jnp.sum(loss, where=positive) / jnp.maximum(positive.sum(), 1)

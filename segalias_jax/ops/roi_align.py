@@ -175,6 +175,8 @@ def roi_align_masks(
     boxes: Float[Array, "n 4"],
     index: Integer[Array, " n"],
     size: int,
+    *,
+    image_size: Integer[Array, " 2"] | None = None,
 ) -> Float[Array, "n s s"]:
     """What a mask head has to predict in each box: `roi_align` of a mask of one image.
 
@@ -186,6 +188,8 @@ def roi_align_masks(
       boxes: (x1, y1, x2, y2) in pixels.
       index: of the mask of each box.
       size: s, cells along each side.
+      image_size: height and width of the image without its padding, which no sample reads; None
+        for that of the masks.
 
     Returns:
       Fractions of [0, 1], in the type of the boxes.
@@ -197,10 +201,11 @@ def roi_align_masks(
     """
     boxes = jax.lax.stop_gradient(boxes)
     height, width = masks.shape[1], 8 * masks.shape[2]
+    ends = jnp.array([height, width]) if image_size is None else image_size
 
     def one(box: Array, index: Array) -> Array:
-        rows = _matrix(box[None, 1], box[None, 3], size, height, 1.0, False, 0)[0]
-        columns = _matrix(box[None, 0], box[None, 2], size, width, 1.0, False, 0)[0]
+        rows = _matrix(box[None, 1], box[None, 3], size, height, 1.0, False, 0, ends[0])[0]
+        columns = _matrix(box[None, 0], box[None, 2], size, width, 1.0, False, 0, ends[1])[0]
         bits = jnp.unpackbits(masks[index], axis=-1).astype(boxes.dtype)
         highest = jax.lax.Precision.HIGHEST
         return jnp.einsum("pi,qj,ij->pq", rows, columns, bits, precision=highest)
@@ -218,16 +223,27 @@ def _sides(
     return start, length / size
 
 
-def _samples(position: Array, length: int) -> tuple[Array, Array]:
+def _samples(position: Array, length: Array | int) -> tuple[Array, Array]:
     """Positions clamped to a map's pixels along an axis, and which were near enough to count."""
     near = (position >= -1) & (position <= length)
     return jnp.clip(position, 0, length - 1), near
 
 
 def _matrix(
-    low: Array, high: Array, size: int, length: int, scale: int | float, aligned: bool, ratio: int
+    low: Array,
+    high: Array,
+    size: int,
+    length: int,
+    scale: int | float,
+    aligned: bool,
+    ratio: int,
+    end: Array | int | None = None,
 ) -> Float[Array, "n s l"]:
-    """Mean interpolation weights of every cell of every box, for each pixel along an axis."""
+    """Mean interpolation weights of every cell of every box, for each pixel along an axis.
+
+    `end` is the number of pixels that are there, where the rest is padding.
+    """
+    end = length if end is None else end
     start, cell = _sides(low, high, size, scale, aligned)
     samples = jnp.full(len(low), ratio, low.dtype)
     if not ratio:
@@ -237,7 +253,7 @@ def _matrix(
 
     def add(i: Array | int, matrix: Array) -> Array:
         position = first + ((i + 0.5) * cell / samples)[:, None]
-        clamped, near = _samples(position, length)
+        clamped, near = _samples(position, end)
         near &= (i < samples)[:, None]
         weights = jnp.maximum(1 - jnp.abs(clamped[..., None] - pixel), 0)
         return matrix + jnp.where(near[..., None], weights, 0)
