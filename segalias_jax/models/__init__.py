@@ -21,15 +21,18 @@ from segalias_jax.errors import InputError, check_choice
 from segalias_jax.models.convnext import CONVNEXTS, ConvNeXt
 from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
+from segalias_jax.models.detections import Detections
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN
+from segalias_jax.models.feature_pyramid import FeaturePyramid
+from segalias_jax.models.mask_rcnn import MaskRCNN
 from segalias_jax.models.pspnet import PSPNet
 from segalias_jax.models.resnet import RESNETS, ResNet, stage_nyquist_frequency
 from segalias_jax.models.segmenter import Segmenter
 from segalias_jax.models.semantic_fpn import SemanticFPN
 from segalias_jax.models.unet import DOUBLE_CONVS, DoubleConvEncoder, UNet
 from segalias_jax.models.upernet import UPerNet
-from segalias_jax.settings import check_settings, integer, names, numbers, parse, setting
+from segalias_jax.settings import check_settings, integer, names, number, numbers, parse, setting
 
 MODELS: dict[str, Any] = {
     "upernet": UPerNet,
@@ -41,6 +44,9 @@ MODELS: dict[str, Any] = {
 }
 """Decoders by the name of the model that they make; they take the encoder's channels first."""
 
+DETECTORS: dict[str, Any] = {"mask_rcnn": MaskRCNN}
+"""Detectors by name; they take the encoder first."""
+
 ENCODERS: dict[str, Any] = {
     **{name: ResNet for name in RESNETS},
     **{name: ConvNeXt for name in CONVNEXTS},
@@ -49,13 +55,17 @@ ENCODERS: dict[str, Any] = {
 """Encoders by name; they take that name first."""
 
 __all__ = [
+    "DETECTORS",
     "ENCODERS",
     "FCN",
     "MODELS",
     "ConvNeXt",
     "DeepLabV3Plus",
+    "Detections",
     "DoubleConvEncoder",
     "Encoder",
+    "FeaturePyramid",
+    "MaskRCNN",
     "ModelConfig",
     "PSPNet",
     "ResNet",
@@ -64,6 +74,7 @@ __all__ = [
     "Summary",
     "UNet",
     "UPerNet",
+    "create_detector",
     "create_model",
     "stage_nyquist_frequency",
     "summarize",
@@ -98,7 +109,7 @@ leave it out, or choose one of fcn
     name: str = setting(
         "upernet",
         """decoder: "upernet", "fcn", "pspnet", "deeplabv3plus", "semantic_fpn", "unet", or one that
-        `imports` adds to `models.MODELS`""",
+        `imports` adds to `models.MODELS`; or the detector "mask_rcnn" """,
     )
     encoder: str = setting(
         "resnet50",
@@ -168,8 +179,38 @@ leave it out, or choose one of fcn
     low_level_channels: int = setting(48, 'of the finest features in "deeplabv3plus"')
     num_convs: int = setting(2, 'convolutions in a row: "fcn"')
     concat_input: bool = setting(True, 'join the encoder\'s features again behind them: "fcn"')
-    pyramid_channels: int = setting(256, 'of the pyramid below the heads: "semantic_fpn"')
+    pyramid_channels: int = setting(
+        256, 'of the pyramid below the heads: "semantic_fpn", "mask_rcnn"'
+    )
     upsample: str = setting("bilinear", 'of "unet": "zeros", "nearest", "bilinear" or "transpose"')
+    box_channels: int = setting(1024, 'of the layers that tell class and box: "mask_rcnn"')
+    mask_channels: int = setting(256, 'of the convolutions that tell the mask: "mask_rcnn"')
+    anchor_sizes: tuple[int, ...] = setting(
+        (),
+        'side of the square anchor of each level: "mask_rcnn"; (): eight times its stride',
+        unit="pixels",
+        check=_INTEGERS,
+    )
+    anchor_ratios: tuple[float, ...] = setting(
+        (0.5, 1.0, 2.0),
+        'heights over widths of the anchors: "mask_rcnn"',
+        check=numbers(number(above=0), "positive numbers"),
+    )
+    convention: str = setting(
+        "torchvision",
+        """whose rounding of anchors and alignment of boxes "mask_rcnn" has: "torchvision" or
+        "mmdetection", as its weights need""",
+    )
+    pre_nms: int = setting(1000, 'best anchors of each level that are looked at: "mask_rcnn"')
+    post_nms: int = setting(1000, 'proposals that are kept: "mask_rcnn"')
+    pre_nms_train: int = setting(2000, "the same in training, as pre_nms")
+    post_nms_train: int = setting(2000, "the same in training, as post_nms")
+    rpn_samples: int = setting(256, 'anchors of an image whose loss is taken: "mask_rcnn"')
+    box_samples: int = setting(512, 'proposals of an image whose loss is taken: "mask_rcnn"')
+    rpn_nms_threshold: float = setting(0.7, 'largest IoU of two proposals: "mask_rcnn"')
+    nms_threshold: float = setting(0.5, 'largest IoU of detections of a class: "mask_rcnn"')
+    score_threshold: float = setting(0.05, 'detections have higher scores: "mask_rcnn"')
+    max_detections: int = setting(100, 'of an image: "mask_rcnn"')
     dropout: float = setting(0.1, "fraction of channels dropped before the classifiers")
     auxiliary: bool = setting(True, "whether there is an auxiliary head")
     auxiliary_channels: int = setting(256, "of that head")
@@ -196,17 +237,24 @@ leave it out, or choose one of fcn
                     f"imports names {module!r}, which cannot be imported ({error}); put its folder "
                     "on PYTHONPATH"
                 ) from None
-        for key, table in (("name", MODELS), ("encoder", ENCODERS)):
+        for key, table in (("name", MODELS | DETECTORS), ("encoder", ENCODERS)):
             check_choice(key, getattr(self, key), sorted(table))
         self._refuse_what_nothing_reads()
 
     def _refuse_what_nothing_reads(self) -> None:
-        readers = (ENCODERS[self.encoder], MODELS[self.name], Segmenter)
+        readers = (
+            (ENCODERS[self.encoder], DETECTORS[self.name])
+            if self.name in DETECTORS
+            else (ENCODERS[self.encoder], MODELS[self.name], Segmenter)
+        )
         taken = set(_OWN_KEYS).union(*map(_keywords, readers))
+        if self.name in DETECTORS:
+            taken.remove("auxiliary")
+        tables = ENCODERS | MODELS | DETECTORS
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name not in taken and value != field.default:
-                others = [n for n, c in (ENCODERS | MODELS).items() if field.name in _keywords(c)]
+                others = [n for n, c in tables.items() if field.name in _keywords(c)]
                 raise InputError(
                     f"{field.name} is {value!r}, which neither {self.name} nor "
                     f"{self.encoder} reads; leave it out, or choose one of {', '.join(others)}"
@@ -240,12 +288,7 @@ def create_model(
       >>> model(jnp.ones((2, 33, 64, 3))).shape
       (2, 33, 64, 5)
     """
-    c = config if isinstance(config, ModelConfig) else parse(ModelConfig, config)
-    if c.pretrained:
-        raise InputError(
-            "pretrained: create_model makes random parameters; leave it out and fill the model by "
-            "checkpoints.load_torch"
-        )
+    c = _checked(config, MODELS, "create_model", "create_detector")
     encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
     decoder = _build(MODELS[c.name], c, encoder.channels, strides=encoder.strides, rngs=rngs)
     return Segmenter(
@@ -258,6 +301,55 @@ def create_model(
         align_corners=c.align_corners,
         rngs=rngs,
     )
+
+
+def create_detector(
+    config: Mapping[str, Any] | config_dict.ConfigDict | ModelConfig,
+    *,
+    num_classes: int,
+    rngs: nnx.Rngs,
+) -> MaskRCNN:
+    """Builds a freshly initialized detector.
+
+    Args:
+      config: a `ModelConfig`, or a mapping with some of its settings; its name is one of
+        `DETECTORS`.
+      num_classes: number of classes, without background.
+      rngs: random streams "params" and "dropout".
+
+    Returns:
+      A detector with the methods `detect` and `losses`.
+
+    Raises:
+      InputError: an unknown key, name or value; the message lists the choices.
+
+    Example:
+      >>> config = {"name": "mask_rcnn", "encoder": "resnet50", "variant": "v1b"}
+      >>> make = lambda: create_detector(config, num_classes=80, rngs=nnx.Rngs(0))
+      >>> nnx.eval_shape(make).box_head.first.kernel.shape
+      (7, 7, 256, 1024)
+    """
+    c = _checked(config, DETECTORS, "create_detector", "create_model")
+    encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
+    return _build(DETECTORS[c.name], c, encoder, num_classes=num_classes, rngs=rngs)
+
+
+def _checked(
+    config: Mapping[str, Any] | config_dict.ConfigDict | ModelConfig,
+    table: dict[str, Any],
+    builder: str,
+    other: str,
+) -> ModelConfig:
+    """Reads a configuration whose name must stand in `table`, and not be built by `other`."""
+    c = config if isinstance(config, ModelConfig) else parse(ModelConfig, config)
+    if c.name not in table:
+        raise InputError(f"name is {c.name!r}, which models.{other} builds")
+    if c.pretrained:
+        raise InputError(
+            f"pretrained: {builder} makes random parameters; leave it out and fill the model by "
+            "checkpoints.load_torch"
+        )
+    return c
 
 
 def _build(make: type, config: ModelConfig, *arguments: Any, **more: Any) -> Any:

@@ -1,8 +1,4 @@
-"""The Semantic FPN decoder: a feature pyramid, and the sum of its levels.
-
-The pyramid's convolutions have biases and no norms, and Xavier uniform initial weights, as in
-mmsegmentation.
-"""
+"""The Semantic FPN decoder: a feature pyramid, and the sum of its levels."""
 
 from __future__ import annotations
 
@@ -11,14 +7,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from segalias_jax import ops
-from segalias_jax.layers import Conv, ConvNormAct
+from segalias_jax.layers import ConvNormAct
+from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.typing import Array, Float, Side
 
 
-class SemanticFPN(nnx.Module):
+class SemanticFPN(FeaturePyramid):
     """Passes semantics down a feature pyramid and adds its levels at the finest stride.
 
-    p_n = conv1x1(f_n);  p_i = conv1x1(f_i) + nearest(p_{i+1});  y = sum_i head_i(conv3x3(p_i))
+    y = sum_i head_i(p_i),  p of `FeaturePyramid`
 
     Each head alternates 3x3 convolutions and bilinear doublings until it is at the finest stride;
     that of a level which is there from the start is one convolution.
@@ -51,35 +48,23 @@ class SemanticFPN(nnx.Module):
         align_corners: bool = False,
         rngs: nnx.Rngs,
     ):
+        super().__init__(in_channels, pyramid_channels=pyramid_channels, rngs=rngs)
         self.channels, self.align_corners = channels, align_corners
-        xavier, width = jax.nn.initializers.xavier_uniform(), pyramid_channels
-        self.laterals = nnx.List(
-            [Conv(c, width, use_bias=True, kernel_init=xavier, rngs=rngs) for c in in_channels]
-        )
-        self.outputs = nnx.List(
-            [
-                Conv(width, width, 3, use_bias=True, kernel_init=xavier, rngs=rngs)
-                for _ in in_channels
-            ]
-        )
         self.doublings = tuple((s // strides[0]).bit_length() - 1 for s in strides)
         heads = []
         for doublings in self.doublings:
-            widths = [width] + [channels] * (max(doublings, 1) - 1)
+            widths = [pyramid_channels] + [channels] * (max(doublings, 1) - 1)
             heads.append(nnx.List([ConvNormAct(c, channels, 3, rngs=rngs) for c in widths]))
         self.heads = nnx.List(heads)
 
     def __call__(self, features: tuple[Float[Array, "b _ _ _"], ...]) -> Float[Array, "b h w c"]:
         """Returns one feature map at the size of `features[0]`."""
         with jax.named_scope("semantic_fpn"):
-            levels = [self.laterals[-1](features[-1])]
-            for lateral, feature in zip(self.laterals[-2::-1], features[-2::-1], strict=True):
-                above = ops.resize_nearest(levels[0], ops.image_size(feature))
-                levels.insert(0, lateral(feature) + above)
-            levels = [mix(level) for mix, level in zip(self.outputs, levels, strict=True)]
             finest = [
                 self._to_finest(level, head, doublings, ops.image_size(features[0]))
-                for level, head, doublings in zip(levels, self.heads, self.doublings, strict=True)
+                for level, head, doublings in zip(
+                    self.levels(features), self.heads, self.doublings, strict=True
+                )
             ]
             return sum(finest, jnp.zeros((), finest[0].dtype))
 

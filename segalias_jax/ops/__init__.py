@@ -1,5 +1,6 @@
-"""Pure functions on arrays: frequencies, resampling, convolutions and label maps."""
+"""Pure functions on arrays: frequencies, resampling, convolutions, label maps and boxes."""
 
+from segalias_jax.ops.anchors import base_anchors, grid_anchors
 from segalias_jax.ops.axis import apply_along_axis
 from segalias_jax.ops.bands import (
     band_bounds,
@@ -9,6 +10,21 @@ from segalias_jax.ops.bands import (
     nyquist_frequency,
 )
 from segalias_jax.ops.blur import binomial_blur, binomial_taps
+from segalias_jax.ops.box_matching import (
+    BACKGROUND,
+    BETWEEN,
+    Samples,
+    match_boxes,
+    sample_boxes,
+)
+from segalias_jax.ops.boxes import (
+    box_area,
+    box_iou,
+    clip_boxes,
+    decode_boxes,
+    encode_boxes,
+    wide_enough,
+)
 from segalias_jax.ops.conv import conv2d
 from segalias_jax.ops.fourier import (
     aliasing_score,
@@ -22,6 +38,7 @@ from segalias_jax.ops.fourier import (
 )
 from segalias_jax.ops.joined_conv import joined_conv2d
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
+from segalias_jax.ops.nms import best_of, nms, nms_mask
 from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_image
 from segalias_jax.ops.rank import majority_filter, median_filter
 from segalias_jax.ops.ratio import check_ratio, ratio_low_pass, ratio_mask
@@ -37,6 +54,13 @@ from segalias_jax.ops.resample import (
     resize_nearest,
     strided,
 )
+from segalias_jax.ops.roi_align import (
+    ROI_METHODS,
+    roi_align,
+    roi_align_levels,
+    roi_align_masks,
+    roi_levels,
+)
 from segalias_jax.ops.shift import shift_consistency
 from segalias_jax.ops.spectrum import half_plane_weights, spectral_power
 from segalias_jax.ops.upsample import (
@@ -46,29 +70,41 @@ from segalias_jax.ops.upsample import (
 )
 
 __all__ = [
+    "BACKGROUND",
+    "BETWEEN",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "ROI_METHODS",
+    "Samples",
     "adaptive_avg_pool",
     "aliasing_score",
     "apply_along_axis",
     "average_pool_2x2",
     "band_bounds",
     "band_kernel",
+    "base_anchors",
+    "best_of",
     "bilinear_taps",
     "binomial_blur",
     "binomial_taps",
     "boundary_band",
+    "box_area",
+    "box_iou",
     "check_band",
     "check_method",
     "check_ratio",
     "checkerboard_score",
     "choose_method",
+    "clip_boxes",
     "conv2d",
     "conv2d_transpose",
     "crop_or_extend",
+    "decode_boxes",
     "dilate",
+    "encode_boxes",
     "equivalent_sampling_rate",
     "frequency_low_cut",
+    "grid_anchors",
     "half_plane_weights",
     "image_size",
     "insert_zeros",
@@ -76,9 +112,12 @@ __all__ = [
     "label_boundary",
     "low_pass",
     "majority_filter",
+    "match_boxes",
     "max_pool",
     "max_pool_2x2",
     "median_filter",
+    "nms",
+    "nms_mask",
     "normalize_image",
     "nyquist_frequency",
     "products_only",
@@ -86,9 +125,15 @@ __all__ = [
     "ratio_mask",
     "resize_bilinear",
     "resize_nearest",
+    "roi_align",
+    "roi_align_levels",
+    "roi_align_masks",
+    "roi_levels",
+    "sample_boxes",
     "shift_consistency",
     "soft_low_pass",
     "spectral_power",
     "split_bands",
     "strided",
+    "wide_enough",
 ]

@@ -15,13 +15,16 @@ from flax import nnx
 from segalias_jax import models
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights import files as torch_files
+from segalias_jax.torch_weights.detectors import normalized
 from segalias_jax.torch_weights.names import (
+    WHOLE,
     Path,
     encoder_names,
     fixed_arrays,
     from_torch,
     key_table,
     leaves,
+    table_name,
     to_torch,
 )
 from segalias_jax.torch_weights.parts import check_parts, in_parts
@@ -40,7 +43,8 @@ class Source:
       file: name of the file.
       sha256: of its bytes.
       table: names that it used: "mmsegmentation", "published" (mmsegmentation with corner gates),
-        or for a backbone alone "torchvision", "open-mmlab" or "timm".
+        for a detector "torchvision" or "mmdetection", or for a backbone alone "torchvision",
+        "open-mmlab" or "timm".
       missing: parts of the model that it need not fill, see `torch_weights.parts`.
 
     Example:
@@ -59,11 +63,12 @@ def load_torch(
 ) -> Source:
     """Fills a model with the weights of a PyTorch file.
 
-    Reads mmsegmentation segmenters, the published checkpoints of this method (into models with
-    `gate="corner"`, `band="reference"` and `cutoff=0.35`), and backbones alone, which fill the
-    encoder: ResNets of torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts of timm, whose norms
-    of the feature maps stay as they are where the file has none. Every name and shape is compared
-    before anything is changed.
+    Reads mmsegmentation segmenters, Mask R-CNN of torchvision and of mmdetection (by the model's
+    `convention`), the published checkpoints of this method (into models with `gate="corner"`,
+    `band="reference"` and `cutoff=0.35`), and backbones alone, which fill the encoder: ResNets of
+    torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts of timm, whose norms of the feature maps
+    stay as they are where the file has none. Every name and shape is compared before anything is
+    changed.
 
     Args:
       path: a `.pth`, `.pt` or `.safetensors` file.
@@ -123,7 +128,9 @@ def fit_torch(
     path, parts = FilePath(path), tuple(dict.fromkeys(allow_missing))
     check_parts(parts)
     alone = _is_backbone(arrays)
-    if alone and isinstance(model, models.Segmenter):
+    if isinstance(model, models.MaskRCNN) and model.convention == "torchvision":
+        arrays = normalized(arrays, model.num_classes)
+    if alone and isinstance(model, WHOLE):
         # A backbone fills an encoder; what it leaves out is no error.
         table = {name: ("encoder", *at) for name, at in key_table(model.encoder).items()}
         fixed = fixed_arrays(model.encoder)
@@ -133,12 +140,13 @@ def fit_torch(
     norms = [name for name in table if in_parts(name, ("output_norm",))]
     if alone and norms and not arrays.keys() & set(norms):
         parts = tuple(dict.fromkeys((*parts, "output_norm")))
-    encoder = model.encoder if isinstance(model, models.Segmenter) else model
+    encoder = model.encoder if isinstance(model, WHOLE) else model
     names = encoder_names(encoder, alone=alone)
     filled = _match(
         arrays, table, fixed, leaves(model), parts=parts, file=path, variant=names.variant
     )
-    return filled, Source(path.name, torch_files.sha256(path), names.table, parts)
+    table_of = table_name(model, alone=alone)
+    return filled, Source(path.name, torch_files.sha256(path), table_of, parts)
 
 
 def _is_backbone(names: Iterable[str]) -> bool:

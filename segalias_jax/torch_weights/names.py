@@ -21,6 +21,12 @@ from flax import nnx
 
 from segalias_jax import models
 from segalias_jax.errors import InputError
+from segalias_jax.torch_weights.detectors import (
+    DETECTOR_RULES,
+    ENCODER_PREFIX,
+    from_detector_layout,
+    to_detector_layout,
+)
 
 Path = tuple[Any, ...]
 """Of a leaf: names of attributes and numbers of items, from the module down to the leaf."""
@@ -249,6 +255,10 @@ ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
 it is an image network of its own or inside a segmenter. Add a line for an encoder of your own."""
 
 
+WHOLE = (models.Segmenter, models.MaskRCNN)
+"""Networks with an encoder inside."""
+
+
 def encoder_names(encoder: Any, *, alone: bool) -> EncoderNames:
     """Returns the key table of an encoder.
 
@@ -282,8 +292,8 @@ def table_name(model: nnx.Module | models.Encoder, *, alone: bool) -> str:
       alone: whether as an image network, or inside a segmenter.
 
     Returns:
-      "timm", "torchvision" or "open-mmlab" for an image network, else "mmsegmentation", or
-      "published" (mmsegmentation with corner gates).
+      "timm", "torchvision" or "open-mmlab" for an image network; "torchvision" or "mmdetection"
+      for a detector; else "mmsegmentation", or "published" (mmsegmentation with corner gates).
 
     Raises:
       InputError: as for `encoder_names`.
@@ -293,7 +303,9 @@ def table_name(model: nnx.Module | models.Encoder, *, alone: bool) -> str:
       >>> table_name(net, alone=True)
       'open-mmlab'
     """
-    encoder = model.encoder if isinstance(model, models.Segmenter) else model
+    if isinstance(model, models.MaskRCNN) and not alone:
+        return model.convention
+    encoder = model.encoder if isinstance(model, WHOLE) else model
     return encoder_names(encoder, alone=alone).table
 
 
@@ -317,11 +329,12 @@ def leaves(model: nnx.Module | models.Encoder) -> dict[Path, nnx.Variable]:
 def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
     """Names every parameter and statistic of a model as mmsegmentation does.
 
-    A bare encoder has the names of an image network: torchvision's (ResNet v1b), open-mmlab's
-    (v1c, v1d) or timm's (ConvNeXt).
+    A detector has the names of torchvision or mmdetection, by its convention. A bare encoder has
+    the names of an image network: torchvision's (ResNet v1b), open-mmlab's (v1c, v1d) or timm's
+    (ConvNeXt).
 
     Args:
-      model: a `Segmenter` or an encoder, abstract ones too.
+      model: a `Segmenter`, a detector or an encoder, abstract ones too.
 
     Returns:
       Paths of ours by PyTorch name.
@@ -334,17 +347,21 @@ def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
       >>> key_table(net)["layer1.0.conv1.weight"]
       ('stages', 0, 0, 'conv1', 'kernel')
     """
-    if not isinstance(model, models.Segmenter):
+    if not isinstance(model, WHOLE):
         rules = encoder_names(model, alone=True).rules
         return {torch_name(path, rules): path for path in leaves(model)}
-    if type(model.decoder) not in DECODERS:
+    of_encoder, prefix = encoder_names(model.encoder, alone=False).rules, "backbone."
+    if isinstance(model, models.MaskRCNN):
+        of_heads = DETECTOR_RULES[model.convention]
+        prefix = ENCODER_PREFIX[model.convention]
+    elif type(model.decoder) not in DECODERS:
         raise InputError(_unknown("decoder", model.decoder, "DECODERS"))
-    of_encoder = encoder_names(model.encoder, alone=False).rules
-    of_heads = DECODERS[type(model.decoder)] + _HEADS
+    else:
+        of_heads = DECODERS[type(model.decoder)] + _HEADS
     table: dict[str, Path] = {}
     for path in leaves(model):
         if path[0] == "encoder":
-            table[f"backbone.{torch_name(path[1:], of_encoder)}"] = path
+            table[prefix + torch_name(path[1:], of_encoder)] = path
         else:
             table[torch_name(path, of_heads)] = path
     return table
@@ -368,10 +385,12 @@ def fixed_arrays(model: nnx.Module | models.Encoder) -> dict[str, np.ndarray]:
       >>> {name: array.shape for name, array in fixed_arrays(net).items()}["AdaD.1.filt"]
       (64, 1, 3, 3)
     """
-    if not isinstance(model, models.Segmenter):
+    if not isinstance(model, WHOLE):
         return dict(encoder_names(model, alone=True).fixed)
     fixed = encoder_names(model.encoder, alone=False).fixed
-    return {f"backbone.{name}": array for name, array in fixed.items()}
+    detector = isinstance(model, models.MaskRCNN)
+    prefix = ENCODER_PREFIX[model.convention] if detector else "backbone."
+    return {prefix + name: array for name, array in fixed.items()}
 
 
 def to_torch(name: str, array: np.ndarray) -> np.ndarray:
@@ -392,6 +411,9 @@ def to_torch(name: str, array: np.ndarray) -> np.ndarray:
       >>> to_torch("conv1.weight", np.zeros((7, 5, 3, 64))).shape
       (64, 3, 7, 5)
     """
+    of_detector = to_detector_layout(name, array)
+    if of_detector is not None:
+        return of_detector
     if array.ndim == 2 and name.endswith("weight"):
         return array.T
     if array.ndim == 4:
@@ -415,6 +437,9 @@ def from_torch(name: str, array: np.ndarray) -> np.ndarray:
       >>> from_torch("conv1.weight", np.zeros((64, 3, 7, 5))).shape
       (7, 5, 3, 64)
     """
+    of_detector = from_detector_layout(name, array)
+    if of_detector is not None:
+        return of_detector
     if _ROLLED.search(name):
         array = np.roll(array, -(array.shape[1] // 2), 1)
     if _LINEAR.search(name):

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from segalias_jax.errors import check_choice
 
 PARTS = {
-    "head": r"^(auxiliary/)?classifier/|^\w+_head\.conv_seg\.",
+    "head": r"^(auxiliary/)?classifier/|^\w+_head\.conv_seg\.|^(rpn|box_head|mask_head)/|"
+    r"^(rpn|rpn_head|roi_heads?)\.",
     "auxiliary": r"^auxiliary/|^auxiliary_head\.",
-    "decoder": r"^decoder/|^decode_head\.(?!conv_seg)|^neck\.",
+    "decoder": r"^decoder/|^decode_head\.(?!conv_seg)|^neck\.|^pyramid/|^backbone\.fpn\.",
     "mixer": r"/mixer/|\.att\.|\.mixer\.",
     "filter": r"(^|/)filters/|(^|\.)(AdaD|filters)\.",
     "output_norm": r"(^|/)output_norms/|^(backbone\.)?norm\d\.",
