@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from ml_collections import config_dict
 
+from segalias_jax.data.instance_settings import InstanceSettings, read_instance_settings
 from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.errors import InputError
 from segalias_jax.evaluation.views import MODES, ViewSettings, read_view_settings
@@ -283,6 +284,8 @@ class BaseRecipe:
                 raise InputError(f"{name}: {given!r} is no section; give its keys, as {name}.KEY")
             elif kind is DataSettings and "source" in given:
                 sections[name] = read_settings(given)
+            elif kind is InstanceSettings:
+                sections[name] = read_instance_settings(given)
             else:
                 sections[name] = parse(kind, given, section=name)
         return parse(cls, own, **sections)

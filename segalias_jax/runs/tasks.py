@@ -9,6 +9,8 @@ from ml_collections.config_dict import ConfigDict
 
 from segalias_jax.errors import check_choice
 from segalias_jax.runs.binding import Binding
+from segalias_jax.runs.instance_recipe import InstanceRecipe
+from segalias_jax.runs.instances import InstanceBinding
 from segalias_jax.runs.recipe import BaseRecipe, Recipe
 from segalias_jax.runs.semantic import SemanticBinding
 
@@ -25,7 +27,10 @@ class RecipeTask(NamedTuple):
     binding: type[Binding]
 
 
-TASKS = {"semantic": RecipeTask(Recipe, SemanticBinding)}
+TASKS = {
+    "semantic": RecipeTask(Recipe, SemanticBinding),
+    "instances": RecipeTask(InstanceRecipe, InstanceBinding),
+}
 """The tasks by what `task` of a recipe says."""
 
 

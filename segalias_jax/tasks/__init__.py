@@ -1,5 +1,6 @@
 """What can be learned: tasks for `training.fit`."""
 
+from segalias_jax.tasks.instances import InstanceSegmentation
 from segalias_jax.tasks.semantic import SemanticSegmentation
 
-__all__ = ["SemanticSegmentation"]
+__all__ = ["InstanceSegmentation", "SemanticSegmentation"]

@@ -1,0 +1,116 @@
+"""Recipes of instance segmentation: the sections that differ from those of other tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from segalias_jax.data.instance_settings import InstanceSettings
+from segalias_jax.errors import InputError
+from segalias_jax.models import DETECTORS, ModelConfig
+from segalias_jax.runs.recipe import BaseRecipe
+from segalias_jax.runs.sections import Checked
+from segalias_jax.settings import integer, number, one_of, setting
+from segalias_jax.tasks.instances import AVERAGES, HEADLINES
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorConfig(ModelConfig):
+    """Section `model` of detectors; all keys are those of `ModelConfig`.
+
+    Example:
+      >>> DetectorConfig().name
+      'mask_rcnn'
+    """
+
+    name: str = setting("mask_rcnn", f"detector: {', '.join(DETECTORS)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class InstanceLossSection(Checked):
+    """Section `loss` of detectors, whose losses are the network's own.
+
+    Example:
+      >>> InstanceLossSection().average
+      'batch'
+    """
+
+    average: str = setting(
+        "batch",
+        """"batch": means over the samples of all images, as published; "image": over images, of
+        the means over their samples, which a batch accumulated in parts needs""",
+        check=one_of(AVERAGES),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class InstanceEvalSection(Checked):
+    """Section `eval` of detectors: how they are scored.
+
+    Example:
+      >>> InstanceEvalSection().headline
+      'PQ'
+    """
+
+    batch_size: int = setting(
+        1, "images at a time, over all devices; bounds the memory", check=integer(least=1)
+    )
+    headline: str = setting(
+        "PQ",
+        'score that keeps the best checkpoint; "segm_AP" and "bbox_AP" need faster-coco-eval',
+        check=one_of(HEADLINES),
+    )
+    threshold: float = setting(
+        0.5,
+        "detections of a lower score count in average precision alone",
+        check=number(least=0, below=1),
+    )
+    images: int = setting(6, "images shown in the report", check=integer(least=0))
+
+
+@dataclasses.dataclass(frozen=True)
+class InstanceRecipe(BaseRecipe):
+    """A recipe of instance segmentation, see `BaseRecipe`.
+
+    Raises:
+      InputError: sections that contradict each other, by the key.
+
+    Example:
+      >>> recipe = InstanceRecipe.from_config({"task": "instances", "data": {"flip": 0.0}})
+      >>> recipe.model.name, recipe.data.flip
+      ('mask_rcnn', 0.0)
+    """
+
+    task: str = setting("instances", "what is learned", check=one_of(("instances",)))
+    data: InstanceSettings = dataclasses.field(default_factory=InstanceSettings)
+    model: DetectorConfig = dataclasses.field(default_factory=DetectorConfig)
+    loss: InstanceLossSection = dataclasses.field(default_factory=InstanceLossSection)
+    eval: InstanceEvalSection = dataclasses.field(default_factory=InstanceEvalSection)
+
+    def __post_init__(self) -> None:
+        """Checks the sections against each other."""
+        super().__post_init__()
+        if self.model.name not in DETECTORS:
+            raise InputError(
+                f"model.name is {self.model.name!r}, which finds no objects; choose one of "
+                f"{', '.join(DETECTORS)}"
+            )
+        if self.mesh.spatial > 1:
+            raise InputError(
+                f"mesh.spatial is {self.mesh.spatial}, but boxes lie anywhere in an image, so "
+                "that its height cannot be split; set it to 1"
+            )
+        if self.train.accumulate > 1 and self.loss.average != "image":
+            raise InputError(
+                f"train.accumulate is {self.train.accumulate}, but losses averaged over a batch "
+                "are no sum over parts of it; set loss.average=image, or train.accumulate=1"
+            )
+
+    @property
+    def pretrained(self) -> str:
+        """Weights that a run starts from; "" for none."""
+        return self.model.pretrained
+
+    @property
+    def freezes(self) -> bool:
+        """Whether some parameters of the network get no updates."""
+        return self.model.frozen_stages >= 0 or self.model.frozen_norm
