@@ -13,8 +13,8 @@ __all__ = ["create_published", "load_published", "published_names", "to_torch"]
 
 
 def published_names(model: nnx.Module) -> dict:
-    """Published names by path, of a segmenter, a ResNet or a part of one."""
-    if isinstance(model, models.Segmenter):
+    """Published names by path, of a segmenter, a detector, a ResNet or a part of one."""
+    if isinstance(model, models.Segmenter | models.MaskRCNN):
         return {path: name for name, path in key_table(model).items()}
     rules = resnet_names(model, True).rules
     state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
@@ -38,9 +38,14 @@ def create_published(config, make_array, dtype=np.float32, num_classes=19) -> mo
     model = nnx.eval_shape(
         lambda: models.create_model(config, num_classes=num_classes, rngs=nnx.Rngs(0))
     )
+    settle_rngs(model)
+    load_published(model, make_array, dtype)
+    return model
+
+
+def settle_rngs(model: nnx.Module) -> None:
+    """Gives the random streams of an abstract model a state."""
     state = nnx.state(model, nnx.RngState)
     for path, variable in nnx.to_flat_state(state):
         variable.set_value(jax.random.key(0) if path[-1] == "key" else jnp.uint32(0))
     nnx.update(model, state)
-    load_published(model, make_array, dtype)
-    return model

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from segalias_jax.typing import Array, Bool, Float, Int, UInt8
+from segalias_jax.typing import Array, Bool
 
 
 @jax.tree_util.register_dataclass
@@ -17,11 +18,11 @@ class Truths:
     """Objects that an image shows.
 
     Attributes:
-      boxes: (x1, y1, x2, y2) in pixels.
-      classes: 1 to the number of classes; 0 for none.
-      masks: eight pixels of a row in a byte, as `numpy.packbits` has them.
-      sizes: height and width of each image without its padding.
-      images: rows of the batch that hold an image.
+      boxes: [b, g, 4], (x1, y1, x2, y2) in pixels.
+      classes: [b, g], 1 to the number of classes; 0 for none.
+      masks: uint8 [b, g, h, w / 8], eight pixels of a row in a byte, as `numpy.packbits` has them.
+      sizes: [b, 2], height and width of each image without its padding.
+      images: [b], rows of the batch that hold an image.
 
     Example:
       >>> batch = {"boxes": jnp.ones((1, 2, 4)), "classes": jnp.array([[3, 1]]),
@@ -31,11 +32,11 @@ class Truths:
       [[True, False]]
     """
 
-    boxes: Float[Array, "b g 4"]
-    classes: Int[Array, "b g"]
-    masks: UInt8[Array, "b g h w8"]
-    sizes: Int[Array, "b 2"]
-    images: Bool[Array, " b"]
+    boxes: Any  # arrays; also what jax's transformations put in their place
+    classes: Any
+    masks: Any
+    sizes: Any
+    images: Any
 
     @property
     def exist(self) -> Bool[Array, "b g"]:
@@ -58,18 +59,18 @@ class Proposals:
     """Boxes that may hold an object, best first.
 
     Attributes:
-      boxes: (x1, y1, x2, y2) in pixels, inside of the image.
-      scores: of [0, 1].
-      valid: entries that hold a proposal.
+      boxes: [b, n, 4], (x1, y1, x2, y2) in pixels, inside of the image.
+      scores: [b, n], of [0, 1].
+      valid: [b, n], entries that hold a proposal.
 
     Example:
       >>> Proposals(jnp.zeros((1, 2, 4)), jnp.zeros((1, 2)), jnp.zeros((1, 2), bool)).valid.any()
       Array(False, dtype=bool)
     """
 
-    boxes: Float[Array, "b n 4"]
-    scores: Float[Array, "b n"]
-    valid: Bool[Array, "b n"]
+    boxes: Any  # arrays; also what jax's transformations put in their place
+    scores: Any
+    valid: Any
 
 
 @jax.tree_util.register_dataclass
@@ -78,10 +79,10 @@ class Detections:
     """Objects found, best first; entries after the last hold zeros.
 
     Attributes:
-      boxes: (x1, y1, x2, y2) in pixels, inside of the image.
-      scores: probability of the class.
-      classes: 1 to the number of classes; 0 for no detection.
-      masks: probability of each of 28 x 28 cells of the box to belong to the object.
+      boxes: [b, n, 4], (x1, y1, x2, y2) in pixels, inside of the image.
+      scores: [b, n], probability of the class.
+      classes: [b, n], 1 to the number of classes; 0 for no detection.
+      masks: [b, n, 28, 28], probability of each cell of the box to belong to the object.
 
     Example:
       >>> empty = jnp.zeros((1, 2))
@@ -90,7 +91,7 @@ class Detections:
       [[0, 0]]
     """
 
-    boxes: Float[Array, "b n 4"]
-    scores: Float[Array, "b n"]
-    classes: Int[Array, "b n"]
-    masks: Float[Array, "b n m m"]
+    boxes: Any  # arrays; also what jax's transformations put in their place
+    scores: Any
+    classes: Any
+    masks: Any

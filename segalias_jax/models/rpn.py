@@ -24,8 +24,8 @@ _SMALLEST = 1e-3
 _POSITIVE_FRACTION = 0.5
 _MATCHES = {"low": 0.3, "high": 0.7, "low_quality": True}
 
-Levels = tuple[Float[Array, "b n"], ...]
-Deltas = tuple[Float[Array, "b n 4"], ...]
+Levels = tuple[Float[Array, "b _"], ...]
+Deltas = tuple[Float[Array, "b _ 4"], ...]
 
 
 class RPN(nnx.Module):
@@ -95,7 +95,7 @@ class RPN(nnx.Module):
 
     def anchors(
         self, grids: tuple[tuple[int, int], ...], size: tuple[int, int]
-    ) -> tuple[Float[Array, "n 4"], ...]:
+    ) -> tuple[Float[Array, "_ 4"], ...]:
         """Returns the anchors of every level.
 
         Args:
@@ -114,7 +114,7 @@ class RPN(nnx.Module):
         self,
         logits: Levels,
         deltas: Deltas,
-        anchors: tuple[Float[Array, "n 4"], ...],
+        anchors: tuple[Float[Array, "_ 4"], ...],
         size: Int[Array, "b 2"],
         *,
         pre_nms: int,
@@ -131,7 +131,9 @@ class RPN(nnx.Module):
           post_nms: best boxes of all levels that are kept.
         """
 
-        def image(logits: Levels, deltas: Deltas, size: Array) -> Proposals:
+        def image(
+            logits: tuple[Array, ...], deltas: tuple[Array, ...], size: Array
+        ) -> tuple[Array, Array, Array]:
             boxes, scores, left = [], [], []
             for logit, delta, anchor in zip(logits, deltas, anchors, strict=True):
                 best, order = jax.lax.top_k(logit, min(pre_nms, len(logit)))
@@ -150,10 +152,10 @@ class RPN(nnx.Module):
             count = min(post_nms, len(score))
             order, held = ops.best_of(score, jnp.concatenate(left), count)
             # What holds no proposal is a box without area, which every pooling can read.
-            return Proposals(jnp.where(held[:, None], every[order], 0), score[order], held)
+            return jnp.where(held[:, None], every[order], 0), score[order], held
 
         with jax.named_scope("proposals"):
-            return jax.vmap(image)(*jax.lax.stop_gradient((logits, deltas)), size)
+            return Proposals(*jax.vmap(image)(*jax.lax.stop_gradient((logits, deltas)), size))
 
     def match(self, anchors: Float[Array, "n 4"], truths: Truths) -> Int[Array, "b n"]:
         """Returns the truth of each anchor of each image, see `ops.match_boxes`."""
@@ -182,8 +184,8 @@ class RPN(nnx.Module):
         self,
         logits: Levels,
         deltas: Deltas,
-        anchors: tuple[Float[Array, "n 4"], ...],
-        match: Int[Array, "b n"],
+        anchors: tuple[Float[Array, "_ 4"], ...],
+        match: Int[Array, "b m"],
         samples: ops.Samples,
         truths: Truths,
     ) -> dict[str, Float[Array, ""]]:

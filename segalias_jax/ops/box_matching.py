@@ -7,12 +7,13 @@ their number is known beforehand, which of them exist is not.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from segalias_jax.ops.nms import best_of
-from segalias_jax.typing import Array, Bool, Float, Int, Integer
+from segalias_jax.typing import Array, Bool, Float, Integer
 
 BACKGROUND, BETWEEN = -1, -2
 """Matches of boxes that overlap every truth too little, and of those neither here nor there."""
@@ -68,9 +69,9 @@ class Samples:
     """Boxes that a loss is taken of: positive ones first, then negative ones, then none.
 
     Attributes:
-      index: of the boxes.
-      positive: entries that hold a positive one.
-      valid: entries that hold a positive or negative one.
+      index: [*b, k], of the boxes.
+      positive: [*b, k], entries that hold a positive one.
+      valid: [*b, k], entries that hold a positive or negative one.
 
     Example:
       >>> samples = Samples(jnp.array([3, 0]), jnp.array([True, False]), jnp.array([True, True]))
@@ -78,9 +79,9 @@ class Samples:
       [3, 0]
     """
 
-    index: Int[Array, "*batch k"]
-    positive: Bool[Array, "*batch k"]
-    valid: Bool[Array, "*batch k"]
+    index: Any  # arrays; also what jax's transformations put in their place
+    positive: Any
+    valid: Any
 
 
 def sample_boxes(

@@ -214,7 +214,7 @@ def roi_align_masks(
 
 
 def _sides(
-    low: Array, high: Array, size: int, scale: int | float, aligned: bool
+    low: Array, high: Array, size: int, scale: Array | int | float, aligned: bool
 ) -> tuple[Array, Array]:
     """Where boxes start along an axis, and how long a cell is, in pixels of the map."""
     offset = 0.5 if aligned else 0.0
