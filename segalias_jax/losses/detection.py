@@ -1,10 +1,10 @@
-"""Losses of detection heads, element by element; what is summed and divided is the model's."""
+"""Losses of detection heads, element by element, and their means over samples."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
-from segalias_jax.typing import Array, Float
+from segalias_jax.typing import Array, Bool, Float
 
 
 def smooth_l1(difference: Float[Array, "*shape"], *, beta: float = 1 / 9) -> Float[Array, "*shape"]:
@@ -49,3 +49,40 @@ def binary_cross_entropy(
       [0.6930999755859375]
     """
     return jnp.maximum(logits, 0) - logits * target + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+
+
+def mean_over_samples(
+    losses: Float[Array, "b k"],
+    counted: Bool[Array, "b k"],
+    samples: Bool[Array, "b k"],
+    images: Bool[Array, " b"],
+    *,
+    average: str,
+) -> Float[Array, ""]:
+    """Returns the sum of the losses that count over the number of samples.
+
+    "batch": sum_bk l / n; "image": mean over images b of sum_k l / n_b. The second is a mean over
+    the parts of a batch, whatever they hold; the first is as published.
+
+    Args:
+      losses: of all entries.
+      counted: entries whose loss counts.
+      samples: entries that are divided by; of no entry, the mean is 0.
+      images: rows that hold an image.
+      average: "batch" or "image".
+
+    Returns:
+      The mean.
+
+    Example:
+      >>> losses = jnp.array([[2.0, 4.0], [3.0, 0.0]])
+      >>> there = jnp.array([[True, True], [True, False]])
+      >>> for average in ("batch", "image"):
+      ...     print(mean_over_samples(losses, there, there, jnp.ones(2, bool), average=average))
+      3.0
+      3.0
+    """
+    if average == "batch":
+        return jnp.sum(losses, where=counted) / jnp.maximum(samples.sum(), 1)
+    of_image = jnp.sum(losses, 1, where=counted) / jnp.maximum(samples.sum(1), 1)
+    return jnp.sum(of_image, where=images) / jnp.maximum(images.sum(), 1)

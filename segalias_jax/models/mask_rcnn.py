@@ -10,7 +10,7 @@ are limited from below, too.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -118,9 +118,15 @@ class MaskRCNN(nnx.Module):
         self.box_head = BoxHead(width, box_channels, num_classes, rngs=rngs)
         self.mask_head = MaskHead(width, mask_channels, num_classes, rngs=rngs)
 
-    def levels(self, image: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b _ _ c"], ...]:
-        """Returns the pyramid, and every second pixel of its coarsest level as one level more."""
-        levels = self.pyramid.levels(self.encoder(image))
+    def levels(
+        self, features: Sequence[Float[Array, "b _ _ _"]]
+    ) -> tuple[Float[Array, "b _ _ c"], ...]:
+        """Returns the pyramid, and every second pixel of its coarsest level as one level more.
+
+        Args:
+          features: of the encoder, fine to coarse.
+        """
+        levels = self.pyramid.levels(features)
         coarsest = levels[-1]
         return (*levels, ops.strided(coarsest, (0, 0), ops.image_size(coarsest), 2))
 
@@ -131,7 +137,7 @@ class MaskRCNN(nnx.Module):
           image: normalized images, padded with zeros to one size, a multiple of 32.
           size: height and width of each image without its padding.
         """
-        levels = self.levels(image)
+        levels = self.levels(self.encoder(image))
         anchors = self.rpn.anchors(_grids(levels), image.shape[1:3])
         proposals = self.rpn.propose(
             *self.rpn(levels), anchors, size, pre_nms=self.pre_nms, post_nms=self.post_nms
@@ -185,26 +191,35 @@ class MaskRCNN(nnx.Module):
         )
 
     def losses(
-        self, image: Float[Array, "b h w 3"], batch: Mapping[str, Array], key: Array
+        self,
+        image: Float[Array, "b h w 3"],
+        batch: Mapping[str, Array],
+        key: Array,
+        *,
+        features: Sequence[Float[Array, "b _ _ _"]] | None = None,
+        average: str = "batch",
     ) -> dict[str, Float[Array, ""]]:
         """Returns the five losses, whose sum is minimized.
 
-        Each is a mean over the samples of all images: of proposals ("loss_objectness",
+        Each is a mean over samples: of proposals ("loss_objectness",
         "loss_rpn_box_reg") and of detections ("loss_classifier", "loss_box_reg", "loss_mask").
 
         Args:
           image: normalized images, padded with zeros.
           batch: its objects: "boxes", "classes" (0 for none), "crowd", "masks", "size", "valid".
           key: random key of the samples.
+          features: of the encoder, where they were computed before.
+          average: over the samples of the "batch", as published, or first over those of each
+            "image", see `losses.detection.mean_over_samples`.
         """
         truths = Truths.of_batch(batch)
         of_anchors, of_boxes = jax.random.split(key)
-        levels = self.levels(image)
+        levels = self.levels(self.encoder(image) if features is None else features)
         logits, deltas = self.rpn(levels)
         anchors = self.rpn.anchors(_grids(levels), image.shape[1:3])
         match = self.rpn.match(jnp.concatenate(anchors), truths)
         samples = self.rpn.sample(of_anchors, match, truths)
-        found = self.rpn.losses(logits, deltas, anchors, match, samples, truths)
+        found = self.rpn.losses(logits, deltas, anchors, match, samples, truths, average=average)
         proposals = self.rpn.propose(
             logits,
             deltas,
@@ -216,7 +231,7 @@ class MaskRCNN(nnx.Module):
         boxes, exist = roi_heads.candidates(proposals, truths)
         match = roi_heads.match_candidates(boxes, exist, truths)
         samples = roi_heads.sample_candidates(of_boxes, match, count=self.box_samples)
-        return found | self.head_losses(levels, boxes, match, samples, truths)
+        return found | self.head_losses(levels, boxes, match, samples, truths, average=average)
 
     def head_losses(
         self,
@@ -225,6 +240,8 @@ class MaskRCNN(nnx.Module):
         match: Int[Array, "b n"],
         samples: ops.Samples,
         truths: Truths,
+        *,
+        average: str = "batch",
     ) -> dict[str, Float[Array, ""]]:
         """Returns the three losses of sampled boxes.
 
@@ -234,18 +251,23 @@ class MaskRCNN(nnx.Module):
           match: truth of each box.
           samples: those whose loss is taken.
           truths: objects of the images.
+          average: as for `losses`.
         """
         boxes = jnp.take_along_axis(boxes, samples.index[..., None], 1)
         truth = jnp.maximum(jnp.take_along_axis(match, samples.index, 1), 0)
         with jax.named_scope("box_head"):
             logits, deltas = self.box_head(self.pool(levels, boxes, BOX_CELLS))
-            found = roi_heads.box_losses(logits, deltas, boxes, truth, samples, truths)
+            found = roi_heads.box_losses(
+                logits, deltas, boxes, truth, samples, truths, average=average
+            )
         # Positive samples come first, so that the rest needs no mask.
         most = int(samples.index.shape[1] * roi_heads.POSITIVE_FRACTION)
         boxes, truth, positive = (part[:, :most] for part in (boxes, truth, samples.positive))
         with jax.named_scope("mask_head"):
             masks = self.mask_head(self.pool(levels, boxes, MASK_CELLS))
-            found["loss_mask"] = roi_heads.mask_loss(masks, boxes, truth, positive, truths)
+            found["loss_mask"] = roi_heads.mask_loss(
+                masks, boxes, truth, positive, truths, average=average
+            )
         return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,7 +11,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.layers import Conv, UpConv
 from segalias_jax.layers.conv import kaiming_normal
-from segalias_jax.losses.detection import binary_cross_entropy, smooth_l1
+from segalias_jax.losses.detection import binary_cross_entropy, mean_over_samples, smooth_l1
 from segalias_jax.models.detections import Proposals, Truths
 from segalias_jax.models.rpn import least_growth, target_deltas
 from segalias_jax.typing import Array, Bool, Float, Int
@@ -274,6 +276,8 @@ def box_losses(
     truth: Int[Array, "b k"],
     samples: ops.Samples,
     truths: Truths,
+    *,
+    average: str = "batch",
 ) -> dict[str, Float[Array, ""]]:
     """The losses of classes and of boxes, both divided by all samples.
 
@@ -284,6 +288,7 @@ def box_losses(
       truth: index of each sample's truth, where it is positive.
       samples: what they are.
       truths: objects of the images.
+      average: see `losses.detection.mean_over_samples`.
 
     Returns:
       Cross-entropy, and smooth L1 of the column of the true class.
@@ -292,11 +297,13 @@ def box_losses(
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), label[..., None], 2)[..., 0]
     own = jnp.take_along_axis(deltas, label[..., None, None], 2)[..., 0, :]
     target = target_deltas(truths.boxes, truth, boxes, samples.positive, _WEIGHTS)
-    count = jnp.maximum(samples.valid.sum(), 1)
     distance = smooth_l1(own - target).sum(-1)
+    mean = functools.partial(
+        mean_over_samples, samples=samples.valid, images=truths.images, average=average
+    )
     return {
-        "loss_classifier": -jnp.sum(chosen, where=samples.valid) / count,
-        "loss_box_reg": jnp.sum(distance, where=samples.positive) / count,
+        "loss_classifier": mean(-chosen, samples.valid),
+        "loss_box_reg": mean(distance, samples.positive),
     }
 
 
@@ -306,6 +313,8 @@ def mask_loss(
     truth: Int[Array, "b k"],
     positive: Bool[Array, "b k"],
     truths: Truths,
+    *,
+    average: str = "batch",
 ) -> Float[Array, ""]:
     """The mean cross-entropy of the masks of the true classes, over positive samples.
 
@@ -315,6 +324,7 @@ def mask_loss(
       truth: index of each sample's truth.
       positive: samples that have one.
       truths: objects of the images.
+      average: see `losses.detection.mean_over_samples`.
 
     Returns:
       The loss; 0 without positive samples.
@@ -328,4 +338,4 @@ def mask_loss(
 
     target = jax.vmap(image)(truths.masks, boxes, truth, truths.sizes)
     loss = binary_cross_entropy(own, target.astype(own.dtype)).mean((2, 3))
-    return jnp.sum(loss, where=positive) / jnp.maximum(positive.sum(), 1)
+    return mean_over_samples(loss, positive, positive, truths.images, average=average)

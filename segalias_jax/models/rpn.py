@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -11,7 +12,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers import Conv
-from segalias_jax.losses.detection import binary_cross_entropy, smooth_l1
+from segalias_jax.losses.detection import binary_cross_entropy, mean_over_samples, smooth_l1
 from segalias_jax.models.detections import Proposals, Truths
 from segalias_jax.typing import Array, Float, Int
 
@@ -188,6 +189,8 @@ class RPN(nnx.Module):
         match: Int[Array, "b m"],
         samples: ops.Samples,
         truths: Truths,
+        *,
+        average: str = "batch",
     ) -> dict[str, Float[Array, ""]]:
         """Returns the losses of objectness and of boxes, both divided by all samples.
 
@@ -198,18 +201,21 @@ class RPN(nnx.Module):
           match: truth of each anchor.
           samples: anchors that are looked at.
           truths: objects of the images.
+          average: see `losses.detection.mean_over_samples`.
         """
         logit = jnp.take_along_axis(jnp.concatenate(logits, 1), samples.index, 1)
         delta = jnp.take_along_axis(jnp.concatenate(deltas, 1), samples.index[..., None], 1)
         anchor = jnp.concatenate(anchors).astype(delta.dtype)[samples.index]
         truth = jnp.maximum(jnp.take_along_axis(match, samples.index, 1), 0)
         target = target_deltas(truths.boxes, truth, anchor, samples.positive, (1.0,) * 4)
-        count = jnp.maximum(samples.valid.sum(), 1)
         objectness = binary_cross_entropy(logit, samples.positive.astype(logit.dtype))
         boxes = smooth_l1(delta - target).sum(-1)
+        mean = functools.partial(
+            mean_over_samples, samples=samples.valid, images=truths.images, average=average
+        )
         return {
-            "loss_objectness": jnp.sum(objectness, where=samples.valid) / count,
-            "loss_rpn_box_reg": jnp.sum(boxes, where=samples.positive) / count,
+            "loss_objectness": mean(objectness, samples.valid),
+            "loss_rpn_box_reg": mean(boxes, samples.positive),
         }
 
 

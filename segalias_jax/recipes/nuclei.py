@@ -23,7 +23,7 @@ def get_config(arg: str = ""):
     config.data.maps = "instances/{name}.png"
     config.data.names = "{split}.txt"
     config.data.crop = (256, 256)
-    config.data.short = (256, 1040)
+    config.data.short = (512, 512)
     config.data.long = 1408
     config.data.max_objects = 256
     # Learned from random parameters, whose statistics have to be learned too.

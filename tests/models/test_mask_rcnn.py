@@ -25,7 +25,7 @@ def grids(levels):
 
 @nnx.jit
 def stages(model, image, size):
-    levels = model.levels(image)
+    levels = model.levels(model.encoder(image))
     logits, deltas = model.rpn(levels)
     anchors = model.rpn.anchors(grids(levels), image.shape[1:3])
     proposals = model.rpn.propose(
@@ -154,7 +154,7 @@ def test_recorded_losses_and_gradients(golden, golden_json, dtype):
 
         def losses(parameters, image):
             model = nnx.merge(graph, parameters, rest)
-            levels = model.levels(image)
+            levels = model.levels(model.encoder(image))
             logits, deltas = model.rpn(levels)
             anchors = model.rpn.anchors(grids(levels), image.shape[1:3])
             match = model.rpn.match(jnp.concatenate(anchors), truths)
