@@ -1,11 +1,11 @@
 """Mask R-CNN on COCO: 80 classes, 118,287 training images, short side 800, 12 epochs of 16 images.
 
-Paper: https://arxiv.org/abs/2403.09065 (its appendix: box AP 37.2 and mask AP 34.1 without, 38.6 and
-35.4 with daf,freqmix; where exactly both sit in the detector is not published, so they stand as in
-the segmentation networks)
+Paper: https://arxiv.org/abs/2403.09065 (its appendix: box AP 37.2 and mask AP 34.1 without, 38.6
+and 35.4 with daf,freqmix; where both sit in the detector is not published, so they stand as in the
+segmentation networks)
 Command: python train.py --config configs/coco_instances.py --config.data.root=DIR --workdir RUN
-Published schedule of the detector: 12 epochs, a tenth of the rate from epochs 8 and 11, from weights
-of ImageNet (--config.model.pretrained=DIR, see segalias convert). Not trained here yet.
+Published schedule of the detector: 12 epochs, a tenth of the rate from epochs 8 and 11, from
+weights of ImageNet (--config.model.pretrained=DIR, see segalias convert). Not trained here yet.
 """
 
 from segalias_jax.recipes.coco_instances import get_config
