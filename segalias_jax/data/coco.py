@@ -90,12 +90,13 @@ class CocoSource(InstanceSource):
         """Reads the objects of an image, see `InstanceSource`."""
         stated = self._sizes[index]
         if size is not None and tuple(size) != stated:
+            swapped = tuple(size) == stated[::-1]
             turned = "; the image is turned by its EXIF data, which data.exif=False leaves out"
             raise InputError(
                 f"{self.annotations}: its image {self.names[index]} has {stated[1]}x{stated[0]} "
                 f"pixels there and {size[1]}x{size[0]} in its file; they must match"
                 + turned
-                * (tuple(size) == stated[::-1])
+                * swapped
             )
         entries = self._objects[index]
         check_memory(self.annotations, len(entries), stated)
