@@ -9,7 +9,21 @@ from segalias_jax import lazy
 
 if TYPE_CHECKING:
     from segalias_jax.data.condition import data_condition, describe_changes
+    from segalias_jax.data.instance_settings import (
+        INSTANCE_SOURCES,
+        InstanceSettings,
+        read_instance_settings,
+    )
+    from segalias_jax.data.instance_source import (
+        InstanceStream,
+        batch_size_of,
+        create_instance_source,
+        instance_eval_batches,
+        left_out,
+    )
+    from segalias_jax.data.instances import Instances, InstanceSource
     from segalias_jax.data.labels import restore_zero_label
+    from segalias_jax.data.low_light import LowLight, darken
     from segalias_jax.data.pipeline import (
         Batch,
         batch_names,
@@ -24,19 +38,31 @@ if TYPE_CHECKING:
     from segalias_jax.data.splits import check_splits, split_hash
 
 __all__ = [
+    "INSTANCE_SOURCES",
     "SOURCES",
     "Batch",
+    "InstanceSettings",
+    "InstanceSource",
+    "InstanceStream",
+    "Instances",
+    "LowLight",
     "Source",
     "batch_names",
+    "batch_size_of",
     "check_crop",
     "check_source",
     "check_splits",
+    "create_instance_source",
     "create_source",
+    "darken",
     "data_condition",
     "describe_changes",
     "describe_skipped",
     "eval_batches",
     "fingerprint",
+    "instance_eval_batches",
+    "left_out",
+    "read_instance_settings",
     "restore_zero_label",
     "resume_step",
     "split_hash",
@@ -48,7 +74,21 @@ __getattr__, __dir__ = lazy.attach(
     __name__,
     {
         "segalias_jax.data.condition": ("data_condition", "describe_changes"),
+        "segalias_jax.data.instance_settings": (
+            "INSTANCE_SOURCES",
+            "InstanceSettings",
+            "read_instance_settings",
+        ),
+        "segalias_jax.data.instance_source": (
+            "InstanceStream",
+            "batch_size_of",
+            "create_instance_source",
+            "instance_eval_batches",
+            "left_out",
+        ),
+        "segalias_jax.data.instances": ("InstanceSource", "Instances"),
         "segalias_jax.data.labels": ("restore_zero_label",),
+        "segalias_jax.data.low_light": ("LowLight", "darken"),
         "segalias_jax.data.pipeline": (
             "Batch",
             "batch_names",

@@ -153,7 +153,7 @@ def test_an_image_of_another_size_is_an_error(coco_set):
     root = coco_set()
     source = opened(root)
     cv2.imwrite(str(root / "images" / "a.png"), np.zeros((30, 20, 3), np.uint8))
-    reason = "a.png has 30x20 pixels there and 20x30 in .*turned by its EXIF"
+    reason = "a.png has 30x20 pixels there and 20x30 in its file.*turned by its EXIF"
     with pytest.raises(InputError, match=reason):
         source[0]
     with pytest.raises(InputError, match=reason):

@@ -26,6 +26,7 @@ def test_a_recipes_lists_are_read():
         ({"short": [800, 640]}, r"data.short: \(800, 640\) is not \(smallest, largest\)"),
         ({"source": "instance_maps", "id_map": [[1, 2, 3]]}, "data.id_map: .* is not rows of"),
         ({"dark": 1.5}, "data.dark is 1.5"),
+        ({"dark_pair": True}, "data.dark_pair: .* data.dark is 0"),
         ({"divisor": 1000}, "data.divisor: data.source='coco' does not read it"),
         ({"source": "cityscapes_instances", "classes": ["car"]}, "data.classes: data.source='city"),
     ],

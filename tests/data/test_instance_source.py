@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from segalias_jax.data.condition import data_condition, describe_changes
 from segalias_jax.data.instance_source import (
     InstanceStream,
     batch_size_of,
@@ -13,6 +14,8 @@ from segalias_jax.data.instance_source import (
 from segalias_jax.data.instance_transforms import evaluation_resize
 from segalias_jax.data.masks import unpack_masks
 from segalias_jax.data.pipeline import resume_step, stream_state
+from segalias_jax.data.sources import fingerprint
+from segalias_jax.data.splits import check_splits
 from segalias_jax.errors import InputError
 
 
@@ -113,6 +116,19 @@ def test_a_stream_names_its_images_and_keeps_its_position(section):
         resume_step(state, with_objects(source), batch_size=3, seed=0)
 
 
+def test_changed_files_are_noticed_as_those_of_label_maps_are(section):
+    source = opened(section)
+    before, condition = fingerprint(source), data_condition(source)
+    assert fingerprint(opened(section)) == before
+    assert fingerprint(opened(section | {"classes": ("cell",)})) != before
+    path = source.pairs[1].image
+    path.write_bytes(path.read_bytes() + b" ")
+    assert fingerprint(source) != before
+    assert describe_changes(condition, data_condition(source)) == "1 image is changed (b.png)"
+    with pytest.raises(InputError, match="share 1 image"):
+        check_splits("train", "val", (source, with_objects(source)))
+
+
 def test_a_pair_has_the_dark_image_too(section):
     section |= {"dark": 1.0, "dark_pair": True}
     (batch,) = taken(InstanceStream(section, opened(section), batch_size=2, seed=0), 0, 1)
@@ -143,6 +159,9 @@ def test_images_without_objects_are_left_out(section):
     # The crowd of b.png is no object.
     assert chosen.names == ["a.png"] and len(chosen) == 1
     assert with_objects(chosen) is chosen
+    assert create_instance_source(section, "train", training=True).names == ["a.png"]
+    kept = create_instance_source(section | {"empty": True}, "train", training=True)
+    assert kept.names == source.names
     (batch,) = taken(InstanceStream(section, chosen, batch_size=2, seed=0), 0, 1)
     assert (batch["classes"][:, :2] > 0).all()
 

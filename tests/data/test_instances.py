@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from segalias_jax.data.instances import ChosenImages, Instances, InstanceSource, check_memory
+from segalias_jax.data.pairs import Pair
 from segalias_jax.errors import InputError
 
 
@@ -24,7 +25,8 @@ def squares(tmp_path):
     paths = [tmp_path / f"{k}.png" for k in range(3)]
     for k, path in enumerate(paths):
         cv2.imwrite(str(path), np.full((6, 8, 3), k, np.uint8))
-    return Squares("abc", paths, classes=("square",))
+    pairs = [Pair(path, path, name) for path, name in zip(paths, "abc", strict=True)]
+    return Squares(pairs, classes=("square",))
 
 
 def test_a_sample_has_the_image_and_its_objects(squares):

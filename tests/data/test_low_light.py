@@ -98,7 +98,7 @@ def test_each_form_of_the_noise_has_its_own_rows_and_quantization():
 
 def test_cameras_are_drawn_as_the_model_says():
     rng = np.random.default_rng(0)
-    cameras = [Camera.draw(LowLight(ratio=(10.0, 50.0)), rng) for _ in range(4000)]
+    cameras = [Camera.draw(LowLight(ratio=(10.0, 50.0)), rng) for _ in range(1500)]
     gains = np.log([camera.gain for camera in cameras])
     assert math.log(0.2182) - 1e-3 <= gains.min() and gains.max() <= math.log(13.9642)
     for name, slope, bias, deviation in (
@@ -107,14 +107,16 @@ def test_cameras_are_drawn_as_the_model_says():
     ):
         scales = np.log([getattr(camera, name) for camera in cameras])
         fitted = np.polyfit(gains, scales, 1)
-        np.testing.assert_allclose(fitted, [slope, bias], atol=0.02)
-        assert abs((scales - np.polyval(fitted, gains)).std() - deviation) < 0.01
+        np.testing.assert_allclose(fitted, [slope, bias], atol=0.03)
+        assert (
+            abs((scales - np.polyval(fitted, gains)).std() - deviation) < 0.02
+        )  # four standard errors
     for name, low, high in (("ratio", 10, 50), ("red_gain", 1.9, 2.4), ("blue_gain", 1.5, 1.9)):
         drawn = np.array([getattr(camera, name) for camera in cameras])
         assert low <= drawn.min() < low + 0.1 * (high - low)
         assert high >= drawn.max() > high - 0.1 * (high - low)
     inverse = np.array([1 / camera.rgb_gain for camera in cameras])
-    assert abs(inverse.mean() - 0.8) < 0.01 and abs(inverse.std() - 0.1) < 0.01
+    assert abs(inverse.mean() - 0.8) < 0.012 and abs(inverse.std() - 0.1) < 0.01
 
 
 @pytest.mark.parametrize("size", [(7, 10), (8, 9), (1, 1), (64, 96)])

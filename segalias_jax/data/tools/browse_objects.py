@@ -154,7 +154,7 @@ def object_picture(
         picture[rim] = 255 if crowd else _light(color)
     if len(objects) <= _NAMED:
         for box, (label, crowd, _) in zip(sample["boxes"], objects, strict=True):
-            name = classes[label - 1] if len(classes) > 1 else ""
+            name = str(classes[int(label) - 1]) if len(classes) > 1 else ""
             text = f"{name} (crowd)" if crowd else name
             _draw_box(picture, box * scale, text, _light(palette[label - 1]))
     return picture
@@ -252,7 +252,7 @@ def _collect(source: InstanceSource, indices: Sequence[int], threads: int) -> Ob
 
     def read(index: int) -> Any:
         try:
-            size = image_size(source.paths[index], exif=source.exif)
+            size = image_size(source.pairs[index].image, exif=source.exif)
             found = source.instances(index, size)
         except InputError as error:
             return str(error)

@@ -1,22 +1,16 @@
+import dataclasses
 import json
 
 import cv2
 import numpy as np
 import pytest
+from ml_collections import config_dict
 
-from segalias_jax import cli
 from segalias_jax.data.instance_settings import InstanceSettings
 from segalias_jax.data.instances import Instances
+from segalias_jax.data.tools import browse
 from segalias_jax.data.tools.browse_objects import browse_objects, object_picture
-
-RECIPE = """
-from ml_collections import ConfigDict
-
-def get_config(variant=""):
-    data = dict(source="coco", root=ROOT, annotations="set.json", images="images",
-                short=(40, 40), long=80, train_split="train", eval_split="val")
-    return ConfigDict({"data": data, "seed": 0})
-"""
+from segalias_jax.errors import FlagParser, InputError
 
 
 def settings_of(root):
@@ -69,13 +63,17 @@ def test_names_are_drawn_only_where_they_tell_something():
 
 
 def test_the_command_shows_a_recipe_about_objects(coco_set, tmp_path, capsys):
-    recipe = tmp_path / "objects.py"
-    recipe.write_text(RECIPE.replace("ROOT", repr(str(coco_set()))))
     sheet, numbers = tmp_path / "sheet.png", tmp_path / "numbers.json"
-    words = ["browse", f"--config={recipe}", f"--out={sheet}", f"--json={numbers}"]
-    assert cli.main(words) == 0
+    parser = FlagParser("browse")
+    browse.add_flags(parser)
+    flags = parser.parse([f"--out={sheet}", f"--json={numbers}"])
+    data = dataclasses.asdict(settings_of(coco_set()))
+    flags.config = config_dict.ConfigDict({"data": data, "seed": 0})
+    assert browse.run(flags) == 0
     shown = capsys.readouterr().out
     assert "coco, split train, 3 images" in shown and "2 objects, at most 2 an image" in shown
     assert cv2.imread(str(sheet)) is not None
     assert json.loads(numbers.read_text())["objects"] == [1, 1]
-    assert cli.main([*words, "--duplicates"]) == 2
+    flags.duplicates = True
+    with pytest.raises(InputError, match="--duplicates"):
+        browse.run(flags)
