@@ -1,4 +1,4 @@
-"""COCO's numbers, recorded from pycocotools and faster-coco-eval, with crowds and 132 detections."""
+"""COCO's numbers, recorded from pycocotools and faster-coco-eval: crowds, 132 detections."""
 
 import json
 import sys
