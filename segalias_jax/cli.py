@@ -99,6 +99,10 @@ COMMANDS = {
         "segalias_jax.data.tools.prepare",
         _Recipe.OPTIONAL,
     ),
+    "darken": _Command(
+        "write copies of images as a camera takes them in the dark",
+        "segalias_jax.data.tools.darken",
+    ),
     "summary": _Command(
         "list what a recipe's model costs and where it downsamples",
         "segalias_jax.models.cost.summary",

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from segalias_jax.data.files import image_size, read_bytes
+from segalias_jax.data.files import read_bytes
 from segalias_jax.data.headers import MAX_IMAGE_PIXELS
 from segalias_jax.data.instances import Instances, InstanceSource, check_memory
 from segalias_jax.data.masks import boxes_of_masks
+from segalias_jax.data.pairs import Pair
 from segalias_jax.data.run_length import decode_mask, polygon_mask
 from segalias_jax.errors import InputError, check_choice
 
@@ -63,15 +64,19 @@ class CocoSource(InstanceSource):
         chosen = list(classes) or list(known.values())
         ids = {name: key for key, name in known.items()}
         names = [entry["file_name"] for entry in entries]
-        super().__init__(names, [images / name for name in names], classes=tuple(chosen), exif=exif)
+        pairs = [Pair(images / name, annotations, name) for name in names]
+        super().__init__(pairs, classes=tuple(chosen), exif=exif)
         self.annotations = annotations
         self.image_ids = [entry["id"] for entry in entries]
         self.category_ids = [ids[name] for name in chosen]
+        self.rule = tuple(self.category_ids)
         self._sizes = [(entry["height"], entry["width"]) for entry in entries]
         self._objects = self._by_image(lists["annotations"], known)
-        for name, path in zip(names, self.paths, strict=True):
-            if not path.is_file():
-                raise InputError(f"{annotations}: its image {name} is missing, there is no {path}")
+        for pair in pairs:
+            if not pair.image.is_file():
+                raise InputError(
+                    f"{annotations}: its image {pair.name} is missing, there is no {pair.image}"
+                )
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns (height, width) of an image in pixels, as the JSON says."""
@@ -81,10 +86,6 @@ class CocoSource(InstanceSource):
         """Returns how many objects the JSON lists for an image, crowds not counted."""
         return sum(not entry.get("iscrowd", 0) for entry in self._objects[index])
 
-    def check(self, index: int) -> None:
-        """Raises `InputError` where an image's objects, or its header, are unusable."""
-        self.instances(index, image_size(self.paths[index], exif=self.exif))
-
     def instances(self, index: int, size: tuple[int, int] | None = None) -> Instances:
         """Reads the objects of an image, see `InstanceSource`."""
         stated = self._sizes[index]
@@ -92,7 +93,7 @@ class CocoSource(InstanceSource):
             turned = "; the image is turned by its EXIF data, which data.exif=False leaves out"
             raise InputError(
                 f"{self.annotations}: its image {self.names[index]} has {stated[1]}x{stated[0]} "
-                f"pixels there and {size[1]}x{size[0]} in {self.paths[index]}; they must match"
+                f"pixels there and {size[1]}x{size[0]} in its file; they must match"
                 + turned
                 * (tuple(size) == stated[::-1])
             )

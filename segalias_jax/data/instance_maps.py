@@ -141,13 +141,7 @@ class MapSource(InstanceSource):
                 raise InputError(f"{pair.image}: no such image, though {origin} names it")
             if not pair.label.is_file():
                 raise InputError(f"{pair.image}: image without objects, {pair.label} is missing")
-        super().__init__(
-            [pair.name for pair in pairs],
-            [pair.image for pair in pairs],
-            classes=classes,
-            exif=exif,
-        )
-        self.pairs = list(pairs)
+        super().__init__(pairs, classes=classes, exif=exif)
         self.rule = rule
 
     def instances(self, index: int, size: tuple[int, int] | None = None) -> Instances:

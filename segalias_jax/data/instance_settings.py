@@ -215,4 +215,8 @@ def read_instance_settings(config: Any) -> InstanceSettings:
             raise InputError(
                 f"data.{key}: data.source={settings.source!r} does not read it; remove it"
             )
+    if settings.dark_pair and not settings.dark:
+        raise InputError(
+            "data.dark_pair: adds the darkened image, and data.dark is 0; set data.dark to 1"
+        )
     return settings

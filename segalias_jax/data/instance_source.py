@@ -21,7 +21,7 @@ import numpy as np
 from segalias_jax.data.coco import CocoSource
 from segalias_jax.data.geometry import Sample
 from segalias_jax.data.instance_maps import ObjectRule, open_cityscapes, open_maps
-from segalias_jax.data.instance_settings import read_instance_settings
+from segalias_jax.data.instance_settings import InstanceSettings, read_instance_settings
 from segalias_jax.data.instance_transforms import (
     evaluation_resize,
     fixed_arrays,
@@ -36,15 +36,16 @@ from segalias_jax.errors import InputError
 from segalias_jax.files import map_ahead
 from segalias_jax.progress import progress_bar
 
-Objects = InstanceSource | ChosenImages
 
-
-def create_instance_source(data_config: Any, split: str) -> InstanceSource:
+def create_instance_source(
+    data_config: Any, split: str, *, training: bool = False
+) -> InstanceSource:
     """Opens one split of the data set of objects that a recipe names.
 
     Args:
       data_config: the recipe's `data` section, see `InstanceSettings`.
       split: a split's name, such as `data_config.train_split`.
+      training: leave images without objects out, unless `empty` keeps them.
 
     Returns:
       The split, with random access.
@@ -65,40 +66,30 @@ folder of the data set
         raise InputError(
             f"data.root: {what}; pass --config.data.root=DIR, the folder of the data set"
         )
+    source: InstanceSource
     if settings.source == "cityscapes_instances":
-        return open_cityscapes(root, split, exif=settings.exif)
-    if settings.source == "coco":
-        filled = (
-            path.replace("{split}", split)
-            for path in (settings.annotations, settings.images or "{split}")
+        source = open_cityscapes(root, split, exif=settings.exif)
+    elif settings.source == "coco":
+        annotations = root / settings.annotations.replace("{split}", split)
+        images = root / (settings.images or "{split}").replace("{split}", split)
+        source = CocoSource(annotations, images, classes=settings.classes, exif=settings.exif)
+    else:
+        source = open_maps(
+            root,
+            split,
+            images=settings.images or "images/{split}/{name}.*",
+            maps=settings.maps,
+            names=settings.names,
+            classes=settings.classes,
+            rule=_object_rule(settings),
+            exif=settings.exif,
         )
-        annotations, images = (root / path for path in filled)
-        return CocoSource(annotations, images, classes=settings.classes, exif=settings.exif)
-    if not settings.classes:
-        raise InputError("data.classes: not set; name the classes in the order of their ids from 1")
-    count = len(settings.classes)
-    classes = dict(settings.id_map) or (
-        {label: label for label in range(1, count + 1)} if settings.divisor else {}
-    )
-    for label in classes.values():
-        if label > count:
-            raise InputError(
-                f"data.id_map: it names class {label}, but data.classes names {count}; use 1 to "
-                f"{count}, or 0 for no object"
-            )
-    return open_maps(
-        root,
-        split,
-        images=settings.images or "images/{split}/{name}.*",
-        maps=settings.maps,
-        names=settings.names,
-        classes=settings.classes,
-        rule=ObjectRule(settings.divisor, classes),
-        exif=settings.exif,
-    )
+    if training and not settings.empty:
+        return with_objects(source, threads=settings.threads)
+    return source
 
 
-def with_objects(source: Objects, *, threads: int = 4) -> Objects:
+def with_objects(source: InstanceSource, *, threads: int = 4) -> InstanceSource:
     """Returns the images of a data set that have an object, crowds not counted.
 
     Args:
@@ -112,7 +103,7 @@ def with_objects(source: Objects, *, threads: int = 4) -> Objects:
       InputError: none has.
 
     Example:
-      >>> with_objects(ChosenImages(InstanceSource([], [], classes=("a",)), []))
+      >>> with_objects(ChosenImages(InstanceSource([], classes=("a",)), []))
       Traceback (most recent call last):
       segalias_jax.errors.InputError: data: none of the 0 images has an object; check the files, \
 or set data.empty
@@ -127,7 +118,7 @@ or set data.empty
     return source if len(indices) == len(source) else ChosenImages(source, indices)
 
 
-def left_out(source: Objects, max_objects: int, *, threads: int = 4) -> tuple[int, int]:
+def left_out(source: InstanceSource, max_objects: int, *, threads: int = 4) -> tuple[int, int]:
     """Counts what batches of at most `max_objects` objects an image leave out.
 
     Args:
@@ -139,14 +130,14 @@ def left_out(source: Objects, max_objects: int, *, threads: int = 4) -> tuple[in
       How many images have more, and how many objects that are; crowds are not counted.
 
     Example:
-      >>> left_out(InstanceSource([], [], classes=("a",)), 100)
+      >>> left_out(InstanceSource([], classes=("a",)), 100)
       (0, 0)
     """
     more = [count - max_objects for count in _counts(source, threads) if count > max_objects]
     return len(more), sum(more)
 
 
-def batch_size_of(data_config: Any, source: Objects, *, training: bool) -> tuple[int, int]:
+def batch_size_of(data_config: Any, source: InstanceSource, *, training: bool) -> tuple[int, int]:
     """Returns the (height, width) of a recipe's batches.
 
     Args:
@@ -162,7 +153,7 @@ def batch_size_of(data_config: Any, source: Objects, *, training: bool) -> tuple
 
     Example:
       >>> settings = {"source": "coco", "crop": (100, 90)}
-      >>> batch_size_of(settings, InstanceSource([], [], classes=("a",)), training=True)
+      >>> batch_size_of(settings, InstanceSource([], classes=("a",)), training=True)
       (128, 96)
     """
     settings = read_instance_settings(data_config)
@@ -202,7 +193,7 @@ class InstanceStream:
 
     Example:
       >>> settings = {"source": "coco", "crop": (64, 64)}
-      >>> source = InstanceSource(["a"], [Path("a.png")], classes=("nucleus",))
+      >>> source = InstanceSource([], classes=("nucleus",))
       >>> InstanceStream(settings, source, batch_size=2, seed=0).size
       (64, 64)
     """
@@ -210,7 +201,7 @@ class InstanceStream:
     def __init__(
         self,
         data_config: Any,
-        source: Objects,
+        source: InstanceSource,
         *,
         batch_size: int,
         seed: int,
@@ -246,7 +237,9 @@ class InstanceStream:
         return ", ".join(names)
 
 
-def instance_eval_batches(data_config: Any, source: Objects, *, batch_size: int) -> Iterator[Batch]:
+def instance_eval_batches(
+    data_config: Any, source: InstanceSource, *, batch_size: int
+) -> Iterator[Batch]:
     """Yields a data set of objects once, in order, resized and padded to one size.
 
     Args:
@@ -262,7 +255,7 @@ def instance_eval_batches(data_config: Any, source: Objects, *, batch_size: int)
 
     Example:
       >>> settings = {"source": "coco", "padded": (64, 64)}
-      >>> source = InstanceSource([], [], classes=("nucleus",))
+      >>> source = InstanceSource([], classes=("nucleus",))
       >>> list(instance_eval_batches(settings, source, batch_size=2))
       []
     """
@@ -307,6 +300,21 @@ def stack_rows(rows: Sequence[Sample]) -> Batch:
     return batch | {"valid": np.ones(len(rows), np.bool_)}
 
 
+def _object_rule(settings: InstanceSettings) -> ObjectRule:
+    """What the values of maps mean, of the source "instance_maps"."""
+    if not settings.classes:
+        raise InputError("data.classes: not set; name the classes in the order of their ids from 1")
+    count = len(settings.classes)
+    for _, label in settings.id_map:
+        if label > count:
+            raise InputError(
+                f"data.id_map: it names class {label}, but data.classes names {count}; use 1 to "
+                f"{count}, or 0 for no object"
+            )
+    same = {label: label for label in range(1, count + 1)} if settings.divisor else {}
+    return ObjectRule(settings.divisor, dict(settings.id_map) or same)
+
+
 def _training_row(
     transforms: Sequence[Callable[[Sample, np.random.Generator], Sample]],
     size: tuple[int, int],
@@ -317,7 +325,7 @@ def _training_row(
     return fixed_arrays(apply_transforms(transforms, sample, rng), size, max_objects)
 
 
-def _counts(source: Objects, threads: int) -> list[int]:
+def _counts(source: InstanceSource, threads: int) -> list[int]:
     counts = []
     with progress_bar("counting objects", len(source), unit=" files") as bar:
         for _, count in map_ahead(source.count, range(len(source)), threads=threads):

@@ -17,10 +17,11 @@ from segalias_jax.data.classes import voc_colors
 from segalias_jax.data.files import decode_image, image_size, read_bytes
 from segalias_jax.data.geometry import Sample
 from segalias_jax.data.masks import boxes_of_masks
+from segalias_jax.data.pairs import Pair
 from segalias_jax.errors import InputError
 from segalias_jax.typing import Bool, Float32, Int32
 
-MAX_MASK_BYTES = 1 << 32
+MAX_MASK_BYTES = 1 << 31
 """No image's masks take more memory: a small file may claim thousands of large objects."""
 
 
@@ -80,28 +81,28 @@ class InstanceSource:
     four as in `Instances`.
 
     Args:
-      names: of the images, each once.
-      paths: of the images.
+      pairs: each image, the file that has its objects, and its name, each name once.
       classes: names of the classes, by id from 1.
       exif: see `decode_image`.
 
     Example:
-      >>> source = InstanceSource(["a"], [Path("a.png")], classes=("nucleus",))
+      >>> pairs = [Pair(Path("a.png"), Path("a.tif"), "a")]
+      >>> source = InstanceSource(pairs, classes=("nucleus",))
       >>> len(source), source.classes
       (1, ('nucleus',))
     """
 
     def __init__(
         self,
-        names: Sequence[str],
-        paths: Sequence[Path],
+        pairs: Sequence[Pair],
         *,
         classes: tuple[str, ...],
         exif: bool = True,
     ):
-        self.names = list(names)
-        self.paths = list(paths)
+        self.pairs = list(pairs)
+        self.names = [pair.name for pair in pairs]
         self.classes = classes
+        self.rule: Any = None  # what values in the files mean
         self.palette = voc_colors(len(classes) + 1)[1:]
         self.exif = exif
 
@@ -109,7 +110,7 @@ class InstanceSource:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Sample:
-        path = self.paths[index]
+        path = self.pairs[index].image
         image = decode_image(read_bytes(path), path, exif=self.exif)
         return {"image": image, **vars(self.instances(index, image.shape[:2]))}
 
@@ -130,7 +131,7 @@ class InstanceSource:
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns (height, width) of an image in pixels, without decoding it."""
-        return image_size(self.paths[index], exif=self.exif)
+        return image_size(self.pairs[index].image, exif=self.exif)
 
     def count(self, index: int) -> int:
         """Returns how many objects an image has, crowds not counted."""
@@ -138,10 +139,10 @@ class InstanceSource:
 
     def check(self, index: int) -> None:
         """Raises `InputError` where an image's objects, or its header, are unusable."""
-        self.instances(index, image_size(self.paths[index], exif=self.exif))
+        self.instances(index, image_size(self.pairs[index].image, exif=self.exif))
 
 
-class ChosenImages:
+class ChosenImages(InstanceSource):
     """Some images of a data set.
 
     Args:
@@ -149,41 +150,29 @@ class ChosenImages:
       indices: which ones.
 
     Example:
-      >>> source = InstanceSource("ab", [Path("a.png"), Path("b.png")], classes=("nucleus",))
+      >>> pairs = [Pair(Path(f"{name}.png"), Path(f"{name}.tif"), name) for name in "ab"]
+      >>> source = InstanceSource(pairs, classes=("nucleus",))
       >>> ChosenImages(source, [1]).names
       ['b']
     """
 
-    def __init__(self, source: Any, indices: Sequence[int]):
-        self.names = [source.names[index] for index in indices]
-        self.paths = [source.paths[index] for index in indices]
-        self.classes = source.classes
-        self.palette = source.palette
-        self.exif = source.exif
-        self.source = source
-        self.indices = list(indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.source[self.indices[index]]
+    def __init__(self, source: InstanceSource, indices: Sequence[int]):
+        pairs = [source.pairs[index] for index in indices]
+        super().__init__(pairs, classes=source.classes, exif=source.exif)
+        self.rule = source.rule
+        self.source, self.indices = source, list(indices)
 
     def instances(self, index: int, size: tuple[int, int] | None = None) -> Instances:
         """Reads the objects of an image, see `InstanceSource`."""
         return self.source.instances(self.indices[index], size)
 
     def size(self, index: int) -> tuple[int, int]:
-        """Returns (height, width) of an image in pixels."""
+        """Returns (height, width) of an image in pixels, as its source says."""
         return self.source.size(self.indices[index])
 
     def count(self, index: int) -> int:
-        """Returns how many objects an image has, crowds not counted."""
+        """Returns how many objects an image has, as its source says."""
         return self.source.count(self.indices[index])
-
-    def check(self, index: int) -> None:
-        """Raises `InputError` where an image's objects, or its header, are unusable."""
-        self.source.check(self.indices[index])
 
 
 def check_memory(path: Path, objects: int, size: tuple[int, ...]) -> None:

@@ -155,9 +155,7 @@ def expand_counts(text: str | bytes) -> Int64[np.ndarray, " runs"]:
     return counts
 
 
-def polygon_mask(
-    polygons: Sequence[Sequence[int | float]], size: tuple[int, int]
-) -> Bool[np.ndarray, "h w"]:
+def polygon_mask(polygons: Sequence[Any], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     """Returns the union of polygons as COCO rasters them, by faster-coco-eval.
 
     Args:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from segalias_jax.data.classes import Classes, voc_colors
+from segalias_jax.data.instances import InstanceSource
 from segalias_jax.data.labels import LabelRule, mapped_lookup, threshold_lookup
 from segalias_jax.data.layouts import LAYOUTS, Files
 from segalias_jax.data.pairs import Pair, PairSource
@@ -265,7 +266,7 @@ def fingerprint(source: Source) -> str:
       >>> fingerprint(create_source({"source": "synthetic"}, "val"))
       ''
     """
-    if not isinstance(source, PairSource):
+    if not isinstance(source, PairSource | InstanceSource):
         return ""
     digest = hashlib.sha256(repr((source.rule, source.exif)).encode())
     for pair in source.pairs:

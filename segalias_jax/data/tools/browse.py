@@ -2,7 +2,8 @@
 
     segalias browse --config NAME|FILE[:VARIANT] --out sheet.png
 
-The statistics are of the files as they are; the sheet shows what training sees.
+The statistics are of the files as they are; the sheet shows what training sees. Recipes about
+objects show their masks, boxes and classes.
 """
 
 from __future__ import annotations
@@ -15,23 +16,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from segalias_jax.data.instance_settings import INSTANCE_SOURCES
 from segalias_jax.data.pairs import PairSource
 from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.data.sources import Source, open_split
 from segalias_jax.data.splits import same_content
+from segalias_jax.data.tools import browse_objects, sheets
 from segalias_jax.data.tools.statistics import Statistics, collect_statistics
 from segalias_jax.data.transforms import Sample, apply_transforms, training_transforms
 from segalias_jax.errors import FlagParser, InputError
-from segalias_jax.files import write_bytes
 from segalias_jax.typing import IGNORE_LABEL, UInt8
 
 _CELL = 220  # longest side of a picture in pixels
-_COLUMNS = 4  # pairs of pictures beside each other
-_MARGIN, _CAPTION, _LEGEND = 14, 24, 26
-_FONT = 10.0  # points at 100 dots an inch
+_LEGEND = 26
 
 
 def contact_sheet(
@@ -61,27 +59,29 @@ def contact_sheet(
       >>> contact_sheet([("a", sample)], classes=["sky"], palette=palette, fractions=[1.0]).shape
       (312, 1858, 3)
     """
-    pair = 2 * _CELL + _MARGIN // 2
-    width = _MARGIN + _COLUMNS * (pair + _MARGIN)
-    parts, texts, top = [], [], _MARGIN
-    for start in range(0, len(samples), _COLUMNS):
-        row = [(name, *_pictures(s, palette)) for name, s in samples[start : start + _COLUMNS]]
+    pair = 2 * _CELL + sheets.MARGIN // 2
+    width = sheets.MARGIN + sheets.COLUMNS * (pair + sheets.MARGIN)
+    parts, texts, top = [], [], sheets.MARGIN
+    for start in range(0, len(samples), sheets.COLUMNS):
+        row = [
+            (name, *_pictures(s, palette)) for name, s in samples[start : start + sheets.COLUMNS]
+        ]
         for column, (name, *pictures) in enumerate(row):
-            left = _MARGIN + column * (pair + _MARGIN)
-            texts.append((left, top + _CAPTION // 2, _shortened(name)))
+            left = sheets.MARGIN + column * (pair + sheets.MARGIN)
+            texts.append((left, top + sheets.CAPTION // 2, sheets.shortened(name, 2 * _CELL)))
             for picture in pictures:
-                parts.append((left, top + _CAPTION, picture))
-                left += _CELL + _MARGIN // 2
-        top += _CAPTION + max(row[2].shape[0] for row in row) + _MARGIN
+                parts.append((left, top + sheets.CAPTION, picture))
+                left += _CELL + sheets.MARGIN // 2
+        top += sheets.CAPTION + max(row[2].shape[0] for row in row) + sheets.MARGIN
     order = sorted((k for k in range(len(classes)) if fractions[k]), key=lambda k: -fractions[k])
     entries = [(classes[k], fractions[k], _swatch(palette[k])) for k in order]
     striped = _striped(_swatch(palette[0]), np.ones((16, 16), bool))
     legend, top = _legend([*entries, ("ignored", ignored, striped)], width, top)
-    canvas = np.full((top + _MARGIN, width, 3), 255, np.uint8)
+    canvas = np.full((top + sheets.MARGIN, width, 3), 255, np.uint8)
     for left, above, picture in parts + [part for part, _ in legend]:
         height, across = picture.shape[:2]
         canvas[above : above + height, left : left + across] = picture
-    return _with_texts(canvas, texts + [text for _, text in legend])
+    return sheets.with_texts(canvas, texts + [text for _, text in legend])
 
 
 def browse(
@@ -116,11 +116,11 @@ def browse(
     """
     # What is missing is to be counted and listed, not to end the command.
     source = open_split(dataclasses.replace(settings, on_error="skip"), split)
-    indices = _spread(len(source), len(source) if limit is None else limit)
+    indices = sheets.spread(len(source), len(source) if limit is None else limit)
     statistics = collect_statistics(source, indices, threads=settings.threads)
     transforms = training_transforms(settings) if augment else ()
     samples = []
-    for index in _spread(len(source), count):
+    for index in sheets.spread(len(source), count):
         try:
             sample = source[index]
         except InputError:
@@ -187,6 +187,8 @@ def run(flags: argparse.Namespace) -> int:
       InputError: an error in the recipe, the data or the files to be written.
     """
     config = flags.config
+    if config.data.source in INSTANCE_SOURCES:
+        return browse_objects.run(flags)
     settings = read_settings(config.data.to_dict())
     split = flags.split or settings.train_split
     sheet, statistics, source = browse(
@@ -201,11 +203,11 @@ def run(flags: argparse.Namespace) -> int:
     print(statistics.table(source.classes))
     if flags.duplicates:
         print(_duplicates(settings, config.data.train_split, config.data.eval_split))
-    _write(flags.out, cv2.imencode(flags.out.suffix, sheet[..., ::-1])[1].tobytes())
+    sheets.write(flags.out, cv2.imencode(flags.out.suffix, sheet[..., ::-1])[1].tobytes())
     print(f"sheet: {flags.out}")
     if flags.json:
         text = json.dumps(statistics.as_dict(source.classes), indent=1, allow_nan=False)
-        _write(flags.json, (text + "\n").encode())
+        sheets.write(flags.json, (text + "\n").encode())
         print(f"statistics: {flags.json}")
     return 0
 
@@ -216,10 +218,6 @@ def _duplicates(settings: DataSettings, first: str, second: str) -> str:
         raise InputError(f"--duplicates: compares image files, {settings.source!r} has none")
     same = [f"{a} = {b}" for a, b in same_content(one, other)]
     return f"images of equal content in {first} and {second}: {', '.join(same) or 'none'}"
-
-
-def _spread(total: int, count: int) -> list[int]:
-    return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
 
 
 def _pictures(sample: Sample, palette: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -250,52 +248,19 @@ def _swatch(color: np.ndarray) -> np.ndarray:
     return np.full((16, 16, 3), color, np.uint8)
 
 
-def _shortened(name: str) -> str:
-    most = 2 * _CELL // 8  # characters are about 8 pixels wide
-    return name if len(name) <= most else f"...{name[3 - most :]}"
-
-
 def _legend(
     entries: Sequence[tuple[str, float, np.ndarray]], width: int, top: int
 ) -> tuple[list[tuple[tuple[int, int, np.ndarray], tuple[int, int, str]]], int]:
     """Places swatches and (name, fraction), a new line where one is full; and where they end."""
-    placed, left = [], _MARGIN
+    placed, left = [], sheets.MARGIN
     for name, fraction, swatch in entries:
         text = f"{name} {100 * fraction:.2g} %"
-        need = 24 + 8 * len(text) + _MARGIN
+        need = 24 + 8 * len(text) + sheets.MARGIN
         if left + need > width:
-            left, top = _MARGIN, top + _LEGEND
+            left, top = sheets.MARGIN, top + _LEGEND
         placed.append(((left, top + 5, swatch), (left + 22, top + 13, text)))
         left += need
     return placed, top + _LEGEND
-
-
-def _with_texts(canvas: np.ndarray, texts: Sequence[tuple[int, int, str]]) -> np.ndarray:
-    height, width = canvas.shape[:2]
-    # A hundredth of a pixel more, since older versions of matplotlib round sizes down.
-    figure = Figure(figsize=((width + 0.01) / 100, (height + 0.01) / 100), dpi=100)
-    figure.figimage(canvas)
-    for x, y, text in texts:
-        figure.text(
-            x / width,
-            1 - y / height,
-            text,
-            ha="left",
-            va="center",
-            fontsize=_FONT,
-            parse_math=False,  # it would take a $ in a file's name for a formula
-        )
-    painter = FigureCanvasAgg(figure)
-    painter.draw()
-    return np.asarray(painter.buffer_rgba())[..., :3].copy()
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _picture(text: str) -> Path:
