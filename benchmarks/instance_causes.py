@@ -183,7 +183,7 @@ def injected(true: Objects, rng: np.random.Generator) -> list[Case]:
 
 
 def named(true: Objects, cases: list[Case]) -> Iterator[tuple[Case, str]]:
-    """The cause that each case is given: of several objects, that of the first that is not right."""
+    """The cause that each case is given; of several objects, that of the first that is wrong."""
     touched = {i for case in cases for i in case.true}
     left = [i for i in range(len(true)) if i not in touched]
     masks = [true.masks[i] for i in left]

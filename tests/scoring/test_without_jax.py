@@ -32,6 +32,10 @@ COMMAND = """
 from segalias_jax import cli
 assert cli.main(["score", "pred", "gt", "--num-classes=2", "--out", "told"]) == 0
 """
+INSTANCES = """
+from segalias_jax import cli
+assert cli.main(["score", "--instances", "pred", "gt", "--out", "objects"]) == 0
+"""
 
 
 @pytest.fixture
@@ -55,8 +59,9 @@ def folder(tmp_path):
         (FOLDERS, ("matplotlib",)),
         (PROBABILITIES, ()),
         (COMMAND, ("matplotlib",)),
+        (INSTANCES, ("matplotlib", "faster_coco_eval")),
     ],
-    ids=["all modules", "folders", "probabilities", "command"],
+    ids=["all modules", "folders", "probabilities", "command", "instances"],
 )
 def test_a_fresh_interpreter_loads_nothing_heavy(folder, work, also):
     """`also`: what is loaded only where a figure is drawn."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from segalias_jax.data.instance_maps import ObjectRule
 from segalias_jax.data.maps import MAX_PIXELS, read_map
 from segalias_jax.errors import InputError
 from segalias_jax.scoring.instances.objects import Objects
@@ -73,13 +72,15 @@ class MapOptions:
         try:
             if class_path is not None:
                 return Objects.of_map(ids, classes=self._majority(ids, class_path))
-            values = np.unique(ids)
-            found = ObjectRule(self.divisor).objects(values)
-            objects = Objects.of_map(ids, classes={value: label for value, label, _ in found})
+            if not self.divisor:
+                return Objects.of_map(ids)
+            values = np.unique(ids[ids != 0])
+            crowd = values < self.divisor
+            labels = np.where(crowd, values, values // self.divisor).tolist()
+            classes = dict(zip(values.tolist(), labels, strict=True))
+            return dataclasses.replace(Objects.of_map(ids, classes=classes), crowd=crowd)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        crowd = np.asarray([one for _, _, one in found], bool)
-        return dataclasses.replace(objects, crowd=crowd)
 
     def _majority(self, ids: np.ndarray, class_path: Path) -> dict[int, int]:
         """The class of most pixels of each object."""

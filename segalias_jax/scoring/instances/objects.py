@@ -14,7 +14,7 @@ import numpy as np
 
 from segalias_jax.data.run_length import expand_counts
 from segalias_jax.errors import InputError
-from segalias_jax.typing import Bool, Float64, Int64, Integer, Real
+from segalias_jax.typing import Bool, Int64, Integer, Real
 
 
 class Mask(NamedTuple):
@@ -282,34 +282,6 @@ def _edges(objects: Objects) -> tuple[np.ndarray, np.ndarray]:
     starts = np.asarray([(m.top, m.left) for m in objects.masks], np.int64).reshape(-1, 2)
     sides = np.asarray([m.bits.shape for m in objects.masks], np.int64).reshape(-1, 2)
     return starts, starts + sides
-
-
-def box_ious(
-    one: Float64[np.ndarray, "n 4"],
-    other: Float64[np.ndarray, "m 4"],
-    crowd: Bool[np.ndarray, " m"],
-) -> Float64[np.ndarray, "n m"]:
-    """IoU of boxes as COCO takes it.
-
-    Args:
-      one: n boxes (x, y, width, height), predicted.
-      other: m true boxes.
-      crowd: which true boxes are crowds, where the union is the predicted box alone.
-
-    Returns:
-      Numbers in [0, 1].
-
-    Example:
-      >>> box_ious(np.asarray([[0.0, 0, 2, 2]]), np.asarray([[1.0, 0, 2, 2]]), np.zeros(1, bool))
-      array([[0.33333333]])
-    """
-    first = np.maximum(one[:, None, :2], other[None, :, :2])
-    ends = [boxes[:, :2] + boxes[:, 2:] for boxes in (one, other)]
-    sides = np.maximum(0, np.minimum(ends[0][:, None], ends[1][None]) - first)
-    inner = sides.prod(2)
-    areas = one[:, 2:].prod(1)[:, None], other[:, 2:].prod(1)[None]
-    union = np.where(crowd[None], areas[0], areas[0] + areas[1] - inner)
-    return inner / np.maximum(union, np.finfo(float).tiny)
 
 
 def _cut(masks: Any, size: tuple[int, int] | None) -> tuple[tuple[int, int], tuple[Mask, ...]]:

@@ -272,7 +272,7 @@ def aggregated_jaccard(overlaps: Overlaps) -> tuple[int, int]:
     Example:
       >>> a, b = Objects.of_map(np.asarray([[1, 1, 2]])), Objects.of_map(np.asarray([[0, 1, 1]]))
       >>> aggregated_jaccard(Overlaps.of(a, b))
-      (1, 3)
+      (1, 4)
 
     Reference:
       Kumar et al., "A Dataset and a Technique for Generalized Nuclear Segmentation for

@@ -9,7 +9,6 @@ from segalias_jax.errors import InputError
 from segalias_jax.scoring.instances.objects import (
     Mask,
     Objects,
-    box_ious,
     intersections,
     mask_of_runs,
     runs_of_mask,
@@ -81,13 +80,6 @@ def test_what_does_not_fit_is_named(arguments, words):
 def test_two_images_do_not_intersect():
     with pytest.raises(InputError, match=r"image of \(1, 2\), and of one of \(1, 3\)"):
         intersections(rows("ab"), rows("abc"))
-
-
-def test_boxes_of_crowds_count_the_prediction_alone():
-    one = np.asarray([[0.0, 0, 4, 4], [10, 10, 0, 0]])
-    other = np.asarray([[2.0, 2, 4, 4], [0, 0, 10, 10]])
-    found = box_ious(one, other, np.asarray([False, True]))
-    np.testing.assert_allclose(found, [[4 / 28, 1.0], [0, 0]], rtol=1e-15)
 
 
 def test_sizes_are_those_of_coco():

@@ -175,7 +175,9 @@ def test_only_the_best_detections_of_an_image_count():
 
 def test_nothing_true_has_no_gain_and_json_is_exact():
     empty = rows("....")
-    assert np.isnan(list(tide_gains([tide_image(Overlaps.of(rows("a..."), empty), 1)]).values())).all()
+    assert np.isnan(
+        list(tide_gains([tide_image(Overlaps.of(rows("a..."), empty), 1)]).values())
+    ).all()
     one = tide_image(Overlaps.of(*random_images(0)[1]), 3)
     again = TideImage.from_json(one.to_json())
     for name in TideImage.__dataclass_fields__:
