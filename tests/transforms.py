@@ -78,6 +78,10 @@ def operators() -> dict[str, Row]:
     def joined(x: Any) -> Any:
         return ops.joined_conv2d((x, ops.average_pool_2x2(x)), small, (16, 16))
 
+    def boxes(x: Any) -> Any:
+        corners = jnp.array([[1.0, 2, 20, 30], [-3, 5, 8, 9], [14, 0, 40, 17]], x.dtype)
+        return jnp.broadcast_to(corners, (len(x), 3, 4))
+
     return {
         "adaptive_avg_pool": Row(lambda x: ops.adaptive_avg_pool(x, (3, 4))),
         "aliasing_score": Row(lambda x: ops.aliasing_score(x, 0.25)),
@@ -109,6 +113,19 @@ def operators() -> dict[str, Row]:
         "ratio_low_pass, band='round'": Row(lambda x: ops.ratio_low_pass(x, 0.5, band="round")),
         "resize_bilinear": Row(lambda x: ops.resize_bilinear(x, (24, 10))),
         "resize_nearest": Row(lambda x: ops.resize_nearest(x, (24, 10))),
+        "roi_align": Row(lambda x: ops.roi_align(x, boxes(x), 3, scale=0.5, method="gather")),
+        "roi_align, method='product'": Row(
+            lambda x: ops.roi_align(x, boxes(x), 3, scale=0.5, method="product")
+        ),
+        "roi_align_levels": Row(
+            lambda x: ops.roi_align_levels(
+                (x, ops.average_pool_2x2(x)),
+                boxes(x),
+                jnp.broadcast_to(jnp.arange(3) % 2, (len(x), 3)),
+                3,
+                scales=(0.5, 0.25),
+            )
+        ),
         "shift_consistency": Row(
             lambda x: ops.shift_consistency(lambda x: x.argmax(-1), x),
             "image",
@@ -131,8 +148,12 @@ NOT_ARRAYS = {
     *("check_ratio", "choose_method", "equivalent_sampling_rate", "image_size", "ratio_mask"),
     *("nyquist_frequency", "products_only", "half_plane_weights", "IMAGENET_MEAN", "IMAGENET_STD"),
     "apply_along_axis",  # beneath all filters
+    *("BACKGROUND", "BETWEEN", "ROI_METHODS", "Samples", "base_anchors", "grid_anchors"),
+    *("best_of", "box_area", "box_iou", "clip_boxes", "decode_boxes", "encode_boxes"),
+    *("match_boxes", "nms", "nms_mask", "roi_align_masks", "roi_levels", "sample_boxes"),
+    "wide_enough",
 }
-"""Names of `ops` that read no image."""
+"""Names of `ops` that read no image: numbers, and boxes of one image after the other."""
 
 
 def modules() -> dict[str, Callable[[], nnx.Module]]:

@@ -138,7 +138,7 @@ class MaskRCNN(nnx.Module):
           size: height and width of each image without its padding.
         """
         levels = self.levels(self.encoder(image))
-        anchors = self.rpn.anchors(_grids(levels), image.shape[1:3])
+        anchors = self.rpn.anchors(_grids(levels), ops.image_size(image))
         proposals = self.rpn.propose(
             *self.rpn(levels), anchors, size, pre_nms=self.pre_nms, post_nms=self.post_nms
         )
@@ -216,7 +216,7 @@ class MaskRCNN(nnx.Module):
         of_anchors, of_boxes = jax.random.split(key)
         levels = self.levels(self.encoder(image) if features is None else features)
         logits, deltas = self.rpn(levels)
-        anchors = self.rpn.anchors(_grids(levels), image.shape[1:3])
+        anchors = self.rpn.anchors(_grids(levels), ops.image_size(image))
         match = self.rpn.match(jnp.concatenate(anchors), truths)
         samples = self.rpn.sample(of_anchors, match, truths)
         found = self.rpn.losses(logits, deltas, anchors, match, samples, truths, average=average)

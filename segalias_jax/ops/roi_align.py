@@ -133,7 +133,8 @@ def roi_align_levels(
     if method == "auto":
         products = sampling_ratio == 0 or jax.default_backend() == "tpu"
         method = "product" if products else "gather"
-    boxes = jax.lax.stop_gradient(boxes)
+    # Positions in a short type would be off by whole pixels.
+    boxes = jax.lax.stop_gradient(boxes.astype(jnp.promote_types(boxes.dtype, jnp.float32)))
     pool = _product if method == "product" else _gather
 
     def image(features: tuple[Array, ...], boxes: Array, levels: Array) -> Array:
@@ -197,7 +198,7 @@ def roi_align_masks(
     Example:
       >>> masks = jnp.full((1, 8, 1), 0b11110000, jnp.uint8)
       >>> roi_align_masks(masks, jnp.array([[0.0, 0.0, 8.0, 8.0]]), jnp.array([0]), 2)[0].tolist()
-      [[1.0, 0.25], [1.0, 0.25]]
+      [[0.875, 0.0], [0.875, 0.0]]
     """
     boxes = jax.lax.stop_gradient(boxes)
     height, width = masks.shape[1], 8 * masks.shape[2]

@@ -297,7 +297,8 @@ def test_residual_branches_start_at_zero():
 
 
 def test_every_key_of_a_model_is_read_by_one():
-    made = {**models.MODELS, **models.ENCODERS, "": models.Segmenter}.values()
+    tables = models.MODELS | models.ENCODERS | models.DETECTORS
+    made = [*tables.values(), models.Segmenter]
     own = {"name", "encoder", "auxiliary", "pretrained", "imports"}
     read = set().union(*map(keywords, made)) | own
     assert set(vars(models.ModelConfig())) <= read

@@ -1,0 +1,184 @@
+"""Key tables of detectors: both ways, names and shapes of the published files."""
+
+import json
+
+import detectors
+import numpy as np
+import pytest
+from flax import nnx
+
+from segalias_jax import models
+from segalias_jax.checkpoints import load_torch
+from segalias_jax.errors import InputError
+from segalias_jax.torch_weights.detectors import COCO_IDS, normalized
+from segalias_jax.torch_weights.files import write_safetensors
+from segalias_jax.torch_weights.load import fit_torch, torch_arrays
+from segalias_jax.torch_weights.names import from_torch, key_table, leaves, to_torch
+
+WIDE = {"name": "mask_rcnn", "encoder": "resnet50", "variant": "v1b"}
+SMALL = {"name": "mask_rcnn", "encoder": "resnet18", "variant": "v1b", "width": 8}
+SMALL |= {"pyramid_channels": 8, "box_channels": 6, "mask_channels": 5}
+
+# Of torchvision's and of mmdetection's Mask R-CNN on a ResNet-50, with COCO's 80 classes.
+SHAPES = {
+    "torchvision": {
+        "backbone.body.conv1.weight": (64, 3, 7, 7),
+        "backbone.body.layer4.2.bn3.running_var": (2048,),
+        "backbone.fpn.inner_blocks.0.0.weight": (256, 256, 1, 1),
+        "backbone.fpn.layer_blocks.3.0.bias": (256,),
+        "rpn.head.conv.0.0.weight": (256, 256, 3, 3),
+        "rpn.head.cls_logits.weight": (3, 256, 1, 1),
+        "rpn.head.bbox_pred.bias": (12,),
+        "roi_heads.box_head.fc6.weight": (1024, 12544),
+        "roi_heads.box_head.fc7.weight": (1024, 1024),
+        "roi_heads.box_predictor.cls_score.weight": (81, 1024),
+        "roi_heads.box_predictor.bbox_pred.weight": (324, 1024),
+        "roi_heads.mask_head.3.0.weight": (256, 256, 3, 3),
+        "roi_heads.mask_predictor.conv5_mask.weight": (256, 256, 2, 2),
+        "roi_heads.mask_predictor.mask_fcn_logits.weight": (81, 256, 1, 1),
+    },
+    "mmdetection": {
+        "backbone.conv1.weight": (64, 3, 7, 7),
+        "backbone.layer4.2.bn3.running_var": (2048,),
+        "neck.lateral_convs.0.conv.weight": (256, 256, 1, 1),
+        "neck.fpn_convs.3.conv.bias": (256,),
+        "rpn_head.rpn_conv.weight": (256, 256, 3, 3),
+        "rpn_head.rpn_cls.weight": (3, 256, 1, 1),
+        "rpn_head.rpn_reg.bias": (12,),
+        "roi_head.bbox_head.shared_fcs.0.weight": (1024, 12544),
+        "roi_head.bbox_head.shared_fcs.1.weight": (1024, 1024),
+        "roi_head.bbox_head.fc_cls.weight": (81, 1024),
+        "roi_head.bbox_head.fc_reg.weight": (320, 1024),
+        "roi_head.mask_head.convs.3.conv.weight": (256, 256, 3, 3),
+        "roi_head.mask_head.upsample.weight": (256, 256, 2, 2),
+        "roi_head.mask_head.conv_logits.weight": (80, 256, 1, 1),
+    },
+}
+
+
+def abstract(config, num_classes=80, **more):
+    return nnx.eval_shape(
+        lambda: models.create_detector(config | more, num_classes=num_classes, rngs=nnx.Rngs(0))
+    )
+
+
+def state_dict(model):
+    """Random arrays in PyTorch's names."""
+    random = np.random.default_rng(0)
+    values = {
+        path: abs(random.normal(size=leaf.shape)).astype(np.float32)
+        for path, leaf in leaves(model).items()
+    }
+    return torch_arrays(model, values)
+
+
+@pytest.mark.parametrize("convention", SHAPES)
+def test_published_names_and_shapes(convention):
+    model = abstract(WIDE, convention=convention)
+    table = key_table(model)
+    assert len(table) == len(leaves(model)) == 265 + 16 + 6 + 8 + 12
+    shapes = {
+        name: to_torch(name, np.empty(leaves(model)[table[name]].shape, np.int8)).shape
+        for name in SHAPES[convention]
+    }
+    assert shapes == SHAPES[convention]
+
+
+@pytest.mark.parametrize("convention", SHAPES)
+def test_there_and_back(convention, tmp_path):
+    model = abstract(SMALL, num_classes=4, convention=convention)
+    arrays = state_dict(model)
+    write_safetensors(tmp_path / "w.safetensors", arrays, {})
+    filled, source = fit_torch(arrays, model, tmp_path / "w.safetensors")
+    assert source.table == convention and not source.missing
+    assert {path: array.shape for path, array in filled.items()} == {
+        path: leaf.shape for path, leaf in leaves(model).items()
+    }
+    back = torch_arrays(model, filled)
+    assert back.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back[name], array, err_msg=name)
+
+
+def test_mmdetections_background_is_last_and_has_no_box():
+    name = "roi_head.bbox_head.fc_cls.bias"
+    assert from_torch(name, np.array([1.0, 2.0, 9.0])).tolist() == [9.0, 1.0, 2.0]
+    name = "roi_head.bbox_head.fc_reg.bias"
+    assert from_torch(name, np.arange(1.0, 9.0)).tolist() == [0] * 4 + list(range(1, 9))
+    name = "roi_head.mask_head.conv_logits.weight"
+    ours = from_torch(name, np.ones((2, 5, 1, 1)))
+    assert ours.shape == (1, 1, 5, 3) and ours[0, 0, 0].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "name", ["roi_heads.box_head.fc6.weight", "roi_head.bbox_head.shared_fcs.0.weight"]
+)
+def test_first_layer_reads_channels_before_cells(name):
+    """W x is the same, of features flattened there by (channel, row, column)."""
+    random = np.random.default_rng(0)
+    theirs, features = random.normal(size=(3, 5 * 49)), random.normal(size=(7, 7, 5))
+    ours = from_torch(name, theirs)
+    expected = theirs @ features.transpose(2, 0, 1).ravel()
+    np.testing.assert_allclose(np.einsum("ijco,ijc->o", ours, features), expected)
+
+
+def test_transposed_kernel_starts_with_its_inputs():
+    name = "roi_heads.mask_predictor.conv5_mask.weight"
+    theirs = np.random.default_rng(0).normal(size=(4, 3, 2, 2))
+    ours = from_torch(name, theirs)
+    assert ours.shape == (2, 2, 4, 3) and ours[1, 0, 3, 2] == theirs[3, 2, 1, 0]
+
+
+def test_names_of_torchvisions_own_file():
+    """Written before 2022, with logits for all of COCO's ids."""
+    old = {
+        "backbone.fpn.inner_blocks.2.weight": "backbone.fpn.inner_blocks.2.0.weight",
+        "backbone.fpn.layer_blocks.0.bias": "backbone.fpn.layer_blocks.0.0.bias",
+        "rpn.head.conv.bias": "rpn.head.conv.0.0.bias",
+        "roi_heads.mask_head.mask_fcn1.weight": "roi_heads.mask_head.0.0.weight",
+        "backbone.body.layer1.0.conv1.weight": "backbone.body.layer1.0.conv1.weight",
+        "rpn.head.cls_logits.bias": "rpn.head.cls_logits.bias",
+    }
+    arrays = {name: np.array([float(i)]) for i, name in enumerate(old)}
+    found = normalized(arrays, 3)
+    assert {new: found[new][0] for new in old.values()} == dict(
+        zip(old.values(), range(6), strict=True)
+    )
+    assert len(COCO_IDS) == 80 and COCO_IDS[-1] == 90
+    arrays = {"roi_heads.box_predictor.bbox_pred.bias": np.arange(364.0)}
+    rows = normalized(arrays, 80)["roi_heads.box_predictor.bbox_pred.bias"].reshape(81, 4)
+    assert rows[:, 0].tolist() == [0, *(4 * i for i in COCO_IDS)]
+    assert len(normalized(arrays, 90)["roi_heads.box_predictor.bbox_pred.bias"]) == 364
+
+
+def test_recorded_model_has_the_recorded_names(golden_json):
+    """And another number of classes is refused, unless the heads may be missing."""
+    model = abstract(detectors.CONFIG, num_classes=8)
+    path = golden_json("i_maskrcnn_r18")
+    if path.exists():
+        names = json.loads(path.read_text())["state_keys"]
+        ours = {name for name in names if not name.endswith("num_batches_tracked")}
+        assert set(key_table(model)) == ours
+
+
+def test_other_classes_and_backbones_alone(tmp_path):
+    path = tmp_path / "w.safetensors"
+    arrays = state_dict(abstract(SMALL, num_classes=4))
+    write_safetensors(path, arrays, {})
+    model = abstract(SMALL, num_classes=7)
+    with pytest.raises(InputError, match=r"cls_score.bias is \(5,\) in the file and \(8,\) here"):
+        fit_torch(arrays, model, path)
+    filled, source = fit_torch(arrays, model, path, ["head"])
+    assert source.missing == ("head",) and ("pyramid", "laterals", 0, "kernel") in filled
+    assert ("box_head", "logits", "bias") not in filled
+
+    prefix = "backbone.body."
+    alone = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    path = tmp_path / "backbone.safetensors"
+    write_safetensors(path, alone | {"fc.bias": np.zeros(1000, np.float32)}, {})
+    detector = models.create_detector(SMALL, num_classes=4, rngs=nnx.Rngs(0))
+    source = load_torch(path, detector)
+    assert source.table == "torchvision"
+    ours = detector.encoder.stages[0][0].conv1.kernel[...]
+    theirs = alone["layer1.0.conv1.weight"]
+    np.testing.assert_array_equal(ours, from_torch("conv1.weight", theirs))
