@@ -69,8 +69,9 @@ class FreqMix(nnx.Module):
     low = low_pass(x),  high = x - low
     y = low . s_low . c_low + high . s_high . c_high  (+ x with `residual`)
 
-    s = activation(conv3x3(x)) is one weight per pixel and band (per group of channels), c one
-    weight per channel and band from a statistic of that band of the same sample:
+    s = activation(conv3x3(x)), [..., h, w, 1], is one weight per pixel and band (and group of
+    channels), c, [..., 1, 1, channels], one weight per channel and band from a statistic of that
+    band of the same sample:
 
     * "energy": its root mean square over pixels, which by Parseval's theorem is its spectrum's;
     * "magnitude": the mean magnitude of its orthonormal spectrum;
@@ -82,8 +83,8 @@ class FreqMix(nnx.Module):
 
     Gates begin, by `start`:
 
-    * "even": with small weights and no bias, so that every s and c is near 1/2 and, with both
-      parts, y near x/4;
+    * "even": with small weights and no bias, so that every sigmoid is near 1/2 and y, with two of
+      them, near x/4;
     * "pytorch": with the draws of PyTorch's convolutions, all weights and biases uniform within
       +-1/sqrt(fan-in), as published: its initializer of the network passes the gates over;
     * "identity": at s = c = 1 and so y = x, up to rounding. The last weights are 0, and s and c

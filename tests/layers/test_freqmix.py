@@ -163,13 +163,19 @@ def test_cutoff_and_groups_are_used():
             assert float(abs(a - b).max()) > 1e-4
 
 
-def test_parameter_count_of_the_paper():
-    """METHOD: 383,450 parameters on a ResNet-50, at reduction 16."""
-    counts = {}
-    for planes in (128, 256, 512):
-        mixer = nnx.eval_shape(lambda planes=planes: layers.FreqMix(planes, rngs=nnx.Rngs(0)))
-        counts[planes] = sum(p.size for p in jax.tree.leaves(nnx.state(mixer, nnx.Param)))
-    assert 4 * counts[128] + 6 * counts[256] + 3 * counts[512] == 383_450
+@pytest.mark.parametrize(
+    "blocks, reduction, count",
+    [((4, 6, 3), 16, 383_450), ((4, 23, 3), 16, 749_596), ((4, 6, 3), 4, 1_318_682)],
+)
+def test_parameter_count_of_the_paper(blocks, reduction, count):
+    """What FreqMix adds to a ResNet-50, to a ResNet-101, and to a ResNet-50 at reduction 4."""
+    total = 0
+    for number, planes in zip(blocks, (128, 256, 512), strict=True):
+        mixer = nnx.eval_shape(
+            lambda planes=planes: layers.FreqMix(planes, reduction=reduction, rngs=nnx.Rngs(0))
+        )
+        total += number * sum(p.size for p in jax.tree.leaves(nnx.state(mixer, nnx.Param)))
+    assert total == count
 
 
 @pytest.mark.parametrize(
