@@ -54,10 +54,14 @@ def test_what_computes_otherwise_has_other_names():
     "options", [{"mixer_start": "identity"}, {"mixer_parts": ("channel",)}], ids=str
 )
 def test_gates_of_another_scale_or_alone_have_other_names(options):
-    model = abstract(encoder="resnet18", mixer="freqmix", **PUBLISHED | options)
-    names = key_table(model)
+    net = encoder(
+        lambda rngs: models.ResNet(
+            "resnet18", width=8, mixer="freqmix", rngs=rngs, **PUBLISHED | options
+        )
+    )
+    names = key_table(net)
     assert not [name for name in names if ".att." in name]
-    assert len(names) == len(leaves(model))
+    assert len(names) == len(leaves(net))
 
 
 @pytest.mark.parametrize(
