@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test faults soak page lint bench transforms clean
+.PHONY: help install quickstart test faults soak page lint bench transforms fidelity clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ page: $(DEV)  ## look at reports in headless Chromium (apt-get install chromium)
 
 transforms: $(DEV)  ## compute what works under which transform of jax; writes docs/transforms.md
 	$(BIN)/python tests/transforms.py
+
+fidelity: $(DEV)  ## compare with the published method, statement by statement; writes docs/fidelity.md
+	$(BIN)/python tests/fidelity.py
 
 lint: $(DEV)  ## check style and types
 	$(BIN)/ruff check --no-cache .

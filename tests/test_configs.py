@@ -35,6 +35,7 @@ SIZES = {
     "binary": ("", "tiny"),
     "folders": ("", "tiny"),
 }
+INSTANCES = ("nuclei", "coco_instances", "lis", "cityscapes_instances")
 UNETS = ("kvasir_unet", "cvc_clinicdb_unet", "membrane_unet", "cracks_unet")
 VARIANTS = [(name, arg) for name in SIZES for arg in NETWORKS]
 
@@ -104,7 +105,7 @@ def docstring(path):
     return ast.get_docstring(tree), modules
 
 
-@pytest.mark.parametrize("name", (*SIZES, *UNETS))
+@pytest.mark.parametrize("name", (*SIZES, *UNETS, *INSTANCES))
 def test_recipe_opens_with_paper_and_command_and_imports_little(name):
     text, modules = docstring(ROOT / "configs" / f"{name}.py")
     assert "arxiv.org" in text and "python train.py" in text
@@ -123,7 +124,7 @@ def test_recipe_opens_with_paper_and_command_and_imports_little(name):
 
 
 def test_files_of_a_checkout_are_the_recipes_of_the_package():
-    assert set(recipe_names()) == {*SIZES, *UNETS}
+    assert set(recipe_names()) == {*SIZES, *UNETS, *INSTANCES}
     for name in recipe_names():
         assert flat_items(load_recipe(name)) == flat_items(load(name))
 
@@ -258,7 +259,7 @@ def test_other_published_recipes(name, steps):
             assert named or key in chosen or items[key] == value, key
 
 
-@pytest.mark.parametrize("name", (*SIZES, *UNETS))
+@pytest.mark.parametrize("name", (*SIZES, *UNETS, *INSTANCES))
 def test_objects_are_scored_at_the_size_they_were_trained_at(name):
     for size in SIZES.get(name, ("", "tiny")):
         config = load(name, size)

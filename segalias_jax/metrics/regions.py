@@ -48,7 +48,7 @@ def region_map(
         )
     predicted = morphology.label_boundary(prediction, rule=rules.boundary)
     if rules.ignore == "reference":
-        true = morphology.label_boundary(label, rule=rules.boundary)
+        true = morphology.label_boundary(rules.boundary_label(label), rule=rules.boundary)
     else:
         classes, ignored = rules.class_label(label), rules.ignore_label
         true = morphology.label_boundary(classes, rule=rules.boundary, ignore=ignored)

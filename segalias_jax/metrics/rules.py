@@ -37,7 +37,6 @@ class ScoreRules:
       ignore: "reference": ignored pixels make true boundaries of their own, as in the published
         code; "exclude": a pair of neighbors counts only when neither is ignored.
       reduce_zero_label: labels hold 0 for ignored pixels and k + 1 for class k (ADE20K);
-        predictions hold k. Under "reference", boundaries come from the labels as given.
       ignore_label: label that is in no score.
       width: side of the square that dilates boundaries, in pixels.
 
@@ -71,6 +70,31 @@ class ScoreRules:
             )
         if self.width < 1:
             raise InputError(f"width: a band of {self.width} pixels must be at least 1 wide")
+
+    def boundary_label(self, label: Integer[Any, "*shape"]) -> Integer[Any, "*shape"]:
+        """Returns the ids that the published code draws boundaries from.
+
+        With `reduce_zero_label` it has turned 0 into 255 in place by then, but not yet lowered
+        the other ids by 1. That decides which differences the Laplacian cancels, and whether a
+        pixel of 0 beside one of 255 is at a boundary.
+
+        Args:
+          label: true labels as stored, an array of NumPy or of JAX.
+
+        Returns:
+          Array of the same library, of a type that holds `ignore_label`.
+
+        Example:
+          >>> import numpy as np
+          >>> ScoreRules(reduce_zero_label=True).boundary_label(np.asarray([0, 1, 255])).tolist()
+          [255, 1, 255]
+        """
+        if not self.reduce_zero_label:
+            return label
+        xp = label.__array_namespace__()
+        fits = label.dtype == xp.uint8 and self.ignore_label == IGNORE_LABEL
+        label = label if fits else label.astype(xp.int32)
+        return xp.where(label == 0, xp.asarray(self.ignore_label, dtype=label.dtype), label)
 
     def class_label(self, label: Integer[Any, "*shape"]) -> Int[Any, "*shape"]:
         """Returns a label map in the numbering of predictions: class ids and `ignore_label`.

@@ -152,6 +152,47 @@ def bounds_table(longest: int, cutoff: float, band: str) -> np.ndarray:
     return table
 
 
+def low_cut_bounds(length: int, stride: int, *, band: str = "symmetric") -> tuple[int, int]:
+    """First frequency bin that `frequency_low_cut` keeps of an axis, and the one after the last.
+
+    "symmetric": the bins |k| < m / 2 that m = ceil(n / stride) samples can distinguish.
+    "reference": the published crop of the shifted spectrum at stride 2, int(n/4) to int(3n/4), end
+    excluded, and for any stride floor(n/2 - n/(2 stride)) to floor(n/2 + n/(2 stride)). It is not
+    the published band at cutoff 1/4, whose bounds are rounded: they differ at two of four lengths.
+
+    Args:
+      length: number n of samples along the axis.
+      stride: samples per sample of the result.
+      band: "symmetric" or "reference".
+
+    Returns:
+      `(first, last + 1)`, bins counted from zero frequency.
+
+    Raises:
+      InputError: `stride` below 1, an unknown band, or no bin at all (one sample, "reference").
+
+    Example:
+      >>> low_cut_bounds(18, 2, band="reference"), band_bounds(18, 0.25, band="reference")
+      ((-5, 4), (-5, 5))
+
+    Reference:
+      Grabinski et al., "FrequencyLowCut Pooling", ECCV 2022.
+    """
+    if stride < 1:
+        raise InputError(f"stride is {stride}, but must be at least 1")
+    check_choice("band", band, BANDS)
+    if band == "symmetric":
+        reach = (-(-length // stride) - 1) // 2
+        return -reach, reach + 1
+    start, stop = (length * (stride + side) // (2 * stride) for side in (-1, 1))
+    if start == stop:
+        raise InputError(
+            f"the band 'reference' keeps nothing of {length} pixels at stride {stride}; give "
+            "larger images, or choose the band 'symmetric'"
+        )
+    return start - length // 2, stop - length // 2
+
+
 def _bounds(length: Any, cutoff: float, band: str) -> tuple[Any, Any]:
     """The rules, for one length or an array of them."""
     lowest, end = -(length // 2), length - length // 2

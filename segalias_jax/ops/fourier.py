@@ -26,6 +26,7 @@ from segalias_jax.ops.bands import (
     band_matrix,
     check_band,
     half_plane_mask,
+    low_cut_bounds,
     odd_factors,
     resampling_matrix,
 )
@@ -214,8 +215,10 @@ def frequency_low_cut(
     y = Re F_m^-1( crop( F_n(x) ) )
 
     "symmetric": m = ceil(n / stride) samples, the bins |k| < m / 2 that they can distinguish, and a
-    constant stays what it is. "reference": the published bounds at cutoff 1 / (2 stride), as many
-    samples as bins, and the published gain n / m along each axis, 4 for halved images.
+    constant stays what it is. "reference": the published bounds, int(n/4) to int(3n/4) of the
+    shifted spectrum at stride 2 (`bands.low_cut_bounds`), as many samples as bins, and the
+    published gain n / m along each axis, 4 for halved images. Every bin keeps its frequency, where
+    the published inverse transform would move all by one bin at lengths of 4 j + 2.
 
     Args:
       x: real signal, of any floating type and any leading axes.
@@ -227,7 +230,8 @@ def frequency_low_cut(
       Array like `x`, shorter along `axes`.
 
     Raises:
-      InputError: `stride` below 1, an unknown band, not one or two axes, or integers in `x`.
+      InputError: `stride` below 1, an unknown band, not one or two axes, integers in `x`, or no
+        bin at all: one pixel, "reference".
 
     Example:
       >>> frequency_low_cut(jnp.ones((9, 8, 1)))[..., 0].shape
@@ -246,13 +250,11 @@ def frequency_low_cut(
         n = x.shape[axis]
         if not is_fixed(n):
             raise InputError("frequency_low_cut needs a fixed size; export with --size H,W")
+        start, stop = low_cut_bounds(n, stride, band=band)
+        m, gain = -(-n // stride), 1.0
         if band == "reference":
-            start, stop = band_bounds(n, 0.5 / stride, band=band)
             m = stop - start
             gain = n / m
-        else:
-            m, gain = -(-n // stride), 1.0
-            start, stop = -((m - 1) // 2), (m - 1) // 2 + 1
         matrices.append(gain * resampling_matrix(n, m, start, stop))
         left, right = odd_factors(n, start, stop, m)
         odd.append((gain * left, right))

@@ -300,16 +300,16 @@ class BaseRecipe:
           >>> list(Recipe().to_flat())[:2]
           ['checkpoint.every', 'checkpoint.keep_best']
         """
-        values: dict[str, Any] = to_dict(self)
-        for name in self.sections():
-            values[name] = dict(sorted(to_dict(getattr(self, name)).items()))
         flat: dict[str, Any] = {}
-        for key in sorted(values):
+        for key in sorted((*to_dict(self), *self.sections())):
+            part = getattr(self, key)
             if key in self.sections():
-                flat |= {f"{key}.{name}": value for name, value in values[key].items()}
+                found = {f"{key}.{name}": value for name, value in sorted(to_dict(part).items())}
+                usual = {f"{key}.{name}": getattr(type(part), name) for name in to_dict(part)}
             else:
-                flat[key] = values[key]
-        return {k: v for k, v in flat.items() if k not in _LATER or v != _LATER[k]}
+                found, usual = {key: part}, {"task": "semantic"}
+            flat |= {k: v for k, v in found.items() if k not in _LATER or v != usual[k]}
+        return flat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -364,12 +364,16 @@ class Recipe(BaseRecipe):
 
 
 # Keys that runs of earlier versions do not have; as long as they say nothing, nor do later runs.
-_LATER = {
-    "task": "semantic",
-    "model.imports": (),
-    "loss.auxiliary_terms": (),
-    "schedule.milestones": (),
-}
+_LATER = frozenset(
+    (
+        *("task", "schedule.milestones", "loss.auxiliary_terms", "model.imports"),
+        *("model.mixer_cutoff", "model.mixer_parts", "model.mixer_start", "model.box_channels"),
+        *("model.mask_channels", "model.anchor_sizes", "model.anchor_ratios", "model.convention"),
+        *("model.pre_nms", "model.post_nms", "model.pre_nms_train", "model.post_nms_train"),
+        *("model.rpn_samples", "model.box_samples", "model.rpn_nms_threshold"),
+        *("model.nms_threshold", "model.score_threshold", "model.max_detections"),
+    )
+)
 
 
 def default_config(cls: type[BaseRecipe] = Recipe) -> config_dict.ConfigDict:

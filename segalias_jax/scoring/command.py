@@ -44,6 +44,7 @@ from segalias_jax.scoring.instances.instance_command import (
 )
 from segalias_jax.scoring.matching import Pair
 from segalias_jax.scoring.merging import merge_reports
+from segalias_jax.scoring.offsets import DIRECTIONS, EDGES
 from segalias_jax.scoring.reports.comparison import Comparison, check_unused_by, model_names
 from segalias_jax.scoring.reports.folder import FILES, FolderReport
 from segalias_jax.scoring.reports.tables import check_unused
@@ -115,6 +116,19 @@ def add_flags(parser: FlagParser) -> None:
         default=(),
         metavar="N,...",
         help="score predictions shifted by so many pixels as well, such as 1,2,5",
+    )
+    add(
+        "--offset-direction",
+        choices=DIRECTIONS,
+        default="all",
+        help="where they are shifted to; pixels of all four are added up (%(default)s)",
+    )
+    add(
+        "--offset-edge",
+        choices=EDGES,
+        default="ignore",
+        help="of pixels that they no longer cover: leave them out, keep what was predicted there, "
+        "repeat the edge, or take what left on the other side (%(default)s)",
     )
     add("--threads", type=int, metavar="N", help="pairs at a time (one for each processor)")
     add(
@@ -200,6 +214,8 @@ def run(flags: argparse.Namespace) -> int:
             tolerances=flags.tolerances,
             probabilities=flags.probabilities,
             offsets=flags.offsets,
+            offset_direction=flags.offset_direction,
+            offset_edge=flags.offset_edge,
             keep_going=flags.keep_going,
             threads=flags.threads,
             progress=f"scoring {name}" if flags.compare else "scoring",
@@ -304,7 +320,15 @@ def _plan(flags: argparse.Namespace, num_classes: int) -> CountPlan:
     )
     settings = CountSettings(num_classes, rules, flags.boundary_iou, flags.tolerances)
     causes = None if flags.no_causes else CauseSettings(coverage=flags.coverage)
-    return CountPlan(settings, causes, _distances(flags), flags.offsets, flags.probabilities)
+    return CountPlan(
+        settings,
+        causes,
+        _distances(flags),
+        flags.offsets,
+        flags.probabilities,
+        flags.offset_direction,
+        flags.offset_edge,
+    )
 
 
 def _distances(flags: argparse.Namespace) -> DistanceSettings | None:

@@ -126,6 +126,8 @@ def score_folders(
     tolerances: Sequence[int] = (1, 3, 5),
     probabilities: bool = False,
     offsets: Sequence[int] = (),
+    offset_direction: str = "all",
+    offset_edge: str = "ignore",
     keep_going: bool = False,
     threads: int | None = None,
     progress: str | None = None,
@@ -158,6 +160,8 @@ def score_folders(
       probabilities: predictions are probabilities of class 1, see
         `probabilities.read_probability`; binary segmentation only, scored at all thresholds.
       offsets: distances in pixels by which predictions are shifted and scored again, ascending.
+      offset_direction: "all" four, whose pixels are added up, "up", "down", "left" or "right".
+      offset_edge: "ignore", "keep", "replicate" or "wrap", see `offsets.count_offsets`.
       keep_going: leave unusable files out and list them instead of raising.
       threads: pairs at a time; None: one for each processor.
       progress: title of a progress bar; None: no bar.
@@ -188,7 +192,9 @@ def score_folders(
     """
     rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
     settings = CountSettings(num_classes, rules, boundary_iou, tuple(tolerances))
-    plan = CountPlan(settings, causes, distances, tuple(offsets), probabilities)
+    plan = CountPlan(
+        settings, causes, distances, tuple(offsets), probabilities, offset_direction, offset_edge
+    )
     if threads is not None and threads < 1:
         raise InputError(f"threads: {threads} must be at least 1")
     matches = matched(

@@ -90,7 +90,7 @@ class MapPair:
     the prediction ignored where the label is; `masked` picks what those scores take.
 
     Attributes:
-      maps: predicted class ids and true labels, as stored.
+      maps: predicted class ids as stored, and true labels as `ScoreRules.boundary_label` has them.
       width: of the picture; what lies to the right of it is filling.
       ignored: plane of the pixels that the rules ignore.
       down: planes of the maps: pixels that differ from the one below.
@@ -116,7 +116,7 @@ class MapPair:
         rules: ScoreRules,
     ) -> MapPair:
         """Finds the steps of both maps; under "exclude", none from or to an ignored label."""
-        maps = _filled(prediction), _filled(label)
+        maps = _filled(prediction), _filled(rules.boundary_label(label))
         (height, width), words = label.shape, maps[0].shape[1] // bit_planes.WORD
         ignored = np.empty((height, words), np.uint64)
         down, across = np.zeros((2, 3, height, words), np.uint64)

@@ -46,6 +46,8 @@ class CountPlan:
       distances: which distances between boundaries are counted; None: none.
       offsets: distances in pixels by which predictions are shifted and counted again, ascending.
       probabilities: predictions are probabilities of class 1 of two.
+      offset_direction: where predictions are shifted to, see `offsets.count_offsets`.
+      offset_edge: what is done with pixels that a shift leaves.
 
     Example:
       >>> CountPlan(CountSettings(3), probabilities=True)
@@ -59,10 +61,12 @@ class CountPlan:
     distances: DistanceSettings | None = None
     offsets: tuple[int, ...] = ()
     probabilities: bool = False
+    offset_direction: str = "all"
+    offset_edge: str = "ignore"
 
     def __post_init__(self):
         """Raises `InputError` for numbers out of range."""
-        check_offsets(self.offsets)
+        check_offsets(self.offsets, direction=self.offset_direction, edge=self.offset_edge)
         if self.probabilities and self.settings.num_classes != 2:
             raise InputError(
                 "probabilities: maps of one probability are of 2 classes, not "
@@ -108,6 +112,9 @@ class CountPlan:
                 distances=distances and DistanceSettings(**_with_tuples(distances)),
                 offsets=tuple(content["offsets"]),
                 probabilities=content["probabilities"],
+                # Reports of earlier versions do not say.
+                offset_direction=content.get("offset_direction", "all"),
+                offset_edge=content.get("offset_edge", "ignore"),
             )
         except (KeyError, TypeError) as error:
             raise InputError(
@@ -277,7 +284,15 @@ def count_image(
         shares = np.asarray(prediction == 1) if foreground is None else foreground
         bins = count_probabilities(shares, label, rules, plan.bins)
     if plan.offsets:
-        shifted = count_offsets(prediction, label, plan.offsets, num_classes=classes, rules=rules)
+        shifted = count_offsets(
+            prediction,
+            label,
+            plan.offsets,
+            num_classes=classes,
+            rules=rules,
+            direction=plan.offset_direction,
+            edge=plan.offset_edge,
+        )
     if plan.causes is not None:
         causes = count_causes(prediction, label, rules, classes, plan.causes)
     if plan.distances is not None:

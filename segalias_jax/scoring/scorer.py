@@ -46,6 +46,8 @@ class Scorer:
       tolerances: of the boundary F-score in pixels.
       probabilities: predictions are probabilities of class 1 of two.
       offsets: distances in pixels by which predictions are shifted and scored again.
+      offset_direction: "all", "up", "down", "left" or "right".
+      offset_edge: "ignore", "keep", "replicate" or "wrap".
       causes: what separates the causes of errors; None: they are not counted.
       distances: which distances between boundaries are counted; None: none.
 
@@ -73,12 +75,22 @@ class Scorer:
         tolerances: Sequence[int] = (1, 3, 5),
         probabilities: bool = False,
         offsets: Sequence[int] = (),
+        offset_direction: str = "all",
+        offset_edge: str = "ignore",
         causes: CauseSettings | None = DEFAULT_CAUSES,
         distances: DistanceSettings | None = None,
     ):
         rules = ScoreRules(boundary, ignore, reduce_zero_label, ignore_label, width)
         settings = CountSettings(num_classes, rules, boundary_iou, tuple(tolerances))
-        plan = CountPlan(settings, causes, distances, tuple(offsets), probabilities)
+        plan = CountPlan(
+            settings,
+            causes,
+            distances,
+            tuple(offsets),
+            probabilities,
+            offset_direction,
+            offset_edge,
+        )
         if classes is not None and len(classes) != num_classes:
             raise InputError(
                 f"classes: {len(classes)} names for {num_classes} classes; name each one"

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from segalias_jax import ops
 from segalias_jax.data.masks import paste_masks, unpack_masks

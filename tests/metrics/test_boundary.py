@@ -248,6 +248,19 @@ def test_zero_label_is_reduced_after_its_boundaries():
         assert scores["pixels"] == 200 and scores["aAcc"] == 1
 
 
+def test_zero_becomes_255_before_boundaries_are_drawn():
+    """A ramp of ids: beside 1 | 2 a 0 would cancel, and a 255 does not; 0 | 255 is no boundary.
+
+    The Laplacian of the published ids 255 1 2 3 4 9 255 255, by hand.
+    """
+    label = np.asarray([[0, 1, 2, 3, 4, 9, 0, 255]], np.uint8)
+    rules = ScoreRules(reduce_zero_label=True, width=1)
+    prediction = np.zeros_like(label)
+    assert region_map(prediction, label, rules).tolist() == [[2, 2, 0, 0, 2, 2, 2, 0]]
+    exact = ScoreRules("exact", reduce_zero_label=True, width=1)
+    assert region_map(prediction, label, exact).tolist() == [[2, 2, 2, 2, 2, 2, 2, 0]]
+
+
 def test_padding_labels_count_nothing(pictures):
     """A picture whose label is ignored everywhere changes no count."""
     prediction, label = pictures

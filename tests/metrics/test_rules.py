@@ -20,6 +20,18 @@ def test_labels_are_renumbered_only_where_zero_is_reduced():
         assert ScoreRules().class_label(ids).tolist() == raw.tolist()
 
 
+def test_boundaries_are_drawn_before_ids_are_lowered():
+    """0 has become the ignored label by then, in the type that labels have where it fits."""
+    raw = np.asarray([0, 1, 150, 255], np.uint8)
+    for ids in (raw, jnp.asarray(raw), raw.astype(np.int16)):
+        reduced = ScoreRules(reduce_zero_label=True).boundary_label(ids)
+        assert reduced.tolist() == [255, 1, 150, 255]
+        assert reduced.dtype == (np.uint8 if ids.dtype == np.uint8 else np.int32)
+        assert ScoreRules().boundary_label(ids) is ids
+    other = ScoreRules(reduce_zero_label=True, ignore_label=-1).boundary_label(raw)
+    assert other.tolist() == [-1, 1, 150, 255]
+
+
 def test_labels_are_renumbered_while_a_program_is_traced():
     rules = ScoreRules(reduce_zero_label=True)
     assert jax.jit(rules.class_label)(np.asarray([0, 1])).tolist() == [255, 0]

@@ -29,5 +29,5 @@ def test_recipes_of_all_tasks_are_stored_and_read_again(name):
     recipe = parse_recipe(config)
     assert type(recipe) is kind
     stored = recipe.to_flat()
-    assert stored.items() <= flat_items(config).items()
+    assert {key: flat_items(config)[key] for key in stored} == stored
     assert parse_recipe(nested_recipe(stored)) == recipe

@@ -41,6 +41,28 @@ def test_regions_are_those_of_the_device(size, boundary, ignore, width, zero):
         )
 
 
+@pytest.mark.parametrize("boundary", ["laplacian", "exact"])
+@pytest.mark.parametrize("ignore_label", [255, -1])
+def test_zero_labels_make_boundaries_as_the_ignored_label(boundary, ignore_label):
+    """Ids of the published pass, 1..C and the ignored one, neighbor by neighbor; and the device."""
+    rng = np.random.default_rng(0)
+    stored = rng.integers(0, 4, (13, 17)).astype(np.int32)
+    stored[3] = np.arange(17) % 5  # ramps, whose differences cancel
+    stored[rng.random(stored.shape) < 0.1] = ignore_label
+    rules = ScoreRules(boundary, reduce_zero_label=True, ignore_label=ignore_label, width=1)
+    ids = np.where(stored == 0, ignore_label, stored).astype(int)
+    around = np.pad(ids, 1, mode="reflect")
+    steps = [around[1:-1, :-2], around[1:-1, 2:], around[:-2, 1:-1], around[2:, 1:-1]] - ids
+    edges = (steps.sum(0) != 0) if boundary == "laplacian" else (steps != 0).any(0)
+    prediction = np.zeros_like(stored)
+    for maps in ((prediction, stored), (prediction.astype(np.uint8), stored.astype(np.uint8))):
+        if ignore_label < 0 and maps[1].dtype == np.uint8:
+            continue  # such labels cannot be stored so
+        found = _regions(*maps, rules)
+        np.testing.assert_array_equal(found, 2 * edges)
+        np.testing.assert_array_equal(found, region_map(*maps, rules))
+
+
 def test_unequal_shapes_are_told():
     with pytest.raises(InputError, match=r"\(2, 3\) does not fit the label of shape \(3, 2\)"):
         host_bands.error_kinds(np.zeros((2, 3), int), np.zeros((3, 2), int), ScoreRules())

@@ -51,6 +51,20 @@ def test_what_computes_otherwise_has_other_names():
 
 
 @pytest.mark.parametrize(
+    "options", [{"mixer_start": "identity"}, {"mixer_parts": ("channel",)}], ids=str
+)
+def test_gates_of_another_scale_or_alone_have_other_names(options):
+    net = encoder(
+        lambda rngs: models.ResNet(
+            "resnet18", width=8, mixer="freqmix", rngs=rngs, **PUBLISHED | options
+        )
+    )
+    names = key_table(net)
+    assert not [name for name in names if ".att." in name]
+    assert len(names) == len(leaves(net))
+
+
+@pytest.mark.parametrize(
     "name", ["layer2.0.att.channel_att_low.1.weight", "conv.weight", "stages.0.mlp.fc1.weight"]
 )
 @pytest.mark.parametrize("channels", [33, 64])

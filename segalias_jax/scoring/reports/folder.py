@@ -183,7 +183,11 @@ class FolderReport(ShownInNotebooks):
         if self.binary is not None:
             sections.append(binary_report.binary_table(self.binary.compute(), self.classes[1]))
         if self.whole.offsets is not None:
-            sections.append(offsets.offset_table(self.plan.offsets, self.whole.offsets))
+            sections.append(
+                offsets.offset_table(
+                    self.plan.offsets, self.whole.offsets, direction=self.plan.offset_direction
+                )
+            )
         apart, settings = self.whole.distances, self.plan.distances
         if apart is not None and settings is not None:
             names = [report.escaped(name) for name in self.classes]
@@ -279,7 +283,11 @@ class FolderReport(ShownInNotebooks):
             result |= binary_report.binary_rules(self.binary)
         if self.plan.distances is not None:
             result |= distance_rules(self.plan.distances)
-        return result | (offsets.RULES if self.plan.offsets else {})
+        if self.plan.offsets:
+            result["offsets"] = offsets.offset_rules(
+                self.plan.offset_direction, self.plan.offset_edge
+            )
+        return result
 
     def worst(self, count: int) -> list[int]:
         """Indices of the pictures with the lowest mIoU of their own, the lowest first.
