@@ -34,7 +34,7 @@ soak: faults  ## the same hundreds of times; writes soak, faults and damage.json
 
 page: $(DEV)  ## look at reports in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[page]'
-	$(BIN)/python -m pytest -n 0 -rs tests/scoring/reports/test_page_in_browser.py
+	$(BIN)/python -m pytest -n 0 -rs tests/scoring/reports/test_page_in_browser.py tests/scoring/instances/test_instance_page.py
 
 transforms: $(DEV)  ## compute what works under which transform of jax; writes docs/transforms.md
 	$(BIN)/python tests/transforms.py

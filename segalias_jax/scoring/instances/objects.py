@@ -323,10 +323,12 @@ def mask_of_runs(runs: Mapping[str, Any], size: tuple[int, int]) -> Mask:
       (1, 0, 1, 1)
     """
     height, width = size
-    if tuple(runs["size"]) != (height, width):
-        raise InputError(f"mask of {list(runs['size'])} pixels in an image of {[height, width]}")
-    stored = runs["counts"]
+    shape, stored = runs.get("size"), runs.get("counts")
     text = isinstance(stored, (str, bytes))
+    if not isinstance(shape, (list, tuple)) or not (text or isinstance(stored, (list, tuple))):
+        raise InputError("run lengths lack a size [h, w] or counts; write both")
+    if tuple(shape) != (height, width):
+        raise InputError(f"mask of {list(shape)} pixels in an image of {[height, width]}")
     counts = expand_counts(stored) if text else np.asarray(stored, np.int64)
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0

@@ -68,6 +68,7 @@ def test_a_map_has_an_object_for_each_id_connected_or_not():
         ({"size": (3, 3)}, r"masks: of \(2, 3\) pixels in an image of \(3, 3\)"),
         ({"masks": np.ones((2, 3), bool)}, r"shape \(2, 3\) is not \[n, h, w\]"),
         ({"masks": [{"size": [2, 3], "counts": [5]}]}, "run lengths of 5 pixels in an image of 6"),
+        ({"masks": [{"size": [2, 3]}]}, r"run lengths lack a size \[h, w\] or counts"),
         ({"masks": [{"size": [3, 2], "counts": [6]}], "size": (2, 3)}, r"mask of \[3, 2\] pixels"),
     ],
 )
