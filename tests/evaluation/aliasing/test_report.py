@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from segalias_jax.evaluation.aliasing import kinds
 from segalias_jax.evaluation.aliasing.analysis import AliasingAnalysis, Operator
 from segalias_jax.evaluation.aliasing.report import FILES, AliasingReport
 
@@ -23,6 +24,8 @@ def saved(tmp_path_factory):
         np.repeat(np.arange(10), 20),
         rng.random((200, 2)),
         errors,
+        rng.integers(0, 9, (200, 5)),
+        rng.integers(0, 9, (200, 8)),
     )
     report = AliasingReport(analysis, "Aliasing of <a>", {"data": "made & up"})
     folder = tmp_path_factory.mktemp("aliasing") / "eval"
@@ -50,6 +53,9 @@ def test_json_has_all_numbers(saved):
     assert content["correlations"][1]["value"] is None
     assert content["bins"][0]["FErr"]["value"] == saved[0].bins[0]["FErr"]["value"]
     assert content["settings"] == {"data": "made & up"}
+    assert len(content["kinds"]) == 2 * (5 + 3 + 7) and len(content["median_differences"]) == 6
+    assert content["kinds"] == saved[0].distributions
+    assert content["answer"] == kinds.answer(saved[0].differences)
 
 
 def test_csv_has_every_image(saved):
@@ -66,8 +72,12 @@ def test_figure_and_page(saved):
     texts = [e.text or "" for e in ElementTree.fromstring(figure).iter() if e.tag.endswith("text")]
     assert "stage 2" in texts and "stage <3>" in texts
     assert any(text.startswith("displacements, \N{GREEK SMALL LETTER RHO} ") for text in texts)
+    curves = (saved[1] / "aliasing_kinds.svg").read_text()
+    texts = [e.text or "" for e in ElementTree.fromstring(curves).iter() if e.tag.endswith("text")]
+    assert sum(text.startswith("displacement (median ") for text in texts) == 2
+    assert sum(text.startswith("merging mistake, overlapping (median ") for text in texts) == 2
     page = (saved[1] / "aliasing.html").read_text()
-    assert page.count("data:image/svg+xml") == 2
+    assert page.count("data:image/svg+xml") == 4
     assert (
         "Aliasing of &lt;a&gt;" in page
         and "stage &lt;3&gt;" in page
