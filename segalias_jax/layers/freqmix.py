@@ -2,6 +2,11 @@
 
 Spatial gates with softmax are twice the softmax over the two bands, as in the recorded weights: a
 map that is gated evenly keeps its size.
+
+Gates that begin evenly let half of a band through, and two of them a quarter. In front of a norm,
+where the published module stands, that is nothing; behind a pretrained linear projection it
+changes all features. No sigmoid is 1 and still learns, so the start "identity" divides each gate
+by the value that it begins with.
 """
 
 from __future__ import annotations
@@ -23,7 +28,11 @@ from segalias_jax.typing import Array, Float
 _GATES = ("energy", "magnitude", "corner")
 _ACTIVATIONS = ("sigmoid", "softmax")
 
-_gate_init = jax.nn.initializers.normal(0.01)
+FREQMIX_PARTS = ("spatial", "channel")
+"""Gates that FreqMix can have."""
+
+FREQMIX_STARTS = ("even", "pytorch", "identity")
+"""What gates can begin with."""
 
 
 class _ChannelGate(nnx.Module):
@@ -34,16 +43,19 @@ class _ChannelGate(nnx.Module):
     Args:
       channels: length of v and of g.
       hidden: length in between.
+      start: of `FREQMIX_STARTS`.
       rngs: random streams.
 
     Example:
-      >>> _ChannelGate(8, 2, rngs=nnx.Rngs(0))(jnp.zeros((1, 8)))[0, 0]
+      >>> _ChannelGate(8, 2, start="even", rngs=nnx.Rngs(0))(jnp.zeros((1, 8)))[0, 0]
       Array(0.5, dtype=float32)
     """
 
-    def __init__(self, channels: int, hidden: int, *, rngs: nnx.Rngs):
+    def __init__(self, channels: int, hidden: int, *, start: str, rngs: nnx.Rngs):
         self.reduce = Conv(channels, hidden, use_bias=True, rngs=rngs)
-        self.expand = Conv(hidden, channels, use_bias=True, kernel_init=_gate_init, rngs=rngs)
+        if start == "pytorch":
+            _draw_as_pytorch(self.reduce, rngs)
+        self.expand = _last_conv(hidden, channels, 1, start=start, rngs=rngs)
 
     def __call__(self, statistic: Float[Array, "b c"]) -> Float[Array, "b c"]:
         """Returns the weights, in (0, 1)."""
@@ -66,6 +78,17 @@ class FreqMix(nnx.Module):
       This is what the published code computes (the mean of a spectrum is the signal's first
       value) and what published weights need; Im differs from 0 only for `band="reference"`.
 
+    Without "spatial" or "channel" among the `parts`, s or c is 1 and has no parameters.
+
+    Gates begin, by `start`:
+
+    * "even": with small weights and no bias, so that every s and c is near 1/2 and, with both
+      parts, y near x/4;
+    * "pytorch": with the draws of PyTorch's convolutions, all weights and biases uniform within
+      +-1/sqrt(fan-in), as published: its initializer of the network passes the gates over;
+    * "identity": at s = c = 1 and so y = x, up to rounding. The last weights are 0, and s and c
+      are what they are under "even", divided by their value there: within (0, 2) for sigmoids.
+
     Args:
       channels: number of channels, preserved.
       cutoff: where low ends, in cycles per pixel, in (0, 0.5].
@@ -76,11 +99,15 @@ class FreqMix(nnx.Module):
       activation: of the spatial gates: "sigmoid" of each, or twice the "softmax" over the two
         bands.
       residual: whether `x` is added.
+      parts: the gates: "spatial", "channel" or both.
+      start: "even", "pytorch" or "identity"; None: "pytorch" for the gate "corner", which is there
+        to reproduce what was published, else "even".
       rngs: random streams.
 
     Raises:
-      InputError: an unknown name, `cutoff` outside (0, 0.5], `reduction` below 1, or groups that do
-        not divide `channels`.
+      InputError: an unknown name, `cutoff` outside (0, 0.5], `reduction` below 1, groups that do
+        not divide `channels`, an option of a gate that is not among the `parts`, or the start
+        "identity" with `residual`, which doubles.
 
     Example:
       >>> FreqMix(32, rngs=nnx.Rngs(0))(jnp.ones((1, 9, 9, 32))).shape
@@ -101,6 +128,8 @@ class FreqMix(nnx.Module):
         spatial_groups: int = 1,
         activation: str = "sigmoid",
         residual: bool = False,
+        parts: tuple[str, ...] = FREQMIX_PARTS,
+        start: str | None = None,
         rngs: nnx.Rngs,
     ):
         ops.check_band(cutoff, band)
@@ -112,14 +141,39 @@ class FreqMix(nnx.Module):
             raise InputError(
                 f"spatial_groups is {spatial_groups}, which does not divide {channels}"
             )
+        _check_parts(
+            tuple(parts),
+            of_spatial=(spatial_groups, activation) != (1, "sigmoid"),
+            of_channel=(gate, reduction) != ("energy", 16),
+        )
+        if start is None:
+            start = "pytorch" if gate == "corner" else "even"
+        check_choice("start", start, FREQMIX_STARTS)
+        if start == "identity" and residual:
+            raise InputError(
+                "start is 'identity', but residual adds the input once more; leave one of them out"
+            )
         self.cutoff, self.gate, self.band = cutoff, gate, band
         self.spatial_groups, self.activation, self.residual = spatial_groups, activation, residual
+        self.parts, self.start = tuple(parts), start
         hidden = max(channels // reduction, 1)
-        self.spatial_gate = Conv(
-            channels, 2 * spatial_groups, 3, use_bias=True, kernel_init=_gate_init, rngs=rngs
+        spatial, channel = "spatial" in parts, "channel" in parts
+        self.spatial_gate = (
+            _last_conv(channels, 2 * spatial_groups, 3, start=start, rngs=rngs) if spatial else None
         )
-        self.low_gate = _ChannelGate(channels, hidden, rngs=rngs)
-        self.high_gate = _ChannelGate(channels, hidden, rngs=rngs)
+        self.low_gate, self.high_gate = (
+            _ChannelGate(channels, hidden, start=start, rngs=rngs) if channel else None
+            for _ in range(2)
+        )
+
+    @property
+    def published(self) -> bool:
+        """Whether weights of the published module mean here what they mean there."""
+        return (
+            self.gate == "corner"
+            and self.start != "identity"
+            and set(self.parts) == set(FREQMIX_PARTS)
+        )
 
     def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
         """Mixes the two bands of `x`; no sample influences another one's output."""
@@ -127,18 +181,26 @@ class FreqMix(nnx.Module):
             return self(x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])).reshape(x.shape)
         with jax.named_scope("freqmix"):
             low, high = ops.split_bands(x, self.cutoff, band=self.band)
-            low_weight, high_weight = self._channel_weights(x, low, high)
-            spatial_low, spatial_high = _spatial_weights(
-                self.spatial_gate(x),
-                repeats=x.shape[-1] // self.spatial_groups if self.spatial_groups > 1 else 1,
-                activation=self.activation,
-            )
-            y = low * spatial_low * low_weight[:, None, None]
-            y += high * spatial_high * high_weight[:, None, None]
+            if self.spatial_gate is not None:
+                spatial = _spatial_weights(
+                    self.spatial_gate(x),
+                    repeats=x.shape[-1] // self.spatial_groups if self.spatial_groups > 1 else 1,
+                    activation=self.activation,
+                    start=self.start,
+                )
+                y_low, y_high = low * spatial[0], high * spatial[1]
+            else:
+                y_low, y_high = low, high
+            if self.low_gate is not None and self.high_gate is not None:
+                channel = self._channel_weights(x, low, high)
+                y_low *= channel[0][:, None, None]
+                y_high *= channel[1][:, None, None]
+            y = y_low + y_high
             return y + x if self.residual else y
 
     def _channel_weights(self, x: Array, low: Array, high: Array) -> tuple[Array, Array]:
         """The channel gates of both bands, computed in float32 and returned in the type of x."""
+        assert self.low_gate is not None and self.high_gate is not None
         if self.gate == "corner":
             corners = _corner_values(x, self.cutoff, self.band)
             weights = [
@@ -148,11 +210,51 @@ class FreqMix(nnx.Module):
         else:
             statistic = _root_mean_square if self.gate == "energy" else _mean_magnitude
             weights = [self.low_gate(statistic(low)), self.high_gate(statistic(high))]
+        if self.start == "identity":
+            even = math.sqrt(0.5 + 1e-8) if self.gate == "corner" else 0.5
+            weights = [weight / even for weight in weights]
         return weights[0].astype(x.dtype), weights[1].astype(x.dtype)
 
 
+def _check_parts(parts: tuple[str, ...], *, of_spatial: bool, of_channel: bool) -> None:
+    """Raises unless parts are known, each once, and options are set of these only."""
+    if not parts or len(set(parts)) < len(parts):
+        raise InputError(f"parts is {parts}; name {' or '.join(FREQMIX_PARTS)}, or both, once each")
+    for part in parts:
+        check_choice("part", part, FREQMIX_PARTS)
+    if of_spatial and "spatial" not in parts:
+        raise InputError(f"spatial_groups or activation is set, but parts is {parts}; leave it out")
+    if of_channel and "channel" not in parts:
+        raise InputError(f"gate or reduction is set, but parts is {parts}; leave it out")
+
+
+def _last_conv(channels: int, outputs: int, size: int, *, start: str, rngs: nnx.Rngs) -> Conv:
+    """The convolution whose outputs go into a sigmoid or softmax, as gates begin."""
+    zeros, normal = jax.nn.initializers.zeros, jax.nn.initializers.normal(0.01)
+    init = zeros if start == "identity" else normal
+    conv = Conv(channels, outputs, size, use_bias=True, kernel_init=init, rngs=rngs)
+    if start == "pytorch":
+        _draw_as_pytorch(conv, rngs)
+    return conv
+
+
+def _draw_as_pytorch(conv: Conv, rngs: nnx.Rngs) -> None:
+    """Draws weights and bias within +-1/sqrt(fan-in).
+
+    PyTorch calls that `kaiming_uniform_` with a = sqrt(5), whose bound is sqrt(6 / (1 + a^2)) over
+    the root of the fan-in.
+    """
+    assert conv.bias is not None
+    bound = 1 / math.sqrt(math.prod(conv.kernel.shape[:-1]))
+    for parameter in (conv.kernel, conv.bias):
+        shape = parameter.shape
+        parameter[...] = jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound)
+
+
 @on_any_mesh
-def _spatial_weights(logits: Array, *, repeats: int, activation: str) -> tuple[Array, Array]:
+def _spatial_weights(
+    logits: Array, *, repeats: int, activation: str, start: str
+) -> tuple[Array, Array]:
     """The spatial gates of both bands, computed in float32 and returned in the type of logits.
 
     They are one channel wide, or as wide as `repeats` makes their groups.
@@ -161,7 +263,7 @@ def _spatial_weights(logits: Array, *, repeats: int, activation: str) -> tuple[A
     if activation == "softmax":
         weights = 2 * jax.nn.softmax(bands, axis=0)
     else:
-        weights = jax.nn.sigmoid(bands)
+        weights = jax.nn.sigmoid(bands) * (2 if start == "identity" else 1)
     if repeats > 1:
         weights = jnp.repeat(weights, repeats, axis=-1)
     weights = weights.astype(logits.dtype)

@@ -18,6 +18,7 @@ from flax import nnx
 from ml_collections import config_dict
 
 from segalias_jax.errors import InputError, check_choice
+from segalias_jax.layers.freqmix import FREQMIX_PARTS
 from segalias_jax.models.convnext import CONVNEXTS, ConvNeXt
 from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
@@ -140,7 +141,9 @@ leave it out, or choose one of fcn
     )
     mixer: str = setting("none", 'in the blocks of stages 2 to 4: "none" or "freqmix"')
     cutoff: float | None = setting(
-        None, "of the filters; None: each operator's own Nyquist frequency", unit="cycles/pixel"
+        None,
+        "of the filters, and of FreqMix; None: each operator's own Nyquist frequency",
+        unit="cycles/pixel",
     )
     band: str = setting(
         "symmetric", 'bins kept: "symmetric", or "reference", which is the published one'
@@ -149,6 +152,19 @@ leave it out, or choose one of fcn
         "energy", 'channel gate of FreqMix: "energy", "magnitude" or "corner" (published)'
     )
     reduction: int = setting(16, "channels per hidden channel of FreqMix's gates")
+    mixer_cutoff: float | None = setting(
+        None, "of FreqMix, apart from the filters'; None: as theirs", unit="cycles/pixel"
+    )
+    mixer_parts: tuple[str, ...] = setting(
+        FREQMIX_PARTS,
+        'gates of FreqMix: "spatial", "channel" or both',
+        check=names("names of gates", example="spatial"),
+    )
+    mixer_start: str | None = setting(
+        None,
+        """what FreqMix's gates begin with: "even", "pytorch" (published) or "identity"; None:
+        "pytorch" for the gate "corner", else "even" """,
+    )
     channels: int | None = setting(
         None,
         """of the decoder; None: 128 for "upernet" and "semantic_fpn", 64 for "unet" (finest map),

@@ -11,11 +11,12 @@ from flax import nnx
 
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers import Conv, LayerNorm
+from segalias_jax.layers.freqmix import FREQMIX_PARTS
 from segalias_jax.models.stages import (
     DOWNSAMPLE,
-    MIXERS,
     MakeMixer,
     apply_filter,
+    check_mixer,
     check_remat,
     freeze_norms,
     make_filter,
@@ -96,11 +97,14 @@ class ConvNeXt(nnx.Module):
       downsample: "none", "daf", "blur3", "blur5", "blur7" (binomial) or "adaptive_blur" (3x3, 8
         groups).
       mixer: "none" or "freqmix".
-      cutoff: of filter and mixer, in cycles per pixel; None takes each stage's own Nyquist
+      cutoff: of the filter, in cycles per pixel; None takes each stage's own Nyquist
         frequency, from its equivalent sampling rate (2x2 kernel, stride 2, its channels).
       band: "symmetric", or "reference" for bands (and adaptive kernels) as published for ResNet.
       gate: of FreqMix.
       reduction: of FreqMix.
+      mixer_cutoff: of FreqMix, in cycles per pixel; None takes the filter's.
+      mixer_parts: gates of FreqMix: "spatial", "channel" or both.
+      mixer_start: what its gates begin with, see `layers.FreqMix`.
       drop_path: probability that training drops the last block's branch; it grows from 0 at the
         first block in equal steps. Frozen blocks drop nothing.
       frozen_stages: what training leaves as it is: -1 nothing, 0 the stem, k the stem and stages 1
@@ -135,6 +139,9 @@ class ConvNeXt(nnx.Module):
         band: str = "symmetric",
         gate: str = "energy",
         reduction: int = 16,
+        mixer_cutoff: float | None = None,
+        mixer_parts: tuple[str, ...] = FREQMIX_PARTS,
+        mixer_start: str | None = None,
         drop_path: float = 0.0,
         frozen_stages: int = -1,
         remat: tuple[int, ...] = (),
@@ -142,7 +149,7 @@ class ConvNeXt(nnx.Module):
     ):
         check_choice("encoder", name, CONVNEXTS)
         check_choice("downsample", downsample, [d for d in DOWNSAMPLE if d != "flc"])
-        check_choice("mixer", mixer, MIXERS)
+        check_mixer(mixer, cutoff=mixer_cutoff, parts=mixer_parts, start=mixer_start)
         check_remat(remat, 4)
         if not 0 <= drop_path < 1:
             raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
@@ -165,7 +172,14 @@ class ConvNeXt(nnx.Module):
                 filters.append(make_filter(downsample, before, cutoff=limit, band=band, rngs=rngs))
                 downsamples.append(conv(before, channels, 2, stride=2, padding=0))
                 make_mixer = mixer_factory(
-                    mixer, cutoff=limit, band=band, gate=gate, reduction=reduction, rngs=rngs
+                    mixer,
+                    cutoff=limit if mixer_cutoff is None else mixer_cutoff,
+                    band=band,
+                    gate=gate,
+                    reduction=reduction,
+                    parts=mixer_parts,
+                    start=mixer_start,
+                    rngs=rngs,
                 )
             trained = i >= frozen_stages
             blocks = [

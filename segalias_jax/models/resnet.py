@@ -8,11 +8,12 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers import ConvNormAct
+from segalias_jax.layers.freqmix import FREQMIX_PARTS
 from segalias_jax.models.blocks import BasicBlock, Bottleneck
 from segalias_jax.models.stages import (
     DOWNSAMPLE,
-    MIXERS,
     apply_filter,
+    check_mixer,
     check_remat,
     freeze_norms,
     make_filter,
@@ -67,11 +68,14 @@ class ResNet(nnx.Module):
       downsample: "none", "daf", "flc" (crops the spectrum, in place of the stage's stride),
         "blur3", "blur5", "blur7" (binomial) or "adaptive_blur" (3x3, 8 groups).
       mixer: "none" or "freqmix".
-      cutoff: of filter and mixer, in cycles per pixel; None takes each stage's own Nyquist
+      cutoff: of the filter, in cycles per pixel; None takes each stage's own Nyquist
         frequency, from its equivalent sampling rate (3x3 kernel, stride 2, its channels).
       band: "symmetric", or "reference" for bands (and adaptive kernels) as published.
       gate: of FreqMix.
       reduction: of FreqMix.
+      mixer_cutoff: of FreqMix, in cycles per pixel; None takes the filter's.
+      mixer_parts: gates of FreqMix: "spatial", "channel" or both.
+      mixer_start: what its gates begin with, see `layers.FreqMix`.
       frozen_stages: what training leaves as it is, statistics too: -1 nothing, 0 the stem, k the
         stem and stages 1 to k, with the filters before them. No gradient enters it.
       frozen_norm: whether training leaves all batch norms and their statistics as they are.
@@ -109,6 +113,9 @@ class ResNet(nnx.Module):
         band: str = "symmetric",
         gate: str = "energy",
         reduction: int = 16,
+        mixer_cutoff: float | None = None,
+        mixer_parts: tuple[str, ...] = FREQMIX_PARTS,
+        mixer_start: str | None = None,
         frozen_stages: int = -1,
         frozen_norm: bool = False,
         remat: tuple[int, ...] = (),
@@ -117,7 +124,7 @@ class ResNet(nnx.Module):
         check_choice("encoder", name, RESNETS)
         check_choice("variant", variant, VARIANTS)
         check_choice("downsample", downsample, DOWNSAMPLE)
-        check_choice("mixer", mixer, MIXERS)
+        check_mixer(mixer, cutoff=mixer_cutoff, parts=mixer_parts, start=mixer_start)
         check_remat(remat, 4)
         block, depths = RESNETS[name]
         width = 64 if width is None else width
@@ -136,7 +143,14 @@ class ResNet(nnx.Module):
                 filters.append(make_filter(chosen, in_channels, cutoff=limit, band=band, rngs=rngs))
                 stride = 1 if chosen == "flc" else stride  # that filter strides itself
                 make_mixer = mixer_factory(
-                    mixer, cutoff=limit, band=band, gate=gate, reduction=reduction, rngs=rngs
+                    mixer,
+                    cutoff=limit if mixer_cutoff is None else mixer_cutoff,
+                    band=band,
+                    gate=gate,
+                    reduction=reduction,
+                    parts=mixer_parts,
+                    start=mixer_start,
+                    rngs=rngs,
                 )
             blocks = []
             for j, dilation in enumerate(dilations[i]):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -21,6 +21,7 @@ from flax import nnx
 
 from segalias_jax import layers, ops
 from segalias_jax.errors import InputError, check_choice
+from segalias_jax.layers.freqmix import FREQMIX_PARTS, FREQMIX_STARTS
 from segalias_jax.typing import Array, Float
 
 DOWNSAMPLE = ("none", "daf", "flc", "blur3", "blur5", "blur7", "adaptive_blur")
@@ -172,8 +173,52 @@ def no_mixer(channels: int) -> None:
     return None
 
 
+def check_mixer(
+    mixer: str, *, cutoff: float | None, parts: Sequence[str], start: str | None
+) -> None:
+    """Raises unless an encoder's arguments `mixer`, `mixer_cutoff` and so on fit together.
+
+    Args:
+      mixer: must be one of `MIXERS`; without one, all others must be at their defaults.
+      cutoff: None, or must lie in (0, 0.5] cycles per pixel.
+      parts: must be some of `FREQMIX_PARTS`.
+      start: None, or must be one of `FREQMIX_STARTS`.
+
+    Raises:
+      InputError: one of them is not so.
+
+    Example:
+      >>> check_mixer("freqmix", cutoff=0.7, parts=("spatial",), start=None)
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: mixer_cutoff is 0.7, but must lie in (0, 0.5] cycles per pixel
+    """
+    check_choice("mixer", mixer, MIXERS)
+    given = {
+        "mixer_cutoff": cutoff is not None,
+        "mixer_parts": tuple(parts) != FREQMIX_PARTS,
+        "mixer_start": start is not None,
+    }
+    for name, is_given in given.items():
+        if is_given and mixer == "none":
+            raise InputError(f"{name} is set, but mixer is 'none'; leave it out")
+    if cutoff is not None and not 0 < cutoff <= 0.5:
+        raise InputError(f"mixer_cutoff is {cutoff}, but must lie in (0, 0.5] cycles per pixel")
+    if not parts or isinstance(parts, str) or not set(parts) <= set(FREQMIX_PARTS):
+        raise InputError(f"mixer_parts is {parts}; name {' or '.join(FREQMIX_PARTS)}, or both")
+    if start is not None:
+        check_choice("mixer_start", start, FREQMIX_STARTS)
+
+
 def mixer_factory(
-    name: str, *, cutoff: float, band: str, gate: str, reduction: int, rngs: nnx.Rngs
+    name: str,
+    *,
+    cutoff: float,
+    band: str,
+    gate: str,
+    reduction: int,
+    parts: Sequence[str] = FREQMIX_PARTS,
+    start: str | None = None,
+    rngs: nnx.Rngs,
 ) -> MakeMixer:
     """Returns a function that builds the mixers of a stage.
 
@@ -183,6 +228,8 @@ def mixer_factory(
       band: of FreqMix.
       gate: of FreqMix.
       reduction: of FreqMix.
+      parts: of FreqMix.
+      start: of FreqMix.
       rngs: random streams.
 
     Returns:
@@ -197,7 +244,14 @@ def mixer_factory(
     if name == "none":
         return no_mixer
     return functools.partial(
-        layers.FreqMix, cutoff=cutoff, band=band, gate=gate, reduction=reduction, rngs=rngs
+        layers.FreqMix,
+        cutoff=cutoff,
+        band=band,
+        gate=gate,
+        reduction=reduction,
+        parts=tuple(parts),
+        start=start,
+        rngs=rngs,
     )
 
 

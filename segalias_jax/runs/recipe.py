@@ -360,7 +360,7 @@ SECTIONS: dict[str, type] = {
 """What each section of a recipe is parsed into."""
 
 # Keys that runs of earlier versions do not have; as long as they say nothing, nor do later runs.
-_LATER = ("model.imports", "loss.auxiliary_terms")
+_LATER = ("imports", "mixer_cutoff", "mixer_parts", "mixer_start", "auxiliary_terms")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -462,16 +462,16 @@ class Recipe:
           >>> list(Recipe().to_flat())[:2]
           ['checkpoint.every', 'checkpoint.keep_best']
         """
-        values: dict[str, Any] = {"name": self.name, "seed": self.seed}
-        for name in SECTIONS:
-            values[name] = dict(sorted(to_dict(getattr(self, name)).items()))
         flat: dict[str, Any] = {}
-        for key in sorted(values):
-            if key in SECTIONS:
-                flat |= {f"{key}.{name}": value for name, value in values[key].items()}
-            else:
-                flat[key] = values[key]
-        return {key: value for key, value in flat.items() if value != () or key not in _LATER}
+        for key in sorted(("name", "seed", *SECTIONS)):
+            part = getattr(self, key)
+            if key not in SECTIONS:
+                flat[key] = part
+                continue
+            for name, value in sorted(to_dict(part).items()):
+                if name not in _LATER or value != getattr(type(part), name):
+                    flat[f"{key}.{name}"] = value
+        return flat
 
 
 def default_config() -> config_dict.ConfigDict:

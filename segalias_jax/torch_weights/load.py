@@ -250,7 +250,7 @@ def _problem(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: Any) -
 def _hint(arrays: Mapping[str, np.ndarray], table: Mapping[str, Path], variant: str) -> str:
     """Which argument of the model to change, where names show it."""
     if any(".att.channel_att_" in name for name in arrays if name not in table):
-        return "; published gates need gate='corner'"
+        return "; published gates need gate='corner', both mixer_parts and no start 'identity'"
     there = _resnet_variant(arrays) if variant else ""
     return f"; its names are those of variant={there!r}" if there not in ("", variant) else ""
 

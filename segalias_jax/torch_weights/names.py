@@ -47,7 +47,7 @@ _CORNER_GATES: Rules = [
     (r"\bmixer\.(low|high)_gate\.reduce", r"att.channel_att_\1.1"),
     (r"\bmixer\.(low|high)_gate\.expand", r"att.channel_att_\1.3"),
 ]
-"""Only for the gate "corner": others compute something else than the published weights mean."""
+"""Only for `FreqMix.published`: others compute something else than the published weights mean."""
 
 _PUBLISHED_BLUR: Rules = [(r"^filters\.(\d)", lambda m: f"AdaD.{int(m[1]) + 1}")]
 """Likewise, only for adaptive kernels with the published softmax."""
@@ -198,7 +198,7 @@ def resnet_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
       'torchvision'
     """
     modules = [module for _, module in nnx.iter_modules(encoder)]
-    corner_gates = any(getattr(module, "gate", "") == "corner" for module in modules)
+    corner_gates = any(getattr(module, "published", False) for module in modules)
     published_blur = any(getattr(module, "softmax", "") == "all" for module in modules)
     variant = encoder.variant if isinstance(encoder, models.ResNet) else ""
     rules = [

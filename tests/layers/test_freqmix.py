@@ -209,3 +209,136 @@ def test_any_leading_axes(gate, leading):
         one_by_one = [mixer(image[None])[0] for image in x.reshape(-1, 6, 7, 8)]
         np.testing.assert_allclose(y.reshape(-1, 6, 7, 8), jnp.stack(one_by_one), atol=1e-6)
     np.testing.assert_array_equal(jax.grad(lambda x: mixer(x).sum())(x).shape, x.shape)
+
+
+def gates(mixer):
+    """The convolutions of all gates, by name."""
+    return {
+        "spatial": mixer.spatial_gate,
+        **{
+            f"{band}.{part}": getattr(getattr(mixer, f"{band}_gate"), part)
+            for band in ("low", "high")
+            for part in ("reduce", "expand")
+        },
+    }
+
+
+def test_published_gates_start_as_pytorch_does():
+    """kaiming_uniform with a = sqrt(5): uniform within +-1/sqrt(fan-in), biases too."""
+    mixer = layers.FreqMix(512, gate="corner", spatial_groups=64, rngs=nnx.Rngs(0))
+    fan_in = {"spatial": 9 * 512, "reduce": 512, "expand": 512 // 16}
+    for name, conv in gates(mixer).items():
+        bound = fan_in[name.split(".")[-1]] ** -0.5
+        for draws in (np.asarray(conv.kernel[...]).ravel(), np.asarray(conv.bias[...])):
+            count = draws.size
+            assert abs(draws).max() <= bound, name
+            # The largest of n uniform draws is within a fraction 12 / n of the bound, but for
+            # one in e^12; mean and variance have deviations of 1 / sqrt(3 n) and 2 / (3 sqrt(5 n)).
+            assert abs(draws).max() >= bound * (1 - 12 / count), name
+            assert abs(draws.mean()) <= bound * 5 / (3 * count) ** 0.5, name
+            spread = 5 * 2 / (3 * (5 * count) ** 0.5)
+            assert abs((draws**2).mean() / bound**2 - 1 / 3) <= spread, name
+
+
+def test_starts_are_apart_and_named():
+    for gate in ("energy", "magnitude", "corner"):
+        mixer = nnx.eval_shape(lambda gate=gate: layers.FreqMix(32, gate=gate, rngs=nnx.Rngs(0)))
+        assert mixer.start == ("pytorch" if gate == "corner" else "even")
+    even = gates(layers.FreqMix(64, gate="corner", start="even", rngs=nnx.Rngs(0)))
+    assert not any(conv.bias[...].any() for conv in even.values())
+    assert float(abs(even["spatial"].kernel[...]).max()) < 0.06  # normal, of deviation 0.01
+    drawn = gates(layers.FreqMix(64, start="pytorch", rngs=nnx.Rngs(0)))
+    assert all(conv.bias[...].any() for conv in drawn.values())
+
+
+BOTH = ("spatial", "channel")
+
+
+@pytest.mark.parametrize(
+    "parts, options",
+    [
+        (BOTH, {"gate": "energy", "reduction": 2, "spatial_groups": 2}),
+        (BOTH, {"gate": "corner", "reduction": 2, "band": "reference", "activation": "softmax"}),
+        (("spatial",), {}),
+        (("channel",), {"gate": "magnitude", "reduction": 2}),
+    ],
+    ids=str,
+)
+def test_identity_starts_as_one_and_learns(parts, options):
+    mixer = layers.FreqMix(8, parts=parts, start="identity", rngs=nnx.Rngs(0), **options)
+    x = jax.random.normal(jax.random.key(0), (2, 7, 8, 8))
+    np.testing.assert_allclose(mixer(x), x, rtol=0, atol=2e-6)  # rounding of low + (x - low)
+    gradient = nnx.grad(lambda mixer: (mixer(x) ** 3).sum())(mixer)
+    last = [("spatial_gate",)] if "spatial" in parts else []
+    last += [("low_gate", "expand"), ("high_gate", "expand")] if "channel" in parts else []
+    for path in last:
+        for leaf in ("kernel", "bias"):
+            part = gradient
+            for name in (*path, leaf):
+                part = part[name]
+            assert float(abs(part[...]).max()) > 1e-3, (path, leaf)
+
+
+def test_one_part_alone_is_the_equation_without_the_other():
+    """y = low s_low + high s_high, and y = low c_low + high c_high."""
+    x = jax.random.normal(jax.random.key(0), (2, 7, 9, 8))
+    band = "reference"
+    both = layers.FreqMix(8, band=band, reduction=2, rngs=nnx.Rngs(0))
+    spatial = layers.FreqMix(8, band=band, parts=("spatial",), rngs=nnx.Rngs(1))
+    channel = layers.FreqMix(8, band=band, reduction=2, parts=("channel",), rngs=nnx.Rngs(2))
+    spatial.spatial_gate = both.spatial_gate
+    channel.low_gate, channel.high_gate = both.low_gate, both.high_gate
+    low, high = ops.split_bands(x, 0.35, band=band)
+    s = jax.nn.sigmoid(both.spatial_gate(x))
+    np.testing.assert_allclose(spatial(x), low * s[..., :1] + high * s[..., 1:], atol=1e-6)
+    c = [
+        gate(jnp.sqrt((part**2).mean((1, 2)) + 1e-8))[:, None, None]
+        for gate, part in ((both.low_gate, low), (both.high_gate, high))
+    ]
+    np.testing.assert_allclose(channel(x), low * c[0] + high * c[1], atol=1e-6)
+    expected = low * s[..., :1] * c[0] + high * s[..., 1:] * c[1]
+    np.testing.assert_allclose(both(x), expected, atol=1e-6)
+
+
+def test_one_part_alone_has_its_parameters_only():
+    counts = {}
+    for parts in (("spatial",), ("channel",), ("channel", "spatial")):
+        mixer = nnx.eval_shape(
+            lambda parts=parts: layers.FreqMix(32, parts=parts, rngs=nnx.Rngs(0))
+        )
+        counts[parts] = sum(p.size for p in jax.tree.leaves(nnx.state(mixer, nnx.Param)))
+    spatial, channel, both = counts.values()
+    assert (spatial, channel) == (9 * 32 * 2 + 2, 2 * (32 * 2 + 2 + 2 * 32 + 32))
+    assert both == spatial + channel
+
+
+@pytest.mark.parametrize("options", [{"parts": ("spatial",)}, {"parts": ("channel",)}], ids=str)
+def test_linen_users_get_the_same(options):
+    x = jax.random.normal(jax.random.key(0), (2, 6, 7, 8))
+    module = nnx.bridge.to_linen(layers.FreqMix, 8, **options)
+    variables = module.init(jax.random.key(0), x)
+    assert module.apply(variables, x).shape == x.shape
+    names = set(variables["params"])
+    assert ("spatial_gate" in names) == ("spatial" in options.get("parts", ("spatial",)))
+    assert ("low_gate" in names) == ("channel" in options.get("parts", ("channel",)))
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"parts": ()}, r"parts is \(\); name spatial or channel, or both, once each"),
+        ({"parts": ("spatial", "spatial")}, "or both, once each"),
+        ({"parts": ("spatal",)}, "part is 'spatal'; did you mean 'spatial'?"),
+        ({"parts": ("spatial",), "gate": "corner"}, "gate or reduction is set, but parts is"),
+        ({"parts": ("spatial",), "reduction": 4}, "gate or reduction is set, but parts is"),
+        (
+            {"parts": ("channel",), "activation": "softmax"},
+            "spatial_groups or activation is set, but parts is",
+        ),
+        ({"start": "zeros"}, "start is 'zeros'; choose one of even, pytorch, identity"),
+        ({"start": "identity", "residual": True}, "start is 'identity', but residual adds"),
+    ],
+)
+def test_parts_and_starts_that_cannot_be(options, message):
+    with pytest.raises(InputError, match=message):
+        layers.FreqMix(8, rngs=nnx.Rngs(0), **options)

@@ -12,6 +12,7 @@ from segalias_jax.models.blocks import BasicBlock
 from segalias_jax.models.convnext import ConvNeXtBlock
 from segalias_jax.models.stages import (
     apply_filter,
+    check_mixer,
     freeze_norms,
     frozen_parameters,
     make_filter,
@@ -195,3 +196,46 @@ def test_recorded_filters(encoder, downsample):
     assert all((before is after) == (downsample == "none") for before, after in seen)
     apply_filter(None, jnp.zeros((1, 4, 4, 1)))
     assert len(seen) == 3
+
+
+BOTH = ("spatial", "channel")
+MIXED = dict(width=8, downsample="daf", mixer="freqmix")
+
+
+@pytest.mark.parametrize(
+    "make, name, options, filtered, mixed",
+    [
+        (models.ResNet, "resnet18", {}, 2**0.5 / 4, 2**0.5 / 4),  # of twice the channels
+        (models.ResNet, "resnet18", {"cutoff": 0.3}, 0.3, 0.3),
+        (models.ResNet, "resnet18", {"mixer_cutoff": 0.2}, 2**0.5 / 4, 0.2),
+        (models.ConvNeXt, "convnext_tiny", {"cutoff": 0.3, "mixer_cutoff": 0.2}, 0.3, 0.2),
+    ],
+)
+def test_mixers_have_a_cutoff_parts_and_a_start_of_their_own(make, name, options, filtered, mixed):
+    own = {"mixer_parts": ("channel",), "mixer_start": "identity"}
+    if "mixer_cutoff" not in options:
+        own = {"mixer_parts": BOTH, "mixer_start": None}
+    net = nnx.eval_shape(lambda: make(name, **MIXED | own | options, rngs=nnx.Rngs(0)))
+    assert net.filters[0].cutoff == pytest.approx(filtered, rel=1e-12)
+    mixers = [module for _, module in nnx.iter_modules(net) if isinstance(module, layers.FreqMix)]
+    assert mixers and mixers[0].cutoff == pytest.approx(mixed, rel=1e-12)
+    assert {mixer.parts for mixer in mixers} == {own["mixer_parts"]}
+    assert {mixer.start for mixer in mixers} == {own["mixer_start"] or "even"}
+
+
+@pytest.mark.parametrize(
+    "mixer, options, message",
+    [
+        ("none", {"cutoff": 0.3}, "mixer_cutoff is set, but mixer is 'none'; leave it out"),
+        ("none", {"parts": ("spatial",)}, "mixer_parts is set, but mixer is 'none'"),
+        ("none", {"start": "even"}, "mixer_start is set, but mixer is 'none'"),
+        ("freqmix", {"cutoff": 0.0}, r"mixer_cutoff is 0.0, but must lie in \(0, 0.5\]"),
+        ("freqmix", {"parts": ("space",)}, "mixer_parts is .*; name spatial or channel, or both"),
+        ("freqmix", {"parts": ()}, "mixer_parts is .*; name spatial or channel, or both"),
+        ("freqmix", {"start": "one"}, "mixer_start is 'one'; choose one of even, pytorch, ident"),
+        ("freqmax", {}, "mixer is 'freqmax'; did you mean 'freqmix'?"),
+    ],
+)
+def test_mixers_that_cannot_be(mixer, options, message):
+    with pytest.raises(InputError, match=message):
+        check_mixer(mixer, **{"cutoff": None, "parts": BOTH, "start": None} | options)

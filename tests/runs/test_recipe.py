@@ -11,7 +11,13 @@ from segalias_jax.runs.recipe import SECTIONS, Recipe, default_config, describe_
 from segalias_jax.runs.recipes import flat_items, load_recipe, nested_recipe, recipe_names
 from segalias_jax.settings import settings_of
 
-LATER = ("model.imports", "loss.auxiliary_terms")
+LATER = {
+    "model.imports": ("json",),
+    "model.mixer_cutoff": 0.2,
+    "model.mixer_parts": ("spatial",),
+    "model.mixer_start": "identity",
+    "loss.auxiliary_terms": (("dice", 1.0),),
+}
 VARIANTS = {"camvid": ("tiny",), "cityscapes": ("published",), "kvasir_unet": ("tiny",)}
 
 
@@ -28,9 +34,10 @@ def test_every_recipe_is_stored_as_it_was_written(name):
 
 
 def test_keys_of_later_versions_are_stored_where_they_say_something():
-    given = {"model": {"imports": ["json"]}, "loss": {"auxiliary_terms": [["dice", 1.0]]}}
+    given = nested_recipe(json.loads(json.dumps(LATER | {"model.mixer": "freqmix"})))
     values = Recipe.from_config(given).to_flat()
-    assert [values[key] for key in LATER] == [("json",), (("dice", 1.0),)]
+    assert {key: values[key] for key in LATER} == LATER
+    assert not set(Recipe().to_flat()) & set(LATER)
 
 
 def test_a_recipe_is_made_of_dataclasses_too():

@@ -51,6 +51,16 @@ def test_what_computes_otherwise_has_other_names():
 
 
 @pytest.mark.parametrize(
+    "options", [{"mixer_start": "identity"}, {"mixer_parts": ("channel",)}], ids=str
+)
+def test_gates_of_another_scale_or_alone_have_other_names(options):
+    model = abstract(encoder="resnet18", mixer="freqmix", **PUBLISHED | options)
+    names = key_table(model)
+    assert not [name for name in names if ".att." in name]
+    assert len(names) == len(leaves(model))
+
+
+@pytest.mark.parametrize(
     "name", ["layer2.0.att.channel_att_low.1.weight", "conv.weight", "stages.0.mlp.fc1.weight"]
 )
 @pytest.mark.parametrize("channels", [33, 64])
