@@ -18,7 +18,14 @@ from segalias_jax.scoring.reports import bootstrap, page
 # A hundredth of a point is finer than any screen; what follows, and indents, are half of the file.
 _DIGITS = re.compile(r"(\.\d\d)\d+|\n +")
 _MARKERS = "os^Dvp"
-_CURVES = ("displacement", "false response", "merging mistake")
+# Displacements are the same pixels in both sets.
+_CURVES = (
+    ("displacement", DISJOINT),
+    ("false response", DISJOINT),
+    ("merging mistake", DISJOINT),
+    ("false response", OVERLAPPING),
+    ("merging mistake", OVERLAPPING),
+)
 
 
 def bins_figure(
@@ -67,7 +74,8 @@ def distributions_figure(distributions: Sequence[Mapping[str, Any]]) -> str:
     """Draws how the scores of each kind of error are distributed, a panel for each operator.
 
     A curve says which fraction of the pixels of a kind stands in patches of at most that score:
-    of two kinds, the one farther to the right sits at higher scores.
+    of two kinds, the one farther to the right sits at higher scores. Marks are at the medians,
+    which the legend names.
 
     Args:
       distributions: of `kinds.score_distributions`.
@@ -83,31 +91,32 @@ def distributions_figure(distributions: Sequence[Mapping[str, Any]]) -> str:
     """
     figure, panels = _panels(distributions, "pixels of the kind below [%]")
     for row in distributions:
-        if row["kind"] in _CURVES and row["set"] in (DISJOINT, OVERLAPPING) and row["pixels"]:
-            # Displacements are the same pixels in both sets.
-            if (row["kind"], row["set"]) != ("displacement", OVERLAPPING):
-                _draw_curve(panels[row["operator"]], row)
+        if (row["kind"], row["set"]) in _CURVES and row["pixels"]:
+            _draw_curve(panels[row["operator"]], row)
     for axes in panels.values():
         axes.set(xlabel="aliasing score of the patch [%]", ylim=(0, 100))
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right", fontsize=8)
+        # Below the panel: curves may lie anywhere in it.
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=7.5)
     return _svg(figure)
 
 
 def _draw_curve(axes: Axes, row: Mapping[str, Any]) -> None:
-    place = _CURVES.index(row["kind"])
+    place = _CURVES.index((row["kind"], row["set"]))
     overlapping = row["set"] == OVERLAPPING
-    median = row["quantiles"]["50%"]
-    name = f"{row['kind']}{', overlapping' if overlapping else ''}"
+    color = place - 2 if overlapping else place  # that of the disjoint set
+    # In the legend the overlapping set stands to the right of the disjoint one.
+    name = OVERLAPPING if overlapping else row["kind"]
     axes.plot(
         list(row["quantiles"].values()),
         LEVELS,
-        color=page.SERIES_COLORS[place],
+        color=page.SERIES_COLORS[color],
         linestyle="--" if overlapping else "-",
-        linewidth=1 if overlapping else 1.8,
-        marker=None if overlapping else _MARKERS[place],
+        linewidth=1.2 if overlapping else 1.8,
+        marker=_MARKERS[color],
+        fillstyle="none" if overlapping else "full",
         markevery=[LEVELS.index(50)],
-        label=f"{name} (median {median:.2f})",
+        label=f"{name} {row['quantiles']['50%']:.2f}",
     )
 
 

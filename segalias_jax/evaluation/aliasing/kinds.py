@@ -32,11 +32,7 @@ _OVERLAPPING = {
     "merging mistake": (MERGING, DISPLACED),
     "displacement": (DISPLACED,),
 }
-_OTHERS = {
-    "false responses": (FALSE,),
-    "merging mistakes": (MERGING,),
-    "both together": (FALSE, MERGING),
-}
+_OTHERS = {"false responses": FALSE, "merging mistakes": MERGING}
 
 
 def score_distributions(analysis: AliasingAnalysis) -> list[dict[str, Any]]:
@@ -113,14 +109,13 @@ def median_differences(analysis: AliasingAnalysis) -> list[dict[str, Any]]:
       analysis: patches with their scores and pixels.
 
     Returns:
-      For each operator and each of "false responses", "merging mistakes" and "both together", as
-      "than": median score of the displaced pixels minus that of the others, in per cent points,
+      For each operator and each of "false responses" and "merging mistakes", as "than": median
+      score of the displaced pixels minus that of the others, in per cent points,
       and its interval ("value", "low", "high"), nan where a kind has no pixel; and the numbers of
       pixels ("displaced", "others").
     """
     rows = []
-    kinds = analysis.patch_kinds
-    pixels = np.stack([kinds[:, of].sum(1) for of in ((DISPLACED,), *_OTHERS.values())], 1)
+    pixels = analysis.patch_kinds[:, (DISPLACED, *_OTHERS.values())]
     number, *others = pixels.sum(0).tolist()
     for i, operator in enumerate(analysis.operators):
         order = np.argsort(analysis.patch_scores[:, i], kind="stable")
@@ -168,40 +163,47 @@ def _medians(
 def answer(differences: Sequence[Mapping[str, Any]]) -> str:
     """Says in a sentence whether displacements sit at higher scores than the other two kinds.
 
+    They do where both intervals are above 0, and sit lower where both are below.
+
     Args:
       differences: of `median_differences`.
 
     Returns:
-      The sentence, with the difference of medians and its interval at each operator.
+      The sentence, with the differences of medians and their intervals at each operator.
 
     Example:
-      >>> row = {"operator": "stage 2", "than": "both together", "displaced": 9, "others": 20}
-      >>> answer([row | {"value": 1.0, "low": 0.5, "high": 2.0}])
-      'By the medians of 9 displaced pixels and 20 others, in points of the score, displacements \
-sit at higher aliasing scores than false responses and merging mistakes together at stage 2 \
-(+1.00 [+0.50, +2.00]).'
+      >>> row = {"operator": "stage 2", "value": 1.0, "low": 0.5, "high": 2.0, "displaced": 7}
+      >>> row["others"] = 9
+      >>> answer([row | {"than": than} for than in ("false responses", "merging mistakes")])
+      'Compared with false responses (9) and merging mistakes (9), displacements (7 pixels) sit \
+at higher aliasing scores than both at stage 2 (+1.00 [+0.50, +2.00] and +1.00 [+0.50, +2.00]); \
+in brackets, how far the medians are apart, in points of the score.'
     """
-    sides: dict[str, list[str]] = {"higher": [], "lower": [], "same": []}
-    for row in differences:
-        value, low, high = row["value"], row["low"], row["high"]
-        if row["than"] == "both together" and not np.isnan(value):
-            side = "higher" if low > 0 else "lower" if high < 0 else "same"
-            numbers = bootstrap.with_interval(value, low, high, sign="+")
-            sides[side].append(f"{row['operator']} ({numbers})")
-    others = "false responses and merging mistakes together"
-    words = {
-        "higher": f"at higher aliasing scores than {others} at",
-        "lower": f"at lower aliasing scores than {others} at",
-        "same": f"at scores that these images do not tell from those of {others} at",
-    }
-    pixels = next(
-        f"{row['displaced']:,} displaced pixels and {row['others']:,} others"
+    sides: dict[str, list[str]] = {"higher": [], "lower": [], "neither": []}
+    operators = dict.fromkeys(row["operator"] for row in differences)
+    for operator in operators:
+        own = [row for row in differences if row["operator"] == operator]
+        if np.isnan([row["value"] for row in own]).any():
+            continue
+        higher, lower = all(r["low"] > 0 for r in own), all(r["high"] < 0 for r in own)
+        side = "higher" if higher else "lower" if lower else "neither"
+        numbers = (bootstrap.with_interval(r["value"], r["low"], r["high"], sign="+") for r in own)
+        sides[side].append(f"{operator} ({' and '.join(numbers)})")
+    if not any(sides.values()):
+        return "A kind of error near boundaries has no pixel; there is nothing to compare."
+    others = " and ".join(
+        f"{row['than']} ({row['others']:,})"
         for row in differences
-        if row["than"] == "both together"
+        if row["operator"] == differences[0]["operator"]
     )
+    words = {
+        "higher": "at higher aliasing scores than both at",
+        "lower": "at lower aliasing scores than both at",
+        "neither": "neither above both nor below both at",
+    }
     parts = [f"{text} {', '.join(sides[side])}" for side, text in words.items() if sides[side]]
-    if not parts:
-        return "There are no displacements, or no other errors near boundaries to compare with."
+    displaced = f"displacements ({differences[0]['displaced']:,} pixels)"
     return (
-        f"By the medians of {pixels}, in points of the score, displacements sit {'; '.join(parts)}."
+        f"Compared with {others}, {displaced} sit {'; '.join(parts)}; in brackets, how far the "
+        "medians are apart, in points of the score."
     )

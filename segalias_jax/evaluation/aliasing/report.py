@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from segalias_jax.evaluation.aliasing import kinds
 from segalias_jax.evaluation.aliasing.analysis import BINS, PATCH, AliasingAnalysis
@@ -19,7 +20,7 @@ from segalias_jax.evaluation.aliasing.figures import (
     distributions_figure,
     words_of,
 )
-from segalias_jax.files import write_text
+from segalias_jax.files import write_bytes, write_text
 from segalias_jax.notebook import ShownInNotebooks
 from segalias_jax.scoring.reports import bootstrap, page
 from segalias_jax.scoring.reports import tables as report
@@ -36,6 +37,27 @@ FILES = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture beside a report.
+
+    Attributes:
+      path: of its file, from the report's folder.
+      title: what it is of.
+      caption: what is seen.
+      data: the file.
+
+    Example:
+      >>> Picture("aliasing_pictures/a_gates.png", "gates, a", "Bright is 1.", b"").title
+      'gates, a'
+    """
+
+    path: str
+    title: str
+    caption: str
+    data: bytes
+
+
+@dataclasses.dataclass(frozen=True)
 class AliasingReport(ShownInNotebooks):
     """An analysis with what a reader must know.
 
@@ -43,11 +65,13 @@ class AliasingReport(ShownInNotebooks):
       analysis: the numbers.
       title: headline.
       settings: of network and data, by name.
+      pictures: of some images.
     """
 
     analysis: AliasingAnalysis
     title: str
     settings: Mapping[str, Any]
+    pictures: tuple[Picture, ...] = ()
 
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:
@@ -84,7 +108,7 @@ class AliasingReport(ShownInNotebooks):
         return "\n\n".join([*tables, kinds.answer(self.differences)])
 
     def save(self, folder: Path) -> None:
-        """Writes `FILES`.
+        """Writes `FILES`, and the pictures.
 
         Args:
           folder: where to; made when missing.
@@ -97,6 +121,9 @@ class AliasingReport(ShownInNotebooks):
         contents = (self._markdown(), self._json(), self._csv(), *figures, self._page())
         for name, text in zip(FILES, contents, strict=True):
             write_text(folder / name, text)
+        for picture in self.pictures:
+            (folder / picture.path).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(folder / picture.path, picture.data)
 
     def rules(self) -> dict[str, str]:
         """What the numbers mean, by topic."""
@@ -195,6 +222,10 @@ class AliasingReport(ShownInNotebooks):
                 + report.markdown_table(self._distribution_cells(o.name))
                 for o in self.analysis.operators
             ),
+            *(
+                f"## {report.escaped(p.title)}\n\n{p.caption}\n\n![{p.title}]({quote(p.path)})"
+                for p in self.pictures
+            ),
             "## What the numbers mean\n\n" + report.bullets(self.rules()),
             "## Settings\n\n" + report.bullets(self.settings),
         ]
@@ -261,6 +292,10 @@ class AliasingReport(ShownInNotebooks):
                 *by_kind,
             ),
             page.section("All bins", *tables),
+            *(
+                page.section(p.title, page.paragraph(p.caption), page.links([(p.path, p.path)]))
+                for p in self.pictures
+            ),
             page.section("What the numbers mean", page.definitions(list(self.rules().items()))),
             page.section("Settings", page.definitions(about)),
         ]
