@@ -36,7 +36,8 @@ STAGES_CAPTION = (
 GATES_CAPTION = (
     "A row for each FreqMix. The maps are its spatial gates of the low and the high band, on one "
     "scale: bright pixels let more of the band through. The curves are its channel gates of both "
-    "bands, each sorted by size: a curve that is flat weighs all channels alike."
+    "bands, each sorted by size: a curve that is flat weighs all channels alike. Numbers are means "
+    "of the gates; a block where both maps are 0 adds nothing but its norm's constant."
 )
 
 _DECADES = 6
@@ -174,7 +175,7 @@ def _draw_gates(figure: Figure, panels: Any, gates: Gates) -> None:
         least = max(0.0, float(both.min() + both.max() - spread) / 2)
         for axes, gate, band in zip(panels, both, bands, strict=False):
             axes.imshow(gate, vmin=least, vmax=least + spread, cmap="cividis")
-            axes.set_title(f"spatial gate, {band}, mean {gate.mean():.3f}")
+            axes.set_title(f"spatial, {band}, {gate.mean():.3f}")
         figure.colorbar(panels[1].images[0], ax=panels[1])
     if gates.channel is None:
         panels[2].text(0.5, 0.5, "no channel gates", ha="center", va="center")
@@ -185,12 +186,14 @@ def _draw_gates(figure: Figure, panels: Any, gates: Gates) -> None:
             np.sort(np.asarray(gate))[::-1],
             color=page.SERIES_COLORS[(0, 4)[i]],
             linestyle=("-", "--")[i],
-            label=f"{band}, mean {np.mean(gate):.3f}",
+            label=f"{band}, {np.mean(gate):.3f}",
         )
     panels[2].set_title("channel gates, sorted")
     panels[2].set_xlabel("channels by their gate")
     panels[2].grid(alpha=0.3)
-    panels[2].legend()
+    # Room for the legend above all curves.
+    panels[2].set_ylim(0, 1.4 * float(max(np.max(gate) for gate in gates.channel)))
+    panels[2].legend(loc="upper right")
 
 
 def _pixels(figure: Figure) -> np.ndarray:

@@ -59,9 +59,9 @@ def test_stages_and_gates(monkeypatch, spatial):
     assert "stage 2\ndaf\n12.35 % \N{RIGHTWARDS ARROW} 0.50 %" in texts
     assert "stem max pool\nno filter\n12.35 %" in texts
     assert "nothing filters\nbefore this operator" in texts and "after, on its grid" in texts
-    assert ("spatial gate, high band, mean 0.750" in texts) == spatial
+    assert ("spatial, high band, 0.750" in texts) == spatial
     assert ("no spatial gates" in texts) == (not spatial)
-    assert "low band, mean 0.375" in texts
+    assert "low band, 0.375" in texts
 
 
 def test_networks_without_gates_have_no_picture_of_them(monkeypatch):
