@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def run_studies(
         _study_aliasing(network, f"Aliasing of {name}", settings, folder, studies.pictures)
     if studies.corruptions:
         measured = robustness.measure_robustness(
-            network.inspector(),
+            network.inspect,
             network.batches,
             studies.corruptions,
             network.operators,
@@ -144,7 +145,7 @@ def _study_aliasing(
 ) -> None:
     source, rules = network.validation.source, network.validation.recipe.eval
     _, found = analysis.study(
-        network.inspector(),
+        network.inspect,
         network.batches(),
         network.operators,
         num_classes=len(source.classes),
@@ -221,8 +222,9 @@ class _Network:
         chosen = source if indices is None else SourceShare(source, indices)
         return self.validation.batches(chosen, batch_size=rows)
 
-    def inspector(self) -> analysis.Inspect:
-        """Compiles what predicts, and measures the feature maps at the operators."""
+    @functools.cached_property
+    def inspect(self) -> analysis.Inspect:
+        """What predicts, and measures the feature maps at the operators; compiled once."""
 
         def measure(model: nnx.Module, carry: Any, image: Array) -> tuple[Array, Array]:
             classes, pairs, _ = self._recorded(model, carry, image)
