@@ -177,7 +177,7 @@ def test_errors_are_one_line_and_status_2(trained, installed):
 
 
 def test_evaluation_repeats_the_scores_of_training(trained, installed):
-    studies = ("--shift", "--aliasing", "--robustness=noise", "--noise-sigmas=20")
+    studies = ("--shift", "--aliasing", "--pictures", "--robustness=noise", "--noise-sigmas=20")
     result = installed("eval", "--workdir", "run", *studies)
     assert result.returncode == 0, result.stderr
     assert "| mIoU" in result.stdout.replace("  ", " ") and "eval/report.md" in result.stdout
@@ -201,6 +201,8 @@ def test_evaluation_repeats_the_scores_of_training(trained, installed):
         assert operator["filter"] == ("daf" if filtered else "none")
         assert operator["after"]["mean"] < 1e-6 if filtered else operator["after"]["mean"] == before
     assert (folder / "aliasing.html").stat().st_size > 1000
+    drawn = {path.name.rsplit("_", 1)[1] for path in (folder / "aliasing_pictures").iterdir()}
+    assert drawn == {"stages.png", "gates.png"}
 
 
 def test_predict_and_export(trained, installed):

@@ -11,7 +11,11 @@ by the value that it begins with.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +37,46 @@ FREQMIX_PARTS = ("spatial", "channel")
 
 FREQMIX_STARTS = ("even", "pytorch", "identity")
 """What gates can begin with."""
+
+
+class Gates(NamedTuple):
+    """The weights that a FreqMix gave to its two bands, low and high; None for a part it lacks.
+
+    Attributes:
+      spatial: one for each pixel, `[b, h, w, 1]`, or `[b, h, w, c]` with groups of channels.
+      channel: one for each channel, `[b, c]`.
+
+    Example:
+      >>> Gates(None, None).spatial is None
+      True
+    """
+
+    spatial: tuple[Array, Array] | None
+    channel: tuple[Array, Array] | None
+
+
+_recorded: contextvars.ContextVar[list | None] = contextvars.ContextVar("gates", default=None)
+
+
+@contextlib.contextmanager
+def recording_gates() -> Iterator[list[tuple[FreqMix, Gates]]]:
+    """Collects each FreqMix that is called, with its gates, in the order of the calls.
+
+    Not inside of what `nnx.remat` recomputes, whose values do not leave it.
+
+    Example:
+      >>> mixer = FreqMix(32, parts=("channel",), rngs=nnx.Rngs(0))
+      >>> with recording_gates() as seen:
+      ...     y = mixer(jnp.ones((1, 9, 9, 32)))
+      >>> seen[0][0] is mixer, seen[0][1].spatial, seen[0][1].channel[0].shape
+      (True, None, (1, 32))
+    """
+    seen: list[tuple[FreqMix, Gates]] = []
+    token = _recorded.set(seen)
+    try:
+        yield seen
+    finally:
+        _recorded.reset(token)
 
 
 class _ChannelGate(nnx.Module):
@@ -182,6 +226,7 @@ class FreqMix(nnx.Module):
             return self(x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])).reshape(x.shape)
         with jax.named_scope("freqmix"):
             low, high = ops.split_bands(x, self.cutoff, band=self.band)
+            spatial = channel = None
             if self.spatial_gate is not None:
                 spatial = _spatial_weights(
                     self.spatial_gate(x),
@@ -196,6 +241,9 @@ class FreqMix(nnx.Module):
                 channel = self._channel_weights(x, low, high)
                 y_low *= channel[0][:, None, None]
                 y_high *= channel[1][:, None, None]
+            seen = _recorded.get()
+            if seen is not None:
+                seen.append((self, Gates(spatial, channel)))
             y = y_low + y_high
             return y + x if self.residual else y
 

@@ -85,6 +85,12 @@ def add_eval_flags(parser: FlagParser) -> None:
         help="relate what strides fold to the errors: DIR/eval/aliasing.html",
     )
     add(
+        "--pictures",
+        action="store_true",
+        help="with --aliasing, draw feature maps and gates of a few images: "
+        "DIR/eval/aliasing_pictures",
+    )
+    add(
         "--shift",
         action="store_true",
         help="measure how many pixels keep their class when images move by a pixel",
@@ -155,7 +161,14 @@ def run_evaluation(flags: argparse.Namespace) -> int:
       InputError: flags that do not go together; also see `evaluate_run`.
     """
     _say_where_it_crashed()
-    studies = Studies(flags.aliasing, flags.shift, _corruptions(flags))
+    if flags.pictures and not flags.aliasing:
+        raise InputError("--pictures is for --aliasing; give that too")
+    studies = Studies(
+        aliasing=flags.aliasing,
+        pictures=flags.pictures,
+        shift=flags.shift,
+        corruptions=_corruptions(flags),
+    )
     evaluate_run(flags.config, flags.workdir, _launch(flags), studies)
     return 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,23 @@ import numpy as np
 from flax import nnx
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation.aliasing import analysis, patches, report, robustness
+from segalias_jax.evaluation.aliasing import (
+    analysis,
+    maps,
+    patches,
+    pictures,
+    report,
+    robustness,
+)
 from segalias_jax.evaluation.aliasing.shift import mean_shift_consistency
+from segalias_jax.layers.freqmix import Gates, recording_gates
+from segalias_jax.metrics import ScoreRules
 from segalias_jax.models.cost.downsampling import find_downsampling
 from segalias_jax.models.cost.scopes import read_model
 from segalias_jax.models.stages import recording_filters
 from segalias_jax.runs.setup import reduces_zero
-from segalias_jax.runs.validation import RecipeValidation
+from segalias_jax.runs.validation import RecipeValidation, SourceShare
+from segalias_jax.scoring.reports.overlays import Sample
 from segalias_jax.tracing import capture_inputs, find_operators
 from segalias_jax.training.sharding import shard_batch
 from segalias_jax.training.state import TrainState, merge_model
@@ -33,6 +44,7 @@ class Studies:
 
     Attributes:
       aliasing: whether aliasing scores are related to the boundary errors.
+      pictures: whether that study draws feature maps and gates of a few images.
       shift: whether predictions of shifted images are compared.
       corruptions: of the images, to see what scores do.
 
@@ -42,6 +54,7 @@ class Studies:
     """
 
     aliasing: bool = False
+    pictures: bool = False
     shift: bool = False
     corruptions: tuple[robustness.Corruption, ...] = ()
 
@@ -102,37 +115,18 @@ def run_studies(
     if not (studies.aliasing or studies.corruptions):
         return
     recipe, source = validation.recipe, validation.source
-    operators, inspect = _inspector(validation, state)
-    rows = validation.batch_rows(validation.trainer.mesh)
     name = f"{recipe.name} on {recipe.data.source} {recipe.data.eval_split}"
     settings = validation.describe(state, checkpoint=checkpoint)
     settings["shown"] = "whole images in their own size"
-
-    def read() -> Any:
-        return validation.batches(source, batch_size=rows)
-
+    network = _Network(validation, state)
     if studies.aliasing:
-        _, found = analysis.study(
-            inspect,
-            read(),
-            operators,
-            num_classes=len(source.classes),
-            reduce_zero_label=reduces_zero(source),
-            boundary=recipe.eval.boundary,
-            ignore=recipe.eval.ignore,
-            total=len(source),
-            progress="aliasing",
-        )
-        table = report.AliasingReport(found, f"Aliasing of {name}", settings)
-        print(table.table())
-        table.save(folder)
-        print(f"report: {folder / report.FILES[-1]}")
+        _study_aliasing(network, f"Aliasing of {name}", settings, folder, studies.pictures)
     if studies.corruptions:
         measured = robustness.measure_robustness(
-            inspect,
-            read,
+            network.inspect,
+            network.batches,
             studies.corruptions,
-            operators,
+            network.operators,
             title=f"Robustness of {name}",
             settings=settings,
             num_classes=len(source.classes),
@@ -144,6 +138,37 @@ def run_studies(
         print(measured.table())
         measured.save(folder)
         print(f"report: {folder / robustness.FILES[-1]}")
+
+
+def _study_aliasing(
+    network: _Network, title: str, settings: dict[str, str], folder: Path, draw: bool
+) -> None:
+    source, rules = network.validation.source, network.validation.recipe.eval
+    _, found = analysis.study(
+        network.inspect,
+        network.batches(),
+        network.operators,
+        num_classes=len(source.classes),
+        reduce_zero_label=reduces_zero(source),
+        boundary=rules.boundary,
+        ignore=rules.ignore,
+        total=len(source),
+        progress="aliasing",
+    )
+    drawn: tuple[report.Picture, ...] = ()
+    if draw:
+        chosen = maps.telling_images(found)
+        drawn = tuple(
+            picture
+            for one in network.maps_of(chosen)
+            for picture in pictures.draw(
+                one, ScoreRules(rules.boundary, rules.ignore, reduces_zero(source))
+            )
+        )
+    table = report.AliasingReport(found, title, settings, drawn)
+    print(table.table())
+    table.save(folder)
+    print(f"report: {folder / report.FILES[-1]}")
 
 
 def _stages(validation: RecipeValidation, state: TrainState) -> dict[int, analysis.Operator]:
@@ -177,42 +202,88 @@ def _stem(validation: RecipeValidation, state: TrainState) -> dict[int, analysis
     }
 
 
-def _inspector(
-    validation: RecipeValidation, state: TrainState
-) -> tuple[list[analysis.Operator], analysis.Inspect]:
-    """Where a network samples, and what predicts and measures the feature maps there."""
-    stem, stages = _stem(validation, state), _stages(validation, state)
-    operators = [*stem.values(), *stages.values()]
+class _Network:
+    """A state's network, whose forward pass also returns what enters the operators that sample.
 
-    def measure(
-        image: Array, entering: Sequence[Array], seen: Sequence[tuple[Array, Array]]
-    ) -> Array:
-        pairs = [(x, x) for x in entering] + [seen[place] for place in stages]
-        height, width = image.shape[1:3]
-        grid = patches.patch_grid((height, width), analysis.PATCH)
-        powers = [
-            analysis.operator_powers(*pair, operator.nyquist_frequency, grid)
-            for pair, operator in zip(pairs, operators, strict=True)
-        ]
-        return jnp.stack(powers)
+    Attributes:
+      validation: what is looked at.
+      operators: where it samples.
+    """
 
-    task = validation.task
+    def __init__(self, validation: RecipeValidation, state: TrainState):
+        self.validation, self._state = validation, state
+        self._stem, self._at_stages = _stem(validation, state), _stages(validation, state)
+        self.operators = [*self._stem.values(), *self._at_stages.values()]
 
-    def recorded(model: nnx.Module, carry: Any, image: Array) -> tuple[Array, Array]:
-        def forward(image: Array) -> tuple[Array, list[tuple[Array, Array]]]:
-            with recording_filters() as seen:
-                return task.logits(model, image, **task.prediction_inputs(carry)), seen
+    def batches(self, indices: Sequence[int] | None = None) -> Iterator[Mapping[str, Any]]:
+        """Reads the split, or some images of it."""
+        rows = self.validation.batch_rows(self.validation.trainer.mesh)
+        source = self.validation.source
+        chosen = source if indices is None else SourceShare(source, indices)
+        return self.validation.batches(chosen, batch_size=rows)
 
-        if stem:
-            where = lambda operator: operator.index in stem  # noqa: E731
-            (logits, seen), entering = capture_inputs(forward, where)(image)
+    @functools.cached_property
+    def inspect(self) -> analysis.Inspect:
+        """What predicts, and measures the feature maps at the operators; compiled once."""
+
+        def measure(model: nnx.Module, carry: Any, image: Array) -> tuple[Array, Array]:
+            classes, pairs, _ = self._recorded(model, carry, image)
+            height, width = image.shape[1:3]
+            grid = patches.patch_grid((height, width), analysis.PATCH)
+            powers = [
+                analysis.operator_powers(*pair, operator.nyquist_frequency, grid)
+                for pair, operator in zip(pairs, self.operators, strict=True)
+            ]
+            return classes, jnp.stack(powers)
+
+        return self._compiled(measure)
+
+    def maps_of(self, chosen: Mapping[int, str]) -> Iterator[maps.ImageMaps]:
+        """Yields what pictures show of some images, given their numbers and why they are chosen."""
+
+        def look(model: nnx.Module, carry: Any, image: Array) -> Any:
+            classes, pairs, gates = self._recorded(model, carry, image)
+            stages = [
+                maps.stage_maps(*pair, operator)
+                for pair, operator in zip(pairs, self.operators, strict=True)
+            ]
+            return classes, stages, gates
+
+        seen = self._compiled(look)
+        reasons = iter(chosen.values())
+        for batch in self.batches(list(chosen)):
+            found = jax.tree.map(np.asarray, seen(batch["image"]))
+            for n, row in enumerate(np.flatnonzero(batch["valid"])):
+                classes, stages, gates = jax.tree.map(lambda array, row=row: array[row], found)
+                image, label = (np.asarray(batch[key][row]) for key in ("image", "label"))
+                sample = Sample(image, label, classes, batch["name"][n])
+                by_operator = dict(zip(self.operators, stages, strict=True))
+                yield maps.ImageMaps(sample, next(reasons), by_operator, gates)
+
+    def _recorded(
+        self, model: nnx.Module, carry: Any, image: Array
+    ) -> tuple[Array, list[tuple[Array, Array]], dict[maps.Block, Gates]]:
+        """Class ids, feature maps before and after the filter of each operator, and gates."""
+        task = self.validation.task
+        part: Any
+        for _, part in nnx.iter_modules(model):
+            if hasattr(part, "remat"):
+                part.remat = ()  # what is to be computed again cannot be recorded
+
+        def forward(image: Array) -> tuple[Array, list[tuple[Array, Array]], Any]:
+            with recording_filters() as seen, recording_gates() as mixed:
+                logits = task.logits(model, image, **task.prediction_inputs(carry))
+            return logits, seen, maps.gates_by_block(model, mixed)
+
+        if self._stem:
+            where = lambda operator: operator.index in self._stem  # noqa: E731
+            (logits, seen, gates), entering = capture_inputs(forward, where)(image)
         else:
-            (logits, seen), entering = forward(image), ()
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32), measure(image, entering, seen)
+            (logits, seen, gates), entering = forward(image), ()
+        pairs = [(x, x) for x in entering] + [seen[place] for place in self._at_stages]
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32), pairs, gates
 
-    compiled = compile_forward(validation.trainer.graph, recorded)
-
-    def inspect(image: np.ndarray) -> tuple[Array, Array]:
-        return compiled(state, shard_batch({"image": image}, validation.trainer.mesh)["image"])
-
-    return operators, inspect
+    def _compiled(self, forward: Callable[[nnx.Module, Any, Array], Any]) -> Callable[..., Any]:
+        mesh = self.validation.trainer.mesh
+        compiled = compile_forward(self.validation.trainer.graph, forward)
+        return lambda image: compiled(self._state, shard_batch({"image": image}, mesh)["image"])

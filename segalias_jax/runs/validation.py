@@ -5,7 +5,7 @@ Many processes each predict every n-th image on their own devices, and add up co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,10 +188,11 @@ class RecipeValidation:
 
 
 class SourceShare:
-    """Every n-th image of a data set, those of this process.
+    """Some images of a data set.
 
     Args:
       source: the data set.
+      indices: which; None: every n-th one, those of this process.
 
     Example:
       >>> from segalias_jax.data import create_source
@@ -199,9 +200,10 @@ class SourceShare:
       3
     """
 
-    def __init__(self, source: data.Source):
+    def __init__(self, source: data.Source, indices: Sequence[int] | None = None):
         self._source = source
-        self._indices = range(jax.process_index(), len(source), jax.process_count())
+        own = range(jax.process_index(), len(source), jax.process_count())
+        self._indices = own if indices is None else indices
         self.names = [source.names[index] for index in self._indices]
         self.classes, self.palette = source.classes, source.palette
         self.rule = getattr(source, "rule", None)

@@ -176,7 +176,8 @@ def studies(parse, line):
 
 def test_levels_of_studies(parse):
     asked = studies(parse, "--aliasing --robustness=noise,blur --blur-sizes=5")
-    assert asked.aliasing and not asked.shift
+    assert asked.aliasing and not asked.shift and not asked.pictures
+    assert studies(parse, "--aliasing --pictures").pictures
     names = [corruption.name for corruption in asked.corruptions]
     assert names == ["noise 5", "noise 10", "noise 15", "noise 20", "blur 5x5"]
     asked = studies(parse, "--shift --robustness noise --noise_sigmas 20")
@@ -190,6 +191,7 @@ def test_levels_of_studies(parse):
         ("--robustness=blur --blur-sizes=4", "blur of 4 pixels cannot be; give odd sizes"),
         ("--robustness=noise --noise-sigmas=ten", "--noise-sigmas: 'ten' is no list of numbers"),
         ("--robustness=noise --noise-sigmas=nan", "noise of nan cannot be"),
+        ("--pictures", "--pictures is for --aliasing; give that too"),
         ("--blur-sizes=3", "--blur-sizes is for --robustness=blur"),
         ("--robustness=blur --noise-sigmas=3", "--noise-sigmas is for --robustness=noise"),
     ],

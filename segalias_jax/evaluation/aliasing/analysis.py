@@ -13,13 +13,20 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Bool, Float, Int, Integer, UInt8
 
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation.aliasing.patches import error_rows, patch_errors, patch_powers
+from segalias_jax.evaluation.aliasing.patches import (
+    error_rows,
+    patch_errors,
+    patch_pixels,
+    patch_powers,
+)
 from segalias_jax.evaluation.evaluator import Evaluation, evaluate
-from segalias_jax.metrics import ScoreRules
+from segalias_jax.metrics import ERROR_KINDS, ScoreRules
 from segalias_jax.metrics.formulas import fraction
+from segalias_jax.scoring.causes import CAUSES, error_types
+from segalias_jax.scoring.host_bands import error_kinds
 from segalias_jax.scoring.reports import bootstrap
 from segalias_jax.typing import Array
 
@@ -85,8 +92,7 @@ def operator_powers(
 class AliasingAnalysis:
     """Aliasing scores of images and of their patches, and the patches' boundary errors.
 
-    Scores are in per cent, errors are fractions. Only patches with a pixel near a boundary are
-    kept.
+    Scores are in per cent, errors are fractions.
 
     Attributes:
       operators: where the network samples.
@@ -95,11 +101,15 @@ class AliasingAnalysis:
       image: which image each patch is of.
       patch_scores: of each patch at each operator, before the filter.
       patch_errors: of each patch the `errors`, nan where it has none of the band.
+      patch_kinds: pixels of each patch by `metrics.ERROR_KINDS`, of which every labeled pixel has
+        one: the pixels that overlays of error kinds paint.
+      patch_causes: pixels of each patch that are right, and that have each of `scoring.CAUSES`.
       errors: names of these scores.
 
     Example:
-      >>> nothing = np.zeros((0, 0))
-      >>> AliasingAnalysis((), (), nothing[..., None].repeat(2, 2), np.arange(0), nothing, nothing)
+      >>> nothing, no = np.zeros((0, 0)), np.zeros((0, 0), int)
+      >>> scores = nothing[..., None].repeat(2, 2)
+      >>> AliasingAnalysis((), (), scores, np.arange(0), nothing, nothing, no, no)
       Traceback (most recent call last):
       segalias_jax.errors.InputError: aliasing: no image has a pixel near a boundary
     """
@@ -110,14 +120,21 @@ class AliasingAnalysis:
     image: Int[np.ndarray, " patches"]
     patch_scores: Float[np.ndarray, "patches operators"]
     patch_errors: Float[np.ndarray, "patches errors"]
+    patch_kinds: Int[np.ndarray, "patches kinds"]
+    patch_causes: Int[np.ndarray, "patches causes"]
     errors: tuple[str, ...] = dataclasses.field(
         default_factory=lambda: tuple(row.name for row in error_rows())
     )
 
     def __post_init__(self):
         """Raises `InputError` where there is nothing to relate."""
-        if not len(self.image):
+        if not self.near.any():
             raise InputError("aliasing: no image has a pixel near a boundary")
+
+    @property
+    def near(self) -> Bool[np.ndarray, " patches"]:
+        """The patches with a labeled pixel near a boundary."""
+        return np.asarray(~np.isnan(self.patch_errors).all(1))
 
     def score_rows(self) -> list[dict[str, Any]]:
         """One row for each operator.
@@ -167,7 +184,7 @@ class AliasingAnalysis:
         return rows
 
     def bins(self, count: int = BINS) -> list[dict[str, Any]]:
-        """Mean errors of the patches in bins by their score, as many patches in each.
+        """Mean errors of the patches near boundaries in bins by score, as many patches in each.
 
         Args:
           count: number of bins.
@@ -178,7 +195,7 @@ class AliasingAnalysis:
         """
         rows = []
         for i, operator in enumerate(self.operators):
-            scores = self.patch_scores[:, i]
+            scores = self.patch_scores[self.near, i]
             # By order and not by value, so that no bin is empty where many scores are equal.
             place = np.empty(len(scores), int)
             place[np.argsort(scores, kind="stable")] = np.arange(len(scores)) * count // len(scores)
@@ -202,9 +219,9 @@ class AliasingAnalysis:
         self, place: np.ndarray, count: int
     ) -> tuple[Float[np.ndarray, "images bins errors"], Float[np.ndarray, "images bins errors"]]:
         """Of the patches of each image in each bin that have an error, its sum and their number."""
-        cell = self.image * count + place
+        cell = self.image[self.near] * count + place
         cells, sums, patches = len(self.names) * count, [], []
-        for values in self.patch_errors.T:
+        for values in self.patch_errors[self.near].T:
             known = ~np.isnan(values)
             for result, weights in ((sums, values[known]), (patches, np.ones(known.sum()))):
                 result.append(np.bincount(cell[known], weights, cells).reshape(-1, count))
@@ -278,7 +295,7 @@ class _Found:
         self._batch: Mapping[str, Any] = {}
         self._names: list[str] = []
         self._scores: list[np.ndarray] = []
-        self._patches: list[tuple[np.ndarray, np.ndarray]] = []
+        self._patches: list[tuple[np.ndarray, ...]] = []
 
     def watch(self, batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         for batch in batches:
@@ -291,30 +308,38 @@ class _Found:
         for n, row in enumerate(np.flatnonzero(self._batch["valid"])):
             above, whole = powers[:, :, 0, row], powers[:, :, 1, row]
             self._scores.append(_percent(above.sum((-2, -1)), whole.sum((-2, -1))))
-            errors = patch_errors(
-                classes[row],
-                np.asarray(self._batch["label"][row]),
-                (rows, columns),
+            maps = classes[row], np.asarray(self._batch["label"][row])
+            grid, rules = (rows, columns), self._rules
+            errors = patch_errors(*maps, grid, num_classes=self._num_classes, rules=rules)
+            kinds = error_kinds(*maps, rules)
+            causes, _ = error_types(
+                *maps,
                 num_classes=self._num_classes,
-                rules=self._rules,
+                ignore=rules.ignore_label,
+                reduce_zero_label=rules.reduce_zero_label,
             )
-            errors = errors.reshape(rows * columns, -1)
-            near = ~np.isnan(errors).all(1)
-            scores = _percent(above[:, 0], whole[:, 0]).reshape(len(powers), -1).T
-            self._patches.append((scores[near], errors[near]))
+            found = (
+                _percent(above[:, 0], whole[:, 0]).transpose(1, 2, 0),
+                errors,
+                patch_pixels(kinds, grid, len(ERROR_KINDS)),
+                patch_pixels(causes, grid, 1 + len(CAUSES)),
+            )
+            self._patches.append(tuple(one.reshape(rows * columns, -1) for one in found))
             names = self._batch.get("name")
             self._names.append(names[n] if names else str(len(self._names)))
 
     def analysis(self, operators: Sequence[Operator]) -> AliasingAnalysis:
-        counts = [len(errors) for _, errors in self._patches]
-        scores, errors = zip(*self._patches, strict=True)
+        counts = [len(found[0]) for found in self._patches]
+        scores, errors, kinds, causes = map(np.concatenate, zip(*self._patches, strict=True))
         return AliasingAnalysis(
             tuple(operators),
             tuple(self._names),
             np.stack(self._scores),
             np.repeat(np.arange(len(counts)), counts),
-            np.concatenate(scores),
-            np.concatenate(errors),
+            scores,
+            errors,
+            kinds,
+            causes,
         )
 
 

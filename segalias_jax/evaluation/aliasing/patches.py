@@ -15,7 +15,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 
 from segalias_jax import ops
 from segalias_jax.metrics import Band, ClassCounts, Score, ScoreRules, region_map, rows_shown
@@ -102,6 +102,35 @@ def patch_places(length: int, count: int) -> Integer[np.ndarray, " length"]:
     return (2 * np.arange(length) + 1) * count // (2 * length)
 
 
+def patch_pixels(
+    values: Integer[np.ndarray, "h w"], grid: tuple[int, int], count: int
+) -> Int[np.ndarray, "rows columns count"]:
+    """Counts the pixels of each value in each patch of a map.
+
+    Args:
+      values: such as `scoring.host_bands.error_kinds` or `scoring.error_types`; from `count` on
+        they are counted nowhere.
+      grid: numbers of patches, of `patch_grid`.
+      count: number of values, which are 0 and up.
+
+    Returns:
+      Numbers of pixels.
+
+    Example:
+      >>> patch_pixels(np.asarray([[0, 1, 1, 255]]), (1, 2), 2).tolist()
+      [[[1, 1], [0, 1]]]
+    """
+    place, counted = _places(values.shape, grid), values < count
+    cell = place[counted] * count + values[counted]
+    return np.bincount(cell, minlength=grid[0] * grid[1] * count).reshape(*grid, count)
+
+
+def _places(shape: tuple[int, ...], grid: tuple[int, int]) -> Int[np.ndarray, "h w"]:
+    """The patch that each pixel of an image belongs to, row by row."""
+    rows, columns = (patch_places(n, k) for n, k in zip(shape, grid, strict=True))
+    return rows[:, None] * grid[1] + columns
+
+
 def patch_errors(
     prediction: Integer[Array | np.ndarray, "h w"],
     label: Integer[np.ndarray, " ..."],
@@ -135,8 +164,7 @@ def patch_errors(
     """
     prediction, region = np.asarray(prediction), np.asarray(region_map(prediction, label, rules))
     classes = np.asarray(rules.class_label(label))
-    rows, columns = (patch_places(n, k) for n, k in zip(label.shape, grid, strict=True))
-    place = rows[:, None] * grid[1] + columns
+    place = _places(label.shape, grid)
     shape = (grid[0] * grid[1], 4, num_classes)
     counted = (classes >= 0) & (classes < num_classes)
     known = counted & (prediction >= 0) & (prediction < num_classes)

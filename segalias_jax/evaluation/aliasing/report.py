@@ -6,18 +6,21 @@ import csv
 import dataclasses
 import functools
 import io
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from segalias_jax.evaluation.aliasing import kinds
 from segalias_jax.evaluation.aliasing.analysis import BINS, PATCH, AliasingAnalysis
-from segalias_jax.files import write_text
-from segalias_jax.metrics import find_score
+from segalias_jax.evaluation.aliasing.figures import (
+    bins_figure,
+    correlation_text,
+    distributions_figure,
+    words_of,
+)
+from segalias_jax.files import write_bytes, write_text
 from segalias_jax.notebook import ShownInNotebooks
 from segalias_jax.scoring.reports import bootstrap, page
 from segalias_jax.scoring.reports import tables as report
@@ -27,13 +30,31 @@ FILES = (
     "aliasing.json",
     "aliasing_per_image.csv",
     "aliasing.svg",
+    "aliasing_kinds.svg",
     "aliasing.html",
 )
 """What `AliasingReport.save` writes."""
 
-# A hundredth of a point is finer than any screen; what follows, and indents, are half of the file.
-_DIGITS = re.compile(r"(\.\d\d)\d+|\n +")
-_MARKERS = "os^Dvp"
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture beside a report.
+
+    Attributes:
+      path: of its file, from the report's folder.
+      title: what it is of.
+      caption: what is seen.
+      data: the file.
+
+    Example:
+      >>> Picture("aliasing_pictures/a_gates.png", "gates, a", "Bright is 1.", b"").title
+      'gates, a'
+    """
+
+    path: str
+    title: str
+    caption: str
+    data: bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +65,13 @@ class AliasingReport(ShownInNotebooks):
       analysis: the numbers.
       title: headline.
       settings: of network and data, by name.
+      pictures: of some images.
     """
 
     analysis: AliasingAnalysis
     title: str
     settings: Mapping[str, Any]
+    pictures: tuple[Picture, ...] = ()
 
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:
@@ -65,26 +88,46 @@ class AliasingReport(ShownInNotebooks):
         """Errors of each bin of patches."""
         return self.analysis.bins()
 
+    @functools.cached_property
+    def distributions(self) -> list[dict[str, Any]]:
+        """Scores of the pixels of each kind of error."""
+        return kinds.score_distributions(self.analysis)
+
+    @functools.cached_property
+    def differences(self) -> list[dict[str, Any]]:
+        """Median scores of displacements less those of the other kinds."""
+        return kinds.median_differences(self.analysis)
+
     def table(self) -> str:
-        """Scores and correlations in Markdown, which also reads well in a terminal."""
-        cells = self._score_cells(), self._correlation_cells()
-        return "\n\n".join(report.markdown_table(rows, names=True) for rows in cells)
+        """Scores, correlations and where displacements sit, in Markdown.
+
+        It also reads well in a terminal.
+        """
+        cells = self._score_cells(), self._correlation_cells(), self._difference_cells()
+        tables = [report.markdown_table(rows, names=True) for rows in cells]
+        return "\n\n".join([*tables, kinds.answer(self.differences)])
 
     def save(self, folder: Path) -> None:
-        """Writes `FILES`.
+        """Writes `FILES`, and the pictures.
 
         Args:
           folder: where to; made when missing.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        figure = _bins_figure(self.bins, self.correlations)
-        contents = (self._markdown(), self._json(), self._csv(), figure, self._page())
+        figures = (
+            bins_figure(self.bins, self.correlations),
+            distributions_figure(self.distributions),
+        )
+        contents = (self._markdown(), self._json(), self._csv(), *figures, self._page())
         for name, text in zip(FILES, contents, strict=True):
             write_text(folder / name, text)
+        for picture in self.pictures:
+            (folder / picture.path).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(folder / picture.path, picture.data)
 
     def rules(self) -> dict[str, str]:
         """What the numbers mean, by topic."""
-        patches, images = len(self.analysis.image), len(self.analysis.names)
+        patches, images = int(self.analysis.near.sum()), len(self.analysis.names)
         return {
             "aliasing score": "power above the operator's Nyquist frequency (outside the square of "
             "that half width in the spectrum) over all power, summed over channels, in per cent; "
@@ -100,6 +143,16 @@ class AliasingReport(ShownInNotebooks):
             "bins": f"{BINS} with equal numbers of patches, in the order of their scores; an error "
             "is the mean over the patches of a bin",
             "correlation": "Spearman's, of score and error over all patches",
+            "kinds of error": "disjoint: a wrong pixel is near a predicted boundary only (false "
+            "response), near a true one only (merging mistake), near both (displacement) or near "
+            "none (interior error), as overlays paint it; overlapping: wrong near a predicted "
+            "boundary, and near a true one, displacements being in both, as FErr and MErr count; "
+            "cause: that of error types, of which each wrong pixel has one",
+            "scores of pixels": "each pixel has the score of its patch, so a patch counts as often "
+            "as it has pixels of the kind; a quantile is the lowest score that so many pixels do "
+            "not exceed",
+            "difference of medians": "median score of displaced pixels less that of the others, "
+            "all as disjoint sets, in per cent points of the score",
             "intervals": f"in brackets, {bootstrap.describe()}",
         }
 
@@ -115,11 +168,11 @@ class AliasingReport(ShownInNotebooks):
         return rows
 
     def _correlation_cells(self) -> list[list[str]]:
-        titles = (f"{_words(error)} ({error})" for error in self.analysis.errors)
+        titles = (f"{words_of(error)} ({error})" for error in self.analysis.errors)
         rows = [["correlation with", *titles]]
         for operator in self.analysis.operators:
             own = [row for row in self.correlations if row["operator"] == operator.name]
-            rows.append([f"score, {operator.name}", *map(_correlation, own)])
+            rows.append([f"score, {operator.name}", *map(correlation_text, own)])
         return rows
 
     def _bin_cells(self, operator: str) -> list[list[str]]:
@@ -134,6 +187,24 @@ class AliasingReport(ShownInNotebooks):
                 rows.append(cells)
         return rows
 
+    def _difference_cells(self) -> list[list[str]]:
+        than = dict.fromkeys(row["than"] for row in self.differences)
+        rows = [["median of displacements less that of", *than]]
+        for operator in self.analysis.operators:
+            own = [row for row in self.differences if row["operator"] == operator.name]
+            rows.append([f"score, {operator.name}", *map(correlation_text, own)])
+        return rows
+
+    def _distribution_cells(self, operator: str) -> list[list[str]]:
+        shown = ("5%", "25%", "50%", "75%", "95%")
+        rows = [["pixels", "set", "number", *(f"{level[:-1]} %" for level in shown), "mean"]]
+        for row in self.distributions:
+            if row["operator"] == operator:
+                values = [row["quantiles"][level] for level in shown] + [row["mean"]]
+                numbers = ("-" if math.isnan(value) else f"{value:.2f}" for value in values)
+                rows.append([row["kind"], row["set"], f"{row['pixels']:,}", *numbers])
+        return rows
+
     def _markdown(self) -> str:
         tables = [
             f"## Errors by score, {o.name}\n\n" + report.markdown_table(self._bin_cells(o.name))
@@ -144,7 +215,17 @@ class AliasingReport(ShownInNotebooks):
             "Scores and errors in per cent.",
             self.table(),
             f"![errors by aliasing score]({FILES[3]})",
+            f"![aliasing scores by kind of error]({FILES[4]})",
             *tables,
+            *(
+                f"## Scores by kind of error, {o.name}\n\n"
+                + report.markdown_table(self._distribution_cells(o.name))
+                for o in self.analysis.operators
+            ),
+            *(
+                f"## {report.escaped(p.title)}\n\n{p.caption}\n\n![{p.title}]({quote(p.path)})"
+                for p in self.pictures
+            ),
             "## What the numbers mean\n\n" + report.bullets(self.rules()),
             "## Settings\n\n" + report.bullets(self.settings),
         ]
@@ -158,6 +239,9 @@ class AliasingReport(ShownInNotebooks):
             "operators": self.scores,
             "correlations": self.correlations,
             "bins": self.bins,
+            "kinds": self.distributions,
+            "median_differences": self.differences,
+            "answer": kinds.answer(self.differences),
         }
         return report.json_text(content)
 
@@ -172,13 +256,23 @@ class AliasingReport(ShownInNotebooks):
         return text.getvalue()
 
     def _page(self) -> str:
-        panels = []
-        for operator in self.analysis.operators:
-            figure = _bins_figure(
-                [row for row in self.bins if row["operator"] == operator.name],
-                [row for row in self.correlations if row["operator"] == operator.name],
+        panels, curves = [], []
+        for name in (operator.name for operator in self.analysis.operators):
+            figure = bins_figure(
+                [row for row in self.bins if row["operator"] == name],
+                [row for row in self.correlations if row["operator"] == name],
             )
-            panels.append((f"errors by aliasing score, {operator.name}", figure))
+            panels.append((f"errors by aliasing score, {name}", figure))
+            own = [row for row in self.distributions if row["operator"] == name]
+            curves.append((f"scores by kind of error, {name}", distributions_figure(own)))
+        by_kind = [
+            part
+            for o in self.analysis.operators
+            for part in (
+                page.paragraph(f"{o.name}:"),
+                page.table(self._distribution_cells(o.name), words=2),
+            )
+        ]
         tables = [
             part
             for o in self.analysis.operators
@@ -190,92 +284,19 @@ class AliasingReport(ShownInNotebooks):
             page.section("Aliasing scores", page.table(self._score_cells())),
             page.section("Errors of patches by their aliasing score", page.drawings(panels)),
             page.section("Correlation over patches", page.table(self._correlation_cells())),
+            page.section(
+                "Scores by kind of error",
+                page.paragraph(kinds.answer(self.differences)),
+                page.drawings(curves),
+                page.table(self._difference_cells()),
+                *by_kind,
+            ),
             page.section("All bins", *tables),
+            *(
+                page.section(p.title, page.paragraph(p.caption), page.links([(p.path, p.path)]))
+                for p in self.pictures
+            ),
             page.section("What the numbers mean", page.definitions(list(self.rules().items()))),
             page.section("Settings", page.definitions(about)),
         ]
         return page.whole_page(self.title, sections)
-
-
-def _bins_figure(
-    bins: Sequence[Mapping[str, Any]], correlations: Sequence[Mapping[str, Any]]
-) -> str:
-    """Draws the errors over the aliasing score, a panel for each operator.
-
-    Args:
-      bins: of `AliasingAnalysis.bins`.
-      correlations: of `AliasingAnalysis.correlations`, of the same operators.
-
-    Returns:
-      The figure as SVG.
-
-    Example:
-      >>> import numpy as np
-      >>> from segalias_jax.evaluation.aliasing.analysis import Operator
-      >>> nine, stage = np.arange(9) / 9, Operator("stage 2", 0.7071, 0.3536, "daf")
-      >>> analysis = AliasingAnalysis(
-      ...     (stage,),
-      ...     ("a",),
-      ...     np.ones((1, 1, 2)),
-      ...     np.zeros(9, int),
-      ...     nine[:, None],
-      ...     np.stack([nine] * 3, 1),
-      ... )
-      >>> _bins_figure(analysis.bins(), analysis.correlations())[:5]
-      '<?xml'
-    """
-    operators = list(dict.fromkeys(row["operator"] for row in bins))
-    columns = len(operators) if len(operators) < 4 else -(-len(operators) // 2)
-    rows = -(-len(operators) // columns)
-    figure = Figure(figsize=(0.3 + 3.8 * columns, 3.4 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axes in panels.flat[len(operators) :]:
-        axes.remove()
-    for axes, operator in zip(panels.flat, operators, strict=False):
-        _draw_panel(
-            axes,
-            [row for row in bins if row["operator"] == operator],
-            {row["error"]: row for row in correlations if row["operator"] == operator},
-        )
-        axes.set_title(operator, fontsize=11)
-    # From 0 on, and with room for the legends.
-    panels[0, 0].set_ylim(0, 1.3 * panels[0, 0].get_ylim()[1])
-    for axes in panels[:, 0]:
-        axes.set_ylabel("error of the patches [%]")
-    text = io.StringIO()
-    # Texts stay texts, which is smaller; nothing in the file depends on the day.
-    with matplotlib.rc_context(
-        {
-            "svg.fonttype": "none",
-            "svg.hashsalt": "segalias_jax",
-            "font.sans-serif": ["DejaVu Sans", "sans-serif"],
-        }
-    ):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return _DIGITS.sub(lambda found: found[1] or "\n", text.getvalue())
-
-
-def _draw_panel(
-    axes: Axes, bins: Sequence[Mapping[str, Any]], correlations: Mapping[str, Mapping[str, Any]]
-) -> None:
-    x = [row["score"] for row in bins]
-    for i, (error, correlation) in enumerate(correlations.items()):
-        values, low, high = (
-            [100 * row[error][key] for row in bins] for key in ("value", "low", "high")
-        )
-        color = page.SERIES_COLORS[i % len(page.SERIES_COLORS)]
-        label = f"{_words(error)}, \N{GREEK SMALL LETTER RHO} {_correlation(correlation)}"
-        marker = _MARKERS[i % len(_MARKERS)]
-        axes.plot(x, values, marker=marker, ms=4, color=color, label=label)
-        axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
-    axes.set(xlabel="aliasing score of the patch [%]")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", fontsize=8)
-
-
-def _words(error: str) -> str:
-    return find_score(error).words or error
-
-
-def _correlation(row: Mapping[str, Any]) -> str:
-    return bootstrap.with_interval(row["value"], row["low"], row["high"], sign="+")

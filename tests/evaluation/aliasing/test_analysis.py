@@ -14,6 +14,9 @@ from segalias_jax.evaluation.aliasing.analysis import (
     operator_powers,
     study,
 )
+from segalias_jax.metrics import ERROR_KINDS
+from segalias_jax.scoring.causes import error_types
+from segalias_jax.scoring.reports.overlays import KIND_COLORS, error_overlay
 
 OPERATORS = (Operator("fine", 0.5, 0.25, "daf"), Operator("coarse", 0.7, 0.35, "none"))
 
@@ -73,9 +76,29 @@ def test_scores_of_images_are_aliasing_scores(found):
 
 def test_patches_are_counted_with_their_image(found):
     analysis = found[1]
-    assert len(analysis.image) == len(analysis.patch_errors) <= 5 * 6
-    assert set(analysis.image) == set(range(5))
-    assert not np.isnan(analysis.patch_errors).all(1).any()
+    assert analysis.image.tolist() == np.repeat(np.arange(5), 6).tolist()
+    assert len(analysis.patch_scores) == len(analysis.patch_errors) == 30
+    assert analysis.near.tolist() == [not np.isnan(row).all() for row in analysis.patch_errors]
+
+
+def test_pixels_of_kinds_are_those_of_the_overlays(found):
+    """Of each patch as many as an overlay paints in the color of a kind; the same for causes."""
+    analysis = found[1]
+    images = [i for batch in _batches() for i in zip(batch["image"], batch["label"], strict=True)]
+    for n, (image, label) in enumerate(images[:5]):
+        prediction = image[..., 0].astype(np.int32) // 64
+        painted = error_overlay(image, label, prediction)
+        causes = error_types(prediction, label, num_classes=4)[0]
+        kinds = analysis.patch_kinds[analysis.image == n].reshape(2, 3, -1)
+        by_cause = analysis.patch_causes[analysis.image == n].reshape(2, 3, -1)
+        for r, c in np.ndindex(2, 3):
+            patch = np.s_[16 * r : 16 * r + 16, 16 * c : 16 * c + 16]
+            colors = painted[patch].reshape(-1, 3)
+            for name, color in KIND_COLORS.items():
+                assert kinds[r, c, ERROR_KINDS.index(name)] == (colors == color).all(1).sum()
+            assert kinds[r, c].sum() == by_cause[r, c].sum() == 16 * 16
+            counts = np.bincount(causes[patch].ravel(), minlength=8)
+            np.testing.assert_array_equal(by_cause[r, c], counts)
 
 
 def _made(errors, scores, images):
@@ -87,6 +110,8 @@ def _made(errors, scores, images):
         np.arange(n) % images,
         np.asarray(scores, float)[:, None],
         np.asarray(errors, float),
+        np.zeros((n, 5), int),
+        np.zeros((n, 8), int),
     )
 
 
@@ -109,6 +134,13 @@ def test_errors_that_follow_the_score():
     )
     np.testing.assert_array_equal([row["MErr"]["value"] for row in bins], [0.25] * 2 + [np.nan] * 2)
     assert all(row["FErr"]["low"] < row["FErr"]["value"] < row["FErr"]["high"] for row in bins)
+
+
+def test_patches_far_from_boundaries_are_in_no_bin():
+    made = _made([[np.nan] * 3, [0.5] * 3, [0.25] * 3, [np.nan] * 3], [9, 1, 3, 0], 2)
+    rows = made.bins(2)
+    assert [row["score"] for row in rows] == [1, 3] and made.near.tolist() == [0, 1, 1, 0]
+    assert [row["FErr"]["value"] for row in rows] == [0.5, 0.25]
 
 
 def test_errors_that_do_not_follow_the_score():

@@ -9,6 +9,7 @@ from segalias_jax import ops
 from segalias_jax.evaluation.aliasing.patches import (
     patch_errors,
     patch_grid,
+    patch_pixels,
     patch_places,
     patch_powers,
 )
@@ -107,3 +108,13 @@ def test_patch_without_boundary_has_no_errors():
     label[:, 60:] = 1
     found = patch_errors(label, label, (1, 4), num_classes=2, rules=ScoreRules(width=3))
     assert np.isnan(found[0, :3]).all() and (found[0, 3] == 0).all()
+
+
+def test_pixels_of_values_by_counting():
+    values = np.random.default_rng(0).integers(0, 6, (13, 17)).astype(np.uint8)
+    values[values == 5] = 255
+    found = patch_pixels(values, (2, 3), 4)
+    rows, columns = patch_places(13, 2), patch_places(17, 3)
+    for r, c, k in np.ndindex(2, 3, 4):
+        inside = (rows == r)[:, None] & (columns == c)
+        assert found[r, c, k] == (values[inside] == k).sum()

@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from segalias_jax.evaluation.aliasing import kinds
 from segalias_jax.evaluation.aliasing.analysis import AliasingAnalysis, Operator
-from segalias_jax.evaluation.aliasing.report import FILES, AliasingReport
+from segalias_jax.evaluation.aliasing.report import FILES, AliasingReport, Picture
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +24,28 @@ def saved(tmp_path_factory):
         np.repeat(np.arange(10), 20),
         rng.random((200, 2)),
         errors,
+        rng.integers(0, 9, (200, 5)),
+        rng.integers(0, 9, (200, 8)),
     )
-    report = AliasingReport(analysis, "Aliasing of <a>", {"data": "made & up"})
+    picture = Picture("aliasing_pictures/a b_gates.png", "gates of <a b>", "Bright is 1.", b"PNG")
+    settings = {"data": "made & up"}
+    report = AliasingReport(analysis, "Aliasing of <a>", settings, (picture,))
     folder = tmp_path_factory.mktemp("aliasing") / "eval"
     report.save(folder)
     return report, folder
 
 
 def test_files(saved):
-    assert {path.name for path in saved[1].iterdir()} == set(FILES)
+    names = {path.name for path in saved[1].iterdir() if path.is_file()}
+    assert names == set(FILES)
+
+
+def test_pictures_are_beside_the_report_and_linked(saved):
+    assert (saved[1] / "aliasing_pictures" / "a b_gates.png").read_bytes() == b"PNG"
+    text = (saved[1] / "aliasing.md").read_text()
+    assert "Bright is 1." in text and "(aliasing_pictures/a%20b_gates.png)" in text
+    page = (saved[1] / "aliasing.html").read_text()
+    assert 'href="aliasing_pictures/a%20b_gates.png"' in page and "gates of &lt;a b&gt;" in page
 
 
 def test_table(saved):
@@ -50,6 +64,9 @@ def test_json_has_all_numbers(saved):
     assert content["correlations"][1]["value"] is None
     assert content["bins"][0]["FErr"]["value"] == saved[0].bins[0]["FErr"]["value"]
     assert content["settings"] == {"data": "made & up"}
+    assert len(content["kinds"]) == 2 * (5 + 3 + 7) and len(content["median_differences"]) == 4
+    assert content["kinds"][0] == saved[0].distributions[0]
+    assert content["answer"] == kinds.answer(saved[0].differences)
 
 
 def test_csv_has_every_image(saved):
@@ -66,8 +83,12 @@ def test_figure_and_page(saved):
     texts = [e.text or "" for e in ElementTree.fromstring(figure).iter() if e.tag.endswith("text")]
     assert "stage 2" in texts and "stage <3>" in texts
     assert any(text.startswith("displacements, \N{GREEK SMALL LETTER RHO} ") for text in texts)
+    curves = (saved[1] / "aliasing_kinds.svg").read_text()
+    texts = [e.text or "" for e in ElementTree.fromstring(curves).iter() if e.tag.endswith("text")]
+    assert sum(text.startswith("displacement ") for text in texts) == 2
+    assert sum(text.startswith("overlapping ") for text in texts) == 4
     page = (saved[1] / "aliasing.html").read_text()
-    assert page.count("data:image/svg+xml") == 2
+    assert page.count("data:image/svg+xml") == 4
     assert (
         "Aliasing of &lt;a&gt;" in page
         and "stage &lt;3&gt;" in page
