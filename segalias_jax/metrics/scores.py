@@ -24,7 +24,7 @@ _DAF = 'Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR
 _CHENG = (
     'Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", 2021'
 )
-_RATIO = "tables of a frequency-ratio curriculum for polyps, see runs.polyps"
+_RATIO = "tables of a frequency-ratio curriculum for polyps, see runs.published_ratios"
 
 
 def _over_classes(
