@@ -47,7 +47,7 @@ class Run:
     """
 
     value: Any
-    recipe: ConfigDict
+    recipe: Recipe
     folder: Path
 
 
@@ -83,14 +83,14 @@ def plan_runs(config: ConfigDict, over: str, workdir: Path) -> list[Run]:
     runs: list[Run] = []
     for word in words:
         argv = ["segalias", f"--config.{key}={word}"]
-        recipe, _ = override_recipe(copy.deepcopy(config), argv, values=FlagValues())
-        value = flat_items(recipe)[key]
+        changed, _ = override_recipe(copy.deepcopy(config), argv, values=FlagValues())
+        value, recipe = flat_items(changed)[key], Recipe.from_config(changed)
         if value in [run.value for run in runs]:
             raise InputError(f"--over: {key}={word} is there twice; leave one out")
         folder = workdir / re.sub(r"[^\w.,=()-]", "_", f"{key}={word.replace(' ', '')}")
         if folder in [run.folder for run in runs]:
             raise InputError(f"--over: two values of {key} would share the folder {folder.name}")
-        check_recipe(Recipe.from_config(recipe).to_flat(), folder)
+        check_recipe(recipe.to_flat(), folder)
         runs.append(Run(value, recipe, folder))
     return runs
 
@@ -109,17 +109,18 @@ def check_published(config: ConfigDict, over: str) -> None:
       >>> from segalias_jax.runs.recipes import load_recipe
       >>> check_published(load_recipe("kvasir_unet:final_ratio=1"), "curriculum.ratio=1,0.9")
     """
+    recipe = Recipe.from_config(config)
     if over.partition("=")[0].strip() != _RATIO:
         raise InputError(f"--published: there are published scores of {_RATIO} alone; leave it out")
-    if config.data.source not in FINAL_RATIOS:
+    if recipe.data.source not in FINAL_RATIOS:
         raise InputError(
-            f"--published: there is no published table of data.source {config.data.source!r}, but "
+            f"--published: there is no published table of data.source {recipe.data.source!r}, but "
             f"of {' and '.join(FINAL_RATIOS)}; leave it out"
         )
-    if config.curriculum.schedule != "linear":
+    if recipe.curriculum.schedule != "linear":
         raise InputError(
             "--published: the published ratios are the last ones of a linear course, but "
-            f"curriculum.schedule is {config.curriculum.schedule!r}; add "
+            f"curriculum.schedule is {recipe.curriculum.schedule!r}; add "
             "--config.curriculum.schedule=linear"
         )
 
@@ -171,9 +172,8 @@ def _train_and_score(run: Run, split: str) -> dict[str, Any]:
     train(run.recipe, run.folder)
     if not split:
         return read_recipe(run.folder / "report.json")["summary"]
-    recipe = copy.deepcopy(run.recipe)
-    recipe.data.eval_split = split
-    evaluate_run(recipe, run.folder)
+    shown = dataclasses.replace(run.recipe.data, eval_split=split)
+    evaluate_run(dataclasses.replace(run.recipe, data=shown), run.folder)
     return read_recipe(run.folder / "eval" / "report.json")["summary"]
 
 
@@ -201,17 +201,17 @@ def _write_tables(
     if published:
         about["published"] = SETTING.removeprefix("published: ")
     text = "\n\n".join((f"Scores in per cent by {key}:", markdown_table(rows), bullets(about)))
+    shared = {name: value for name, value in recipe.to_flat().items() if name != key}
     content = {
         "key": key,
         "about": about,
-        "recipe": Recipe.from_config(recipe).to_flat(),
+        "recipe": shared,
         "runs": [
             {"value": run.value, "folder": run.folder.name, "scores": dict(found)}
             for run, found in zip(runs, scores, strict=True)
         ],
         "published": [{"value": value, "scores": found} for value, found in there.items()],
     }
-    content["recipe"].pop(key)
     write_text(workdir / RESULT, json_text(content))
     write_text(workdir / TABLE, f"# Sweep of {key}\n\n{text}\n")
     return text

@@ -132,10 +132,10 @@ def find_operators(function: Callable[..., Any], *arguments: Any) -> list[Downsa
     size and filters that stride themselves by a matrix along an axis, which contain a filter
     already.
 
-    A `name` is what the libraries and `jax.named_scope` say, `module` the path of a flax.nnx module
-    (of methods other than `__call__`, that of whatever they are called by); `source` is the innermost line that
-    belongs to no installed package, or else the innermost one outside of JAX. Channels of poolings
-    and slices are taken to be after the image axes, or right before them if those are last.
+    A `name` is what the libraries and `jax.named_scope` say, `module` the path of the flax.nnx
+    module that is called around it; `source` is the innermost line that belongs to no installed
+    package, or else the innermost one outside of JAX. Channels of poolings and slices are taken to
+    be after the image axes, or right before them if those are last.
 
     Args:
       function: any function of arrays.
