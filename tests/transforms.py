@@ -390,9 +390,10 @@ def page(cells: dict[str, dict[str, dict[str, str]]]) -> str:
         "",
         "Every *yes* is a comparison of numbers, none is an absence of errors alone: against the",
         "result without the transform; in float64 `jvp` against differences of values to 1e-4,",
-        "`grad` against `jvp` to 1e-10; meshes of 8 devices forward and backward with batch, height,",
-        "width and channels distributed in turn, `shard_map` over 8 devices and one. *Auto* and",
-        "*Explicit* are the types of a mesh's axes; explicit ones are the default of `jax.make_mesh`.",
+        "`grad` against `jvp` to 1e-10; meshes of 8 devices forward and backward with batch,",
+        "height, width and channels distributed in turn, `shard_map` over 8 devices and one.",
+        "*Auto* and *Explicit* are the types of a mesh's axes; explicit ones are the default of",
+        "`jax.make_mesh`.",
         "",
         f"Written by `make transforms` (`tests/transforms.py`) with jax {jax.__version__}.",
     ]

@@ -27,7 +27,7 @@ from segalias_jax.runs.published_ratios import BOTH_CLASSES, FINAL_RATIOS, SETTI
 from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.recipes import flat_items, override_recipe
 from segalias_jax.runs.train import train
-from segalias_jax.runs.workdir import check_recipe, read_recipe
+from segalias_jax.runs.workdir import MACHINE_KEYS, check_recipe, read_recipe
 from segalias_jax.scoring.reports.tables import bullets, json_text, markdown_table, percent
 
 RESULT = "sweep.json"
@@ -201,7 +201,11 @@ def _write_tables(
     if published:
         about["published"] = SETTING.removeprefix("published: ")
     text = "\n\n".join((f"Scores in per cent by {key}:", markdown_table(rows), bullets(about)))
-    shared = {name: value for name, value in recipe.to_flat().items() if name != key}
+    shared = {
+        name: value
+        for name, value in recipe.to_flat().items()
+        if name != key and name not in MACHINE_KEYS
+    }
     content = {
         "key": key,
         "about": about,
