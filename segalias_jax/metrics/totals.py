@@ -161,8 +161,7 @@ class BinaryTotals:
 
     An image in which neither the truth nor the prediction has foreground scores 1 in everything:
     there was nothing to find. Any other 0 / 0 is 0. Scores of both classes take the background by
-    the same rule. So all images that have a labeled pixel are in
-    all means, whatever was predicted.
+    the same rule. So all images that have a labeled pixel are in all means, whatever was predicted.
 
     Attributes:
       counts: int64 [2, B], pixels by true class and bin.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SETTING = (
-    "published: U-Net, 200 epochs in batches of 16, Adam with 1e-4 by a cosine to 1e-6, the ratio "
+    "U-Net, 200 epochs in batches of 16, Adam with 1e-4 by a cosine to 1e-6, the ratio "
     'of the spectrum falling linearly from 1 ("negative linear"); scores are means over both '
     "classes (where the network predicts one class alone, IoU is half the accuracy), and whether "
     "they are averaged per image or over all pixels is not said"

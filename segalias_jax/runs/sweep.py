@@ -195,11 +195,11 @@ def _write_tables(
         rows = class_rows(key, values, scores)
     about = {
         "ours": f"{recipe.name}, {recipe.train.steps} updates of {recipe.train.batch_size} crops "
-        f"of {'x'.join(map(str, recipe.data.crop))} pixels, seed {recipe.seed}; the best "
-        f"checkpoint of each run on {recipe.data.source} {split or recipe.data.eval_split}",
+        f"of {'x'.join(map(str, recipe.data.crop))} pixels, seed {recipe.seed}, but for "
+        f"{key}; the best checkpoint of each run on {recipe.data.source} {split or recipe.data.eval_split}",
     }
     if published:
-        about["published"] = SETTING.removeprefix("published: ")
+        about["published"] = SETTING
     text = "\n\n".join((f"Scores in per cent by {key}:", markdown_table(rows), bullets(about)))
     shared = {
         name: value
