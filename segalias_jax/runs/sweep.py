@@ -196,7 +196,8 @@ def _write_tables(
     about = {
         "ours": f"{recipe.name}, {recipe.train.steps} updates of {recipe.train.batch_size} crops "
         f"of {'x'.join(map(str, recipe.data.crop))} pixels, seed {recipe.seed}, but for "
-        f"{key}; the best checkpoint of each run on {recipe.data.source} {split or recipe.data.eval_split}",
+        f"{key}; the best checkpoint of each run on {recipe.data.source} "
+        f"{split or recipe.data.eval_split}",
     }
     if published:
         about["published"] = SETTING
