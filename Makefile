@@ -21,7 +21,7 @@ quickstart: $(READY)  ## train and score the embedded default, in a few minutes,
 	$(BIN)/python eval.py --workdir runs/quickstart
 
 test: $(DEV)  ## run all tests
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	SEGALIAS_DEV=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 faults: $(DEV)  ## kill and interrupt small runs; start them with several processes
 	SEGALIAS_SOAK=1 $(BIN)/python -m pytest -n 0 tests/faults tests/training/test_processes.py

@@ -71,6 +71,13 @@ COMMANDS = {
         "add_eval_flags",
         "run_evaluation",
     ),
+    "sweep": _Command(
+        "train a recipe for each value of one of its keys",
+        "segalias_jax.runs.command",
+        _Recipe.REQUIRED,
+        "add_sweep_flags",
+        "run_sweeping",
+    ),
     "score": _Command(
         "score folders of predictions, whatever made them", "segalias_jax.scoring.command"
     ),

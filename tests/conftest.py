@@ -1,10 +1,13 @@
 """Fixtures shared by all tests: recorded numbers of the published code, and real images."""
 
+import importlib
 import importlib.util
 import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Keras reads it when it is imported, and takes TensorFlow else, which is not there.
+os.environ.setdefault("KERAS_BACKEND", "jax")
 # Most of the time of the tests is compiling, which takes half as long without optimization; it
 # orders sums otherwise, no more. The runs of tests/faults are compiled as usual.
 os.environ.setdefault(
@@ -52,6 +55,22 @@ def assert_recorded():
         np.testing.assert_allclose(ours, recorded, rtol=0, atol=tolerance * scale, err_msg=message)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def library():
+    """Returns `load(name)`, a library of the extra "dev"; skips and says so where it is missing.
+
+    `make test` installs that extra, so there a library that is missing is an error.
+    """
+
+    def load(name):
+        if importlib.util.find_spec(name):
+            return importlib.import_module(name)
+        reason = f"{name} is not installed; it comes with pip install -e '.[dev]'"
+        (pytest.fail if os.environ.get("SEGALIAS_DEV") else pytest.skip)(reason)
+
+    return load
 
 
 @pytest.fixture(scope="session")

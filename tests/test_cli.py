@@ -68,7 +68,8 @@ def test_commands_are_listed(capsys):
     assert cli.main([]) == 2
     assert capsys.readouterr().out == listed
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ")]
-    assert names == "train eval score predict export convert browse prepare darken summary".split()
+    expected = "train eval sweep score predict export convert browse prepare darken summary"
+    assert names == expected.split()
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"segalias_jax {segalias_jax.__version__}\n"
 

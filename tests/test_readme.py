@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from segalias_jax import cli
+from segalias_jax.runs.published_ratios import FINAL_RATIOS
+from segalias_jax.runs.sweep import binary_rows
+from segalias_jax.scoring.reports.tables import markdown_table
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -79,9 +82,19 @@ def test_numbers_are_the_measured_ones():
         assert told == [round(100 * result["summary"][key], 1) for key in keys]
 
 
+def test_table_of_the_sweep_is_the_measured_one():
+    path = "benchmarks/results/kvasir_unet_ratio_sweep_tiny.json"
+    assert f"]({path})" in README
+    found = json.loads((REPOSITORY / path).read_text())
+    values, scores = zip(*((run["value"], run["scores"]) for run in found["runs"]), strict=True)
+    published = {row["value"]: row["scores"] for row in found["published"]}
+    assert published == FINAL_RATIOS[found["recipe"]["data.source"]]
+    assert markdown_table(binary_rows(found["key"], values, scores, published)) in README
+
+
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.S))
-def test_python_runs(code):
+def test_python_runs(code, library):
     for package in ("equinox", "haiku", "keras"):
         if re.search(rf"^import {package}\b", code, re.M):
-            pytest.importorskip(package, reason=f"{package} is not installed")
+            library(package)
     exec(compile(code, "README.md", "exec"), {})

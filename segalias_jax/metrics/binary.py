@@ -116,11 +116,10 @@ class BinaryScores:
         counted = counts.any((-2, -1))
         blank = counted & ~counts[:, 1].any(-1)
         pixels = ForegroundCounts.from_bins(counts)
-        pairs = [row.formula(pixels) for row in self.rows]
-        parts = jnp.stack([part for part, _ in pairs], -2)
-        wholes = jnp.maximum(jnp.stack([whole for _, whole in pairs], -2), 1)
-        nothing = pixels.hits + pixels.false_alarms + pixels.misses == 0
-        fixed = jnp.where(nothing[:, None], jnp.uint32(ONE), _fixed_ratio(parts, wholes))
+        fixed = _fixed_scores(self.rows, pixels)
+        mean = (fixed + _fixed_scores(self.rows, pixels.of_background()) + 1) >> 1
+        both = np.asarray([row.both for row in self.rows], bool)[:, None]
+        fixed = jnp.where(both, mean, fixed)
         return dataclasses.replace(
             self,
             counts=wide_add(self.counts, _over_images(counts)),
@@ -201,6 +200,15 @@ def probability_counts(
     cell = jnp.where((label == 0) | (label == 1), cell, size)  # out of range, hence dropped
     counts = jnp.zeros(size, jnp.uint32).at[cell.ravel()].add(1, mode="drop")
     return counts.reshape(-1, 2, bins)
+
+
+def _fixed_scores(rows: tuple[Score, ...], pixels: ForegroundCounts) -> Array:
+    """The nearest integers to the scores of each image times 2^24, [images, n, thresholds]."""
+    pairs = [row.formula(pixels) for row in rows]
+    parts = jnp.stack([part for part, _ in pairs], -2)
+    wholes = jnp.maximum(jnp.stack([whole for _, whole in pairs], -2), 1)
+    nothing = pixels.hits + pixels.false_alarms + pixels.misses == 0
+    return jnp.where(nothing[:, None], jnp.uint32(ONE), _fixed_ratio(parts, wholes))
 
 
 def _fixed_ratio(part: Array, whole: Array) -> Array:

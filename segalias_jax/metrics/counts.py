@@ -118,3 +118,12 @@ class ForegroundCounts:
         above = xp.cumsum(bins[..., ::-1], -1)[..., ::-1]
         false_alarms, hits = above[..., 0, 1:], above[..., 1, 1:]
         return cls(hits, false_alarms, above[..., 1, :1] - hits, above[..., 0, :1] - false_alarms)
+
+    def of_background(self) -> ForegroundCounts:
+        """Returns the counts with the background as what is looked for.
+
+        Example:
+          >>> ForegroundCounts(4, 3, 2, 1).of_background()
+          ForegroundCounts(hits=1, false_alarms=2, misses=3, rejections=4)
+        """
+        return ForegroundCounts(self.rejections, self.misses, self.false_alarms, self.hits)

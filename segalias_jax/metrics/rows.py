@@ -11,8 +11,8 @@ import numpy as np
 
 from segalias_jax.errors import check_choice
 from segalias_jax.metrics import formulas
-from segalias_jax.metrics.counts import ClassCounts
-from segalias_jax.typing import Num
+from segalias_jax.metrics.counts import ClassCounts, ForegroundCounts
+from segalias_jax.typing import Float, Num
 
 OVER_IMAGES, OVER_PIXELS = "mean_over_images", "pixels_of_all_images"
 """What names of scores of binary segmentation end in: the mean of the images' own scores, or of the
@@ -58,6 +58,8 @@ class Score:
         "images": mean over images (of distances, then over classes); "pixels": pixels of all
         images are counted first; "": none.
       complement: the score is 1 minus that.
+      both: of the source "foreground": the mean of two scores, that of the foreground and that of
+        the background, which `formula` then gets as what is looked for.
       unit: "%" of a fraction in [0, 1], "pixels" or "images", which are counted, or "px": a
         distance in pixels, or in the unit of their spacing.
       direction: which is better, "larger" or "smaller"; "": neither.
@@ -87,6 +89,7 @@ class Score:
     source: str = "classes"
     average: str = ""
     complement: bool = False
+    both: bool = False
     unit: str = "%"
     direction: str = "larger"
     title: str = ""
@@ -142,6 +145,21 @@ class Score:
         if self.average == "classes":
             return formulas.each_mean_over_classes(values)
         return values.sum(-1) if self.average == "sum" else values
+
+    def of_pixels(self, counts: ForegroundCounts) -> Float[np.ndarray, " *shape"]:
+        """Returns the score of binary segmentation of each set of pixels, in float64.
+
+        Args:
+          counts: of the pixels, in NumPy.
+
+        Returns:
+          Fractions of the shape of the counts, see `formulas.foreground_fractions`.
+        """
+        values = formulas.foreground_fractions(counts, self.formula)
+        if self.both:
+            other = formulas.foreground_fractions(counts.of_background(), self.formula)
+            values = (values + other) / 2
+        return values
 
 
 def at_tolerance(row: Score, tolerance: int | float) -> Score:

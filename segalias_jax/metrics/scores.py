@@ -24,6 +24,7 @@ _DAF = 'Chen et al., "When Semantic Segmentation Meets Frequency Aliasing", ICLR
 _CHENG = (
     'Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", 2021'
 )
+_RATIO = "tables of a frequency-ratio curriculum for polyps, see runs.published_ratios"
 
 
 def _over_classes(
@@ -110,6 +111,33 @@ def _foreground(
             shown=("table", *(place for place in shown if place != "caption")),
             rank=rank,
         ),
+    ]
+
+
+def _both_classes(base: str, formula: Callable[..., Any], *, title: str) -> list[Score]:
+    """Both averages of a score that is itself the mean over foreground and background.
+
+    Accuracy has none: it is the same of either class.
+    """
+    rule = (
+        "mean of the score of the foreground and of the background; where an image has a class in "
+        "neither map, that class scores 1"
+    )
+    words = {OVER_IMAGES: "mean over images", OVER_PIXELS: "pixels of all images"}
+    return [
+        Score(
+            f"{base}_of_both_classes_{average}",
+            formula,
+            source="foreground",
+            average="images" if average == OVER_IMAGES else "pixels",
+            both=True,
+            title=f"{title} of both classes, {words[average]}",
+            rule=rule,
+            reference=_RATIO,
+            shown=("table",),
+            rank=3,
+        )
+        for average in (OVER_IMAGES, OVER_PIXELS)
     ]
 
 
@@ -311,6 +339,11 @@ _ROWS = [
         shown=("best", "caption", "curve", "offset"),
         rank=0,
     ),
+    # Means over both classes, which papers on polyps report under the names of those above.
+    *_both_classes("precision", formulas.foreground_precision, title="precision"),
+    *_both_classes("recall", formulas.foreground_recall, title="recall"),
+    *_both_classes("Dice", formulas.foreground_dice, title="F1 = Dice"),
+    *_both_classes("IoU", formulas.foreground_iou, title="IoU"),
     Score(
         "images",
         lambda images: images[0],

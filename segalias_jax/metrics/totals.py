@@ -160,8 +160,8 @@ class BinaryTotals:
     of the larger probability.
 
     An image in which neither the truth nor the prediction has foreground scores 1 in everything:
-    there was nothing to find. Any other 0 / 0 is 0. So all images that have a labeled pixel are in
-    all means, whatever was predicted.
+    there was nothing to find. Any other 0 / 0 is 0. Scores of both classes take the background by
+    the same rule. So all images that have a labeled pixel are in all means, whatever was predicted.
 
     Attributes:
       counts: int64 [2, B], pixels by true class and bin.
@@ -230,14 +230,12 @@ class BinaryTotals:
         counted = np.asarray(counts.any((-2, -1)))
         blank = counted & ~counts[:, 1].any(-1)
         pixels = ForegroundCounts.from_bins(counts)
-        nothing = pixels.hits + pixels.false_alarms + pixels.misses == 0
         sums = self.sums.copy()
         for row, total in zip(self.rows, sums, strict=True):
-            part, whole = row.formula(pixels)
-            whole = np.maximum(whole, 1)
-            # The nearest integer to part / whole times 2^24.
-            fixed = ((part << (BITS + 1)) + whole) // (2 * whole)
-            total += (np.where(nothing, ONE, fixed) * counted[:, None]).sum(0)
+            fixed = _fixed_scores(row, pixels)
+            if row.both:
+                fixed = (fixed + _fixed_scores(row, pixels.of_background()) + 1) >> 1
+            total += (fixed * counted[:, None]).sum(0)
         images = self.images + np.asarray([np.count_nonzero(counted), np.count_nonzero(blank)])
         return BinaryTotals(self.counts + counts.sum(0), sums, images, self.rows)
 
@@ -260,7 +258,7 @@ class BinaryTotals:
         """Returns scores at every threshold, in float64.
 
         By name: "Dice_pixels_of_all_images", "Dice_mean_over_images" and so on; nan without any
-        image. The means are exact to 2^-25.
+        image. The means are exact to 2^-25, those over both classes to 2^-24.
         """
         pixels, means = ForegroundCounts.from_bins(self.counts), {}
         for row, total in zip(self.rows, self.sums, strict=True):
@@ -270,7 +268,7 @@ class BinaryTotals:
             if row.name in means:
                 result[row.name] = means[row.name]
             elif row.source == "foreground" and row.average == "pixels":
-                values = formulas.foreground_fractions(pixels, row.formula)
+                values = row.of_pixels(pixels)
                 result[row.name] = values if self.images[0] else np.full_like(values, np.nan)
         return result
 
@@ -299,6 +297,14 @@ class BinaryTotals:
             elif row.source == "bins" and self.swept:
                 result[row.name] = row.formula(self.counts)
         return result
+
+
+def _fixed_scores(row: Score, pixels: ForegroundCounts) -> np.ndarray:
+    """The nearest integers to a score of each image times 2^24."""
+    part, whole = row.formula(pixels)
+    whole = np.maximum(whole, 1)
+    nothing = pixels.hits + pixels.false_alarms + pixels.misses == 0
+    return np.where(nothing, ONE, ((part << (BITS + 1)) + whole) // (2 * whole))
 
 
 def image_rows(bins: int) -> tuple[Score, ...]:
@@ -335,8 +341,7 @@ def image_scores(
       >>> image_scores(np.asarray([[2, 0], [0, 1]]), SCORES["Dice_mean_over_images"]).tolist()
       [1.0]
     """
-    pixels = ForegroundCounts.from_bins(np.asarray(counts, np.int64))
-    return formulas.foreground_fractions(pixels, row.formula)
+    return row.of_pixels(ForegroundCounts.from_bins(np.asarray(counts, np.int64)))
 
 
 def check_labels(counts: Integer[np.ndarray, "*groups rows columns"], ignore_label: int) -> None:

@@ -1,4 +1,4 @@
-"""The commands `segalias train` and `segalias eval`: their flags, and what they call."""
+"""The commands `segalias train`, `eval` and `sweep`: their flags, and what they call."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from segalias_jax.runs.evaluate import evaluate_run
 from segalias_jax.runs.recipe import default_config
 from segalias_jax.runs.recipes import override_recipe
 from segalias_jax.runs.studies import Studies
+from segalias_jax.runs.sweep import TABLE, run_sweep
 from segalias_jax.runs.tasks import recipe_class
 from segalias_jax.runs.train import train
 from segalias_jax.runs.workdir import RECIPE, read_recipe
@@ -42,6 +43,14 @@ By mIoU, in binary segmentation by Dice. Prints the table of scores and writes r
 pictures into the folder eval of the run. The recipe is that of the run; --config.KEY=VALUE says
 what differs, such as --config.data.eval_split=test for another split. Where the folder has no
 checkpoint, --config names the recipe and --config.model.pretrained the weights to score.
+"""
+_SWEEP = """Trains a recipe for each value of one of its keys, and compares the scores.
+
+    segalias sweep --config kvasir_unet:final_ratio=1,tiny --over curriculum.ratio=1,0.9,0.6,0 \
+        --published --workdir DIR
+
+Each run has its folder in DIR, as of segalias train. The same command skips what is finished and
+resumes what was interrupted. DIR gets sweep.md and sweep.json.
 """
 
 
@@ -119,6 +128,32 @@ def add_eval_flags(parser: FlagParser) -> None:
     )
 
 
+def add_sweep_flags(parser: FlagParser) -> None:
+    """Adds the flags of `segalias sweep`.
+
+    Example:
+      >>> parser = FlagParser("sweep")
+      >>> add_sweep_flags(parser)
+      >>> parser.parse(["--workdir=r", "--over=seed=0,1"]).over
+      'seed=0,1'
+    """
+    parser.description = _SWEEP
+    add = parser.add_argument
+    add("--workdir", required=True, type=Path, metavar="DIR", help="folder of all runs")
+    add(
+        "--over",
+        required=True,
+        metavar="KEY=VALUE,...",
+        help="key of the recipe and its values; those with commas in brackets",
+    )
+    add("--split", default="", metavar="NAME", help="split to score (that of the validation)")
+    add(
+        "--published",
+        action="store_true",
+        help="show published scores beside ours: of curriculum.ratio on kvasir_seg, cvc_clinicdb",
+    )
+
+
 def run_training(flags: argparse.Namespace) -> int:
     """Trains the recipe that the flags name.
 
@@ -145,6 +180,35 @@ def run_training(flags: argparse.Namespace) -> int:
             print(f"error: {printable(str(error).splitlines()[0])}", file=sys.stderr)
             _end_alone(launch, 2)
         raise
+    return 0
+
+
+def run_sweeping(flags: argparse.Namespace) -> int:
+    """Runs the sweep that the flags name, and prints its table.
+
+    Args:
+      flags: of `add_sweep_flags`, and the recipe `config`.
+
+    Returns:
+      The exit status: 0, or 75 after a signal.
+
+    Raises:
+      InputError: see `run_sweep`.
+    """
+    _say_where_it_crashed()
+    try:
+        with _outliving_readers():
+            text = run_sweep(
+                flags.config,
+                flags.workdir,
+                flags.over,
+                split=flags.split,
+                published=flags.published,
+            )
+            print(f"\n{text}\n\nreport: {flags.workdir / TABLE}")
+    except Interrupted as signal:
+        print(f"{signal}; the same command resumes the sweep", file=sys.stderr)
+        return EXIT_STATUS
     return 0
 
 

@@ -174,10 +174,10 @@ def offset_scores(sums: Int[np.ndarray, "images offsets 3 classes"]) -> dict[str
         # IoU before Dice, as these numbers were always listed.
         for row in sorted(_foreground_rows(), key=lambda row: row.name.split("_")[0], reverse=True):
             if row.average == "images":
-                values = np.where(labeled, formulas.foreground_fractions(each, row.formula), 0)
+                values = np.where(labeled, row.of_pixels(each), 0)
                 result[row.name] = formulas.fraction(values.sum(0), labeled.sum(0))
             else:
-                values = formulas.foreground_fractions(whole, row.formula)
+                values = row.of_pixels(whole)
                 result[row.name] = np.where(labeled.any(0), values, np.nan)
     return result
 

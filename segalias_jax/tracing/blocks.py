@@ -210,7 +210,8 @@ class _Flow:
         height, width = (max(o.kernel_size[axis] for o in kinds) for axis in (0, 1))
         operator = DownsamplingOperator(
             index=-1,
-            name=_common_scope([operator.name for operator in kinds]),
+            name=_common_start([operator.name for operator in kinds], "/"),
+            module=_common_start([operator.module for operator in kinds], "."),
             source=source_line(meeting.origin),
             kind="block",
             input_shape=shape,
@@ -239,6 +240,6 @@ class _Flow:
                     yield operation.path, position
 
 
-def _common_scope(names: list[str]) -> str:
-    words = zip(*(name.split("/") for name in names), strict=False)
-    return "/".join(same[0] for same in itertools.takewhile(lambda w: len(set(w)) == 1, words))
+def _common_start(names: list[str], mark: str) -> str:
+    words = zip(*(name.split(mark) for name in names), strict=False)
+    return mark.join(same[0] for same in itertools.takewhile(lambda w: len(set(w)) == 1, words))

@@ -14,6 +14,7 @@ from jax.extend.core import ClosedJaxpr
 
 from segalias_jax.errors import InputError
 from segalias_jax.tracing.blocks import with_blocks
+from segalias_jax.tracing.modules import noting_modules
 from segalias_jax.tracing.operations import BRANCHING, Program, called_programs, read_jaxpr
 from segalias_jax.tracing.operators import DownsamplingOperator
 from segalias_jax.tracing.recognition import Found, Site, recognize
@@ -88,7 +89,8 @@ def trace(
         for place, array in zip(places, arrays, strict=True):
             filled[place] = array
         arguments, options = jax.tree.unflatten(structure, filled)
-        return function(*arguments, **options)
+        with noting_modules(function, (*arguments, *options.values())):
+            return function(*arguments, **options)
 
     arrays = tuple(leaves[place] for place in places)
     try:
@@ -130,9 +132,10 @@ def find_operators(function: Callable[..., Any], *arguments: Any) -> list[Downsa
     size and filters that stride themselves by a matrix along an axis, which contain a filter
     already.
 
-    A `name` is what the libraries and `jax.named_scope` say; `source` is the innermost line that
-    belongs to no installed package, or else the innermost one outside of JAX. Channels of poolings
-    and slices are taken to be after the image axes, or right before them if those are last.
+    A `name` is what the libraries and `jax.named_scope` say, `module` the path of the flax.nnx
+    module that is called around it; `source` is the innermost line that belongs to no installed
+    package, or else the innermost one outside of JAX. Channels of poolings and slices are taken to
+    be after the image axes, or right before them if those are last.
 
     Args:
       function: any function of arrays.
@@ -160,8 +163,9 @@ def choose(
 
     Args:
       operators: of `find_operators`.
-      where: a part of the name or of the source, as in "stage2" or "net.py:7"; a pattern for all of
-        the name with "*", "?" or "[...]"; an index; a function that says yes or no to an operator;
+      where: a part of the name, of the NNX module's path or of the source, as in "stage2",
+        "layer1.0" or "net.py:7"; a pattern for all of the name or path with "*", "?" or "[...]";
+        an index; a function that says yes or no to an operator;
         None for all.
       not_looked_into: what may sample, too, for the message.
 
@@ -183,11 +187,7 @@ operator
         chosen = [o for o in operators if where(o)]
     elif isinstance(where, str):
         glob = any(c in where for c in "*?[")
-        chosen = [
-            o
-            for o in operators
-            if (fnmatch.fnmatchcase(o.name, where) if glob else _named(o, where))
-        ]
+        chosen = [o for o in operators if (_matches(o, where) if glob else _named(o, where))]
     else:
         chosen = [o for o in operators if o.index == where]
     if not chosen:
@@ -196,16 +196,25 @@ operator
     return chosen
 
 
+def _matches(operator: DownsamplingOperator, pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in (operator.name, operator.module))
+
+
 def _named(operator: DownsamplingOperator, where: str) -> bool:
-    """Whether a word is part of an operator's name, or the end of its source is not cut short."""
-    return where in operator.name or f"{where}:" in f"{operator.source}:"
+    """Whether a word is part of an operator's names, or the end of its source is not cut short."""
+    own = where in operator.name or where in operator.module
+    return own or f"{where}:" in f"{operator.source}:"
 
 
 def _listed(operators: Sequence[DownsamplingOperator]) -> str:
     if not operators:
         return "the function has no downsampling operator"
-    each = ", ".join(f"{o.index} {o.kind} {o.name or o.source!r}" for o in operators)
+    each = ", ".join(f"{o.index} {o.kind} {_label(o)!r}" for o in operators)
     return f"selects none of the downsampling operators: {each}"
+
+
+def _label(operator: DownsamplingOperator) -> str:
+    return operator.name or operator.module or operator.source
 
 
 _OPAQUE = {"call_exported": "a program of jax.export", "pallas_call": "a Pallas kernel"}

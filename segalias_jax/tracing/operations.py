@@ -10,6 +10,8 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from segalias_jax.tracing.modules import scope_and_module
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Operation:
@@ -18,6 +20,7 @@ class Operation:
     Attributes:
       name: of the primitive, such as "dot_general".
       scope: named scopes around it, outer ones first, joined by "/".
+      module: path of the flax.nnx module that it is in, see `noting_modules`; "" for none.
       inputs: numbers of the values read; None for constants written into the program.
       outputs: numbers of the values written.
       input_types: shape and type of each input.
@@ -37,6 +40,7 @@ class Operation:
 
     name: str
     scope: str
+    module: str
     inputs: tuple[int | None, ...]
     outputs: tuple[int, ...]
     input_types: tuple[Any, ...]
@@ -170,6 +174,7 @@ class _Place:
 
     path: tuple[int, ...] = ()
     scope: str = ""
+    module: str = ""
     times: int = 1
 
 
@@ -192,8 +197,9 @@ class _Reader:
 
     def read(self, jaxpr: Jaxpr, around: _Place) -> Iterator[Operation]:
         for i, equation in enumerate(jaxpr.eqns):
-            scope = "/".join(filter(None, (around.scope, str(equation.source_info.name_stack))))
-            place = _Place((*around.path, i), scope, around.times)
+            inner, module = scope_and_module(equation.source_info.name_stack)
+            scope = "/".join(filter(None, (around.scope, inner)))
+            place = _Place((*around.path, i), scope, module or around.module, around.times)
             inputs = tuple(self.number(v) for v in equation.invars)
             called = called_programs(equation)
             if called:
@@ -212,6 +218,7 @@ class _Reader:
         return Operation(
             name=equation.primitive.name,
             scope=place.scope,
+            module=place.module,
             inputs=inputs,
             outputs=tuple(self.new(v) for v in written),
             input_types=tuple(v.aval for v in read),

@@ -14,6 +14,8 @@ class DownsamplingOperator:
     Attributes:
       index: its place among the operators of a function, in the order in which they run.
       name: named scopes around it, outer ones first, joined by "/"; "" where there are none.
+      module: path of the flax.nnx module that it is in, such as "layer1.0.conv"; "" outside of
+        such modules.
       source: "file.py:line" of what calls it, see `find_operators`.
       kind: "conv" (a strided slice before a matrix product is a 1x1 one), "max_pool",
         "avg_pool" (also weighted), "min_pool", "pool" (of another function), "slice", "patches"
@@ -51,6 +53,7 @@ class DownsamplingOperator:
     out_channels: int
     depth: int = 0
     members: tuple[int, ...] = ()
+    module: str = ""
 
     @property
     def batch_axes(self) -> tuple[int, ...]:

@@ -26,7 +26,8 @@ class OperatorAliasing:
       operator: the operator.
       cutoff: beyond which energy counts as above, in cycles per pixel.
       scores: aliasing score of each sample (and round of a loop) in per cent; NaN where a branch
-        of the program was not taken.
+        of the program was not taken, or where what enters is not finite.
+      ran: of each score, whether the operator ran.
       energy: sum of squares of what enters it, over all samples.
       energy_above: the part of it above the cutoff.
       spectrum: power by frequency, zero frequency in the middle; see `power_spectrum`.
@@ -41,6 +42,7 @@ class OperatorAliasing:
     operator: DownsamplingOperator
     cutoff: float
     scores: np.ndarray
+    ran: np.ndarray
     energy: float
     energy_above: float
     spectrum: np.ndarray
@@ -48,8 +50,12 @@ class OperatorAliasing:
     @property
     def score(self) -> float:
         """Mean score of the samples, in per cent; NaN where the operator did not run."""
-        ran = self.scores[~np.isnan(self.scores)]
-        return float(ran.mean()) if ran.size else math.nan
+        return float(self.scores[self.ran].mean()) if self.ran.any() else math.nan
+
+    @property
+    def score_text(self) -> str:
+        """The score, or "not run": a branch was not taken, which is not the same as NaN."""
+        return f"{self.score:.2f}" if self.ran.any() else "not run"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,8 +136,9 @@ class AliasingReport(ShownInNotebooks):
         corners = [-f, f, f, -f, -f]
         panel.plot(corners, corners[1:] + corners[1:2], color="tab:cyan", linewidth=1)
         panel.set(xlim=(-0.5, 0.5), ylim=(0.5, -0.5), xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
-        title = f"{operator.index} {operator.kind} {operator.name[-24:]}"
-        panel.set_title(f"{title}\n{found.score:.2f} % above {f:.3f}", fontsize=8)
+        title = f"{operator.index} {operator.kind} {(operator.name or operator.module)[-24:]}"
+        told = f"{found.score_text} % above {f:.3f}" if found.ran.any() else found.score_text
+        panel.set_title(f"{title}\n{told}", fontsize=8)
         panel.tick_params(labelsize=7)
 
 
@@ -147,8 +154,8 @@ def _row(found: OperatorAliasing) -> tuple[str, ...]:
         f"{o.in_channels} > {o.out_channels}",
         f"{o.sampling_rate:.3f}",
         f"{found.cutoff:.3f}",
-        "not run" if math.isnan(found.score) else f"{found.score:.2f}",
-        o.name,
+        found.score_text,
+        o.name or o.module,
         o.source,
     )
 
@@ -162,6 +169,7 @@ def _record(found: OperatorAliasing) -> dict[str, Any]:
         "cutoff": found.cutoff,
         "score": found.score,
         "scores": found.scores.tolist(),
+        "ran": found.ran.tolist(),
         "energy": found.energy,
         "energy_above": found.energy_above,
     }

@@ -65,6 +65,7 @@ def profile_aliasing(
                 operator=o,
                 cutoff=cutoffs[o.index],
                 scores=found[o.index]["scores"].reshape(-1),
+                ran=found[o.index]["ran"].reshape(-1),
                 energy=float(found[o.index]["energy"].sum()),
                 energy_above=float(found[o.index]["energy_above"].sum()),
                 spectrum=found[o.index]["spectrum"].reshape(-1, *_spectrum_shape(o)).mean(0),
@@ -140,6 +141,8 @@ def _measure(x: Array, operator: DownsamplingOperator, *, cutoff: float) -> dict
     energy = jnp.sum(jnp.square(x), (-3, -2, -1))
     return {
         "scores": scores,
+        # What a branch that was not taken leaves here is False, see `Replay`.
+        "ran": jnp.ones(scores.shape, bool),
         "energy": energy,
         "energy_above": scores / 100 * energy,
         "spectrum": power_spectrum(x, _spectrum_shape(operator)),

@@ -342,6 +342,7 @@ class _Search:
         operator = DownsamplingOperator(
             index=-1,
             name=first.scope,
+            module=first.module,
             source=source_line(first.origin),
             kind=kind,
             input_shape=shape,

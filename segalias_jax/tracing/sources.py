@@ -8,6 +8,8 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+import jax
+
 
 def source_line(origin: Any) -> str:
     """Names the line that an operation was written in.
@@ -46,6 +48,8 @@ def _place_of(file: str) -> str:
     """Whether a file is someone's own, or of a package, or what every trace goes through."""
     file = os.path.realpath(file)
     installed = [os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib")]
+    # JAX may lie elsewhere: with other packages of the user or of the system.
+    installed.append(os.path.realpath(Path(jax.__file__).parents[1]))
     for folder in installed:
         if file.startswith(folder + os.sep):
             top = file[len(folder) + 1 :].split(os.sep)[0]

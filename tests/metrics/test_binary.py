@@ -9,7 +9,7 @@ import pytest
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics import SCORES as TABLE
-from segalias_jax.metrics import BinaryScores, SegmentationScores
+from segalias_jax.metrics import BinaryScores, BinaryTotals, SegmentationScores
 from segalias_jax.metrics.binary import probability_counts
 from segalias_jax.metrics.totals import image_scores
 
@@ -68,6 +68,54 @@ def test_equals_loops_at_every_threshold():
     assert scores["Dice_mean_over_images_best"] == values.max()
     assert values[round(16 * scores["Dice_mean_over_images_best_threshold"]) - 1] == values.max()
     assert scores["Dice_mean_over_images_mean_of_thresholds"] == values.mean()
+
+
+def both_classes(predicted, true):
+    """Precision, recall, Dice and IoU as means over both classes, by definition."""
+    foreground, background = loop_scores(predicted, true), loop_scores(~predicted, ~true)
+    return np.mean([foreground, background], 0)[1:]
+
+
+def test_scores_of_both_classes_are_means_of_two_binary_scores():
+    probability, label = images()
+    state = BinaryScores.empty(4).update(probability, label)
+    totals = BinaryTotals.empty(4).add(np.asarray(probability_counts(probability, label, 4)))
+    pairs = list(zip(probability, label, strict=True))
+    for k, threshold in enumerate(state.thresholds):
+        pixels = [(p[t < 2] > threshold, t[t < 2] == 1) for p, t in pairs]
+        means = np.mean([both_classes(*pair) for pair in pixels if len(pair[0])], 0)
+        whole = both_classes(*map(np.concatenate, zip(*pixels, strict=True)))
+        for curves in (state.curves(), totals.curves()):
+            for i, name in enumerate(SCORES[1:]):
+                found = curves[f"{name}_of_both_classes_mean_over_images"][k]
+                np.testing.assert_allclose(found, means[i], rtol=0, atol=2**-24)  # of rounding
+                found = curves[f"{name}_of_both_classes_pixels_of_all_images"][k]
+                np.testing.assert_allclose(found, whole[i], rtol=1e-14)
+
+
+@pytest.mark.parametrize("constant", [0, 1])
+def test_where_one_class_is_predicted_iou_of_both_is_half_the_accuracy(constant):
+    """In published tables of polyps, too, where a network collapsed: their IoU is of both."""
+    label = (np.random.default_rng(2).random((5, 8, 9)) < 0.3).astype(np.int32)
+    scores = BinaryScores.empty(2).update(np.full(label.shape, constant), label).compute()
+    for average in ("mean_over_images", "pixels_of_all_images"):
+        found = scores[f"IoU_of_both_classes_{average}"]
+        assert found == pytest.approx(scores[f"accuracy_{average}"] / 2, abs=2**-23)
+    whole = SegmentationScores.empty(2).update(np.full_like(label, constant), label).compute()
+    assert scores["IoU_of_both_classes_pixels_of_all_images"] == pytest.approx(whole["mIoU"])
+
+
+def test_images_without_foreground_in_scores_of_both_classes():
+    """Nothing found: everything is 1. A false alarm: 0 of the foreground beside the background."""
+    label, alarm = np.zeros((1, 2, 4), np.int32), np.zeros((1, 2, 4))
+    alarm[0, 0, 0] = 1
+    none = BinaryScores.empty(2).update(label.astype(float), label).compute()
+    one = BinaryScores.empty(2).update(alarm, label).compute()
+    for average in ("mean_over_images", "pixels_of_all_images"):
+        assert all(none[f"{name}_of_both_classes_{average}"] == 1 for name in SCORES[1:])
+        for name, background in (("precision", 1), ("recall", 7 / 8), ("IoU", 7 / 8)):
+            found = one[f"{name}_of_both_classes_{average}"]
+            assert found == pytest.approx(background / 2, abs=2**-24)
 
 
 def test_areas_below_curves_are_those_of_sorted_pixels():

@@ -4,7 +4,6 @@ Those of Equinox, Linen and NNX are `examples/`.
 """
 
 import importlib.util
-import os
 from pathlib import Path
 
 import jax
@@ -19,9 +18,9 @@ IMAGES = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype(np.floa
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("0[123]_*.py")), ids=lambda p: p.stem)
-def test_examples(path, capsys):
+def test_examples(path, capsys, library):
     if "equinox" in path.stem:
-        pytest.importorskip("equinox")
+        library("equinox")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -52,8 +51,8 @@ def check(function, kinds, *arguments):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of JAX, for what Haiku calls
-def test_haiku():
-    haiku = pytest.importorskip("haiku")
+def test_haiku(library):
+    haiku = library("haiku")
 
     def network(x):
         x = jax.nn.relu(haiku.Conv2D(8, 3, stride=2)(x))
@@ -68,9 +67,8 @@ def test_haiku():
     assert found[0].name == "conv2_d" and found[2].name == "branch"
 
 
-def test_keras():
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    keras = pytest.importorskip("keras")
+def test_keras(library):
+    keras = library("keras")
     network = keras.Sequential(
         [
             keras.layers.Input((32, 32, 3)),

@@ -36,11 +36,22 @@ def test_json(report):
     assert first["scores"] == [pytest.approx(first["score"])]
     assert 0 <= first["energy_above"] <= first["energy"] == 9 * 16
     assert second["score"] is None and second["scores"] == [None]
+    assert first["ran"] == [True] and second["ran"] == [False]
+
+
+def test_what_is_not_finite_is_not_what_did_not_run():
+    report = profile_aliasing(lambda x: x[:, ::2, ::2], jnp.full((1, 8, 8, 1), jnp.nan))
+    assert "not run" not in report.table() and "nan" in report.table()
+    (record,) = report.to_json()["operators"]
+    assert record["ran"] == [True] and record["score"] is None
+    (panel,) = report.plot().axes
+    assert "nan %" in panel.get_title()
 
 
 def test_figure(report):
     figure = report.plot()
     panels = [panel for panel in figure.axes if panel.axison]
     assert [panel.get_title().split()[1] for panel in panels] == ["max_pool", "slice"]
+    assert panels[1].get_title().endswith("\nnot run")
     assert [len(panel.images) for panel in panels] == [1, 0]
     assert len(profile_aliasing(lambda x: x, jnp.ones(3)).plot().axes) == 1

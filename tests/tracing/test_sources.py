@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from segalias_jax import layers
+from segalias_jax.tracing import sources
 from segalias_jax.tracing.sources import source_line
 
 
@@ -28,3 +29,12 @@ def test_where_all_is_installed():
 
 def test_where_nothing_is_known():
     assert source_line(jax.extend.source_info_util.new_source_info()) == ""
+
+
+def test_jax_that_is_installed_elsewhere_is_no_code_of_ones_own(monkeypatch):
+    """As with packages of a user or of a Linux distribution beside a virtual environment."""
+    monkeypatch.setattr(sources.sysconfig, "get_path", lambda name: f"/nowhere/{name}")
+    sources._place_of.cache_clear()
+    found = source_line(origin(optax.safe_increment, jnp.int32(0)))
+    sources._place_of.cache_clear()
+    assert found.startswith("numerics.py:"), "optax's line, not one inside of JAX"

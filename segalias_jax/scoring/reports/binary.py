@@ -121,9 +121,12 @@ def binary_rules(binary: ForegroundState) -> dict[str, str]:
         "two classes": "class 1 is the foreground, predicted where its probability is above the "
         'threshold; "mean over images": every image is scored by itself, and all of them weigh '
         'the same; "pixels of all images": pixels are counted over all images first, so that '
-        "large objects weigh more; Dice is F1, IoU the critical success index (CSI)",
+        "large objects weigh more; Dice is F1, IoU the critical success index (CSI); "
+        '"of both classes": the mean of that score and of the same one of the background, as '
+        "papers on polyps report it; accuracy is the same of either class",
         "images without foreground": f"{blank} of the {count} images; where the prediction has "
-        "none either, the image scores 100 in everything; any other 0 / 0 is 0",
+        "none either, the image scores 100 in everything; any other 0 / 0 is 0; of the background "
+        "likewise, so that a score of both classes is there (100 + that of the background) / 2",
     }
     if binary.swept:
         rules["thresholds"] = (
