@@ -35,7 +35,7 @@ from segalias_jax.scoring.folders import matched, score_folders
 from segalias_jax.scoring.image_counts import CountPlan
 from segalias_jax.scoring.input_flags import absent_classes, add_input_flags, input_options
 from segalias_jax.scoring.inputs import InputOptions
-from segalias_jax.scoring.matching import Pair
+from segalias_jax.scoring.pair_list import Pair, PairList
 from segalias_jax.scoring.merging import merge_reports
 from segalias_jax.scoring.reports.comparison import Comparison, check_unused_by, model_names
 from segalias_jax.scoring.reports.folder import FILES, FolderReport
@@ -148,7 +148,7 @@ def run(flags: argparse.Namespace) -> int:
     names = model_names(folders)
     journals = _journals(flags, names)
     # All folders, before the first one takes its time.
-    pairs: list[Pair] = []
+    pairs = PairList()
     for folder in folders:
         matches = matched(
             folder,
@@ -158,7 +158,7 @@ def run(flags: argparse.Namespace) -> int:
             probabilities=flags.probabilities,
             inputs=inputs,
         )
-        pairs += matches.pairs
+        pairs.extend(matches.pairs)
         if folder.resolve() == labels.resolve():
             print(f"warning: {folder} is the folder of the labels, too", file=sys.stderr)
     num_classes = flags.num_classes
