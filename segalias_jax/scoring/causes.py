@@ -293,9 +293,7 @@ def _steps(
             continue
         west = max(0, left - REACH)
         inner = _inner(label[up : rows.stop + REACH, west : columns.stop + REACH], rules)
-        core = np.s_[
-            rows.start - up : rows.stop - up, left - west : left - west + wanted.shape[1]
-        ]
+        core = np.s_[rows.start - up : rows.stop - up, left - west : left - west + wanted.shape[1]]
         np.add(_distances_from(inner, wanted, core), 1, out=steps[:, columns])
     return steps
 

@@ -35,8 +35,8 @@ from segalias_jax.scoring.folders import matched, score_folders
 from segalias_jax.scoring.image_counts import CountPlan
 from segalias_jax.scoring.input_flags import absent_classes, add_input_flags, input_options
 from segalias_jax.scoring.inputs import InputOptions
-from segalias_jax.scoring.pair_list import Pair, PairList
 from segalias_jax.scoring.merging import merge_reports
+from segalias_jax.scoring.pair_list import Pair, PairList
 from segalias_jax.scoring.reports.comparison import Comparison, check_unused_by, model_names
 from segalias_jax.scoring.reports.folder import FILES, FolderReport
 from segalias_jax.scoring.reports.tables import check_unused

@@ -352,9 +352,7 @@ def _runs(
     return np.concatenate(starts), touching
 
 
-def _heads(
-    starts: Int[np.ndarray, " runs"], height: int, width: int
-) -> Bool[np.ndarray, " runs"]:
+def _heads(starts: Int[np.ndarray, " runs"], height: int, width: int) -> Bool[np.ndarray, " runs"]:
     """Whether runs are the first of their row."""
     heads = np.zeros(len(starts), bool)
     heads[np.searchsorted(starts, np.arange(height) * width)] = True

@@ -175,9 +175,7 @@ def _agreed(
     return predicted.stripped(found[0]), true.stripped(found[1])
 
 
-def _keyed(
-    predicted: _Side, true: _Side, pictures: _Side | None
-) -> tuple[_Keyed, _Keyed, _Keyed]:
+def _keyed(predicted: _Side, true: _Side, pictures: _Side | None) -> tuple[_Keyed, _Keyed, _Keyed]:
     """Files of each side by name, or by folder and name where names alone are not enough."""
     if all(len(set(side.names)) == len(side.names) for side in (predicted, true)):
         found = _by_key(predicted, None), _by_key(true, None)
@@ -208,8 +206,9 @@ def _by_key(side: _Side, above: str | None, *, strict: bool = True) -> _Keyed:
         if above is not None:
             key = (path.relative_to(side.root / above).parent / name).as_posix()
         if strict and key in keyed:
+            other = shown(unpacked(keyed[key]).name)
             raise InputError(
-                f"{shown(path)}: {shown(unpacked(keyed[key]).name)} has the same name; keep one of them, or "
+                f"{shown(path)}: {other} has the same name; keep one of them, or "
                 f"say how files are named, such as --pattern '{{name}}{shown(path.suffix)}'"
             )
         keyed[key] = kept
