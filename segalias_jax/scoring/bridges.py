@@ -168,18 +168,23 @@ def _bridge(
     boxes: Int[np.ndarray, "ends 4"],
 ) -> Int[np.ndarray, " pixels"]:
     """Pixels of one extra region, the members, that join some components, its ends."""
-    top, left = np.maximum(box[:2] - 2, 0)
-    bottom, right = np.minimum(box[2:] + 2, (regions.height, regions.width))
+    top, left, bottom, right = box.tolist()
+    top, left = max(0, top - 2), max(0, left - 2)
+    bottom, right = min(regions.height, bottom + 2), min(regions.width, right + 2)
     empty = np.zeros(0, np.int64)
     if (bottom - top) * (right - left) > _BOX_PIXELS:
         return empty
-    codes = np.where(members, -1, component)
-    crop = regions.paint(codes, slice(int(top), int(bottom)))[:, left:right]
-    inside = crop == -1
+    # One byte a pixel: ends are numbered from 1 on, the members after them.
+    code = np.zeros(int(component.max()) + 1, np.min_scalar_type(len(ends) + 1))
+    code[ends] = np.arange(1, len(ends) + 1)
+    codes = code[component]
+    codes[members] = len(ends) + 1
+    crop = regions.paint(codes, slice(top, bottom))[:, left:right]
+    inside = crop == len(ends) + 1
     y, x = np.nonzero(inside)
     a = np.full(crop.shape, _FAR, np.float32)
     b = a.copy()
-    for end, (up, west, down, east) in zip(ends, boxes, strict=True):
+    for end, (up, west, down, east) in enumerate(boxes.tolist(), 1):
         rows = columns = slice(None)
         if len(ends) > _FEW:
             rows = slice(max(0, up - top - _WINDOW), max(0, down - top + _WINDOW))

@@ -235,9 +235,9 @@ def _met(
 def _is_long(regions: Regions, side: Side) -> Bool[np.ndarray, " components"]:
     """Whether components are strips or nets rather than compact."""
     a, b = (side.component[one] for one in regions.contacts)
-    apart = a != b
-    sides = regions.sides[apart]
-    outline = sum(np.bincount(one[apart], sides, len(side.classes)) for one in (a, b))
+    sides = regions.sides * (a != b)
+    count = len(side.classes)
+    outline = np.bincount(a, sides, count) + np.bincount(b, sides, count)
     return outline**2 >= _LONG * side.pixels
 
 
@@ -308,14 +308,16 @@ def _count_near(
         zone[inside] = regions.paint(given, slice(up, down))[:, west:east]
         beside = _spread(zone.reshape(-1), zone.shape[1], 2 * reach + 1)
         beside = _spread(beside, 1, 2 * reach + 1)
-        stops = np.cumsum(lengths)
+        ends = np.cumsum(lengths)
+        first_pixels = ends - lengths
         begins = (y - top) * zone.shape[1] + x - left
-        places = np.arange(stops[-1]) + np.repeat(begins - stops + lengths, lengths)
+        places = np.arange(ends[-1]) + np.repeat(begins - first_pixels, lengths)
         of = regions.region[runs]
         hits = beside[places] & np.repeat(wanted[of], lengths)
         for k, mask in enumerate(masks):
-            sums = np.cumsum((hits & mask) != 0)[stops - 1]
-            counts[k] += np.bincount(of, np.diff(sums, prepend=0), len(wanted)).astype(np.int64)
+            near = ((hits & mask) != 0).view(np.uint8)
+            sums = np.add.reduceat(near, first_pixels, dtype=np.int64)
+            counts[k] += np.bincount(of, sums, len(wanted)).astype(np.int64)
     return counts
 
 

@@ -5,7 +5,6 @@ What the seven causes are stands in `cause_rules`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import cv2
@@ -55,8 +54,9 @@ _SQUARE, _CROSS = (
     cv2.getStructuringElement(shape, (3, 3)) for shape in (cv2.MORPH_RECT, cv2.MORPH_CROSS)
 )
 _ROUND = (_SQUARE, _CROSS, _CROSS, _SQUARE, _CROSS)
-# Rows and columns whose distances are found at once: what caches hold.
-_TILE = (384, 512)
+# Rows and columns whose distances are found at once. With what surrounds them they stay below 128
+# kB, from where on memory is fetched from the system each time, which takes longer than its use.
+_TILE = (192, 480)
 _Objects = tuple[int, Side, Bool[np.ndarray, " components"]]
 
 
@@ -263,15 +263,14 @@ def _distances(
     of = np.concatenate([of, bridged[taken]])
     weights = np.ones(len(places))
     weights[len(places) - np.count_nonzero(taken) :] = -1
-    for rows in strips(*label.shape) if len(places) else ():
-        start, stop = rows.start * regions.width, rows.stop * regions.width
-        here = slice(None)
-        if rows.stop - rows.start < regions.height:
-            here = np.flatnonzero((places >= start) & (places < stop))
-        wide = slice(max(0, rows.start - REACH), min(regions.height, rows.stop + REACH))
-        displaced = regions.paint(explained.cause == DISPLACED, wide)
-        steps = _steps(label[wide], displaced, rules).reshape(-1)
-        steps = steps[places[here] - wide.start * regions.width].astype(np.int64)
+    height, width = label.shape
+    for top in range(0, height, _TILE[0]) if len(places) else ():
+        rows = slice(top, min(height, top + _TILE[0]))
+        here = np.flatnonzero((places >= top * width) & (places < rows.stop * width))
+        if not len(here):
+            continue
+        steps = _steps(label, regions.paint(explained.cause == DISPLACED, rows), rows, rules)
+        steps = steps.reshape(-1)[places[here] - top * width].astype(np.int64)
         for sign, values in ((1, regions.predicted), (-1, regions.true)):
             cell = (values * bins + REACH)[of[here]] + sign * steps
             total += np.bincount(cell, weights[here], len(total))
@@ -279,43 +278,53 @@ def _distances(
 
 
 def _steps(
-    label: Integer[np.ndarray, "h w"], displaced: Bool[np.ndarray, "h w"], rules: ScoreRules
-) -> UInt8[np.ndarray, "h w"]:
+    label: Integer[np.ndarray, "h w"],
+    displaced: Bool[np.ndarray, "rows w"],
+    rows: slice,
+    rules: ScoreRules,
+) -> UInt8[np.ndarray, "rows w"]:
     """Pixels that displaced ones are beyond the nearest true boundary, up to `REACH`."""
-    steps = np.empty(label.shape, np.uint8)
-    corners = (range(0, size, side) for size, side in zip(label.shape, _TILE, strict=True))
-    for top, left in itertools.product(*corners):
-        tile = np.s_[top : top + _TILE[0], left : left + _TILE[1]]
-        if not displaced[tile].any():
+    steps = np.empty(displaced.shape, np.uint8)
+    up = max(0, rows.start - REACH)
+    for left in range(0, label.shape[1], _TILE[1]):
+        columns = slice(left, left + _TILE[1])
+        wanted = displaced[:, columns]
+        if not wanted.any():
             continue
-        up, west = max(0, top - REACH), max(0, left - REACH)
-        wide = np.s_[up : top + _TILE[0] + REACH, west : left + _TILE[1] + REACH]
-        found = _distances_from(_inner(label[wide], rules), displaced[wide])
-        found = found[top - up :, left - west :][: _TILE[0], : _TILE[1]]
-        np.add(found, 1, out=steps[tile])
+        west = max(0, left - REACH)
+        inner = _inner(label[up : rows.stop + REACH, west : columns.stop + REACH], rules)
+        core = np.s_[rows.start - up : rows.stop - up, left - west : left - west + wanted.shape[1]]
+        np.add(_distances_from(inner, wanted, core), 1, out=steps[:, columns])
     return steps
 
 
 def _distances_from(
-    inner: UInt8[np.ndarray, "h w"], wanted: Bool[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w"]:
-    """Rounded distance of wanted pixels from the nearest one that is not inner, below `REACH`."""
-    distance, far = inner.copy(), inner
+    inner: UInt8[np.ndarray, "h w"],
+    wanted: Bool[np.ndarray, "rows columns"],
+    core: tuple[slice, slice],
+) -> UInt8[np.ndarray, "rows columns"]:
+    """Rounded distance of wanted pixels from the nearest one that is not inner, below `REACH`.
+
+    They are those of the core; what surrounds it is as wide as `REACH`, or ends with the map.
+    """
+    distance, far = inner[core].copy(), inner
     for kernel in _ROUND:
         far = cv2.erode(far, kernel)
-        distance += far
+        distance += far[core]
     # Few displaced pixels are farther than that, and they stand together.
-    x, y, width, height = cv2.boundingRect(cv2.bitwise_and(far, wanted.view(np.uint8)))
+    beyond = cv2.bitwise_and(far[core], wanted.view(np.uint8))
+    x, y, width, height = cv2.boundingRect(beyond)
     if width:
-        up, west = max(0, y - REACH), max(0, x - REACH)
-        window = inner[up : y + height + REACH, west : x + width + REACH]
+        top, left = core[0].start + y, core[1].start + x
+        up, west = max(0, top - REACH), max(0, left - REACH)
+        window = inner[up : top + height + REACH, west : left + width + REACH]
         away = np.full(window.shape, REACH, np.uint8)
         if not window.all():
             # Rounds halves to even numbers, and cuts off at 255.
             exact = cv2.distanceTransform(window, cv2.DIST_L2, cv2.DIST_MASK_5)
             away = cv2.convertScaleAbs(exact)
         box = np.s_[y : y + height, x : x + width]
-        distance[box] = np.minimum(away[y - up :, x - west :][:height, :width], REACH - 1)
+        distance[box] = np.minimum(away[top - up :, left - west :][:height, :width], REACH - 1)
     return distance
 
 

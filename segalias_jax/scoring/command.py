@@ -42,9 +42,9 @@ from segalias_jax.scoring.instances.instance_command import (
     check_no_instance_flags,
     run_instances,
 )
-from segalias_jax.scoring.matching import Pair
 from segalias_jax.scoring.merging import merge_reports
 from segalias_jax.scoring.offsets import DIRECTIONS, EDGES
+from segalias_jax.scoring.pair_list import Pair, PairList
 from segalias_jax.scoring.reports.comparison import Comparison, check_unused_by, model_names
 from segalias_jax.scoring.reports.folder import FILES, FolderReport
 from segalias_jax.scoring.reports.tables import check_unused
@@ -174,7 +174,7 @@ def run(flags: argparse.Namespace) -> int:
     names = model_names(folders)
     journals = _journals(flags, names)
     # All folders, before the first one takes its time.
-    pairs: list[Pair] = []
+    pairs = PairList()
     for folder in folders:
         matches = matched(
             folder,
@@ -184,7 +184,7 @@ def run(flags: argparse.Namespace) -> int:
             probabilities=flags.probabilities,
             inputs=inputs,
         )
-        pairs += matches.pairs
+        pairs.extend(matches.pairs)
         if folder.resolve() == labels.resolve():
             print(f"warning: {folder} is the folder of the labels, too", file=sys.stderr)
     num_classes = flags.num_classes

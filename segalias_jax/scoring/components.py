@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,8 @@ from segalias_jax.typing import Bool, Int, Integer
 
 # Regions of so many runs take less than a gigabyte.
 BAND_RUNS = 1 << 22
+# Fibonacci hashing: the upper bits of the product with 2^64 over the golden ratio.
+_HASH, _HASH_BITS = np.uint64(0x9E3779B97F4A7C15), 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +187,7 @@ def find_regions(
     if prediction.shape != label.shape:
         raise InputError(f"prediction of shape {prediction.shape}, label of shape {label.shape}")
     height, width = label.shape
-    starts = _run_starts(prediction, label)
+    starts, rows_touch = _runs(prediction, label)
     stored = label.reshape(-1)[starts].astype(np.int64)
     predicted = prediction.reshape(-1)[starts].astype(np.int64)
     ignored = ignored_pixels(stored, rules)
@@ -199,19 +202,19 @@ def find_regions(
     if ignored.any():
         np.copyto(true, predicted, where=ignored)
     joint = (true * (num_classes + 1) + predicted) * 2 + ignored
-    a, b, sides = _touching(starts, height, width)
-    same = joint[a] == joint[b]
-    inner, between = np.flatnonzero(same), np.flatnonzero(~same)
-    region = connected(len(starts), a[inner], b[inner])
-    lengths = np.diff(starts, append=height * width)
+    inner, between = _sorted_out(joint, rows_touch, _heads(starts, height, width))
+    del rows_touch
+    region = connected(len(starts), *inner)
     count = int(region.max(initial=-1)) + 1
+    upper, lower, sides = between
+    contacts, sides = _each_once(region[upper], region[lower], sides, count)
+    lengths = np.diff(starts, append=height * width)
     of_region = np.empty(count, np.int64)
     of_region[region] = joint
     true, predicted = np.divmod(of_region >> 1, num_classes + 1)
     ignored = (of_region & 1).astype(bool)
     pixels = np.bincount(region, lengths, count).astype(np.int64)
     pixels[ignored] = 0
-    contacts, sides = _each_once(region[a[between]], region[b[between]], sides[between], count)
     return Regions(
         height=height,
         width=width,
@@ -239,18 +242,30 @@ def _each_once(
     sides: Int[np.ndarray, " all"],
     count: int,
 ) -> tuple[Int[np.ndarray, "2 contacts"], Int[np.ndarray, " contacts"]]:
-    """Adds up contacts of the same two regions: there are as many as there are runs."""
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    order = _order(high, count)
-    order = order[_order(low[order], count)]
-    low, high = low[order], high[order]
-    first = np.flatnonzero((np.diff(low, prepend=-1) != 0) | (np.diff(high, prepend=-1) != 0))
-    return np.stack([low[first], high[first]]), np.add.reduceat(sides[order], first)
+    """Adds up contacts of the same two regions: there are as many as there are runs.
 
-
-def _order(values: Int[np.ndarray, " all"], count: int) -> Int[np.ndarray, " all"]:
-    """Stable order of numbers below `count`; NumPy sorts those of 16 bits by radix."""
-    return np.argsort(values.astype(np.uint16) if count <= 1 << 16 else values, kind="stable")
+    Pairs are put into a table of hashes; those whose place another one took wait for the next
+    round. Sorting all contacts takes longer.
+    """
+    keys = np.minimum(a, b)
+    keys *= count
+    keys += np.maximum(a, b)
+    found, sums = [keys[:0]], [sides[:0]]
+    while len(keys):
+        bits = max(_HASH_BITS, len(keys).bit_length())
+        place = ((keys.view(np.uint64) * _HASH) >> np.uint64(64 - bits)).view(np.int64)
+        table = np.full(1 << bits, -1)
+        table[place] = keys
+        taken = np.flatnonzero(table >= 0)
+        held = table[place] == keys
+        totals = np.bincount(place, sides * held, len(table))
+        found.append(table[taken])
+        sums.append(totals[taken].astype(np.int64))
+        rest = np.flatnonzero(~held)
+        keys, sides = keys[rest], sides[rest]
+    key = np.concatenate(found)
+    order = np.argsort(key)
+    return np.stack(np.divmod(key[order], max(1, count))), np.concatenate(sums)[order]
 
 
 def bands(
@@ -291,45 +306,101 @@ def bands(
     return [*found, slice(top, height)]
 
 
-def _run_starts(
+class _RowsTouch(NamedTuple):
+    """Contacts of runs with runs of the row below, from the left and from above.
+
+    Attributes:
+      upper: run above.
+      lower: run below it.
+      sides: length of the contact.
+      corner: whether both runs begin there, so that four runs meet.
+    """
+
+    upper: Int[np.ndarray, " contacts"]
+    lower: Int[np.ndarray, " contacts"]
+    sides: Int[np.ndarray, " contacts"]
+    corner: Bool[np.ndarray, " contacts"]
+
+
+def _runs(
     prediction: Integer[np.ndarray, "h w"], label: Integer[np.ndarray, "h w"]
-) -> Int[np.ndarray, " runs"]:
-    """Places where either map differs from the pixel to the left, and where rows begin."""
+) -> tuple[Int[np.ndarray, " runs"], list[_RowsTouch]]:
+    """Where runs start, and which of them touch from row to row.
+
+    Between two rows, a contact begins wherever a run of either row does, so that all of them are
+    found by counting starts, without a search.
+    """
     height, width = label.shape
-    found = []
+    starts, touching, before, change = [], [], 0, np.zeros((1, width), bool)
     for rows in strips(height, width):
-        change = np.ones(label[rows].shape, bool)
-        np.not_equal(label[rows, 1:], label[rows, :-1], out=change[:, 1:])
-        change[:, 1:] |= prediction[rows, 1:] != prediction[rows, :-1]
-        found.append(np.flatnonzero(change) + rows.start * width)
-    return np.concatenate(found)
+        change = _changes(prediction, label, slice(rows.start, min(height, rows.stop + 1)))
+        above, below = change[:-1].reshape(-1), change[1:].reshape(-1)
+        places = np.flatnonzero(above | below)
+        begins, begins_below = above[places], below[places]
+        upper = np.cumsum(begins)
+        upper += before - 1
+        lower = np.cumsum(begins_below)
+        lower += before + np.count_nonzero(change[0]) - 1
+        sides = np.diff(places, append=len(above))
+        corner = above & below
+        corner[::width] = False
+        touching.append(_RowsTouch(upper, lower, sides, corner[places]))
+        own = places[begins]
+        starts.append(own + rows.start * width)
+        before += len(own)
+    starts.append(np.flatnonzero(change[-1]) + (height - 1) * width)
+    return np.concatenate(starts), touching
 
 
-def _touching(
-    starts: Int[np.ndarray, " runs"], height: int, width: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of runs that touch by a side or a corner, and the length of their contact."""
-    runs = np.arange(len(starts))
-    heads = starts % width == 0
-    inner = runs[1:][~heads[1:]]
-    # The runs below a run follow each other, from the one below the pixel left of its start to the
-    # one below the start of the next run.
-    upper = runs[: np.searchsorted(starts, (height - 1) * width)]
-    below = np.searchsorted(starts, starts[upper] + width, "right") - 1
-    begins = starts[below] == starts[upper] + width
-    first = below - (begins & ~heads[upper])
-    last = np.append(below[1:], len(starts) - 1)[: len(upper)]
-    last = last - np.append(heads[upper][1:], False)
-    count = last - first + 1
-    a = np.repeat(upper, count)
-    b = np.arange(len(a)) + np.repeat(first - np.cumsum(count) + count, count)
-    ends = np.append(starts[1:], height * width)
-    sides = np.minimum(ends[a] + width, ends[b]) - np.maximum(starts[a] + width, starts[b])
-    return (
-        np.concatenate([a, inner - 1]),
-        np.concatenate([b, inner]),
-        np.concatenate([np.maximum(sides, 0), np.ones(len(inner), np.int64)]),
-    )
+def _heads(starts: Int[np.ndarray, " runs"], height: int, width: int) -> Bool[np.ndarray, " runs"]:
+    """Whether runs are the first of their row."""
+    heads = np.zeros(len(starts), bool)
+    heads[np.searchsorted(starts, np.arange(height) * width)] = True
+    return heads
+
+
+def _sorted_out(
+    joint: Int[np.ndarray, " runs"], rows_touch: list[_RowsTouch], heads: Bool[np.ndarray, " runs"]
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Runs that touch: pairs of one region, and pairs of two with the sides of their contact."""
+    right = np.flatnonzero(~heads)
+    lists = [(right - 1, right, np.ones(len(right), np.int64))]
+    inner, between = [], []
+    for upper, lower, sides, corner in rows_touch:
+        apart = joint[upper] != joint[lower]
+        within = np.flatnonzero(~apart)
+        inner.append((upper[within], lower[within]))
+        # Where one of two columns is of one region, its side says all that the corner could.
+        meet = corner & apart
+        meet[1:] &= apart[:-1]
+        apart, meet = np.flatnonzero(apart), np.flatnonzero(meet)
+        between.append((upper[apart], lower[apart], sides[apart]))
+        upper, lower, none = upper[meet], lower[meet], np.zeros(len(meet), np.int64)
+        lists += [(upper - 1, lower, none), (upper, lower - 1, none)]
+    for a, b, sides in lists:
+        apart = joint[a] != joint[b]
+        if apart.all():
+            between.append((a, b, sides))
+            continue
+        within, apart = np.flatnonzero(~apart), np.flatnonzero(apart)
+        inner.append((a[within], b[within]))
+        between.append((a[apart], b[apart], sides[apart]))
+    a, b = (np.concatenate(one) for one in zip(*inner, strict=True))
+    upper, lower, sides = (np.concatenate(one) for one in zip(*between, strict=True))
+    return (a, b), (upper, lower, sides)
+
+
+def _changes(
+    prediction: Integer[np.ndarray, "h w"], label: Integer[np.ndarray, "h w"], rows: slice
+) -> Bool[np.ndarray, "rows w"]:
+    """Whether either map differs from the pixel to the left; rows begin with a change."""
+    change, other = np.empty((2, *label[rows].shape), bool)
+    for ids, out in ((label[rows], change), (prediction[rows], other)):
+        flat = ids.reshape(-1)
+        np.not_equal(flat[1:], flat[:-1], out=out.reshape(-1)[1:])
+    change |= other
+    change[:, :1] = True
+    return change
 
 
 def connected(
@@ -337,8 +408,8 @@ def connected(
 ) -> Int[np.ndarray, " nodes"]:
     """Numbers the connected components of a graph.
 
-    Every root takes the lowest root next to it, and chains are shortened by pointer jumping; a few
-    rounds are enough, whatever the number of nodes.
+    Every node takes a lower one next to it, and chains are shortened by pointer jumping; trees are
+    then the nodes of a smaller graph. A few rounds are enough, whatever the number of nodes.
 
     Args:
       count: number of nodes.
@@ -354,15 +425,16 @@ def connected(
     """
     nodes = np.arange(count)
     root = nodes.copy()
-    while len(a):
-        np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
-        while True:
-            higher = root[root]
-            if not (higher != root).any():
-                break
-            root = higher
-        a, b = root[a], root[b]
-        apart = a != b
-        a, b = a[apart], b[apart]
-    number = np.cumsum(root == nodes) - 1
-    return number[root]
+    root[np.maximum(a, b)] = np.minimum(a, b)
+    while True:
+        higher = root[root]
+        if (higher == root).all():
+            break
+        root = higher
+    number = (np.cumsum(root == nodes) - 1)[root]
+    a, b = number[a], number[b]
+    apart = np.flatnonzero(a != b)
+    if not len(apart):
+        return number
+    # What is left is a smaller graph, whose nodes stand in the same order.
+    return connected(int(number.max()) + 1, a[apart], b[apart])[number]

@@ -218,9 +218,8 @@ def score_folders(
         for notice in notices:
             notify(notice)
     lonely = matches.lonely
-    # In the order in which reports have them; the paths are not needed any more.
-    ordered = PairList(sorted(matches.pairs, key=lambda pair: shown(pair.name)))
-    del matches
+    ordered = matches.pairs
+    ordered.sort()  # as reports have them
     if classes is None:
         known = matching.CITYSCAPES_NAMES if readers.cityscapes else None
         classes = known or [str(i) for i in range(num_classes)]
@@ -321,7 +320,7 @@ def matched(
 def _count_all(
     counter: _Counter,
     kept: CountsFile,
-    pairs: Sequence[matching.Pair],
+    pairs: PairList,
     *,
     keep_going: bool,
     threads: int | None,
@@ -340,30 +339,27 @@ def _count_all(
     Returns:
       The counted pairs; and names of the others, with the reason.
     """
-    scored = PairList()
-    failed: list[tuple[str, str]] = []
+    failed: dict[int, tuple[str, str]] = {}
     threads = threads or os.cpu_count() or 1
     with (
         _single_threaded_opencv(),
         contextlib.closing(map_ahead(counter.count, pairs, threads=threads)) as outcomes,
         progress_bar(progress, len(pairs)) as bar,
     ):
-        for pair, (outcome, stamp) in outcomes:
+        for index, (pair, (outcome, stamp)) in enumerate(outcomes):
             if isinstance(outcome, InputError):
                 if not keep_going:
                     raise outcome
-                failed.append((shown(pair.name), shown(outcome)))
+                failed[index] = shown(pair.name), shown(outcome)
+            elif not isinstance(kept, Journal):
+                if outcome is not None:
+                    kept.add(outcome)
+            elif outcome is None:
+                kept.take(pair.name, stamp)
             else:
-                scored.append(pair)
-                if not isinstance(kept, Journal):
-                    if outcome is not None:
-                        kept.add(outcome)
-                elif outcome is None:
-                    kept.take(pair.name, stamp)
-                else:
-                    kept.add_stamped(outcome, pair.name, stamp)
+                kept.add_stamped(outcome, pair.name, stamp)
             bar.update()
-    return scored, failed
+    return pairs.without(failed) if failed else pairs, list(failed.values())
 
 
 def _reading(

@@ -13,7 +13,8 @@ from segalias_jax.data.classes import CITYSCAPES_IDS
 from segalias_jax.data.maps import MAX_PIXELS, map_size, read_map
 from segalias_jax.data.palettes import Palette
 from segalias_jax.errors import InputError
-from segalias_jax.scoring.matching import Pair
+from segalias_jax.scoring.pair_list import Pair
+from segalias_jax.scoring.sources import PathList
 from segalias_jax.typing import IGNORE_LABEL, Integer
 
 MOST_PIXELS = (1 << 31) - 1
@@ -164,8 +165,8 @@ def map_readers(
       ((7, 1),)
     """
     sides = {
-        "prediction": ([pair.prediction for pair in pairs], options.prediction_changes),
-        "label": ([pair.label for pair in pairs], options.label_changes),
+        "prediction": (PathList(pair.prediction for pair in pairs), options.prediction_changes),
+        "label": (PathList(pair.label for pair in pairs), options.label_changes),
     }
     notices: list[str] = []
     readers, official = {}, False

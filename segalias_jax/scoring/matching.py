@@ -13,7 +13,8 @@ from segalias_jax.data.classes import CITYSCAPES
 from segalias_jax.data.maps import MAP_SUFFIXES
 from segalias_jax.errors import InputError
 from segalias_jax.scoring.naming import Affixes, find_affixes, pattern_reader
-from segalias_jax.scoring.sources import list_files, shown
+from segalias_jax.scoring.pair_list import Pair, PairList
+from segalias_jax.scoring.sources import PathList, list_files, shown, unpacked
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Kinds of files that hold the pictures themselves."""
@@ -25,24 +26,17 @@ _OF_CITYSCAPES = re.compile(r"_gt(Fine|Coarse)_label(Train)?Ids$")
 # What Cityscapes puts beside its maps.
 _NO_MAP = re.compile(r"_gt(Fine|Coarse)_(color|instanceIds|instanceTrainIds)$")
 _SHOWN = 2
+# Files by name, in the form in which lists of paths keep them.
+_Keyed = dict[str, str | Path]
 
 CITYSCAPES_NAMES = CITYSCAPES[0]
 """Names of the 19 classes of `CITYSCAPES_IDS`."""
 
 
-class Pair(NamedTuple):
-    """A prediction, its label, the image of both where there is one, and their name."""
-
-    name: str
-    prediction: Path
-    label: Path
-    image: Path | None = None
-
-
 class Matches(NamedTuple):
     """All pairs, the names of files without a partner or use, with the reason, and what to know."""
 
-    pairs: list[Pair]
+    pairs: PairList
     lonely: list[tuple[str, str]]
     notices: tuple[str, ...] = ()
 
@@ -51,7 +45,7 @@ class _Side(NamedTuple):
     """Files of one folder, each with its name and the folder that it is in."""
 
     root: Path
-    files: list[Path]
+    files: PathList
     names: list[str]
 
     def stripped(self, affixes: Affixes) -> _Side:
@@ -122,21 +116,24 @@ def match_folders(
         )
         for name in sorted(files.keys() - others.keys())
     ]
-    pairs = [Pair(shown(n), sides[0][n], sides[1][n], sides[2].get(n)) for n in shared]
+    pairs = PairList(
+        Pair(shown(name), *(unpacked(files[name]) for files in sides if name in files))
+        for name in shared
+    )
     return Matches(pairs, lonely, tuple(notices))
 
 
-def _without_ids(files: list[Path]) -> list[Path]:
+def _without_ids(files: PathList) -> PathList:
     """Labels alone; of Cityscapes' two numberings the one that is trained on."""
-    maps = [path for path in files if not _NO_MAP.search(path.stem)]
-    trained = [path for path in maps if path.stem.endswith("_labelTrainIds")]
+    maps = files.only(lambda path: not _NO_MAP.search(path.stem))
+    trained = maps.only(lambda path: path.stem.endswith("_labelTrainIds"))
     official = [path for path in maps if path.stem.endswith("_labelIds")]
     return trained if len(trained) >= max(1, len(official)) else maps
 
 
 def _named(
     root: Path,
-    files: list[Path],
+    files: PathList,
     official: bool,
     notices: list[str],
     pattern: str | None = None,
@@ -148,13 +145,14 @@ def _named(
     if pattern:
         read = pattern_reader(pattern, suffixes, f"--{flag}pattern")
         names = [read(path, root) for path in files]
-    chosen = [(p, name) for p, name in zip(files, names, strict=True) if name]
+    wanted = iter(names)
+    chosen = files.only(lambda _: next(wanted))
     if not chosen:
         raise InputError(f"{shown(root)}: no file is named {pattern!r}; it holds {_few(files)}")
     if len(chosen) < len(files):
         number = len(files) - len(chosen)
         notices.append(f"{number} files in {shown(root)} are not named {pattern!r} and left aside")
-    return _Side(root, [p for p, _ in chosen], [_key(name, official) for _, name in chosen])
+    return _Side(root, chosen, [_key(name, official) for name in names if name])
 
 
 def _key(stem: str, official: bool) -> str:
@@ -177,15 +175,13 @@ def _agreed(
     return predicted.stripped(found[0]), true.stripped(found[1])
 
 
-def _keyed(
-    predicted: _Side, true: _Side, pictures: _Side | None
-) -> tuple[dict[str, Path], dict[str, Path], dict[str, Path]]:
+def _keyed(predicted: _Side, true: _Side, pictures: _Side | None) -> tuple[_Keyed, _Keyed, _Keyed]:
     """Files of each side by name, or by folder and name where names alone are not enough."""
     if all(len(set(side.names)) == len(side.names) for side in (predicted, true)):
         found = _by_key(predicted, None), _by_key(true, None)
         return *found, _by_key(pictures, None, strict=False) if pictures else {}
     # One side may keep a folder such as val/ above those of the other.
-    best: tuple[dict[str, Path], dict[str, Path]] | None = None
+    best: tuple[_Keyed, _Keyed] | None = None
     above = [_common(side) for side in (predicted, true)]
     for ways in itertools.product(*(dict.fromkeys(("", folder)) for folder in above)):
         found = _by_key(predicted, ways[0]), _by_key(true, ways[1])
@@ -202,19 +198,20 @@ def _common(side: _Side) -> str:
     return os.path.commonpath([p.relative_to(side.root).parent.as_posix() for p in side.files])
 
 
-def _by_key(side: _Side, above: str | None, *, strict: bool = True) -> dict[str, Path]:
+def _by_key(side: _Side, above: str | None, *, strict: bool = True) -> _Keyed:
     """Files by name; with a folder, by the path below it and their name."""
-    keyed: dict[str, Path] = {}
-    for path, name in zip(side.files, side.names, strict=True):
-        key = name
+    keyed: _Keyed = {}
+    for kept, name in zip(side.files.kept, side.names, strict=True):
+        path, key = unpacked(kept), name
         if above is not None:
             key = (path.relative_to(side.root / above).parent / name).as_posix()
         if strict and key in keyed:
+            other = shown(unpacked(keyed[key]).name)
             raise InputError(
-                f"{shown(path)}: {shown(keyed[key].name)} has the same name; keep one of them, or "
+                f"{shown(path)}: {other} has the same name; keep one of them, or "
                 f"say how files are named, such as --pattern '{{name}}{shown(path.suffix)}'"
             )
-        keyed[key] = path
+        keyed[key] = kept
     return keyed
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import NamedTuple, overload
 
-from segalias_jax.scoring.matching import Pair
+from segalias_jax.scoring.sources import packed
 
 _BETWEEN = "\0"  # no name of a file has it
-_PLAIN = type(Path())
+
+
+class Pair(NamedTuple):
+    """A prediction, its label, the image of both where there is one, and their name."""
+
+    name: str
+    prediction: Path
+    label: Path
+    image: Path | None = None
 
 
 class PairList(Sequence[Pair]):
@@ -31,12 +39,31 @@ class PairList(Sequence[Pair]):
 
     def append(self, pair: Pair) -> None:
         """Adds a pair."""
-        paths = (pair.prediction, pair.label, pair.image)
-        if all(path is None or type(path) is _PLAIN for path in paths):
-            words = (pair.name, *("" if path is None else str(path) for path in paths))
-            self._kept.append(_BETWEEN.join(words))
+        paths = [path and packed(path) for path in pair[1:]]
+        if all(path is None or isinstance(path, str) for path in paths):
+            self._kept.append(_BETWEEN.join((pair.name, *(str(path or "") for path in paths))))
         else:
             self._kept.append(pair)  # files of archives know where they lie
+
+    def extend(self, pairs: PairList) -> None:
+        """Adds the pairs of another list, and makes none of them."""
+        self._kept.extend(pairs._kept)
+
+    def sort(self) -> None:
+        """Puts the pairs into the order of their names."""
+        self._kept.sort(
+            key=lambda kept: kept.partition(_BETWEEN)[0] if isinstance(kept, str) else kept.name
+        )
+
+    def without(self, left_out: Collection[int]) -> PairList:
+        """Returns the pairs but for some.
+
+        Args:
+          left_out: indices of those that are left out.
+        """
+        found = PairList()
+        found._kept = [kept for i, kept in enumerate(self._kept) if i not in left_out]
+        return found
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from segalias_jax.data.archives import ARCHIVES, archived_files, is_archive
 from segalias_jax.errors import InputError
@@ -21,10 +21,59 @@ _KINDS = (
 )
 
 
+_PLAIN = type(Path())
+
+
+class PathList(Sequence[Path]):
+    """Paths in a quarter of the memory: they are made when they are asked for.
+
+    Args:
+      paths: what it holds.
+
+    Attributes:
+      kept: what `unpacked` makes each of the paths of.
+
+    Example:
+      >>> PathList([Path("p/a.png")])[0].name
+      'a.png'
+    """
+
+    def __init__(self, paths: Iterable[Path] = ()):
+        self.kept: list[str | Path] = [packed(path) for path in paths]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Path]: ...
+    def __getitem__(self, index: int | slice) -> Path | list[Path]:
+        if isinstance(index, slice):
+            return [unpacked(kept) for kept in self.kept[index]]
+        return unpacked(self.kept[index])
+
+    def only(self, wanted: Callable[[Path], object]) -> PathList:
+        """Returns the paths for which a function is true, in the memory of these."""
+        found = PathList()
+        found.kept = [kept for kept in self.kept if wanted(unpacked(kept))]
+        return found
+
+
+def packed(path: Path) -> str | Path:
+    """Returns what takes least memory: the text of a path, unless it is in an archive."""
+    return str(path) if type(path) is _PLAIN else path
+
+
+def unpacked(kept: str | Path) -> Path:
+    """Returns the path that `packed` got."""
+    return Path(kept) if isinstance(kept, str) else kept
+
+
 class Listing(NamedTuple):
     """Files of a folder or archive in the order of their paths, and what cannot be used."""
 
-    files: list[Path]
+    files: PathList
     unusable: list[tuple[str, str]]
 
 
@@ -61,14 +110,16 @@ def list_files(root: Path, suffixes: Sequence[str]) -> Listing:
     """
     unusable: list[tuple[str, str]] = []
     if root.is_dir():
-        every = sorted(_walked(root, suffixes, unusable))
+        every = PathList(_walked(root, suffixes, unusable))
+        # As paths are ordered, part by part: no name holds what takes the place of the slash.
+        every.kept.sort(key=lambda path: str(path).replace("/", "\0"))
     elif not root.exists():
         raise InputError(f"{shown(root)}: no such folder")
     elif root.is_file() and is_archive(root):
-        every = list(archived_files(root))
+        every = PathList(archived_files(root))
     else:
         raise InputError(f"{shown(root)}: neither a folder nor a {', '.join(ARCHIVES)} archive")
-    chosen = [p for p in every if _chosen(p.name, suffixes)]
+    chosen = every.only(lambda path: _chosen(path.name, suffixes))
     if not chosen:
         if unusable:
             raise InputError(": ".join(unusable[0]))

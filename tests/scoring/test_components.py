@@ -5,7 +5,8 @@ import pytest
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics import ScoreRules
-from segalias_jax.scoring.components import connected, find_regions
+from segalias_jax.scoring import host_bands
+from segalias_jax.scoring.components import _each_once, connected, find_regions
 
 
 def flooded(ids):
@@ -66,6 +67,42 @@ def test_equals_flooding(seed):
     assert len(np.unique(regions.contacts, axis=1).T) == len(a)
     listed[a, b] = listed[b, a] = regions.sides
     np.testing.assert_array_equal(listed, sides)
+    # Regions touch by corners, too, and those contacts have no sides.
+    touch = np.zeros((count, count), bool)
+    for one, two in (((1, 1), (0, 0)), ((1, 0), (0, 1)), ((1, 0), (0, 0)), ((0, 1), (0, 0))):
+        (v, u), (y, x), (height, width) = one, two, numbers.shape
+        a = numbers[v : height - 1 + v, u : width - 1 + u]
+        touch[a, numbers[y : height - 1 + y, x : width - 1 + x]] = True
+    touch[numbers[1:], numbers[:-1]] = touch[numbers[:, 1:], numbers[:, :-1]] = True
+    touch |= touch.T
+    np.fill_diagonal(touch, False)
+    found = np.zeros_like(touch)
+    found[tuple(regions.contacts)] = found[tuple(regions.contacts[::-1])] = True
+    np.testing.assert_array_equal(found, touch)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_strips_change_nothing(seed, monkeypatch):
+    prediction, label, classes = maps(seed)
+    whole = find_regions(prediction, label, classes, ScoreRules())
+    monkeypatch.setattr(host_bands, "STRIP_PIXELS", 3 * label.shape[1])
+    parts = find_regions(prediction, label, classes, ScoreRules())
+    for name in ("starts", "region", "true", "predicted", "pixels", "contacts", "sides"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_contacts_of_many_regions_add_up():
+    """So many pairs that places of the table are taken by others, against a sorted sum."""
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 3000, (2, 20000))
+    sides = rng.integers(0, 9, len(a))
+    contacts, sums = _each_once(a, b, sides, 3000)
+    low, high = np.sort([a, b], axis=0)
+    pairs, number = np.unique(np.stack([low, high]), axis=1, return_inverse=True)
+    np.testing.assert_array_equal(contacts, pairs)
+    np.testing.assert_array_equal(sums, np.bincount(number.reshape(-1), sides))
+    none = np.zeros(0, int)
+    assert _each_once(none, none, none, 0)[0].shape == (2, 0)
 
 
 @pytest.mark.parametrize("seed", range(3, 9))

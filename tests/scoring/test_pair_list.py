@@ -22,3 +22,9 @@ def test_pairs_come_back(tmp_path):
         kept.append(pair)
     assert list(kept) == pairs and len(kept) == 3 and kept[-1] == pairs[2]
     assert kept[1:] == pairs[1:] and kept[2].label.read_bytes() == b"text"
+    twice = PairList(pairs[:2])
+    twice.extend(kept)
+    assert list(twice) == [*pairs[:2], *pairs]
+    twice.sort()
+    assert [pair.name for pair in twice] == ["a", "a", "b", "\udcff b", "\udcff b"]
+    assert list(kept.without({1})) == [pairs[0], pairs[2]] and len(kept) == 3

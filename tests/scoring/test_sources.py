@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from segalias_jax.errors import InputError
-from segalias_jax.scoring.sources import list_files, shown
+from segalias_jax.scoring.sources import PathList, list_files, shown
 
 
 def fill(folder, *names):
@@ -27,6 +27,17 @@ def test_links_to_folders_and_files_are_followed(tmp_path):
     assert names == ["a.png", "d.PNG", "sub/b.png", "sub/deep/c.png"] and not found.unusable
     os.symlink("p", tmp_path / "whole")
     assert len(list_files(tmp_path / "whole", (".png",)).files) == 4
+
+
+def test_files_are_in_the_order_of_their_paths(tmp_path):
+    """Part by part, as paths compare, and not as their texts do."""
+    names = ("a/b.png", "a.b/c.png", "a-b.png", "a/a/z.png", "a b.png", "b/\udcff.png")
+    folder = fill(tmp_path / "p", *names)
+    found = list_files(folder, (".png",)).files
+    assert list(found) == sorted(folder / name for name in names)
+    assert found[1:3] == list(found)[1:3] and found[-1] == folder / names[-1]
+    few = found.only(lambda path: path.parent != folder)
+    assert isinstance(few, PathList) and list(few) == [p for p in found if p.parent != folder]
 
 
 def test_links_in_a_circle_end(tmp_path):

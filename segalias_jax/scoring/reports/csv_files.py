@@ -118,5 +118,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, str):
         value = value.replace("\r", " ")  # would end the line for many readers
         return f"'{value}" if value.startswith(_FORMULAS) else value
-    number = np.asarray(value).item()
+    number = value.item() if isinstance(value, np.generic | np.ndarray) else value
     return "" if isinstance(number, float) and math.isnan(number) else repr(number)

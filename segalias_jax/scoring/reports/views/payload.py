@@ -16,7 +16,7 @@ import numpy as np
 from segalias_jax.scoring.reports.views.embedded import hex_color
 from segalias_jax.typing import UInt8
 
-LISTED = 20000
+LISTED = 5000
 """Most images in the table of a page."""
 
 
