@@ -126,7 +126,7 @@ class MaskRCNN(nnx.Module):
         Args:
           features: of the encoder, fine to coarse.
         """
-        levels = self.pyramid.levels(features)
+        levels = self.pyramid.levels(tuple(features))
         coarsest = levels[-1]
         return (*levels, ops.strided(coarsest, (0, 0), ops.image_size(coarsest), 2))
 

@@ -25,7 +25,7 @@ def recipe(name: str, arg: str, *, sizes: tuple[str, ...] = ()) -> tuple[Config,
     Raises:
       InputError: unknown or contradicting words.
     """
-    config = default_config(InstanceRecipe)
+    config: Config = default_config(InstanceRecipe)
     config.name = name
     size = choose_variant(config, arg, sizes=sizes)
     config.model.variant = "v1b"
