@@ -287,12 +287,7 @@ def test_losses_of_any_batch():
 
 
 @pytest.mark.parametrize(
-    "encoder, convention",
-    [
-        ("resnet50", "torchvision"),
-        ("convnext_tiny", "mmdetection"),
-        ("double_conv", "torchvision"),
-    ],
+    "encoder, convention", [("convnext_tiny", "mmdetection"), ("double_conv", "torchvision")]
 )
 def test_any_encoder_filter_and_mixer(encoder, convention):
     config = {"name": "mask_rcnn", "encoder": encoder, "width": 8, "convention": convention}
