@@ -114,10 +114,11 @@ def run(workdir, log, changes, fault):
     if fault:
         shim = ctypes.CDLL(None)
         keys = ("at", "kinds", "error", "lasting")
-        shim.fault_arm(f"{workdir}/".encode(), *(ctypes.c_long(fault[key]) for key in keys))
+        numbers = (ctypes.c_long(fault[key]) for key in keys)
+        shim.fault_arm(f"{workdir}/".encode(), f"{log}.reached".encode(), *numbers)
     status = cli.main(["train"])
     if fault:
-        write("operations", shim.fault_count())
+        write("operations", *(shim.fault_count(1 << bit) for bit in range(6)))
     if status == 0:
         write("end")
     return status
