@@ -89,6 +89,33 @@ def write_text(path: Path | str, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def remove_left(folder: Path) -> None:
+    """Removes what killed processes have left of files that they were writing below a folder.
+
+    Files that a process of this machine may still be writing stay.
+
+    Args:
+      folder: of files of `write_bytes`; may be missing.
+
+    Example:
+      >>> remove_left(Path("missing"))
+    """
+    for path in folder.rglob(".*.tmp"):
+        *_, process, _ = path.name.split(".")
+        if process.isdecimal() and not _runs(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
 def check_regular(path: Path) -> None:
     """Raises where something that is no regular file would be read: a pipe or a device never ends.
 

@@ -8,12 +8,13 @@ that a run killed while it scores loses no training and resumes with the scoring
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from segalias_jax.checkpoints.library_log import hold_back
 from segalias_jax.errors import InputError
 
 Tree = TypeVar("Tree")
+Result = TypeVar("Result")
 SCORES = "scores.json"
 DAMAGED = "damaged-"
 """What the names of checkpoints begin with that were set aside."""
@@ -36,6 +38,7 @@ DAMAGED = "damaged-"
 _CHECKSUM, _SHAPES, _ABOUT = "checksum", "shapes", "about_checksum"
 _METADATA, _ITEM = "_CHECKPOINT_METADATA", "default"  # as the library names them
 _NAME, _LARGER = "score", "larger_is_better"  # keys in `SCORES`, beside the steps
+_REMOVALS = 20  # of the best checkpoint, until a reader gives up
 _EARLIER_NAMES = {"task": "ratio"}  # of a state's parts, in checkpoints of version 0.1
 
 
@@ -86,13 +89,7 @@ class CheckpointStore:
         self.scores: dict[int, float] = {}
         self._repair = repair
         self._read_scores()
-        try:
-            self._manager = self._open_manager()
-        except OSError:
-            raise
-        except Exception:  # it reads the description of every checkpoint, whatever that has become
-            self._look_for_unreadable()
-            self._manager = self._open_manager()
+        self._manager = self._despite_removals(self._open_manager)
 
     def __enter__(self) -> CheckpointStore:
         return self
@@ -206,6 +203,20 @@ class CheckpointStore:
             "another folder"
         )
 
+    def restore_best(self, like: Tree) -> Tree:
+        """Reads the best checkpoint, also while a training adds some and removes others.
+
+        Args:
+          like: as for `restore`.
+
+        Returns:
+          A tree like `like`.
+
+        Raises:
+          InputError: as for `restore`.
+        """
+        return self._from_best(lambda step: self.restore(like, step=step))
+
     def read(self, step: int | None = None) -> dict[str, np.ndarray]:
         """Reads the parameters and statistics of a checkpoint of any model.
 
@@ -221,10 +232,7 @@ class CheckpointStore:
         Raises:
           InputError: there is none, or it cannot be read.
         """
-        step = self.best_step() if step is None else step
-        if step is None:
-            raise InputError(f"{self.folder} holds no checkpoint; give a folder that does")
-        tree = self._read(step, None)
+        tree = self._from_best(self._read_all) if step is None else self._read_all(step)
         kept = {
             "parameters": tree.get("average") or tree["parameters"],
             "statistics": tree["statistics"],
@@ -263,6 +271,40 @@ class CheckpointStore:
             return math.isnan(score), -score if self.larger_is_better else score, step
 
         return sorted((step for step in steps if step in self.scores), key=order)[:count]
+
+    def _read_all(self, step: int | None) -> dict[str, Any]:
+        if step is None:
+            raise InputError(f"{self.folder} holds no checkpoint; give a folder that does")
+        return self._read(step, None)
+
+    def _from_best(self, read: Callable[[int | None], Result]) -> Result:
+        """Calls a function with the step that is the best one now."""
+
+        def reload_and_read() -> Result:
+            self._read_scores()
+            self._manager.reload()
+            step = self.best_step()
+            if step is None and self._steps_there():  # listed while one replaced the other
+                raise FileNotFoundError(self.folder)
+            return read(step)
+
+        return self._despite_removals(reload_and_read)
+
+    def _despite_removals(self, call: Callable[[], Result]) -> Result:
+        """Calls again where a training has removed a checkpoint meanwhile."""
+        for _ in range(_REMOVALS):
+            try:
+                return call()
+            except FileNotFoundError:
+                if not self.folder.is_dir():
+                    raise
+            except DamagedError as error:
+                if error.path.exists():
+                    raise
+        raise InputError(
+            f"{self.folder}: checkpoints are removed faster than they are read; set "
+            "checkpoint.keep_last higher, or wait for the end of the training"
+        )
 
     def _read(self, step: int, like: dict[str, Any] | None) -> dict[str, Any]:
         """Reads arrays like those given; without any, all there are, onto the first device."""
@@ -335,10 +377,19 @@ class CheckpointStore:
             ) from None
 
     def _open_manager(self) -> ocp.CheckpointManager:
-        options = ocp.CheckpointManagerOptions(preservation_policy=_Keep(self))
-        return ocp.CheckpointManager(
-            self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
+        open_now = functools.partial(
+            ocp.CheckpointManager,
+            self.folder,
+            options=ocp.CheckpointManagerOptions(preservation_policy=_Keep(self)),
+            item_handlers=ocp.StandardCheckpointHandler(),
         )
+        try:
+            return open_now()
+        except OSError:
+            raise
+        except Exception:  # it reads the description of every checkpoint, whatever that has become
+            self._look_for_unreadable()
+            return open_now()
 
     def _steps_there(self) -> list[int]:
         """Steps of all folders, also of those that the library takes for unfinished ones."""
@@ -395,6 +446,7 @@ class DamagedError(InputError):
 
     def __init__(self, path: Path, error: Exception):
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        self.path = path
         self.summary = f"the checkpoint {path} is damaged ({reason[:80]})"
         super().__init__(f"{self.summary}; move it away, and another one is taken")
 

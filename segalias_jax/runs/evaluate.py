@@ -72,7 +72,7 @@ def _evaluate(
     setup.check_labels(recipe, [source], checked=read_checked(workdir))
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:
-            state = store.restore(trainer.state, step=store.best_step())
+            state = store.restore_best(trainer.state)
         checkpoint = describe_checkpoint(state, store.score)
     else:
         state = setup.load_pretrained(recipe, trainer.state, whole=True)
