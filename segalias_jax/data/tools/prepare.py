@@ -38,7 +38,7 @@ from segalias_jax.data.prepared import (
 from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.data.sources import check_source, open_split
 from segalias_jax.errors import FlagParser, InputError
-from segalias_jax.files import write_text
+from segalias_jax.files import remove_left, write_text
 from segalias_jax.progress import progress_bar
 
 # As TFDS names the files of a set: split, then shard of how many.
@@ -105,6 +105,7 @@ letters, digits and underscores, beginning with a letter
     ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_left(folder)
         if finished is None:
             _write_manifest(folder, manifest)
         _write_missing(folder, shards, sources, manifest["features"])
