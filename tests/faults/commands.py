@@ -63,7 +63,9 @@ COMMANDS = {
         "--to-safetensors",
         *_RECIPE,
     ],
-    "score": ["score", "{in}/maps", "{in}/labels", f"--num-classes={CLASSES}", "--out", "out"],
+    # Without --resume it does not go on with counts that another call has left.
+    "score": ["score", "{in}/maps", "{in}/labels", f"--num-classes={CLASSES}", "--out", "out"]
+    + ["--resume"],
 }
 
 
@@ -157,7 +159,7 @@ class Campaign:
         complaint = ""
         if status not in statuses or "Traceback" in said:
             complaint = f"status {status}: {said}"
-        elif status == 2 and said.count("\n") != 1:
+        elif status == 2 and said.count("\nerror: ") + said.startswith("error: ") != 1:
             complaint = f"not one sentence: {said}"
         # What was whole before the fault, such as one in the removal of a lock, stays as it is.
         elif contents(folder) != self._expected[name]:

@@ -61,12 +61,12 @@ static int below(const char *path) {
 
 static int below_at(int at, const char *path) {
   if (stop_at < 0 || path[0] == '/') return stop_at >= 0 && below(path);
-  char link[64], whole[PATH_MAX];
-  if (at == AT_FDCWD) return getcwd(whole, sizeof whole) && below(whole);
-  snprintf(link, sizeof link, "/proc/self/fd/%d", at);
-  ssize_t size = readlink(link, whole, sizeof whole - 1);
+  char link[64] = "/proc/self/cwd", whole[PATH_MAX];
+  if (at != AT_FDCWD) snprintf(link, sizeof link, "/proc/self/fd/%d", at);
+  ssize_t size = readlink(link, whole, sizeof whole - 2);
   if (size < 0) return 0;
-  whole[size] = 0;
+  whole[size] = '/';
+  whole[size + 1] = 0;
   return below(whole);
 }
 
