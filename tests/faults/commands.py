@@ -208,6 +208,17 @@ def differences(found, expected):
     return [key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)]
 
 
+def write_result(campaign):
+    reached, survived = (sum(campaign.counts[key].values()) for key in ("reached", "survived"))
+    result = {key: dict(sorted(count.items())) for key, count in campaign.counts.items()} | {
+        "operations": campaign.operations,
+        "lost": reached - survived,
+        "complaints": campaign.complaints,
+    }
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
 def main(kills, errors):
     with tempfile.TemporaryDirectory() as folder:
         shim = operations.build(folder)
@@ -219,13 +230,8 @@ def main(kills, errors):
                     campaign.kill(name)
                 for _ in range(errors):
                     campaign.fail(name)
-    reached, survived = (sum(campaign.counts[key].values()) for key in ("reached", "survived"))
-    result = {key: dict(sorted(count.items())) for key, count in campaign.counts.items()} | {
-        "lost": reached - survived,
-        "complaints": campaign.complaints,
-    }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+                write_result(campaign)
+    print(json.dumps(write_result(campaign), indent=1))
     return 1 if campaign.complaints else 0
 
 
