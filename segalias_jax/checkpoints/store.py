@@ -13,7 +13,6 @@ import json
 import math
 import os
 import sys
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +25,13 @@ from jax.experimental import multihost_utils
 
 from segalias_jax import files
 from segalias_jax.checkpoints.checksum import checksum
+from segalias_jax.checkpoints.description import (
+    ABOUT,
+    ITEM,
+    DamagedError,
+    digest,
+    read_description,
+)
 from segalias_jax.checkpoints.library_log import hold_back
 from segalias_jax.errors import InputError
 
@@ -35,8 +41,7 @@ SCORES = "scores.json"
 DAMAGED = "damaged-"
 """What the names of checkpoints begin with that were set aside."""
 
-_CHECKSUM, _SHAPES, _ABOUT = "checksum", "shapes", "about_checksum"
-_METADATA, _ITEM = "_CHECKPOINT_METADATA", "default"  # as the library names them
+_CHECKSUM, _SHAPES = "checksum", "shapes"
 _NAME, _LARGER = "score", "larger_is_better"  # keys in `SCORES`, beside the steps
 _REMOVALS = 20  # of the best checkpoint, until a reader gives up
 _EARLIER_NAMES = {"task": "ratio"}  # of a state's parts, in checkpoints of version 0.1
@@ -108,10 +113,10 @@ class CheckpointStore:
           step: number of the checkpoint.
         """
         try:
-            _described(self.folder / str(step))
+            read_description(self.folder / str(step))
         except DamagedError:
             return False
-        return (self.folder / str(step) / _ITEM).is_dir()
+        return (self.folder / str(step) / ITEM).is_dir()
 
     def best_step(self) -> int | None:
         """Returns the step of the best checkpoint, the latest without scores, None without any."""
@@ -130,8 +135,8 @@ class CheckpointStore:
           InputError: the checkpoint before could not be written.
         """
         tree = _as_dict(state)
-        about = dict(about or {}) | {_CHECKSUM: checksum(tree), _SHAPES: _digest(_shapes(tree))}
-        about[_ABOUT] = _digest(about)
+        about = dict(about or {}) | {_CHECKSUM: checksum(tree), _SHAPES: digest(_shapes(tree))}
+        about[ABOUT] = digest(about)
         with _Writing(self.folder):
             self._manager.save(step, args=ocp.args.StandardSave(tree), custom_metadata=about)
 
@@ -154,7 +159,7 @@ class CheckpointStore:
         Raises:
           DamagedError: it is unreadable, or has other bytes than were written.
         """
-        return _described(self.folder / str(step))
+        return read_description(self.folder / str(step))
 
     def restore(self, like: Tree, *, step: int | None = None) -> Tree:
         """Reads a checkpoint.
@@ -311,13 +316,13 @@ class CheckpointStore:
         path = self.folder / str(step)
         # What a truncated or missing file makes the library raise is of no particular type.
         try:
-            about = _described(path)
+            about = read_description(path)
             metadata = self._manager.metadata(step)
             if metadata.item_metadata is None:
                 raise ValueError("it does not say which arrays it has")
             saved = metadata.item_metadata.tree
             # Else a changed name would be taken for another model, which no older one replaces.
-            if _digest(_shapes(saved)) != about.get(_SHAPES, _digest(_shapes(saved))):
+            if digest(_shapes(saved)) != about.get(_SHAPES, digest(_shapes(saved))):
                 raise ValueError("the names of its arrays differ")
             earlier = {
                 new: old
@@ -399,7 +404,7 @@ class CheckpointStore:
     def _look_for_unreadable(self) -> None:
         for step in self._steps_there():
             try:
-                _described(self.folder / str(step))
+                read_description(self.folder / str(step))
             except DamagedError as error:
                 if not self._repair:
                     raise
@@ -434,23 +439,6 @@ class CheckpointStore:
                 )
 
 
-class DamagedError(InputError):
-    """A checkpoint that lacks a file or holds other bytes than were written.
-
-    Example:
-      >>> raise DamagedError(Path("run/checkpoints/20"), ValueError("half a file"))
-      Traceback (most recent call last):
-      segalias_jax.checkpoints.store.DamagedError: the checkpoint run/checkpoints/20 is damaged \
-(half a file); move it away, and another one is taken
-    """
-
-    def __init__(self, path: Path, error: Exception):
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        self.path = path
-        self.summary = f"the checkpoint {path} is damaged ({reason[:80]})"
-        super().__init__(f"{self.summary}; move it away, and another one is taken")
-
-
 class _Keep:
     """Which checkpoints stay when a new one is there; the library asks this."""
 
@@ -480,30 +468,6 @@ class _Writing:
                 f"{self._folder}: a checkpoint could not be written ({reason[:160]}); make room or "
                 "repair the disk, then run the same command again"
             ) from None
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """What was saved with the checkpoint in a folder; raises where its bytes are others."""
-    try:
-        content = json.loads((path / _METADATA).read_text())
-        about = dict(content["custom_metadata"])
-        for key in ("init_timestamp_nsecs", "commit_timestamp_nsecs"):
-            int(content[key])
-        for key in ("item_handlers", "metrics", "performance_metrics"):
-            content[key].items()
-        if "default" not in content["item_handlers"]:
-            raise ValueError("it does not say what it holds")
-        wanted = about.pop(_ABOUT, None)  # of checkpoints before version 0.1 there is none
-        if wanted is not None and _digest(about) != wanted:
-            raise ValueError("the checksum of its description differs")
-        return about
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedError(path, error) from None
-
-
-def _digest(content: Any) -> int:
-    """A checksum of what JSON can hold."""
-    return zlib.crc32(json.dumps(content, sort_keys=True, default=str).encode())
 
 
 def _free_name(path: Path) -> Path:

@@ -252,7 +252,7 @@ def _write_missing(
     serialize = _serializer(features)
     missing = [shard for shard in shards if not (folder / shard.file).exists()]
     total = sum(len(shard.indices) for shard in missing)
-    with progress_bar("writing", total, delay=0, leave=True) as bar:
+    with progress_bar("writing", total, delay=0.0, leave=True) as bar:
         for shard in missing:
             # Whole or absent: what a killed call has left is begun anew.
             temporary = folder / f".{shard.file}.tmp"
@@ -274,7 +274,7 @@ def _verify(
     """Compares every record with the source, and files with the checksums they once had."""
     serialize, files = _serializer(features), {}
     total = sum(len(shard.indices) for shard in shards)
-    with progress_bar("verifying", total, delay=0, leave=True) as bar:
+    with progress_bar("verifying", total, delay=0.0, leave=True) as bar:
         for shard in shards:
             path = folder / shard.file
             damaged = InputError(f"{path}: damaged; delete it and repeat the command")
