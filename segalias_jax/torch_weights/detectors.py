@@ -3,8 +3,9 @@
 What differs from ours beyond names: vectors' layers are matrices there, and the first one reads
 features of a box as (channel, row, column); a transposed convolution's kernel starts with its
 inputs; layers of points are convolutions along one axis. mmdetection numbers the background last,
-and predicts neither a box nor a mask for it: ours, which nothing reads, are zeros then. Its regression is normalized by standard deviations, which are
-our box coder's weights inverted, so that its numbers are the same.
+and predicts neither a box nor a mask for it: ours, which nothing reads, are zeros then. Its
+regression is normalized by standard deviations, which are our box coder's weights inverted, so that
+its numbers are the same.
 """
 
 from __future__ import annotations

@@ -3,36 +3,37 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from segalias_jax import models
+from segalias_jax.models.blocks import BasicBlock
 
 
-def parameters(net):
-    return {path for path, _ in nnx.to_flat_state(nnx.state(net, nnx.Param))}
+def test_a_folded_block_computes_the_same():
+    """A basic block; recorded bottlenecks are folded in test_blocks."""
+    block = BasicBlock(4, 6, stride=2, dilation=2, branched=True, rngs=nnx.Rngs(0))
+    block.norm2.scale.set_value(jnp.full(6, 0.5))  # so that it is not its shortcut
+    block.eval()
+    x = jax.random.normal(jax.random.key(1), (2, 9, 7, 4))
+    np.testing.assert_allclose(models.fold_branches(block)(x), block(x), rtol=1e-5, atol=1e-5)
 
 
-def test_a_folded_network_computes_the_same():
-    """Basic blocks here; recorded bottlenecks are folded in test_blocks."""
-    net = models.ResNet("resnet18", width=4, mixer="scb", rngs=nnx.Rngs(0))
-    for path, leaf in nnx.to_flat_state(nnx.state(net, nnx.Param)):
-        if path[-1] == "scale":  # so that blocks are not their shortcuts
-            leaf.set_value(jnp.full(leaf.shape, 0.5))
-    net.eval()
-    plain = models.fold_branches(net)
-    bare = nnx.eval_shape(lambda: models.ResNet("resnet18", width=4, rngs=nnx.Rngs(0)))
-    assert parameters(plain) == parameters(bare) < parameters(net)
-    x = jax.random.normal(jax.random.key(1), (1, 33, 47, 3))
-    ours, theirs = nnx.jit(lambda *nets: [net(x) for net in nets])(plain, net)
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5 * float(abs(other).max()))
+@pytest.mark.parametrize(
+    "name, folds", [("resnet18", True), ("resnet50", True), ("convnext_tiny", False)]
+)
+def test_parameters_left(name, folds):
+    """Those of a network without branches; a ConvNeXt's do not fold."""
 
+    def parameters(mixer, fold):
+        def make():
+            net = models.ENCODERS[name](name, width=4, mixer=mixer, rngs=nnx.Rngs(0))
+            return models.fold_branches(net) if fold else net
 
-def test_what_does_not_fold():
-    """A branch that mixes channels beside a convolution of each channel."""
-    make = lambda **more: models.ConvNeXt("convnext_tiny", width=4, rngs=nnx.Rngs(0), **more)
-    net = nnx.eval_shape(lambda: make(mixer="scb"))
-    blocks = [block for stage in net.stages for block in stage]
-    assert all(block.branch is not None for block in blocks)
-    assert parameters(models.fold_branches(net)) == parameters(net)
-    assert parameters(nnx.eval_shape(make)) < parameters(net)
+        state = nnx.state(nnx.eval_shape(make), nnx.Param)
+        return {path for path, _ in nnx.to_flat_state(state)}
+
+    whole, left = parameters("scb", False), parameters("scb", True)
+    assert left == (parameters("none", False) if folds else whole) <= whole
+    of_branches = {path for path in whole if "branch" in path}
+    assert {path[1] for path in of_branches} == {0, 1, 2, 3}, "stage 1 has them, too"

@@ -11,6 +11,7 @@ from golden.recipe_instances import recipe_array, recipe_input
 
 from segalias_jax import models, ops
 from segalias_jax.models import point_rend
+from segalias_jax.models.detections import Truths
 from segalias_jax.torch_weights.detectors import from_detector_layout
 
 CLASSES = 8
@@ -120,48 +121,65 @@ class Waves(nnx.Module):
 
 
 def small():
-    given: dict[str, Any] = {
-        "pyramid_channels": 6,
-        "box_channels": 8,
-        "mask_channels": 5,
-        "box_samples": 12,
-    }
-    given |= {"pre_nms_train": 20, "post_nms_train": 16, "max_detections": 4}
-    given |= {"pre_nms": 20, "post_nms": 16, "rpn_samples": 300}
+    given: dict[str, Any] = {"pyramid_channels": 6, "box_channels": 8, "mask_channels": 5}
+    given |= {"pre_nms": 20, "post_nms": 16, "max_detections": 4}
     return models.PointRend(Waves(), num_classes=3, rngs=nnx.Rngs(0), **given)
 
 
-def test_losses_of_any_batch():
-    """Gradients reach every parameter; keys alone decide what is drawn."""
+def test_mask_losses_of_any_batch():
+    """Gradients reach all that tells masks; keys alone decide what is drawn."""
     random = np.random.default_rng(0)
-    image = jnp.asarray(random.normal(size=(2, 64, 64, 3)), jnp.float32)
+    levels = tuple(
+        jnp.asarray(random.normal(size=(2, side, side, 6)), jnp.float32) for side in (8, 4)
+    )
     masks = np.zeros((2, 2, 64, 64), np.uint8)
     masks[:, 0, 8:40, 8:40] = masks[:, 1, 30:60, 20:64] = 1
-    batch = {
-        "boxes": jnp.tile(jnp.array([[8.0, 8, 40, 40], [20, 30, 64, 60]]), (2, 1, 1)),
-        "classes": jnp.array([[1, 3], [2, 0]], jnp.int32),
-        "crowd": jnp.zeros((2, 2), bool),
-        "masks": jnp.asarray(np.packbits(masks, axis=-1)),
-        "size": jnp.array([[64, 60], [48, 64]], jnp.int32),
-        "valid": jnp.ones(2, bool),
-    }
+    boxes = jnp.tile(jnp.array([[8.0, 4, 44, 40], [20, 30, 64, 60], [0, 0, 9, 9]]), (2, 1, 1))
+    truth = jnp.array([[0, 1, 0], [1, 1, 0]])
+    truths = Truths(
+        boxes[:, :2],
+        jnp.array([[1, 3], [2, 2]], jnp.int32),
+        jnp.asarray(np.packbits(masks, axis=-1)),
+        jnp.array([[64, 60], [48, 64]], jnp.int32),
+        jnp.ones(2, bool),
+    )
     model = small()
     graph, parameters, rest = nnx.split(model, nnx.Param, ...)
 
     @jax.jit
-    def run(parameters, key):
+    def run(parameters, positive, key):
         def losses(parameters):
-            found = nnx.merge(graph, parameters, rest).losses(image, batch, key)
+            found = nnx.merge(graph, parameters, rest).mask_losses(
+                levels, boxes, truth, positive, truths, key, average="batch"
+            )
             return sum(found.values()), found
 
         return jax.grad(losses, has_aux=True)(parameters)
 
-    gradient, found = run(parameters, jax.random.key(0))
+    positive = jnp.array([[True, True, False], [False, True, False]])
+    gradient, found = run(parameters, positive, jax.random.key(0))
+    assert found.keys() == {"loss_mask", "loss_point"}
     assert all(np.isfinite(value) and value > 0 for value in found.values())
-    for path, leaf in nnx.to_flat_state(gradient):
+    for path, leaf in nnx.to_flat_state(gradient["mask_head"]):
         assert np.isfinite(leaf[...]).all() and np.any(leaf[...] != 0), path
-    again = run(parameters, jax.random.key(0))[1]
-    assert again == found and run(parameters, jax.random.key(1))[1] != found
-    assert len(found) == 6 and {"loss_mask", "loss_point"} < found.keys()
-    masks = nnx.eval_shape(lambda m: m.detect(image, batch["size"]).masks, model)
+    assert run(parameters, positive, jax.random.key(0))[1] == found
+    other = run(parameters, positive, jax.random.key(1))[1]
+    assert other["loss_point"] != found["loss_point"] and other["loss_mask"] == found["loss_mask"]
+    nothing = run(parameters, jnp.zeros_like(positive), jax.random.key(0))[1]
+    assert nothing == {"loss_mask": 0, "loss_point": 0}
+
+
+def test_masks_and_losses_of_a_whole_network():
+    """All but the masks is Mask R-CNN's."""
+    image, size = jnp.ones((2, 64, 64, 3), jnp.bfloat16), jnp.full((2, 2), 64)
+    batch = {"boxes": jnp.ones((2, 1, 4)), "classes": jnp.ones((2, 1), jnp.int32)}
+    batch |= {"crowd": jnp.zeros((2, 1), bool), "masks": jnp.zeros((2, 1, 64, 8), jnp.uint8)}
+    batch |= {"size": size, "valid": jnp.ones(2, bool)}
+    model = small()
+    masks = nnx.eval_shape(lambda m: m.detect(image, size).masks, model)
     assert masks.shape == (2, 4, 224, 224) and masks.dtype == jnp.float32
+    found = nnx.eval_shape(lambda m: m.losses(image, batch, jax.random.key(0)), model)
+    assert found.keys() == {
+        *("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"),
+        "loss_point",
+    }
