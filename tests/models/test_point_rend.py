@@ -35,6 +35,7 @@ def given(recorded):
         array = recipe_array(f"point_head.{name}.weight", kernel)[..., None]
         ours = from_detector_layout(f"roi_head.point_head.{name}.weight", array)
         layer.kernel.set_value(jnp.asarray(ours))
+        assert layer.bias is not None
         layer.bias.set_value(jnp.asarray(recipe_array(f"point_head.{name}.bias", kernel[:1])))
     image = recorded["rois"][:, 0].astype(int)
     features = np.moveaxis(recipe_input((2, 12, 24, 32), 9401), 1, -1)
