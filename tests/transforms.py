@@ -201,7 +201,7 @@ def layer_rows() -> dict[str, Row]:
         rows[name] = Row(
             lambda x, graph=graph, state=state, size=size: nnx.merge(graph, state)(x, *size),
             why_not=REVERSE_ONLY
-            if name in ("SeparableConvNormAct", "AtrousPyramidPooling")
+            if name in ("SeparableConvNormAct", "AtrousPyramidPooling", "SmoothConvolutionBranch")
             else {},
         )
     return rows

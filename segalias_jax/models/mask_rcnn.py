@@ -243,7 +243,7 @@ class MaskRCNN(nnx.Module):
         """
         truths = Truths.of_batch(batch)
         of_anchors, of_boxes = jax.random.split(key)
-        of_masks = jax.random.fold_in(key, 2)
+        of_masks = jax.random.fold_in(key, 2)  # so that the two above are as without masks
         levels = self.levels(self.encoder(image) if features is None else features)
         logits, deltas = self.rpn(levels)
         anchors = self.rpn.anchors(_grids(levels), ops.image_size(image))
