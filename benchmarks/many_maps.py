@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import cv2
@@ -65,10 +64,9 @@ def link(kinds: Path, folder: Path, count: int) -> None:
 
 
 def row(folder: Path, count: int, *flags: str) -> dict:
-    """Peak memory and processor time of one run."""
+    """Peak memory of one run."""
     command = ["score", "--predictions", folder / "predictions", "--labels", folder / "labels"]
     command += ["--num-classes", CLASSES, "--out", folder / f"out{len(flags)}", *flags]
-    begin = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *map(str, command)],
         check=True,
@@ -77,12 +75,7 @@ def row(folder: Path, count: int, *flags: str) -> dict:
     )
     peak = int(done.stderr.split()[-1]) / 1024
     print(f"{count} maps {' '.join(flags)}: {peak:.0f} MB", flush=True)
-    return {
-        "maps": count,
-        "causes": "no" if flags else "yes",
-        "peak MB": round(peak),
-        "seconds": round(time.perf_counter() - begin),
-    }
+    return {"maps": count, "causes": "no" if flags else "yes", "peak MB": round(peak)}
 
 
 def main() -> None:

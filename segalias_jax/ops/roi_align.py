@@ -12,6 +12,8 @@ Boxes get no gradient: no detector here sends one through its proposals.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -322,7 +324,8 @@ def _gather(
         index = row_starts[:, :, :, None, None] + columns[:, None, None]
         read = pixels[index]
         weights = of_rows[:, :, :, None, None] * of_columns[:, None, None]
-        return jnp.einsum("npaqb,npaqbc->npqc", weights.astype(read.dtype), read)
+        highest = jax.lax.Precision.HIGHEST
+        return jnp.einsum("npaqb,npaqbc->npqc", weights.astype(read.dtype), read, precision=highest)
 
     return _in_parts(some, boxes, levels)
 
@@ -351,7 +354,7 @@ def _taps(
     return pixels.reshape(shape), weights.reshape(shape)
 
 
-def _in_parts(some, boxes: Array, levels: Array) -> Array:
+def _in_parts(some: Callable[[Array, Array], Array], boxes: Array, levels: Array) -> Array:
     """Applies a function to `_TOGETHER` boxes at a time, whose intermediate values are large."""
     if len(boxes) <= _TOGETHER:
         return some(boxes, levels)

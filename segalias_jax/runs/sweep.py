@@ -26,6 +26,7 @@ from segalias_jax.runs.evaluate import evaluate_run
 from segalias_jax.runs.published_ratios import BOTH_CLASSES, FINAL_RATIOS, SETTING
 from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.recipes import flat_items, override_recipe
+from segalias_jax.runs.tasks import recipe_class
 from segalias_jax.runs.train import train
 from segalias_jax.runs.workdir import MACHINE_KEYS, check_recipe, read_recipe
 from segalias_jax.scoring.reports.tables import bullets, json_text, markdown_table, percent
@@ -63,8 +64,8 @@ def plan_runs(config: ConfigDict, over: str, workdir: Path) -> list[Run]:
       The runs in the order of the values.
 
     Raises:
-      InputError: an unknown key, no value, a value twice or one that cannot be, or a folder that
-        holds something else.
+      InputError: a recipe of another task, an unknown key, no value, a value twice or one that
+        cannot be, or a folder that holds something else.
 
     Example:
       >>> from segalias_jax.runs.recipes import load_recipe
@@ -72,6 +73,11 @@ def plan_runs(config: ConfigDict, over: str, workdir: Path) -> list[Run]:
       >>> [(run.value, run.folder.name) for run in runs]
       [(0, 'seed=0'), (1, 'seed=1')]
     """
+    if recipe_class(config) is not Recipe:
+        raise InputError(
+            f"--config: {config.name} is no recipe of semantic segmentation, whose scores a sweep "
+            "compares; train each value with segalias train"
+        )
     key, _, values = (part.strip() for part in over.partition("="))
     if "=" not in over or not key:
         raise InputError(f"--over: {over!r} is no KEY=VALUE,VALUE such as {_RATIO}=1,0.9,0.6")

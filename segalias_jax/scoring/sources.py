@@ -25,7 +25,7 @@ _PLAIN = type(Path())
 
 
 class PathList(Sequence[Path]):
-    """Paths in a quarter of the memory: they are made when they are asked for.
+    """Paths that are kept as text, in less memory, and made when they are asked for.
 
     Args:
       paths: what it holds.

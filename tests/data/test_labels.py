@@ -81,7 +81,7 @@ def test_zero_label_is_reduced_where_the_lookup_does_so():
 
 
 def test_scores_of_ade20k_are_those_of_its_stored_labels(tmp_path):
-    # 0 | 1 | 2: at 1, differences cancel in the stored labels, and not once 0 is 255.
+    # A ramp whose boundaries cancel, next to ignored pixels.
     columns = [*np.zeros(20), *range(1, 44)]
     stored = np.repeat([columns], 32, axis=0).astype(np.uint8)
     write(tmp_path / "annotations/validation/a.png", stored)
@@ -99,4 +99,3 @@ def test_scores_of_ade20k_are_those_of_its_stored_labels(tmp_path):
     raw = [{**plain[0], "label": stored[None].astype(np.int32)}]
     ours = counts(restore_zero_label(plain), source.rule.reduces_zero)
     np.testing.assert_array_equal(ours, counts(raw, True))
-    assert (ours != counts(plain, False)).any()

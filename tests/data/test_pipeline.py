@@ -154,12 +154,14 @@ def test_workers_of_a_killed_run_end_with_it(tmp_path):
     script.write_text(
         "from segalias_jax import data\n"
         "if __name__ == '__main__':\n"
-        "    config = {'source': 'synthetic', 'image_size': (8, 8), 'crop': (8, 8), 'workers': 1}\n"
+        "    config = {'source': 'synthetic', 'image_size': (16, 16), 'crop': (8, 8)}\n"
+        "    config['workers'] = 1\n"
         "    source = data.create_source(config, 'train')\n"
         "    for _ in data.train_batches(config, source, batch_size=1, seed=0, start_step=0):\n"
         "        print('batch', flush=True)\n"
     )
-    run = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    run = subprocess.Popen([sys.executable, script], text=True, **told)
     with run:
         assert run.stdout.readline() == "batch\n"
         children = Path(f"/proc/{run.pid}/task").glob("*/children")

@@ -162,6 +162,11 @@ def test_errors_come_before_anything_is_made(words, message, tmp_path, capsys):
     assert not (tmp_path / "w").exists()
 
 
+def test_recipes_of_other_tasks_are_refused(tmp_path):
+    with pytest.raises(InputError, match="nuclei:daf,freqmix is no recipe of semantic"):
+        sweep.plan_runs(recipes.load_recipe("nuclei"), "seed=0,1", tmp_path)
+
+
 def test_folders_of_other_recipes_are_refused(config, tmp_path):
     runs = sweep.plan_runs(config, "data.crop=(16,16),(16,32)", tmp_path)
     assert [run.folder.name for run in runs] == ["data.crop=(16,16)", "data.crop=(16,32)"]

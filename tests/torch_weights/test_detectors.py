@@ -179,6 +179,6 @@ def test_other_classes_and_backbones_alone(tmp_path):
     detector = models.create_detector(SMALL, num_classes=4, rngs=nnx.Rngs(0))
     source = load_torch(path, detector)
     assert source.table == "torchvision"
-    ours = detector.encoder.stages[0][0].conv1.kernel[...]
+    ours = leaves(detector)["encoder", "stages", 0, 0, "conv1", "kernel"][...]
     theirs = alone["layer1.0.conv1.weight"]
     np.testing.assert_array_equal(ours, from_torch("conv1.weight", theirs))
