@@ -181,7 +181,7 @@ def _write_stablehlo(function: Callable, image: jax.ShapeDtypeStruct, path: Path
 
 
 def _write_onnx(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
-    model = to_onnx(function, image, input_name=INPUT, output_name=OUTPUT)
+    model = to_onnx(function, {INPUT: image}, [OUTPUT])
     write_bytes(path, model.SerializeToString())
 
 

@@ -58,7 +58,7 @@ def test_equals_jax(name):
     function = FUNCTIONS[name]
     (batch,) = jax.export.symbolic_shape("b")
     shape = jax.ShapeDtypeStruct((batch, 6, 6, 4), jnp.float32)
-    model = to_onnx(function, shape, input_name="x", output_name="y")
+    model = to_onnx(function, {"x": shape}, ["y"])
     options = {"providers": ["CPUExecutionProvider"]}
     session = runtime.InferenceSession(model.SerializeToString(), **options)
     for rows in (1, 3):
@@ -87,4 +87,4 @@ def test_pooling_on_one_device(monkeypatch):
 def test_unknown_operations_are_refused(function, message):
     shape = jax.ShapeDtypeStruct((1, 6, 6, 4), jnp.float32)
     with pytest.raises(InputError, match=message):
-        to_onnx(function, shape, input_name="x", output_name="y")
+        to_onnx(function, {"x": shape}, ["y"])
