@@ -234,7 +234,7 @@ class Graph:
         self, condition: Value, yes: Value, no: Value, shape: tuple[Any, ...], dtype: Any
     ) -> Tensor:
         """Adds a choice between elements of one type."""
-        if dtype != bool:
+        if np.dtype(dtype).kind != "b":
             return self.elementwise("Where", [condition, yes, no], shape)
         # Runtimes choose between numbers only.
         numbers = [self.cast(value, np.uint8) for value in (yes, no)]

@@ -15,7 +15,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.export.onnx_graph import Graph, Tensor, Value, onnx, value_info
 
 # Of a round: whether there is another one, the state after it, and what is collected.
-_Round = tuple[Value, list[Value], list[Value]]
+_Round = tuple[Value, Sequence[Value], Sequence[Value]]
 
 
 def _while(graph: Graph, inputs: list[Value], equation: Any) -> list[Value]:

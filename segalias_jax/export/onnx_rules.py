@@ -29,9 +29,7 @@ from segalias_jax.export.onnx_loops import LOOPS
 OPSET = 18
 
 
-def to_onnx(
-    function: Callable, inputs: Mapping[str, jax.ShapeDtypeStruct], outputs: Sequence[str]
-):
+def to_onnx(function: Callable, inputs: Mapping[str, jax.ShapeDtypeStruct], outputs: Sequence[str]):
     """Writes a function of arrays as an ONNX model.
 
     Args:
@@ -305,34 +303,38 @@ ELEMENTWISE = {
     "eq": "Equal",
 }
 
-RULES = INDEXING | LOOPS | {
-    "and": _logical("And"),
-    "broadcast_in_dim": _broadcast,
-    "clamp": _clamp,
-    "concatenate": _concatenate,
-    "conv_general_dilated": _convolution,
-    "convert_element_type": _convert_type,
-    "copy": _identity,
-    "dim_as_value": _dimension,
-    "dot_general": _dot,
-    "erfc": _erfc,
-    "expand_dims": _reshape,
-    "integer_pow": _integer_pow,
-    "ne": _not_equal,
-    "not": _logical("Not"),
-    "or": _logical("Or"),
-    "reduce_and": _reduce_truth("ReduceMin"),
-    "reduce_max": _reduce("ReduceMax"),
-    "reduce_or": _reduce_truth("ReduceMax"),
-    "reduce_sum": _reduce("ReduceSum"),
-    "reduce_window_max": _max_pool,
-    "rem": _remainder,
-    "reshape": _reshape,
-    "rsqrt": _rsqrt,
-    "select_n": _select,
-    "square": _square,
-    "squeeze": _reshape,
-    "stack": _stack,
-    "stop_gradient": _identity,
-    "transpose": _transpose,
-}
+RULES = (
+    INDEXING
+    | LOOPS
+    | {
+        "and": _logical("And"),
+        "broadcast_in_dim": _broadcast,
+        "clamp": _clamp,
+        "concatenate": _concatenate,
+        "conv_general_dilated": _convolution,
+        "convert_element_type": _convert_type,
+        "copy": _identity,
+        "dim_as_value": _dimension,
+        "dot_general": _dot,
+        "erfc": _erfc,
+        "expand_dims": _reshape,
+        "integer_pow": _integer_pow,
+        "ne": _not_equal,
+        "not": _logical("Not"),
+        "or": _logical("Or"),
+        "reduce_and": _reduce_truth("ReduceMin"),
+        "reduce_max": _reduce("ReduceMax"),
+        "reduce_or": _reduce_truth("ReduceMax"),
+        "reduce_sum": _reduce("ReduceSum"),
+        "reduce_window_max": _max_pool,
+        "rem": _remainder,
+        "reshape": _reshape,
+        "rsqrt": _rsqrt,
+        "select_n": _select,
+        "square": _square,
+        "squeeze": _reshape,
+        "stack": _stack,
+        "stop_gradient": _identity,
+        "transpose": _transpose,
+    }
+)
