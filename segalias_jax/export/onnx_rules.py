@@ -186,7 +186,8 @@ def _reduce(operator: str) -> Callable:
 def _reduce_truth(operator: str) -> Callable:
     def rule(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
         shape = equation.outvars[0].aval.shape
-        return graph.reduce_truth(operator, inputs[0], equation.params["axes"], shape)
+        axes = list(map(int, equation.params["axes"]))
+        return graph.reduce_truth(operator, inputs[0], axes, shape)
 
     return rule
 

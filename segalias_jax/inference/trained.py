@@ -80,7 +80,7 @@ class TrainedDetector:
 
     Example:
       >>> trained = load_trained("run")  # doctest: +SKIP
-      >>> image, size = np.zeros((1, 64, 96, 3), np.uint8), np.array([[60, 90]], np.int32)
+      >>> image, size = jnp.zeros((1, 64, 96, 3), jnp.uint8), jnp.array([[60, 90]])
       >>> trained.apply(image, size).boxes.shape  # doctest: +SKIP
       (1, 100, 4)
     """
