@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -93,11 +94,12 @@ def detector_model(detector_recipe):
         detector_recipe.model.to_dict(), num_classes=len(CLASSES), rngs=nnx.Rngs(0)
     )
     for head, factor in (("box_head.logits", 60), ("box_head.deltas", 100), ("rpn.logits", 20)):
-        part = model
+        part: Any = model
         for name in head.split("."):
             part = getattr(part, name)
         part.kernel[...] = part.kernel[...] * factor
-    model.mask_head.logits.bias[...] = random.normal(size=len(CLASSES) + 1).astype(np.float32)
+    logits: Any = model.mask_head.logits
+    logits.bias[...] = random.normal(size=len(CLASSES) + 1).astype(np.float32)
     model.eval()
     return model
 

@@ -83,7 +83,8 @@ def _gather(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
         grid, axes = places.shape[:-1], numbers.start_indices_batching_dims
         rows = [_along(graph, (*grid, 1), axis) for axis in axes]
         positions = graph.node("Concat", [*rows, positions], (), axis=-1).name
-    name = graph.transpose(graph.full(value), [*batching, *taken, *rest]).name
+    before = list(map(int, (*batching, *taken, *rest)))
+    name = graph.transpose(graph.full(value), before).name
     found = graph.node("GatherND", [name, positions], ())
     order = np.argsort([*first, *numbers.offset_dims]).tolist()
     return graph.transpose(found.name, order, shape)

@@ -56,7 +56,6 @@ def test_onnxruntime_finds_the_same_objects(trained, detector_run, tmp_path):
         expected = predictor._detect(image, size)
         check_same(found, expected)
         numbers.add(int((found[2] > 0).sum()))
-        assert len(np.unique(found[2])) > 1
     assert max(numbers) > 2
 
 
