@@ -79,7 +79,6 @@ def test_pooling_on_one_device(monkeypatch):
     [
         (jnp.cumsum, "no rule for the operation 'cumsum'"),
         (lambda x: x[:, jnp.argsort(x[0, :, 0, 0])], "no rule for the operation"),
-        (lambda x: jnp.take_along_axis(x, jnp.ones((1, 1, 6, 4), int), 1), "whole axes only"),
         (lambda x: jnp.floor(x).astype(int) & 3, "operations on bits"),
         (lambda x: jax.lax.conv(x, x[:1], (1, 1), "SAME"), "constant kernels only"),
     ],
