@@ -18,9 +18,12 @@ import jax
 import numpy as np
 
 from segalias_jax.errors import InputError
-from segalias_jax.typing import Array, Float, UInt8
+from segalias_jax.models import Detections
+from segalias_jax.typing import Array, Float, Int32, UInt8
 
 MANIFEST = "manifest.json"
+INSTANCES = "instances"
+"""The task of a detector, as recipes and manifests name it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +66,40 @@ class ExportedModel:
                 f"{have}; resize them, or predict in windows of such a size"
             )
         return self.program(image)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedDetector:
+    """A StableHLO program of a detector that was read again.
+
+    Attributes:
+      manifest: what was written beside it.
+      program: bytes of an image and its size without padding to boxes, scores, classes and masks.
+    """
+
+    manifest: dict[str, Any]
+    program: Callable[[Array | np.ndarray, Array | np.ndarray], tuple[Array, ...]]
+
+    def detect(
+        self, image: UInt8[Array | np.ndarray, "b h w 3"], size: Int32[Array | np.ndarray, "b 2"]
+    ) -> Detections:
+        """Finds the objects in images in bytes.
+
+        Args:
+          image: of the size of the program, see `manifest["input"]`.
+          size: (height, width) without the padding.
+
+        Raises:
+          InputError: an image of another size.
+        """
+        wanted = self.manifest["input"]["shape"]
+        if list(image.shape) != wanted:
+            have, want = ("x".join(map(str, shape[1:3])) for shape in (image.shape, wanted))
+            raise InputError(
+                f"the exported program takes one image of {want} pixels, and this one would be "
+                f"{have} after resizing and padding; export another size"
+            )
+        return Detections(*self.program(image, size))
 
 
 def require_flatbuffers() -> None:
@@ -141,8 +178,55 @@ def load_exported(folder: Path | str) -> ExportedModel:
       segalias_jax.errors.InputError: nowhere/manifest.json: cannot be read (No such file or \
 directory)
     """
-    folder = Path(folder)
+    manifest, program = _load_program(Path(folder), "semantic")
+    return ExportedModel(manifest, program)
+
+
+def load_exported_detector(folder: Path | str) -> ExportedDetector:
+    """Reads the StableHLO program of a detector.
+
+    Args:
+      folder: what `export_model` wrote.
+
+    Returns:
+      The program.
+
+    Raises:
+      InputError: as for `load_exported`.
+
+    Example:
+      >>> load_exported_detector("nowhere")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: nowhere/manifest.json: cannot be read (No such file or \
+directory)
+    """
+    manifest, program = _load_program(Path(folder), INSTANCES)
+    return ExportedDetector(manifest, program)
+
+
+def exported_task(folder: Path | str) -> str:
+    """Returns the task of an exported network: "semantic", or "instances" of a detector.
+
+    Args:
+      folder: what `export_model` wrote.
+
+    Raises:
+      InputError: no manifest, or a damaged one.
+
+    Example:
+      >>> exported_task("nowhere")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: nowhere/manifest.json: cannot be read (No such file or \
+directory)
+    """
+    return _read_manifest(Path(folder)).get("task", "semantic")
+
+
+def _load_program(folder: Path, task: str) -> tuple[dict[str, Any], Callable]:
     manifest = _read_manifest(folder)
+    found = manifest.get("task", "semantic")  # older manifests do not say
+    if found != task:
+        raise InputError(f"{folder} holds a program of task {found}, not {task}")
     if manifest["format"] != "stablehlo":
         raise InputError(
             f"{folder} holds a program of format {manifest['format']}; predict with one of format "
@@ -157,17 +241,18 @@ directory)
         exported = jax.export.deserialize(bytearray(data))
     except Exception as error:  # whatever the bytes lead to, where there is no checksum
         raise InputError(f"{folder} is damaged ({error}); export it again") from None
-    return ExportedModel(manifest, jax.jit(exported.call))
+    return manifest, jax.jit(exported.call)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        for key in ("format", "align_corners"):
+        of_objects = manifest.get("task") == INSTANCES
+        for key in ("format", *([] if of_objects else ["align_corners"])):
             manifest[key]
         Path(manifest["file"])
         _, _, _, _ = manifest["input"]["shape"]
-        dict(manifest["protocol"])["window"]
+        dict(manifest["protocol"])["padded" if of_objects else "window"]
         colors = np.asarray(manifest["palette"], np.uint8)
         if colors.shape != (len(manifest["classes"]), 3):
             raise ValueError(f"a palette of shape {colors.shape} for the classes")

@@ -31,43 +31,31 @@ MAPS, OVERLAYS, PROBABILITIES = "maps", "overlays", "probabilities"
 _IHDR_END = 33  # bytes of a PNG's signature and header
 
 
-class PredictionFolder:
-    """Writes results into a folder: `maps/`, and where wanted `overlays/` and `probabilities/`.
+class ResultFolder:
+    """A folder with the results of one run, and the file that says so.
 
     Args:
       folder: new, empty, or of an earlier prediction of the same run, whose files are replaced by
         name.
       classes: names of the classes.
       palette: RGB color of each class.
-      overlays: whether to write the image with the classes' colors over it.
-      probabilities: whether to write them, float16 [h, w, c], as compressed npz files.
-      label_ids: whether maps hold Cityscapes' own ids and have the names of its test server.
 
     Raises:
-      InputError: the folder holds something else, or `label_ids` with other classes than those of
-        Cityscapes.
+      InputError: the folder holds something else.
 
     Example:
       >>> import tempfile
-      >>> folder = PredictionFolder(Path(tempfile.mkdtemp()), ["sky"], np.zeros((1, 3), np.uint8))
-      >>> folder.map_path("a/b").relative_to(folder.folder).as_posix()
-      'maps/a/b.png'
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> ResultFolder(folder, ["sky"], np.zeros((1, 3), np.uint8)).write_manifest({"run": "a"})
+      >>> [path.name for path in folder.iterdir()]
+      ['predictions.json']
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        classes: Sequence[str],
-        palette: UInt8[np.ndarray, "n 3"],
-        *,
-        overlays: bool = False,
-        probabilities: bool = False,
-        label_ids: bool = False,
-    ):
-        if label_ids and tuple(classes) != CITYSCAPES[0]:
-            raise InputError("label_ids is for the 19 classes of Cityscapes; leave it out")
+    probabilities = False
+    """Whether the scores of a result are written."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], palette: UInt8[np.ndarray, "n 3"]):
         self.folder, self.classes, self.palette = Path(folder), tuple(classes), palette
-        self.overlays, self.probabilities, self.label_ids = overlays, probabilities, label_ids
         self._read_manifest()
 
     def _read_manifest(self) -> dict[str, Any]:
@@ -107,13 +95,7 @@ class PredictionFolder:
                 f"those of {here}"
             )
         content = {"classes": self.classes, "palette": self.palette.tolist()} | about
-        self._write(self.folder / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
-
-    def map_path(self, name: str) -> Path:
-        """Returns the file of a map."""
-        if self.label_ids:
-            name = name.removesuffix("_leftImg8bit") + "_gtFine_labelIds"
-        return self.folder / MAPS / f"{name}.png"
+        self.write_file(self.folder / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
 
     def write(self, name: str, result: Result) -> None:
         """Writes everything of one image.
@@ -125,6 +107,63 @@ class PredictionFolder:
         Raises:
           InputError: there is no prediction, or a file cannot be written.
         """
+        raise NotImplementedError
+
+    def write_file(self, path: Path, data: bytes) -> None:
+        """Writes a file of the folder, whole or not at all; `InputError` where it cannot be."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, data)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+class PredictionFolder(ResultFolder):
+    """Writes results into a folder: `maps/`, and where wanted `overlays/` and `probabilities/`.
+
+    Args:
+      folder: new, empty, or of an earlier prediction of the same run, whose files are replaced by
+        name.
+      classes: names of the classes.
+      palette: RGB color of each class.
+      overlays: whether to write the image with the classes' colors over it.
+      probabilities: whether to write them, float16 [h, w, c], as compressed npz files.
+      label_ids: whether maps hold Cityscapes' own ids and have the names of its test server.
+
+    Raises:
+      InputError: the folder holds something else, or `label_ids` with other classes than those of
+        Cityscapes.
+
+    Example:
+      >>> import tempfile
+      >>> folder = PredictionFolder(Path(tempfile.mkdtemp()), ["sky"], np.zeros((1, 3), np.uint8))
+      >>> folder.map_path("a/b").relative_to(folder.folder).as_posix()
+      'maps/a/b.png'
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        classes: Sequence[str],
+        palette: UInt8[np.ndarray, "n 3"],
+        *,
+        overlays: bool = False,
+        probabilities: bool = False,
+        label_ids: bool = False,
+    ):
+        if label_ids and tuple(classes) != CITYSCAPES[0]:
+            raise InputError("label_ids is for the 19 classes of Cityscapes; leave it out")
+        self.overlays, self.probabilities, self.label_ids = overlays, probabilities, label_ids
+        super().__init__(folder, classes, palette)
+
+    def map_path(self, name: str) -> Path:
+        """Returns the file of a map."""
+        if self.label_ids:
+            name = name.removesuffix("_leftImg8bit") + "_gtFine_labelIds"
+        return self.folder / MAPS / f"{name}.png"
+
+    def write(self, name: str, result: Result) -> None:
+        """Writes everything of one image, see `ResultFolder.write`."""
         if result.image is None or result.prediction is None:
             raise InputError(f"{result.source}: has no prediction to write ({result.error})")
         ids = result.prediction.classes()
@@ -133,23 +172,16 @@ class PredictionFolder:
             stored = np.asarray(CITYSCAPES_IDS, np.uint8)[ids]
             colors = np.zeros((256, 3), np.uint8)
             colors[list(CITYSCAPES_IDS)] = self.palette
-        self._write(self.map_path(name), encode_map(stored, colors))
+        self.write_file(self.map_path(name), encode_map(stored, colors))
         if self.overlays:
             picture = color_overlay(result.image, ids, self.palette)
             path = self.folder / OVERLAYS / f"{name}.png"
-            self._write(path, _encode(picture[..., ::-1]))
+            self.write_file(path, encode_png(picture[..., ::-1]))
         if self.probabilities:
             path = self.folder / PROBABILITIES / f"{name}.npz"
             file = io.BytesIO()
             np.savez_compressed(file, result.prediction.scores().astype(np.float16))
-            self._write(path, file.getvalue())
-
-    def _write(self, path: Path, data: bytes) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, data)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+            self.write_file(path, file.getvalue())
 
 
 def encode_map(ids: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "n 3"]) -> bytes:
@@ -168,7 +200,7 @@ def encode_map(ids: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "n 3"])
     """
     colors = np.zeros((256, 3), np.uint8)  # ids beyond the palette stay legal
     colors[: len(palette)] = palette
-    gray = _encode(ids)
+    gray = encode_png(ids)
     header = bytearray(gray[12 : _IHDR_END - 4])
     header[13] = 3  # color type: palette
     return b"".join(
@@ -186,5 +218,14 @@ def _with_checksum(chunk: bytes | bytearray) -> bytes:
     return bytes(chunk) + struct.pack(">I", zlib.crc32(chunk))
 
 
-def _encode(picture: np.ndarray) -> bytes:
+def encode_png(picture: np.ndarray) -> bytes:
+    """Encodes an array as PNG.
+
+    Args:
+      picture: as OpenCV writes it, colors in the order BGR.
+
+    Example:
+      >>> encode_png(np.zeros((2, 2), np.uint16))[1:4]
+      b'PNG'
+    """
     return cv2.imencode(".png", picture)[1].tobytes()
