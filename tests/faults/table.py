@@ -16,9 +16,11 @@ def read(name):
 
 def rows():
     """Category, tried, survived, lost."""
-    if soak := read("soak.json"):
-        lost = soak["arrays_that_differ"] + soak["images_not_once_per_epoch"]
-        yield "killed (SIGKILL) at a random moment", soak["kills"], soak["kills"] - lost, lost
+    for name, whose in (("soak.json", ""), ("soak_objects.json", "detector ")):
+        if soak := read(name):
+            lost = soak["arrays_that_differ"] + soak["images_not_once_per_epoch"]
+            what = f"{whose}killed (SIGKILL) at a random moment"
+            yield what, soak["kills"], soak["kills"] - lost, lost
     if faults := read("faults.json"):
         for what, tried in sorted(faults["tried"].items()):
             name = "killed (SIGKILL) at a file operation" if what == "SIGKILL" else what
