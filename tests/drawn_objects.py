@@ -1,4 +1,4 @@
-"""Ellipses on noise: batches for detectors, data sets of them on disk, and a detector that is tiny."""
+"""Ellipses on noise: batches for detectors, data sets of them on disk, and a tiny detector."""
 
 import json
 
