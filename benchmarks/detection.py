@@ -75,7 +75,7 @@ OVERFIT = {
     "schedule.milestones": (),
     "schedule.warmup_steps": 50,
     "train.batch_size": 4,
-    "train.steps": 800,
+    "train.steps": 400,
     "train.eval_every": 200,
     "train.log_every": 20,
     "eval.batch_size": 4,

@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -38,7 +37,7 @@ from segalias_jax.evaluation.views import ViewSettings, read_view_settings
 from segalias_jax.export.onnx_graph import require_onnx
 from segalias_jax.export.onnx_rules import to_onnx
 from segalias_jax.files import write_bytes, write_text
-from segalias_jax.inference.exported import MANIFEST, require_flatbuffers
+from segalias_jax.inference.exported import MANIFEST, checksums, require_flatbuffers
 from segalias_jax.inference.trained import TrainedModel
 from segalias_jax.ops import symbolic
 
@@ -78,7 +77,8 @@ def export_model(
 
     Returns:
       The program's file, or folder where it is a SavedModel. The manifest names the program's
-      input, output, classes, palette and test protocol, and the sha256 of a program of one file.
+      input, output, classes, palette and test protocol, and the sha256 of the program's files,
+      which `inference.check_program` compares.
 
     Raises:
       InputError: an unknown format, a missing package, a folder in use or that cannot be written,
@@ -118,9 +118,7 @@ def export_model(
         with _written_whole(folder) as temporary:
             write(trained.apply, image, temporary / name)
             manifest = {"format": format, "file": name} | _manifest(trained, image, settings)
-            if (temporary / name).is_file():
-                with (temporary / name).open("rb") as file:
-                    manifest["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+            manifest["sha256"] = checksums(temporary / name)
             write_text(temporary / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return folder / name
 

@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,8 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
       InputError: an error that stops everything.
     """
-    out = flags.out.resolve()
-    found = find_images(flags.images)
-    # Overlays of an earlier call are no images of the folder that they were put into.
-    images = {name: path for name, path in found.items() if out not in path.resolve().parents}
-    if not images:
-        raise InputError(f"--out: {flags.out} holds all images that were given; name another one")
+    images = find_images(flags.images)
+    _check_apart(flags.out, [*map(Path, flags.images), *images.values()])
     enable_compilation_cache()
     keys = ("mode", "window", "stride", "resize", "scales", "flip", "batch_size")
     given = {key: getattr(flags, key) for key in keys if getattr(flags, key) is not None}
@@ -105,6 +101,21 @@ def run(flags: argparse.Namespace) -> int:
         reason = error if error.startswith(path) else f"{path}: {error}"
         print(f"left out {printable(reason)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _check_apart(out: Path, inputs: Iterable[Path]) -> None:
+    """Refuses results among the images: overlays would be images of the next call."""
+    place = out.resolve()
+    for path in inputs:
+        given = path.resolve()
+        if given == place or given in place.parents:
+            raise InputError(
+                f"--out: {out} lies in {path}, which is predicted; name a folder elsewhere"
+            )
+        if place in given.parents:
+            raise InputError(
+                f"--out: {out} holds {path}, which is predicted; name a folder elsewhere"
+            )
 
 
 def _predict_all(

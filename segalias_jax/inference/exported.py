@@ -82,6 +82,46 @@ def require_flatbuffers() -> None:
         ) from None
 
 
+def checksums(path: Path) -> str | dict[str, str]:
+    """Returns the sha256 of a file, or of a folder those of all its files by name.
+
+    Args:
+      path: a program.
+
+    Example:
+      >>> checksums(Path("/dev/null"))[:8]
+      'e3b0c442'
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return {file.relative_to(path).as_posix(): str(checksums(file)) for file in files}
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_program(folder: Path | str) -> Path:
+    """Returns the program of an export of any format, if its bytes are those that were exported.
+
+    No runtime compares checksums of its own: call it before onnxruntime or TensorFlow reads one.
+
+    Args:
+      folder: what `export_model` wrote.
+
+    Returns:
+      The program's file, or folder where it is a SavedModel.
+
+    Raises:
+      InputError: no manifest, no program, or one of other bytes (older manifests do not say).
+
+    Example:
+      >>> check_program("nowhere")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: nowhere/manifest.json: cannot be read (No such file or \
+directory)
+    """
+    return _checked_program(Path(folder), _read_manifest(Path(folder)))
+
+
 def load_exported(folder: Path | str) -> ExportedModel:
     """Reads a StableHLO program.
 
@@ -101,10 +141,31 @@ def load_exported(folder: Path | str) -> ExportedModel:
       segalias_jax.errors.InputError: nowhere/manifest.json: cannot be read (No such file or \
 directory)
     """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    if manifest["format"] != "stablehlo":
+        raise InputError(
+            f"{folder} holds a program of format {manifest['format']}; predict with one of format "
+            "stablehlo"
+        )
+    require_flatbuffers()
     try:
-        manifest = json.loads((Path(folder) / MANIFEST).read_text())
-        for key in ("format", "file", "align_corners"):
+        data = _checked_program(folder, manifest).read_bytes()
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    try:
+        exported = jax.export.deserialize(bytearray(data))
+    except Exception as error:  # whatever the bytes lead to, where there is no checksum
+        raise InputError(f"{folder} is damaged ({error}); export it again") from None
+    return ExportedModel(manifest, jax.jit(exported.call))
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        for key in ("format", "align_corners"):
             manifest[key]
+        Path(manifest["file"])
         _, _, _, _ = manifest["input"]["shape"]
         dict(manifest["protocol"])["window"]
         colors = np.asarray(manifest["palette"], np.uint8)
@@ -114,25 +175,22 @@ directory)
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     except (ValueError, LookupError, TypeError, OverflowError) as error:
         raise InputError(f"{folder} is damaged ({error}); export it again") from None
-    if manifest["format"] != "stablehlo":
-        raise InputError(
-            f"{folder} holds a program of format {manifest['format']}; predict with one of format "
-            "stablehlo"
-        )
-    require_flatbuffers()
-    path = Path(folder) / manifest["file"]
+    return manifest
+
+
+def _checked_program(folder: Path, manifest: dict[str, Any]) -> Path:
     try:
-        data = path.read_bytes()
+        path = folder / manifest["file"]
+        found = checksums(path)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     wanted = manifest.get("sha256")
-    if wanted is not None and hashlib.sha256(data).hexdigest() != wanted:
-        raise InputError(
-            f"{path}: its sha256 is not the one in {MANIFEST}, so it was changed or damaged; "
-            "export it again"
-        )
-    try:
-        exported = jax.export.deserialize(bytearray(data))
-    except Exception as error:  # whatever the bytes lead to, where there is no checksum
-        raise InputError(f"{folder} is damaged ({error}); export it again") from None
-    return ExportedModel(manifest, jax.jit(exported.call))
+    if wanted is None or wanted == found:
+        return path
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        names = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+        path = path / names[0]
+    raise InputError(
+        f"{path}: its sha256 is not the one in {MANIFEST}, so it was changed or damaged; "
+        "export it again"
+    )

@@ -20,7 +20,7 @@ import numpy as np
 
 from segalias_jax.data.classes import CITYSCAPES, CITYSCAPES_IDS
 from segalias_jax.errors import InputError
-from segalias_jax.files import write_bytes
+from segalias_jax.files import remove_left, write_bytes
 from segalias_jax.inference.predictor import Result, color_overlay
 from segalias_jax.typing import UInt8
 
@@ -99,6 +99,7 @@ class PredictionFolder:
           InputError: the folder holds maps of another run, or cannot be written.
         """
         before = self._read_manifest()
+        remove_left(self.folder)
         there, here = (Path(str(entries.get("run", ""))) for entries in (before, about))
         if before and there.resolve() != here.resolve():
             raise InputError(

@@ -75,7 +75,7 @@ def _evaluate(
     binding.check_labels([binding.scored], checked=read_checked(workdir))
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:
-            state = store.restore(trainer.state, step=store.best_step())
+            state = store.restore_best(trainer.state)
         checkpoint = describe_checkpoint(state, store.score)
     else:
         state = setup.load_pretrained(recipe, trainer.state, whole=True)

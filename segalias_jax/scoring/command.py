@@ -269,12 +269,14 @@ def _journals(flags: argparse.Namespace, names: Sequence[str]) -> list[Path | No
             flag = "--resume" if flags.resume else "--overwrite"
             raise InputError(f"{flag}: says what to do with the report in --out; give --out")
         return [None] * len(names)
+    folders = [flags.out / name for name in names] if flags.compare else [flags.out]
+    journals = [folder / JOURNAL for folder in folders]
+    # Counts outlive a call that was killed among the files of its report: those are no other's.
+    replaces = flags.overwrite or (flags.resume and any(path.exists() for path in journals))
     if flags.compare:
-        check_unused_by(flags.out, names, overwrite=flags.overwrite)
-        journals = [flags.out / name / JOURNAL for name in names]
+        check_unused_by(flags.out, names, overwrite=replaces)
     else:
-        check_unused(flags.out, () if flags.overwrite else FILES)
-        journals = [flags.out / JOURNAL]
+        check_unused(flags.out, () if replaces else FILES)
     if flags.overwrite and not flags.resume:
         for journal in journals:
             journal.unlink(missing_ok=True)
@@ -292,7 +294,9 @@ def _finish(
         closed = error  # whoever reads the table has seen enough, but wants the report
     if flags.out:
         try:
-            result.save(flags.out, worst=flags.pictures, overwrite=flags.overwrite)
+            # Another report would have been refused before anything was scored.
+            replaces = flags.overwrite or (flags.resume and any(j and j.exists() for j in journals))
+            result.save(flags.out, worst=flags.pictures, overwrite=replaces)
         except OSError as error:
             again = "run it with --resume, which takes the counts that were kept"
             raise InputError(

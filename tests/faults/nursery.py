@@ -1,12 +1,14 @@
 """Starts small runs by forking, so that a restart costs no imports: a request per line of stdin.
 
-A request is {"workdir", "log", "changes"}; the answers are the child's process id and, at its end,
-its exit status (negative: the signal). What the child does is appended to the log: its phases, and
-the images of every step.
+A request is {"workdir", "log", "changes", "fault"}, or {"words", "folder", "log", "fault"} for
+another command than training; the answers are the child's process id and, at its end, its exit
+status (negative: the signal). What a run does is appended to the log: its phases, and the images of
+every step.
 """
 
 import argparse
 import ctypes
+import datetime
 import hashlib
 import json
 import os
@@ -22,8 +24,10 @@ from flax import nnx
 from segalias_jax import cli, data, layers, models
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.data.instance_source import InstanceStream
+from segalias_jax.inference import command as predict
 from segalias_jax.runs import command, recipes, setup
 from segalias_jax.runs.tasks import bind, parse_recipe
+from segalias_jax.scoring.reports import folder as report
 from segalias_jax.training.goodput import Account
 from segalias_jax.training.sharding import create_mesh
 
@@ -128,26 +132,49 @@ def digest(image):
     return hashlib.md5(image.tobytes()).hexdigest()
 
 
+def cache_programs():
+    """Caching all programs, however small, is what makes a start quick."""
+    jax.config.update("jax_compilation_cache_dir", os.environ["FAULTS_CACHE"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    setup.enable_compilation_cache = predict.enable_compilation_cache = lambda: None
+
+
+def arm(folder, log, fault):
+    """Lets the preloaded shim count from here on."""
+    shim = ctypes.CDLL(None)
+    numbers = (ctypes.c_long(fault[key]) for key in ("at", "kinds", "error", "lasting"))
+    shim.fault_arm(f"{folder}/".encode(), f"{log}.reached".encode(), *numbers)
+    return lambda: [shim.fault_count(1 << bit) for bit in range(6)]
+
+
 def run(workdir, log, changes, fault):
     write = watch(log)
     models.create_model, models.create_detector = create_network, create_detector
-    # Caching all programs, however small, is what makes a start quick.
-    jax.config.update("jax_compilation_cache_dir", os.environ["FAULTS_CACHE"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    setup.enable_compilation_cache = lambda: None
+    cache_programs()
     flags = argparse.Namespace(config=make_config(changes), workdir=Path(workdir), resume="auto")
     flags.profile, flags.coordinator, flags.num_processes, flags.process_id = False, "", -1, -1
     # As the command line does, which has read the flags by then.
     cli.parse_command = lambda words: (command.run_training, flags)
-    if fault:
-        shim = ctypes.CDLL(None)
-        keys = ("at", "kinds", "error", "lasting")
-        shim.fault_arm(f"{workdir}/".encode(), *(ctypes.c_long(fault[key]) for key in keys))
+    counted = arm(workdir, log, fault) if fault else None
     status = cli.main(["train"])
-    if fault:
-        write("operations", shim.fault_count())
+    if counted:
+        write("operations", *counted())
     if status == 0:
         write("end")
+    return status
+
+
+def run_command(words, folder, log, fault):
+    """Runs a command in a folder, below which its operations count."""
+    cache_programs()
+    clock = mock.Mock()  # reports have their date in them, by which alone they would differ
+    clock.datetime.now.return_value = datetime.datetime(2026, 1, 1)
+    report.datetime = clock
+    os.chdir(folder)
+    counted = arm(folder, log, fault) if fault else None
+    status = cli.main(words)
+    if counted:
+        Path(f"{log}.operations").write_text(json.dumps(counted()))
     return status
 
 
@@ -163,7 +190,7 @@ def main():
             os.dup2(errors, 2)
             status = 1
             try:
-                status = run(**request)
+                status = (run_command if "words" in request else run)(**request)
             except Exception:
                 traceback.print_exc()
             finally:
