@@ -40,6 +40,8 @@ from segalias_jax.training.state import TrainState, count_parameters
 from segalias_jax.training.task import Task
 from segalias_jax.training.trainer import Trainer
 
+_CURVES = {"PQ": "PQ", "accuracy_50": "TP / (TP + FP + FN) at IoU 0.5"}
+
 
 class InstanceBinding(Binding):
     """Binds a recipe of instance segmentation; see `Binding` for its methods.
@@ -143,6 +145,15 @@ class InstanceBinding(Binding):
     def validation(self, trainer: Trainer) -> InstanceValidation:
         """Returns what scores states at the size of the images."""
         return InstanceValidation(self.recipe, trainer, self.scored)
+
+    def score_title(self, name: str) -> str:
+        """Returns the name of a score, "segm_AP" as "segm AP"."""
+        return _CURVES.get(name, name.replace("_", " "))
+
+    def curves(self) -> dict[str, str]:
+        """Returns panoptic quality, the fraction of objects found, and what is the best by."""
+        headline = self.recipe.eval.headline
+        return _CURVES | {headline: self.score_title(headline)}
 
     def report(
         self,
