@@ -1,6 +1,6 @@
 """Detectors: do they learn a few photographs by heart, and where does the time of a step go?
 
-    SEGALIAS_DATA=DIR python benchmarks/detection.py --overfit
+    SEGALIAS_DATA=DIR python benchmarks/detection.py --overfit --workdir NEW
     python benchmarks/detection.py --time [--repeats N]
 
 `--overfit` trains a narrow Mask R-CNN from random parameters on the first eight images of
@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -100,18 +99,18 @@ def choose(root: Path) -> dict[str, Any]:
     return {"images": chosen, "annotations": annotations, "categories": categories}
 
 
-def overfit() -> None:
-    """Trains, scores, and writes down what came out."""
+def overfit(workdir: Path) -> None:
+    """Trains, or goes on with it, scores, and writes down what came out."""
     root = Path(os.environ["SEGALIAS_DATA"]) / "coco_permissive"
     chosen = choose(root)
+    workdir.mkdir(parents=True, exist_ok=True)
+    annotations = workdir.resolve() / "chosen.json"
+    write_text(annotations, json.dumps(chosen))
     config = load_recipe("coco_instances:baseline")
-    begun, used = time.time(), time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        annotations = Path(folder) / "chosen.json"
-        annotations.write_text(json.dumps(chosen))
-        where = {"data.root": str(root), "data.annotations": str(annotations)}
-        config.update_from_flattened_dict(OVERFIT | where)
-        fitted = train(config, Path(folder) / "run")
+    where = {"data.root": str(root), "data.annotations": str(annotations)}
+    config.update_from_flattened_dict(OVERFIT | where)
+    fitted = train(config, workdir / "run")
+    seconds = json.loads((workdir / "run" / "goodput.json").read_text())["seconds"]
     scores = next(line for line in reversed(fitted.history) if "segm_AP50" in line)
     result = {
         "images": [image["file_name"] for image in chosen["images"]],
@@ -122,8 +121,7 @@ def overfit() -> None:
         "steps": fitted.step,
         **{key: round(scores[key], 4) for key in ("segm_AP50", "segm_AP", "PQ", "accuracy_50")},
         "wanted_AP50": WANTED,
-        "processor_minutes": round((time.process_time() - used) / 60, 1),
-        "minutes": round((time.time() - begun) / 60, 1),
+        "minutes": round(sum(seconds.values()) / 60, 1),
         "machine": common.machine(),
     }
     write_text(RESULT, json.dumps(result, indent=1) + "\n")
@@ -263,14 +261,17 @@ def main() -> None:
     parser.add_argument("--overfit", action="store_true", help="learn eight photographs by heart")
     parser.add_argument("--time", action="store_true", help="processor time of operators and step")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each call")
+    parser.add_argument("--workdir", type=Path, help="folder of that run, new or to go on with")
     flags = parser.parse_args()
     if not (flags.overfit or flags.time):
         parser.error("say --overfit or --time")
+    if flags.overfit and not flags.workdir:
+        parser.error("--overfit needs --workdir")
     if flags.time:
         common.save("detection operators", operators(flags.repeats))
         common.save("detection step", step_parts(flags.repeats))
     if flags.overfit:
-        overfit()
+        overfit(flags.workdir)
 
 
 if __name__ == "__main__":

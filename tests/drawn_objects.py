@@ -96,13 +96,13 @@ class Encoder(nnx.Module):
         return tuple(maps[1:])
 
 
-def make_detector(*, norm=True, seed=0, **sizes):
-    """A detector of two classes; with `norm` it has statistics, too."""
-    rngs = nnx.Rngs(seed)
+def make_detector(*, num_classes=2, norm=True, **sizes):
+    """A detector that is compiled quickly; with `norm` it has statistics, too."""
+    rngs = nnx.Rngs(0)
     sizes = {"rpn_samples": 32, "box_samples": 32, "max_detections": 6} | sizes
     return MaskRCNN(
         Encoder(norm, rngs),
-        num_classes=2,
+        num_classes=num_classes,
         pyramid_channels=8,
         box_channels=16,
         mask_channels=8,

@@ -196,7 +196,7 @@ class InstanceBinding(Binding):
     def _shown(self, index: int, detected: Objects) -> ImageObjects:
         source = self.scored
         load = lambda: (detected, true_objects(source, index))  # noqa: E731
-        return ImageObjects(source.names[index], load, source.paths[index])
+        return ImageObjects(source.names[index], load, source.pairs[index].image)
 
 
 class InstanceValidation:

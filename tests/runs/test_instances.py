@@ -6,9 +6,10 @@ import cv2
 import jax
 import numpy as np
 import pytest
-from drawn_objects import TINY, write_cityscapes, write_coco, write_maps
+from drawn_objects import TINY, make_detector, write_cityscapes, write_coco, write_maps
 from jax.experimental.compilation_cache import compilation_cache
 
+from segalias_jax import models
 from segalias_jax.errors import InputError
 from segalias_jax.runs import recipes, setup
 from segalias_jax.runs.evaluate import evaluate_run
@@ -58,6 +59,11 @@ def one_device_that_compiles_once(tmp_path_factory):
     patch.undo()
 
 
+def stand_in(config, *, num_classes, rngs):
+    """A detector that is compiled quickly."""
+    return make_detector(num_classes=num_classes)
+
+
 def make_config(name, root, **changes):
     config = recipes.load_recipe(name)
     config.update_from_flattened_dict(SIZES | TINY | {"data.root": str(root)} | changes)
@@ -93,8 +99,12 @@ def read_metrics(workdir):
         ("cityscapes_instances:baseline", cityscapes_tree, 8),
     ],
 )
-def test_published_recipes_start_on_the_official_layout(tmp_path, capsys, name, tree, classes):
+def test_published_recipes_start_on_the_official_layout(
+    tmp_path, monkeypatch, capsys, name, tree, classes
+):
     config = make_config(name, tree(tmp_path / "data"))
+    if tree is not coco_tree:  # one network of the recipes is enough to compile
+        monkeypatch.setattr(models, "create_detector", stand_in)
     fitted = train(config, tmp_path / "run")
     assert fitted.step == 2 and len(json.loads((tmp_path / "run/classes.json").read_text())) > 0
     lines = read_metrics(tmp_path / "run")
@@ -121,12 +131,15 @@ def nuclei(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nuclei")
     changes = {"data.crop": (32, 32), "data.empty": True, "train.batch_size": 4}
     config = make_config("nuclei:baseline,tiny", nuclei_tree(folder / "data"), **changes)
-    train(config, folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "create_detector", stand_in)
+        train(config, folder / "run")
     return config, folder / "run"
 
 
-def test_evaluation_of_a_run_repeats_its_scores(nuclei, capsys):
+def test_evaluation_of_a_run_repeats_its_scores(nuclei, capsys, monkeypatch):
     config, workdir = nuclei
+    monkeypatch.setattr(models, "create_detector", stand_in)
     evaluate_run(config, workdir)
     out = capsys.readouterr().out
     assert f"report: {workdir / 'eval' / 'report.html'}" in out

@@ -1,7 +1,5 @@
 """The task of instance segmentation: what a run promises, it promises for detectors, too."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +18,7 @@ from segalias_jax.tasks.instances import detected_objects
 from segalias_jax.training.sharding import create_mesh, shard_batch
 from segalias_jax.training.state import create_state
 from segalias_jax.training.step import create_train_step
+from segalias_jax.training.trainer import Trainer
 
 ONE = jax.devices()[:1]
 
@@ -37,24 +36,34 @@ def compile_once(tmp_path_factory):
     compilation_cache.reset_cache()
 
 
-def batches(count=3, *, seed=0):
-    return [make_batch(4, seed=seed + number) for number in range(count)]
+def run(folder, *, stops=()):
+    """A short run, which stops where it is told to."""
 
+    class Validation(sa.training.Validation):
+        def run(self, fitted):
+            if fitted.step in stops:
+                raise Stop
+            yield from super().run(fitted)
 
-def run(folder=None, *, steps, **options):
-    options = {"eval_every": steps, "log_every": 1, "progress": False} | options
-    if "evaluators" not in options:
-        options["validation"] = [make_batch(4, seed=9, invalid=(3,))]
+    task = InstanceSegmentation(num_classes=2, headline="accuracy_50")
     return sa.fit(
         make_detector,
-        InstanceSegmentation(num_classes=2, headline="accuracy_50"),
-        batches(),
+        task,
+        [make_batch(4, seed=number) for number in range(3)],
         optimizer=optax.adam(0.01),
-        steps=steps,
+        steps=24,
         workdir=folder,
+        evaluators=[Validation(task, [make_batch(4, seed=9, invalid=(3,))])],
+        eval_every=8,
+        log_every=1,
+        ema_decay=0.9,
         mesh=create_mesh(devices=ONE),
-        **options,
+        progress=False,
     )
+
+
+class Stop(Exception):
+    """A kill, at a place that is known."""
 
 
 def plain(x):
@@ -62,183 +71,165 @@ def plain(x):
     return np.asarray(jax.random.key_data(x) if is_key else x)
 
 
-def test_losses_fall_and_the_scorer_of_the_task_counts_valid_images(tmp_path):
-    fitted = run(tmp_path, steps=40, eval_every=20)
-    losses = [line for line in fitted.history if "loss" in line]
+def check_equal(one, other, atol=0.0):
+    def check(a, b):
+        np.testing.assert_allclose(plain(b), plain(a), rtol=0, atol=atol)
+
+    jax.tree.map(check, one, other)
+
+
+def test_losses_fall_and_a_stopped_run_ends_with_the_same_bits(tmp_path):
+    unbroken = run(tmp_path / "unbroken")
+    losses = [line for line in unbroken.history if "loss" in line]
     parts = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"}
-    assert parts < losses[0].keys()
-    early, late = (np.mean([line["loss"] for line in some]) for some in (losses[:5], losses[-5:]))
-    assert late < 0.8 * early
-    scores = [line for line in fitted.history if "accuracy_50" in line]
-    assert [line["step"] for line in scores] == [20, 40] and fitted.best_step in (20, 40)
-    assert 0 <= scores[-1]["PQ"] <= 1
-    # Predictions are detections of every image, at the size that was given.
-    found = fitted.predict(make_batch(4)["image"])
-    assert np.asarray(found.boxes).shape == (4, 6, 4) and np.asarray(found.boxes).max() <= 32
-
-
-def test_stopped_run_resumes_to_the_same_bits(tmp_path):
-    class Stop(Exception):
-        pass
-
-    class Stopping:
-        def run(self, fitted):
-            if fitted.step == 4 and stops:
-                raise stops.pop()
-            yield "accuracy_50", float(fitted.step)
-
-    def train(name):
-        return run(tmp_path / name, steps=6, eval_every=2, evaluators=[Stopping()], ema_decay=0.9)
-
-    stops = []
-    unbroken = train("unbroken")
-    stops = [Stop()]
+    assert parts < losses[0].keys() and len(losses) == 24
+    early, late = (np.mean([line["loss"] for line in some]) for some in (losses[:3], losses[-3:]))
+    assert late < 0.85 * early
+    scores = [line for line in unbroken.history if "accuracy_50" in line]
+    assert [line["step"] for line in scores] == [8, 16, 24] and unbroken.best_step in (8, 16, 24)
+    assert all(0 <= line["PQ"] <= 1 for line in scores)
     with pytest.raises(Stop):
-        train("broken")
-    broken = train("broken")
-    states = [jax.tree.map(plain, fitted.state) for fitted in (unbroken, broken)]
-    jax.tree.map(np.testing.assert_array_equal, *states)
-    losses = [
-        [(x["step"], x["loss"]) for x in fitted.history if "loss" in x]
-        for fitted in (unbroken, broken)
-    ]
-    assert losses[0] == losses[1] and len(losses[0]) == 6
-    lines = (tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines if "loss" in json.loads(line)] == [
-        *range(1, 7)
-    ]
+        run(tmp_path / "broken", stops=(16,))
+    broken = run(tmp_path / "broken")
+    check_equal(unbroken.state, broken.state)
+    seen = [line["loss"] for line in broken.history if "loss" in line]
+    assert seen == [line["loss"] for line in losses]
+    # Predictions are detections of every image, inside of it.
+    found = broken.predict(make_batch(4)["image"])
+    boxes = np.asarray(found.boxes)
+    assert boxes.shape == (4, 6, 4) and boxes.min() >= 0 and boxes.max() <= 32
 
 
-def steps_on(mesh, given, *, average="batch", accumulate=1, steps=2, **sizes):
-    """Losses and parameters after some steps of plain gradient descent on one batch."""
-    task = InstanceSegmentation(num_classes=2, average=average)
-    optimizer = optax.sgd(0.02)
-    graph, state = create_state(lambda: make_detector(**sizes), optimizer, mesh)
-    step = create_train_step(graph, task, optimizer, mesh, accumulate=accumulate)
-    placed = shard_batch(given, mesh, spatial=task.spatial)
-    losses = []
-    for _ in range(steps):
-        state, metrics = step(state, placed)
-        losses.append({key: float(x) for key, x in metrics.items() if key.startswith("loss")})
-    return losses, jax.tree.map(plain, (state.parameters, state.statistics)), step
+class Steps:
+    """A compiled step of plain gradient descent, and the state it begins with."""
 
+    def __init__(self, mesh, *, average="batch", accumulate=1, **sizes):
+        self.mesh, self.task = mesh, InstanceSegmentation(num_classes=2, average=average)
+        optimizer = optax.sgd(0.02)
+        graph, self.state = create_state(lambda: make_detector(**sizes), optimizer, mesh)
+        self.step = create_train_step(graph, self.task, optimizer, mesh, accumulate=accumulate)
 
-@pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
-@pytest.mark.parametrize("sizes", [(8, 1, 1), (2, 4, 1)], ids=str)
-def test_eight_devices_compute_what_one_does(sizes):
-    given = make_batch(8, empty=(2,), invalid=(7,))
-    (losses, state, _), (others, other, _) = (
-        steps_on(mesh, given) for mesh in (create_mesh(devices=ONE), create_mesh(*sizes))
-    )
-    for one, many in zip(losses, others, strict=True):
-        assert many == pytest.approx(one, rel=1e-5, abs=1e-6)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=1e-5), state, other)
-
-
-def test_parts_of_a_batch_sum_to_the_whole():
-    # More samples than there are boxes: what is drawn is then the same in a part and in the whole.
-    sizes = {"norm": False, "rpn_samples": 512, "box_samples": 128}
-    given, mesh = make_batch(4, empty=(1,), invalid=(3,)), create_mesh(devices=ONE)
-    (losses, state, _), (others, other, _) = (
-        steps_on(mesh, given, average="image", accumulate=parts, **sizes) for parts in (1, 2)
-    )
-    for one, many in zip(losses, others, strict=True):
-        assert many == pytest.approx(one, rel=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, atol=1e-6), state, other)
-
-
-def test_one_compilation_serves_any_number_of_objects():
-    mesh = create_mesh(devices=ONE)
-    _, _, step = steps_on(mesh, make_batch(2), steps=1, norm=False)
-    task, optimizer = InstanceSegmentation(num_classes=2), optax.sgd(0.02)
-    _, state = create_state(lambda: make_detector(norm=False), optimizer, mesh)
-    for given in (make_batch(2, seed=1), make_batch(2, seed=2, empty=(0, 1), invalid=(1,))):
-        given["size"] = np.array([[20, 32], [32, 8]], np.int32)
-        state, _ = step(state, shard_batch(given, mesh, spatial=task.spatial))
-    assert step._cache_size() == 1
+    def __call__(self, given, steps=1):
+        """Returns all losses, and parameters and statistics, after some steps on a batch."""
+        placed = shard_batch(given, self.mesh, spatial=self.task.spatial)
+        state, losses = jax.tree.map(jnp.copy, self.state), []
+        for _ in range(steps):
+            state, metrics = self.step(state, placed)
+            losses.append({key: float(x) for key, x in metrics.items() if "loss" in key})
+        return losses, (state.parameters, state.statistics)
 
 
 @pytest.fixture(scope="module")
-def gradients():
-    """Returns `(loss, gradient)` of a detector without statistics, by precision and batch."""
-    graph, state = nnx.split(make_detector(norm=False))
-    compiled = {}
+def steps():
+    """Steps on one device of a detector with statistics."""
+    return Steps(create_mesh(devices=ONE))
 
-    def call(given, precision="float32"):
-        task = InstanceSegmentation(num_classes=2, precision=precision)
-        loss = lambda state, batch: task.loss(nnx.merge(graph, state), batch)[0]  # noqa: E731
-        made = compiled.setdefault(precision, jax.jit(jax.value_and_grad(loss)))
-        return made(state, {key: jnp.asarray(x) for key, x in given.items()})
 
-    return call
+@pytest.fixture(scope="module")
+def parts():
+    """Steps without statistics, whose losses are means over images, by number of parts."""
+    # More samples than there are boxes: what is drawn is then the same in a part and in the whole.
+    sizes = {"average": "image", "norm": False, "rpn_samples": 512, "box_samples": 128}
+    mesh = create_mesh(devices=ONE)
+    return {count: Steps(mesh, accumulate=count, **sizes) for count in (1, 2)}
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
+def test_eight_devices_compute_what_one_does(steps):
+    given = make_batch(8, empty=(2,), invalid=(7,))
+    many = Steps(create_mesh(2, 4, 1))  # data and fsdp
+    (losses, state), (others, other) = steps(given, 2), many(given, 2)
+    for one, eight in zip(losses, others, strict=True):
+        assert eight == pytest.approx(one, rel=1e-5, abs=1e-6)
+    check_equal(state, jax.device_get(other), atol=1e-5)
+
+
+def test_parts_of_a_batch_sum_to_the_whole(parts):
+    given = make_batch(4, empty=(1,), invalid=(3,))
+    (losses, state), (others, other) = (parts[count](given, 2) for count in (1, 2))
+    for one, two in zip(losses, others, strict=True):
+        assert two == pytest.approx(one, rel=1e-5)
+    check_equal(state, other, atol=1e-6)
 
 
 def all_finite(tree):
     return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
 
 
-def test_what_only_fills_up_a_batch_changes_nothing(gradients):
+def test_what_only_fills_up_a_batch_changes_nothing(parts):
     given = make_batch(4, empty=(1,), invalid=(3,))
     noise = make_batch(4, seed=5)
-    changed = {key: np.where(_like(given["valid"], x), x, noise[key]) for key, x in given.items()}
+    changed = {key: np.concatenate([x[:3], noise[key][3:]]) for key, x in given.items()}
     changed["valid"] = given["valid"]
-    one, other = gradients(given), gradients(changed)
-    assert all_finite(one)
-    # Statistics are none here, and sums run over the same samples in the same order.
-    jax.tree.map(np.testing.assert_array_equal, one, other)
-
-
-def _like(valid, x):
-    return valid.reshape(-1, *[1] * (x.ndim - 1))
+    (losses, state), (others, other) = parts[1](given), parts[1](changed)
+    assert losses == others and all_finite(state)
+    check_equal(state, other)
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        {"empty": (0, 1, 2, 3)},
-        {"invalid": (0, 1, 2, 3)},
-        {"empty": (0, 2), "invalid": (1, 3)},
+        {"empty": range(8)},
+        {"invalid": range(8)},
+        {"empty": (0, 2, 4, 6), "invalid": (1, 3, 5, 7)},
     ],
     ids=["no objects", "no images", "neither"],
 )
-def test_images_without_objects_give_finite_numbers(gradients, given):
-    loss, gradient = gradients(make_batch(4, **given))
-    assert all_finite((loss, gradient))
-    if given == {"invalid": (0, 1, 2, 3)}:
-        assert loss == 0 and all(not leaf.any() for leaf in jax.tree.leaves(gradient))
+def test_images_without_objects_give_finite_numbers(steps, given):
+    (losses,), state = steps(make_batch(8, **given))
+    assert all_finite(state)
+    if given == {"invalid": range(8)}:
+        assert not any(losses.values())
     else:
-        assert loss > 0  # of what is background
+        assert losses["loss"] > 0  # of what is background
+        assert losses["loss_mask"] == losses["loss_box_reg"] == 0
 
 
-def test_bfloat16_is_near_float32(gradients):
-    given = make_batch(4)
-    (loss, gradient), (exact, _) = gradients(given, "bfloat16"), gradients(given)
-    assert all_finite(gradient) and loss.dtype == jnp.float32
-    # Proposals near a limit may change sides, beside roundings of 2^-8.
-    assert float(loss) == pytest.approx(float(exact), rel=0.05)
+def test_one_compilation_serves_all_images_of_a_padded_size(steps):
+    for given in (make_batch(8, seed=1), make_batch(8, seed=2, empty=(0, 1), invalid=(1,))):
+        given["size"][:2] = [20, 32], [32, 8]
+        (losses,), _ = steps(given)
+        assert np.isfinite(losses["loss"])
+    assert steps.step._cache_size() == 1
 
 
-def test_samples_differ_from_step_to_step_and_by_seed():
-    model, given = make_detector(norm=False, rpn_samples=8), make_batch(1)
-
-    def loss(step, seed):
-        task = InstanceSegmentation(num_classes=2, seed=seed)
-        return float(nnx.jit(lambda m, b: task.loss(m, b)[0])(model, given | {"step": step}))
-
-    assert len({loss(0, 0), loss(1, 0), loss(0, 1)}) == 3
-    assert loss(1, 0) == loss(1, 0)
+@pytest.fixture(scope="module")
+def losses():
+    """Returns `call(batch, step)`: total and parts of the losses of images and dark copies."""
+    task, model = InstanceSegmentation(num_classes=2), make_detector(norm=False, rpn_samples=8)
+    compiled = nnx.jit(lambda model, batch: task.loss(model, batch))
+    return lambda batch, step=0: compiled(model, batch | {"step": np.int32(step)})
 
 
-def test_a_dark_copy_adds_its_losses_and_the_distance_of_features():
+def test_a_dark_copy_adds_its_losses_and_the_distance_of_features(losses):
+    given = make_batch(2)
+    total, parts = losses(given | {"dark": given["image"] // 4})
+    bright = {name for name in parts if name.startswith("loss")}
+    assert parts.keys() == bright | {f"dark_{name}" for name in bright} | {"disturbance"}
+    assert float(total) == pytest.approx(sum(map(float, parts.values())), rel=1e-6)
+    assert parts["disturbance"] > 0
+    _, parts = losses(given | {"dark": given["image"]})
+    assert parts["disturbance"] == 0
+
+
+def test_samples_differ_from_step_to_step(losses):
+    given = make_batch(2)
+    given["dark"] = given["image"]
+    first, again, second = (float(losses(given, step)[0]) for step in (0, 0, 1))
+    assert first == again != second
+
+
+def test_bfloat16_is_near_float32():
     model, given = make_detector(norm=False), make_batch(2)
-    task = InstanceSegmentation(num_classes=2)
-    losses = nnx.jit(lambda m, b: task.loss(m, b))
-    alone, _ = losses(model, given)
-    total, parts = losses(model, given | {"dark": given["image"] // 4})
-    assert {f"dark_{name}" for name in parts if name.startswith("loss")} < parts.keys()
-    assert total == pytest.approx(float(sum(parts.values())), rel=1e-6) and total > alone
-    same, parts = losses(model, given | {"dark": given["image"]})
-    assert parts["disturbance"] == 0 and same > alone
+
+    def loss(precision):
+        task = InstanceSegmentation(num_classes=2, precision=precision)
+        return nnx.jit(lambda m, b: task.loss(m, b)[0])(model, given)
+
+    short, exact = loss("bfloat16"), loss("float32")
+    assert short.dtype == jnp.float32
+    # Proposals near a limit may change sides, beside roundings of 2^-8.
+    assert float(short) == pytest.approx(float(exact), rel=0.05)
 
 
 def test_padding_is_zero_in_the_network():
@@ -248,7 +239,7 @@ def test_padding_is_zero_in_the_network():
     assert x[0, :5, :3].all() and not x[0, 5:].any() and not x[0, :, 3:].any()
 
 
-def test_scorer_counts_exact_detections_as_exact(tmp_path):
+def test_scorer_counts_exact_detections_as_exact():
     given = make_batch(3, (32, 48), seed=4, invalid=(2,))
     given["size"][0] = 30, 40
     exist = given["classes"] > 0
@@ -280,7 +271,7 @@ def test_heights_are_not_split():
         sa.fit(
             make_detector,
             InstanceSegmentation(num_classes=2),
-            batches(1),
+            [make_batch(8)],
             optimizer=optax.sgd(0.1),
             steps=1,
             mesh=create_mesh(4, 1, 2),
@@ -304,5 +295,11 @@ def test_errors_name_the_argument(given, message):
 
 
 def test_parts_need_means_over_images():
-    with pytest.raises(InputError, match="accumulate"):
-        run(steps=1, accumulate=2)
+    with pytest.raises(InputError, match="accumulate is 2, but the loss of a batch of Instance"):
+        Trainer(
+            make_detector,
+            InstanceSegmentation(num_classes=2),
+            optimizer=optax.sgd(0.1),
+            mesh=create_mesh(devices=ONE),
+            accumulate=2,
+        )
