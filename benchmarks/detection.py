@@ -74,8 +74,8 @@ OVERFIT = {
     "schedule.milestones": (),
     "schedule.warmup_steps": 50,
     "train.batch_size": 4,
-    "train.steps": 400,
-    "train.eval_every": 200,
+    "train.steps": 500,
+    "train.eval_every": 250,
     "train.log_every": 20,
     "eval.batch_size": 4,
 }

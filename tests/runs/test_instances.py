@@ -141,8 +141,13 @@ def test_evaluation_of_a_run_repeats_its_scores(nuclei, capsys, monkeypatch):
     config, workdir = nuclei
     monkeypatch.setattr(models, "create_detector", stand_in)
     evaluate_run(config, workdir)
-    out = capsys.readouterr().out
-    assert f"report: {workdir / 'eval' / 'report.html'}" in out
+    assert f"report: {workdir / 'eval' / 'report.html'}" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--aliasing, --shift and --robustness are for recipes"):
+        evaluate_run(config, workdir, studies=Studies(shift=True))
+    found = [json.loads((workdir / part / "report.json").read_text()) for part in ("", "eval")]
+    assert found[0]["scores"] == found[1]["scores"] and "PQ" in found[0]["scores"]
+    with pytest.raises(InputError, match="--aliasing, --shift and --robustness are for recipes"):
+        evaluate_run(config, workdir, studies=Studies(shift=True))
     tables = [(workdir / part / "report.md").read_text() for part in ("", "eval")]
     assert tables[0].split("| image")[0] == tables[1].split("| image")[0]
 
@@ -165,8 +170,6 @@ def test_objects_are_read_once(nuclei):
     objects = true_objects(binding.scored, 0)
     path = binding.scored.pairs[0].label
     assert len(objects.classes) == cv2.imread(str(path), cv2.IMREAD_UNCHANGED).max()
-    with pytest.raises(InputError, match="--aliasing, --shift and --robustness are for recipes"):
-        binding.report(None, None, workdir, checkpoint="", studies=Studies(shift=True))
 
 
 def test_what_training_leaves_out_is_said(tmp_path, capsys):
