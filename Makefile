@@ -28,6 +28,7 @@ faults: $(DEV)  ## kill and interrupt small runs; start them with several proces
 
 soak: faults  ## the same hundreds of times; writes four results and docs/faults.md
 	$(BIN)/python tests/faults/soak.py 200
+	$(BIN)/python tests/faults/soak.py 20 --objects
 	$(BIN)/python tests/faults/operations.py 200 200
 	$(BIN)/python tests/faults/commands.py 20 20
 	$(BIN)/python tests/faults/damage.py 2000

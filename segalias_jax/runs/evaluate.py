@@ -76,7 +76,7 @@ def _evaluate(
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:
             state = store.restore_best(trainer.state)
-        checkpoint = describe_checkpoint(state, store.score)
+        checkpoint = describe_checkpoint(state, binding.score_title(store.score))
     else:
         state = setup.load_pretrained(recipe, trainer.state, whole=True)
         checkpoint = f"pretrained, {recipe.pretrained}"

@@ -18,19 +18,21 @@ from pathlib import Path
 from unittest import mock
 
 import jax
+from drawn_objects import make_detector
 from flax import nnx
 
 from segalias_jax import cli, data, layers, models
 from segalias_jax.checkpoints.store import CheckpointStore
+from segalias_jax.data.instance_source import InstanceStream
 from segalias_jax.inference import command as predict
 from segalias_jax.runs import command, recipes, setup
-from segalias_jax.runs.recipe import Recipe
+from segalias_jax.runs.tasks import bind, parse_recipe
 from segalias_jax.scoring.reports import folder as report
 from segalias_jax.training.goodput import Account
 from segalias_jax.training.sharding import create_mesh
 
 ROOT = Path(__file__).parents[2]
-SMALL = {
+SHORT = {
     "train.steps": 100,
     "train.eval_every": 10,
     "train.log_every": 3,
@@ -40,12 +42,24 @@ SMALL = {
     "eval.batch_size": 2,
     "eval.images": 1,
     "schedule.warmup_steps": 5,
+    "data.flip": 0.0,
+    "data.threads": 2,
+}
+SMALL = SHORT | {
     "data.crop": (32, 32),
     "data.image_size": (32, 32),
-    "data.flip": 0.0,
     "data.num_train": 16,
     "data.num_eval": 6,
-    "data.threads": 2,
+}
+# Of detectors, on what `drawn_objects.write_coco` draws; "data.root" says where.
+OBJECTS = SHORT | {
+    "data.short": (48, 48),
+    "data.long": 64,
+    "data.padded": (),
+    "data.max_objects": 4,
+    "schedule.name": "poly",
+    "schedule.milestones": (),
+    "eval.headline": "PQ",
 }
 
 
@@ -68,9 +82,16 @@ def create_network(config, num_classes, rngs):
     return Network(num_classes, rngs)
 
 
+def create_detector(config, *, num_classes, rngs):
+    return make_detector()
+
+
 def make_config(changes):
-    config = recipes.load_recipe(f"{ROOT}/configs/quickstart.py")
-    flat = {key: tuple(v) if isinstance(v, list) else v for key, v in (SMALL | changes).items()}
+    """The recipe of the quickstart, or of detectors where the changes say where their data is."""
+    objects = "data.root" in changes
+    config = recipes.load_recipe("coco_instances:baseline" if objects else "quickstart")
+    small = OBJECTS if objects else SMALL
+    flat = {key: tuple(v) if isinstance(v, list) else v for key, v in (small | changes).items()}
     config.update_from_flattened_dict(flat)
     return config
 
@@ -82,21 +103,28 @@ def watch(log):
         os.write(file, (" ".join(map(str, words)) + "\n").encode())
 
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    start, batches = Account.start, data.train_batches
+    start, batches, objects = Account.start, data.train_batches, InstanceStream.start
 
     def logged_start(account, phase):
         if phase != account._phase:
             write("phase", phase)
         start(account, phase)
 
-    def logged_batches(config, source, *, start_step, **options):
+    def logged(source, stream, start_step):
         names = {digest(source[i]["image"]): name for i, name in enumerate(source.names)}
-        stream = batches(config, source, start_step=start_step, **options)
         for step, batch in enumerate(stream, start_step + 1):
-            write("images", step, *(names[digest(image)] for image in batch["image"]))
+            images = batch["image"]
+            if "size" in batch:  # without their padding
+                images = [x[:h, :w] for x, (h, w) in zip(images, batch["size"], strict=True)]
+            write("images", step, *(names[digest(image)] for image in images))
             yield batch
 
+    def logged_batches(config, source, *, start_step, **options):
+        stream = batches(config, source, start_step=start_step, **options)
+        return logged(source, stream, start_step)
+
     Account.start, data.train_batches = logged_start, logged_batches
+    InstanceStream.start = lambda self, step: logged(self.source, objects(self, step), step)
     return write
 
 
@@ -121,7 +149,7 @@ def arm(folder, log, fault):
 
 def run(workdir, log, changes, fault):
     write = watch(log)
-    models.create_model = create_network
+    models.create_model, models.create_detector = create_network, create_detector
     cache_programs()
     flags = argparse.Namespace(config=make_config(changes), workdir=Path(workdir), resume="auto")
     flags.profile, flags.coordinator, flags.num_processes, flags.process_id = False, "", -1, -1
@@ -174,13 +202,15 @@ def main():
 
 def final_arrays(workdir, changes):
     """Every array of the last checkpoint, by path."""
-    config = make_config(changes)
-    with mock.patch.object(models, "create_model", create_network):
-        recipe = Recipe.from_config(config)
-        task = setup.create_task(recipe, num_classes=8)
-        trainer = setup.create_trainer(
-            recipe, task, setup.model_of(recipe, num_classes=task.num_classes), create_mesh()
-        )
+    recipe = parse_recipe(make_config(changes))
+    binding = bind(recipe)
+    binding.open_scored()
+    task = binding.create_task()
+    with (
+        mock.patch.object(models, "create_model", create_network),
+        mock.patch.object(models, "create_detector", create_detector),
+    ):
+        trainer = setup.create_trainer(recipe, task, binding.create_model(task), create_mesh())
     with CheckpointStore(Path(workdir) / "checkpoints") as store:
         state = store.restore(trainer.state)
     return {

@@ -16,9 +16,11 @@ def read(name):
 
 def rows():
     """Category, tried, reached, survived, lost."""
-    if soak := read("soak.json"):
-        kills, lost = soak["kills"], soak["arrays_that_differ"] + soak["images_not_once_per_epoch"]
-        yield "training killed (SIGKILL) at a random moment", kills, kills, kills - lost, lost
+    for name, what in (("soak.json", "training"), ("soak_objects.json", "training of a detector")):
+        if soak := read(name):
+            lost = soak["arrays_that_differ"] + soak["images_not_once_per_epoch"]
+            kills, what = soak["kills"], f"{what} killed (SIGKILL) at a random moment"
+            yield what, kills, kills, kills - lost, lost
     for name, prefix in (("faults.json", "training: "), ("commands.json", "")):
         counts = read(name) or {"tried": {}}
         for what, tried in counts["tried"].items():
