@@ -4,12 +4,11 @@
     segalias score --instances RESULTS.json TRUTH.json [--out REPORT]
     segalias score merge REPORT1 REPORT2 ... --out REPORT
 
-Maps of class ids, gray or palette PNG or npy, that have the names of their labels. Cityscapes'
-official names and ids are understood. REPORT gets report.html, report.md, report.json with all
-counts, and tables of images, their classes and objects as CSV; a run that was killed is resumed
-with --resume. Reports of parts of a data set merge to that of the whole. Exit status: 0, 2 after an
-error in flags or files, 3 where --keep-going left files out, 4 where a score is on the wrong side
-of its --fail-under, after table and report.
+Maps of class ids, gray or palette PNG or npy, named as their labels; Cityscapes' official names and
+ids are understood. REPORT gets report.html, report.md, report.json with all counts, and tables of
+images, their classes and objects as CSV; --resume goes on where a killed run stopped. Reports of
+parts of a data set merge to that of the whole. Exit status: 0, 2 after an error in flags or files,
+3 where --keep-going left files out, 4 where a score is on the wrong side of its --fail-under.
 """
 
 from __future__ import annotations
