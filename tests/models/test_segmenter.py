@@ -138,7 +138,7 @@ def test_dropout_only_in_training():
             {"encoder": "resnet19"},
             "^encoder is 'resnet19'; did you mean 'resnet1.*choose one of convnext_base",
         ),
-        ({"downsample": "fft"}, "downsample is 'fft'; choose one of none, daf, flc"),
+        ({"downsample": "fft"}, "downsample is 'fft'; choose one of none, daf, "),
         ({"mixer": "cbam"}, "mixer is 'cbam'; choose one of none, freqmix"),
         ({"mixer": "freqmix", "gate": "adafreq"}, "gate is 'adafreq'; choose one of energy"),
         ({"downsample": "daf", "band": "round"}, "band is 'round'; choose one of symmetric"),
