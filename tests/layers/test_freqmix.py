@@ -29,50 +29,48 @@ def load(mixer, z, prefix="w."):
         set_gate(gate.expand, z[f"{key}.3.weight"], z[f"{key}.3.bias"])
 
 
-CASES = [
-    (33, f"{act}_res{res}_n2_{size}")
-    for act in ("sigmoid", "softmax")
-    for res in (0, 1)
+TAGS = [
+    (33, activation, f"n2_{size}")
+    for activation in ("sigmoid", "softmax")
     for size in ("16x16", "17x23")
-] + [
-    (64, f"sigmoid_res{res}_n{n}_{size}")
-    for res in (0, 1)
-    for n in (1, 3)
-    for size in ("16x16", "17x23")
-]
+] + [(64, "sigmoid", f"n{n}_{size}") for n in (1, 3) for size in ("16x16", "17x23")]
 
 
-@pytest.mark.parametrize("channels,case", CASES)
-def test_published_module(golden, assert_recorded, channels, case):
+@pytest.mark.parametrize("channels, activation, tag", TAGS)
+def test_published_module(golden, assert_recorded, channels, activation, tag):
     z = golden(f"b_freqmix_c{channels}")
-    activation, residual, tag = case.split("_", 2)
     with jax.enable_x64(True):
         mixer = layers.FreqMix(
-            channels,
-            gate="corner",
-            band="reference",
-            activation=activation,
-            residual=residual == "res1",
-            rngs=nnx.Rngs(0),
+            channels, gate="corner", band="reference", activation=activation, rngs=nnx.Rngs(0)
         )
         load(mixer, z)
-        graph, params = nnx.split(mixer, nnx.Param)
+        params = nnx.state(mixer, nnx.Param)
         params = jax.tree.map(lambda p: p.astype(jnp.float64), params)
         x = jnp.asarray(np.moveaxis(z[f"x_{tag}"], 1, -1), jnp.float64)
         cotangent = jnp.asarray(np.moveaxis(z[f"ct_{tag}"], 1, -1), jnp.float64)
-        y, of_params, of_x = forward_and_gradients(graph, params, x, cotangent)
-    # Recorded in float32, with errors of some 1e-7 of the largest value.
-    assert_recorded(np.moveaxis(y, -1, 1), z[f"y_{case}"], 1e-6)
-    assert_recorded(np.moveaxis(of_x, -1, 1), z[f"gx_{case}"], 2e-6)
-    if case.startswith("sigmoid_res0"):
-        check_weight_gradients(of_params, z, f"gw_{case}.", assert_recorded)
+        found = with_and_without_residual(mixer, params, x, cotangent)
+    for residual, (y, of_params, of_x) in enumerate(found):
+        case = f"{activation}_res{residual}_{tag}"
+        # Recorded in float32, with errors of some 1e-7 of the largest value.
+        assert_recorded(np.moveaxis(y, -1, 1), z[f"y_{case}"], 1e-6)
+        assert_recorded(np.moveaxis(of_x, -1, 1), z[f"gx_{case}"], 2e-6)
+        if case.startswith("sigmoid_res0"):
+            check_weight_gradients(of_params, z, f"gw_{case}.", assert_recorded)
 
 
-def forward_and_gradients(graph, params, x, cotangent):
+def with_and_without_residual(mixer, params, x, cotangent):
+    """Outputs and gradients without and with it, in one program: they share all but a sum."""
+    graphs = []
+    for mixer.residual in (False, True):
+        graphs.append(nnx.graphdef(mixer))
+
     @jax.jit
     def run(params, x, cotangent):
-        y, pullback = jax.vjp(lambda p, x: nnx.merge(graph, p)(x), params, x)
-        return y, *pullback(cotangent)
+        found = []
+        for graph in graphs:
+            y, pullback = jax.vjp(lambda p, x, graph=graph: nnx.merge(graph, p)(x), params, x)
+            found.append((y, *pullback(cotangent)))
+        return found
 
     return jax.device_get(run(params, x, cotangent))
 
@@ -98,55 +96,62 @@ def check_weight_gradients(of_params, z, prefix, assert_recorded):
 @pytest.mark.parametrize("size", [(9, 11), (1, 1)], ids=str)
 def test_no_sample_influences_another(gate, size):
     mixer = layers.FreqMix(32, gate=gate, rngs=nnx.Rngs(0))
-    x = jax.random.normal(jax.random.key(0), (3, *size, 32))
-    changed = x.at[1].set(7.0)
-    np.testing.assert_array_equal(mixer(x)[::2], mixer(changed)[::2])
-    gradient = jax.grad(lambda x: mixer(x)[0].sum())(x)
+
+    @jax.jit
+    def run(x):
+        def first(x):
+            y = mixer(x)
+            return y[0].sum(), y
+
+        return jax.grad(first, has_aux=True)(x)
+
+    x = np.random.default_rng(0).normal(size=(3, *size, 32)).astype(np.float32)
+    changed = x.copy()
+    changed[1] = 7.0
+    gradient, y = run(x)
+    np.testing.assert_array_equal(y[::2], run(changed)[1][::2])
     assert float(abs(gradient[0]).max()) > 0
     np.testing.assert_array_equal(gradient[1:], 0)
+    # Of constant zeros too, where statistics have roots of nothing.
+    assert np.isfinite(run(np.zeros_like(x))[0]).all()
 
 
 def test_energy_and_magnitude_are_those_of_the_spectrum():
     from segalias_jax.layers import freqmix
 
-    x = jax.random.normal(jax.random.key(0), (2, 9, 12, 3))
-    low, high = ops.split_bands(x, 0.35)
-    for band in (low, high):
+    @jax.jit
+    def statistics(x):
+        return [
+            (band, freqmix._root_mean_square(band), freqmix._mean_magnitude(band))
+            for band in ops.split_bands(x, 0.35)
+        ]
+
+    x = np.random.default_rng(0).normal(size=(2, 9, 12, 3)).astype(np.float32)
+    for band, energy, magnitude in statistics(x):
         spectrum = np.fft.fft2(np.asarray(band, np.float64), axes=(1, 2), norm="ortho")
-        np.testing.assert_allclose(
-            freqmix._root_mean_square(band), np.sqrt((abs(spectrum) ** 2).mean((1, 2))), rtol=1e-5
-        )
+        np.testing.assert_allclose(energy, np.sqrt((abs(spectrum) ** 2).mean((1, 2))), rtol=1e-5)
         # The small term under the root weighs where the band is empty.
-        np.testing.assert_allclose(
-            freqmix._mean_magnitude(band), abs(spectrum).mean((1, 2)), atol=1e-4
-        )
+        np.testing.assert_allclose(magnitude, abs(spectrum).mean((1, 2)), atol=1e-4)
 
 
 @pytest.mark.parametrize("gate", ["energy", "magnitude", "corner"])
 def test_gradient_against_finite_differences(gate):
     with jax.enable_x64(True):
         mixer = layers.FreqMix(8, gate=gate, reduction=2, cutoff=0.3, rngs=nnx.Rngs(0))
-        x = jax.random.normal(jax.random.key(0), (2, 6, 7, 8), jnp.float64)
-        direction = jax.random.normal(jax.random.key(1), x.shape, jnp.float64)
+        x, direction = np.random.default_rng(0).normal(size=(2, 2, 6, 7, 8))
 
+        @jax.jit
+        @jax.value_and_grad
         def loss(t):
             return jnp.sum(jnp.sin(mixer(x + t * direction)))
 
-        numeric = (loss(1e-5) - loss(-1e-5)) / 2e-5
-        np.testing.assert_allclose(jax.grad(loss)(0.0), numeric, rtol=1e-7)
-
-
-def test_constant_zero_input_has_a_finite_gradient():
-    for gate in ("energy", "magnitude", "corner"):
-        mixer = layers.FreqMix(8, gate=gate, rngs=nnx.Rngs(0))
-        gradient = jax.grad(lambda x, mixer=mixer: mixer(x).sum())(jnp.zeros((1, 8, 8, 8)))
-        assert bool(jnp.isfinite(gradient).all())
+        numeric = (loss(1e-5)[0] - loss(-1e-5)[0]) / 2e-5
+        np.testing.assert_allclose(loss(0.0)[1], numeric, rtol=1e-7)
 
 
 def test_cutoff_and_groups_are_used():
-    x = jax.random.normal(jax.random.key(0), (1, 16, 16, 8))
-    outputs = [
-        layers.FreqMix(8, rngs=nnx.Rngs(0), **options)(x)
+    mixers = [
+        layers.FreqMix(8, rngs=nnx.Rngs(0), **options)
         for options in (
             {},
             {"cutoff": 0.2},
@@ -158,6 +163,8 @@ def test_cutoff_and_groups_are_used():
             {"reduction": 2},
         )
     ]
+    x = np.random.default_rng(0).normal(size=(1, 16, 16, 8)).astype(np.float32)
+    outputs = jax.device_get(jax.jit(lambda x: [mixer(x) for mixer in mixers])(x))
     for i, a in enumerate(outputs):
         for b in outputs[:i]:
             assert float(abs(a - b).max()) > 1e-4
@@ -208,13 +215,18 @@ def test_wrong_arguments(options, message):
 def test_any_leading_axes(gate, leading):
     """One image alone, as Equinox calls layers; batches of batches; and none."""
     mixer = layers.FreqMix(8, gate=gate, reduction=2, rngs=nnx.Rngs(0))
-    x = jax.random.normal(jax.random.key(0), (*leading, 6, 7, 8))
-    y = mixer(x)
+    x = np.random.default_rng(0).normal(size=(*leading, 6, 7, 8)).astype(np.float32)
+
+    @jax.jit
+    def run(x):
+        images = x.reshape(-1, 6, 7, 8)
+        one_by_one = jax.lax.map(lambda image: mixer(image[None])[0], images) if x.size else images
+        return mixer(x), one_by_one.reshape(x.shape), jax.grad(lambda x: mixer(x).sum())(x)
+
+    y, one_by_one, gradient = run(x)
     assert y.shape == x.shape
-    if x.size:
-        one_by_one = [mixer(image[None])[0] for image in x.reshape(-1, 6, 7, 8)]
-        np.testing.assert_allclose(y.reshape(-1, 6, 7, 8), jnp.stack(one_by_one), atol=1e-6)
-    np.testing.assert_array_equal(jax.grad(lambda x: mixer(x).sum())(x).shape, x.shape)
+    np.testing.assert_allclose(y, one_by_one, atol=1e-6)
+    assert gradient.shape == x.shape
 
 
 def gates(mixer):
