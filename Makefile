@@ -26,9 +26,11 @@ test: $(DEV)  ## run all tests
 faults: $(DEV)  ## kill and interrupt small runs; start them with several processes
 	SEGALIAS_SOAK=1 $(BIN)/python -m pytest -n 0 tests/faults tests/training/test_processes.py
 
-soak: faults  ## the same hundreds of times; writes soak, faults and damage.json, docs/faults.md
+soak: faults  ## the same hundreds of times; writes four results and docs/faults.md
 	$(BIN)/python tests/faults/soak.py 200
+	$(BIN)/python tests/faults/soak.py 20 --objects
 	$(BIN)/python tests/faults/operations.py 200 200
+	$(BIN)/python tests/faults/commands.py 20 20
 	$(BIN)/python tests/faults/damage.py 2000
 	$(BIN)/python tests/faults/table.py
 

@@ -122,6 +122,9 @@ _MAKE_ROOM = "make room"
 _GIVE_ACCESS = "make it readable and writable"
 _LOOK = "look whether it was moved or deleted"
 _FILES = "raise the limit of open files (ulimit -n)"
+_MEMORY = "end other programs, or give the command less to do at a time"
+_MOUNT = "look whether its disk or server is there"
+_ANOTHER = "give another place"
 _REMEDIES = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
@@ -136,9 +139,26 @@ _REMEDIES = {
     errno.ENOTDIR: _LOOK,
     errno.EISDIR: _LOOK,
     errno.ESTALE: _LOOK,
+    errno.ETIMEDOUT: _MOUNT,
+    errno.ENOTCONN: _MOUNT,
+    errno.ECONNABORTED: _MOUNT,
+    errno.EHOSTDOWN: _MOUNT,
+    errno.EREMOTEIO: _MOUNT,
+    errno.ENODEV: _MOUNT,
+    errno.ENXIO: _MOUNT,
+    errno.EBUSY: "end whatever uses it",
+    errno.ETXTBSY: "end whatever uses it",
+    errno.EEXIST: _ANOTHER,
+    errno.ENOTEMPTY: _ANOTHER,
+    errno.ELOOP: _ANOTHER,
+    errno.EXDEV: _ANOTHER,
+    errno.EMLINK: _ANOTHER,
+    errno.EOPNOTSUPP: "give a place on another file system",
+    errno.ENOLCK: "give a place on another file system",
+    errno.ENOMEM: _MEMORY,
     errno.ENAMETOOLONG: "give it a shorter name",
 }
-"""What to do about errors of disks, which are not the program's; other errors keep a traceback."""
+"""What to do about errors of disks and their servers; others, the program's, keep a traceback."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,6 +189,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the table has seen enough; nothing must be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except MemoryError:
+        print(f"error: the memory is full; {_MEMORY}", file=sys.stderr)
+        return 2
     except OSError as error:
         if error.errno not in _REMEDIES:
             raise

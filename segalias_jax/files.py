@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import glob
 import os
 import stat
 from collections.abc import Callable, Generator, Iterable
@@ -39,7 +40,7 @@ def write_bytes(path: Path | str, content: bytes) -> None:
     write_parts(path, (content,))
 
 
-def write_parts(path: Path | str, parts: Iterable[bytes]) -> None:
+def write_parts(path: Path | str, parts: Iterable[bytes | memoryview]) -> None:
     """Writes a file as `write_bytes` does, of content that need not be in memory at once.
 
     Args:
@@ -87,6 +88,35 @@ def write_text(path: Path | str, text: str) -> None:
       'new'
     """
     write_bytes(path, text.encode("utf-8"))
+
+
+def remove_left(folder: Path, name: str | None = None) -> None:
+    """Removes what killed processes have left of files that they were writing.
+
+    Files that a process of this machine may still be writing stay.
+
+    Args:
+      folder: of files of `write_bytes`; may be missing.
+      name: of the file in it; None for all files below the folder.
+
+    Example:
+      >>> remove_left(Path("missing"))
+    """
+    one = "" if name is None else f".{glob.escape(name)}.*.tmp"
+    for path in folder.glob(one) if one else folder.rglob(".*.tmp"):
+        *_, process, _ = path.name.split(".")
+        if process.isdecimal() and not _runs(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def check_regular(path: Path) -> None:

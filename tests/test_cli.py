@@ -43,6 +43,9 @@ def ending(monkeypatch):
             "error: /a/b: Permission denied; make it readable and writable, then run",
         ),
         (OSError(errno.EMFILE, "Too many open files"), 2, "error: the disk: Too many open files;"),
+        (OSError(errno.ETIMEDOUT, "Timed out", "/a"), 2, "error: /a: Timed out; look whether its"),
+        (OSError(errno.ENOTEMPTY, "Not empty", "/a"), 2, "error: /a: Not empty; give another"),
+        (MemoryError(), 2, "error: the memory is full; end other programs, or give"),
     ],
 )
 def test_what_ends_a_command_is_one_line_and_a_status(ending, capsys, error, status, message):

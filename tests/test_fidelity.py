@@ -60,6 +60,11 @@ def test_what_tests_compare_is_measured():
     close([1.0, np.nan, 4.004], [1.0, np.nan, 4.0], rtol=0, atol=0.02)
     close(np.float64(8.0), 8.0, 1e-3)
     assert recorder.found["a"].text() == "1 case, 6 numbers: 1.0e-03 of 5.0e-03"
+    recorder.now = "zeros"
+    close([3e-17, 0.0], [0.0, 1e-18], rtol=0, atol=1e-15)
+    recorder.found["zeros"].passed = 1
+    assert recorder.found["zeros"].text() == "1 case, 2 numbers: 3.0e-17 of 1.0e-15"
+    recorder.now = "a"
     with pytest.raises(AssertionError):
         close(1.0, 2.0)
     recorder.found["a"].failed = 1

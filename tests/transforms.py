@@ -126,6 +126,7 @@ def operators() -> dict[str, Row]:
                 scales=(0.5, 0.25),
             )
         ),
+        "sample_points": Row(lambda x: ops.sample_points(x, boxes(x)[..., :2])),
         "shift_consistency": Row(
             lambda x: ops.shift_consistency(lambda x: x.argmax(-1), x),
             "image",
@@ -151,7 +152,7 @@ NOT_ARRAYS = {
     *("BACKGROUND", "BETWEEN", "ROI_METHODS", "Samples", "base_anchors", "grid_anchors"),
     *("best_of", "box_area", "box_iou", "clip_boxes", "decode_boxes", "encode_boxes"),
     *("match_boxes", "nms", "nms_mask", "roi_align_masks", "roi_levels", "sample_boxes"),
-    "wide_enough",
+    *("sample_mask_points", "wide_enough"),
 }
 """Names of `ops` that read no image: numbers, and boxes of one image after the other."""
 
@@ -160,6 +161,7 @@ def modules() -> dict[str, Callable[[], nnx.Module]]:
     rngs = nnx.Rngs(0)
     return {
         "AdaptiveBlur": lambda: layers.AdaptiveBlur(8, groups=2, rngs=rngs),
+        "AdaptiveWeightedDownsampling": lambda: layers.AdaptiveWeightedDownsampling(8, rngs=rngs),
         "AtrousPyramidPooling": lambda: layers.AtrousPyramidPooling(
             8, 8, dilations=(1, 2), rngs=rngs
         ),
@@ -179,6 +181,7 @@ def modules() -> dict[str, Callable[[], nnx.Module]]:
         "MedianFilter": lambda: layers.MedianFilter(3),
         "PyramidPooling": lambda: layers.PyramidPooling(8, 8, pool_scales=(1, 2), rngs=rngs),
         "SeparableConvNormAct": lambda: layers.SeparableConvNormAct(8, 8, rngs=rngs),
+        "SmoothConvolutionBranch": lambda: layers.SmoothConvolutionBranch(8, rngs=rngs),
     } | {
         f"UpConv, method={method!r}": lambda method=method: layers.UpConv(
             8, 8, method=method, rngs=rngs
@@ -198,7 +201,7 @@ def layer_rows() -> dict[str, Row]:
         rows[name] = Row(
             lambda x, graph=graph, state=state, size=size: nnx.merge(graph, state)(x, *size),
             why_not=REVERSE_ONLY
-            if name in ("SeparableConvNormAct", "AtrousPyramidPooling")
+            if name in ("SeparableConvNormAct", "AtrousPyramidPooling", "SmoothConvolutionBranch")
             else {},
         )
     return rows

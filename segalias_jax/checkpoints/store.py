@@ -8,12 +8,12 @@ that a run killed while it scores loses no training and resumes with the scoring
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import sys
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,17 +25,25 @@ from jax.experimental import multihost_utils
 
 from segalias_jax import files
 from segalias_jax.checkpoints.checksum import checksum
+from segalias_jax.checkpoints.description import (
+    ABOUT,
+    ITEM,
+    DamagedError,
+    digest,
+    read_description,
+)
 from segalias_jax.checkpoints.library_log import hold_back
 from segalias_jax.errors import InputError
 
 Tree = TypeVar("Tree")
+Result = TypeVar("Result")
 SCORES = "scores.json"
 DAMAGED = "damaged-"
 """What the names of checkpoints begin with that were set aside."""
 
-_CHECKSUM, _SHAPES, _ABOUT = "checksum", "shapes", "about_checksum"
-_METADATA, _ITEM = "_CHECKPOINT_METADATA", "default"  # as the library names them
+_CHECKSUM, _SHAPES = "checksum", "shapes"
 _NAME, _LARGER = "score", "larger_is_better"  # keys in `SCORES`, beside the steps
+_REMOVALS = 20  # of the best checkpoint, until a reader gives up
 _EARLIER_NAMES = {"task": "ratio"}  # of a state's parts, in checkpoints of version 0.1
 
 
@@ -86,13 +94,7 @@ class CheckpointStore:
         self.scores: dict[int, float] = {}
         self._repair = repair
         self._read_scores()
-        try:
-            self._manager = self._open_manager()
-        except OSError:
-            raise
-        except Exception:  # it reads the description of every checkpoint, whatever that has become
-            self._look_for_unreadable()
-            self._manager = self._open_manager()
+        self._manager = self._despite_removals(self._open_manager)
 
     def __enter__(self) -> CheckpointStore:
         return self
@@ -111,10 +113,10 @@ class CheckpointStore:
           step: number of the checkpoint.
         """
         try:
-            _described(self.folder / str(step))
+            read_description(self.folder / str(step))
         except DamagedError:
             return False
-        return (self.folder / str(step) / _ITEM).is_dir()
+        return (self.folder / str(step) / ITEM).is_dir()
 
     def best_step(self) -> int | None:
         """Returns the step of the best checkpoint, the latest without scores, None without any."""
@@ -133,8 +135,8 @@ class CheckpointStore:
           InputError: the checkpoint before could not be written.
         """
         tree = _as_dict(state)
-        about = dict(about or {}) | {_CHECKSUM: checksum(tree), _SHAPES: _digest(_shapes(tree))}
-        about[_ABOUT] = _digest(about)
+        about = dict(about or {}) | {_CHECKSUM: checksum(tree), _SHAPES: digest(_shapes(tree))}
+        about[ABOUT] = digest(about)
         with _Writing(self.folder):
             self._manager.save(step, args=ocp.args.StandardSave(tree), custom_metadata=about)
 
@@ -157,7 +159,7 @@ class CheckpointStore:
         Raises:
           DamagedError: it is unreadable, or has other bytes than were written.
         """
-        return _described(self.folder / str(step))
+        return read_description(self.folder / str(step))
 
     def restore(self, like: Tree, *, step: int | None = None) -> Tree:
         """Reads a checkpoint.
@@ -206,6 +208,20 @@ class CheckpointStore:
             "another folder"
         )
 
+    def restore_best(self, like: Tree) -> Tree:
+        """Reads the best checkpoint, also while a training adds some and removes others.
+
+        Args:
+          like: as for `restore`.
+
+        Returns:
+          A tree like `like`.
+
+        Raises:
+          InputError: as for `restore`.
+        """
+        return self._from_best(lambda step: self.restore(like, step=step))
+
     def read(self, step: int | None = None) -> dict[str, np.ndarray]:
         """Reads the parameters and statistics of a checkpoint of any model.
 
@@ -221,10 +237,7 @@ class CheckpointStore:
         Raises:
           InputError: there is none, or it cannot be read.
         """
-        step = self.best_step() if step is None else step
-        if step is None:
-            raise InputError(f"{self.folder} holds no checkpoint; give a folder that does")
-        tree = self._read(step, None)
+        tree = self._from_best(self._read_all) if step is None else self._read_all(step)
         kept = {
             "parameters": tree.get("average") or tree["parameters"],
             "statistics": tree["statistics"],
@@ -264,18 +277,52 @@ class CheckpointStore:
 
         return sorted((step for step in steps if step in self.scores), key=order)[:count]
 
+    def _read_all(self, step: int | None) -> dict[str, Any]:
+        if step is None:
+            raise InputError(f"{self.folder} holds no checkpoint; give a folder that does")
+        return self._read(step, None)
+
+    def _from_best(self, read: Callable[[int | None], Result]) -> Result:
+        """Calls a function with the step that is the best one now."""
+
+        def reload_and_read() -> Result:
+            self._read_scores()
+            self._manager.reload()
+            step = self.best_step()
+            if step is None and self._steps_there():  # listed while one replaced the other
+                raise FileNotFoundError(self.folder)
+            return read(step)
+
+        return self._despite_removals(reload_and_read)
+
+    def _despite_removals(self, call: Callable[[], Result]) -> Result:
+        """Calls again where a training has removed a checkpoint meanwhile."""
+        for _ in range(_REMOVALS):
+            try:
+                return call()
+            except FileNotFoundError:
+                if not self.folder.is_dir():
+                    raise
+            except DamagedError as error:
+                if error.path.exists():
+                    raise
+        raise InputError(
+            f"{self.folder}: checkpoints are removed faster than they are read; set "
+            "checkpoint.keep_last higher, or wait for the end of the training"
+        )
+
     def _read(self, step: int, like: dict[str, Any] | None) -> dict[str, Any]:
         """Reads arrays like those given; without any, all there are, onto the first device."""
         path = self.folder / str(step)
         # What a truncated or missing file makes the library raise is of no particular type.
         try:
-            about = _described(path)
+            about = read_description(path)
             metadata = self._manager.metadata(step)
             if metadata.item_metadata is None:
                 raise ValueError("it does not say which arrays it has")
             saved = metadata.item_metadata.tree
             # Else a changed name would be taken for another model, which no older one replaces.
-            if _digest(_shapes(saved)) != about.get(_SHAPES, _digest(_shapes(saved))):
+            if digest(_shapes(saved)) != about.get(_SHAPES, digest(_shapes(saved))):
                 raise ValueError("the names of its arrays differ")
             earlier = {
                 new: old
@@ -335,10 +382,19 @@ class CheckpointStore:
             ) from None
 
     def _open_manager(self) -> ocp.CheckpointManager:
-        options = ocp.CheckpointManagerOptions(preservation_policy=_Keep(self))
-        return ocp.CheckpointManager(
-            self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
+        open_now = functools.partial(
+            ocp.CheckpointManager,
+            self.folder,
+            options=ocp.CheckpointManagerOptions(preservation_policy=_Keep(self)),
+            item_handlers=ocp.StandardCheckpointHandler(),
         )
+        try:
+            return open_now()
+        except OSError:
+            raise
+        except Exception:  # it reads the description of every checkpoint, whatever that has become
+            self._look_for_unreadable()
+            return open_now()
 
     def _steps_there(self) -> list[int]:
         """Steps of all folders, also of those that the library takes for unfinished ones."""
@@ -348,7 +404,7 @@ class CheckpointStore:
     def _look_for_unreadable(self) -> None:
         for step in self._steps_there():
             try:
-                _described(self.folder / str(step))
+                read_description(self.folder / str(step))
             except DamagedError as error:
                 if not self._repair:
                     raise
@@ -383,22 +439,6 @@ class CheckpointStore:
                 )
 
 
-class DamagedError(InputError):
-    """A checkpoint that lacks a file or holds other bytes than were written.
-
-    Example:
-      >>> raise DamagedError(Path("run/checkpoints/20"), ValueError("half a file"))
-      Traceback (most recent call last):
-      segalias_jax.checkpoints.store.DamagedError: the checkpoint run/checkpoints/20 is damaged \
-(half a file); move it away, and another one is taken
-    """
-
-    def __init__(self, path: Path, error: Exception):
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        self.summary = f"the checkpoint {path} is damaged ({reason[:80]})"
-        super().__init__(f"{self.summary}; move it away, and another one is taken")
-
-
 class _Keep:
     """Which checkpoints stay when a new one is there; the library asks this."""
 
@@ -428,30 +468,6 @@ class _Writing:
                 f"{self._folder}: a checkpoint could not be written ({reason[:160]}); make room or "
                 "repair the disk, then run the same command again"
             ) from None
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """What was saved with the checkpoint in a folder; raises where its bytes are others."""
-    try:
-        content = json.loads((path / _METADATA).read_text())
-        about = dict(content["custom_metadata"])
-        for key in ("init_timestamp_nsecs", "commit_timestamp_nsecs"):
-            int(content[key])
-        for key in ("item_handlers", "metrics", "performance_metrics"):
-            content[key].items()
-        if "default" not in content["item_handlers"]:
-            raise ValueError("it does not say what it holds")
-        wanted = about.pop(_ABOUT, None)  # of checkpoints before version 0.1 there is none
-        if wanted is not None and _digest(about) != wanted:
-            raise ValueError("the checksum of its description differs")
-        return about
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedError(path, error) from None
-
-
-def _digest(content: Any) -> int:
-    """A checksum of what JSON can hold."""
-    return zlib.crc32(json.dumps(content, sort_keys=True, default=str).encode())
 
 
 def _free_name(path: Path) -> Path:

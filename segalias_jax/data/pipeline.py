@@ -14,7 +14,10 @@ import atexit
 import contextlib
 import dataclasses
 import functools
+import multiprocessing
+import os
 import signal
+import threading
 import weakref
 import zlib
 from collections import deque
@@ -374,6 +377,14 @@ def _read_ahead(
 def _start_worker(index: int, count: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches all; the run ends workers
     cv2.setNumThreads(1)  # the workers and their threads already fill the cores
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this worker with the run, however that ends; else it would wait for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _generate(dataset: grain.IterDataset) -> Iterator[Batch]:

@@ -6,6 +6,9 @@ The program maps RGB bytes [batch, height, width, 3] to logits; `manifest.json` 
 rest. Height and width are those of the recipe's windows, or of --size H,W, and fixed; with
 --size any, images have any sides of 32 to 8192 pixels. The batch has any length, or that of
 --batch N.
+
+The program of a detector takes one image and its size without padding, and gives boxes, scores,
+classes and masks of objects; its height and width are fixed, multiples of 32.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ where an operator needs all of it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,17 @@ def onnx_type(dtype: Any) -> int:
       1
     """
     return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+
+def value_info(name: str, array: Any) -> Any:
+    """Returns name, type and shape of an input or output; symbolic lengths are given by their text.
+
+    Args:
+      name: in the graph.
+      array: with a shape and a dtype.
+    """
+    shape = [side if isinstance(side, int) else str(side) for side in array.shape]
+    return onnx.helper.make_tensor_value_info(name, onnx_type(array.dtype), shape)
 
 
 class Graph:
@@ -143,17 +155,35 @@ class Graph:
         key = (operator, *inputs, repr(attributes))
         known = None if name else self._results.get(key)
         if known is None:
-            known = name or self._new_name(key)
+            known = name or self._kept_name(key)
             self.nodes.append(onnx.helper.make_node(operator, list(inputs), [known], **attributes))
         return Tensor(known, tuple(shape), tuple(shape if held is None else held))
+
+    def node_of_several(
+        self, operator: str, inputs: Sequence[str], shapes: Sequence[Any], **attributes: Any
+    ) -> list[Tensor]:
+        """Adds an operation with several results and returns them."""
+        names = [self.new_name() for _ in shapes]
+        self.nodes.append(onnx.helper.make_node(operator, list(inputs), names, **attributes))
+        return [Tensor(name, tuple(s), tuple(s)) for name, s in zip(names, shapes, strict=True)]
+
+    @contextlib.contextmanager
+    def inner_nodes(self) -> Iterator[list[Any]]:
+        """Yields a list of its own for the nodes of a loop's body, which nothing outside reads."""
+        nodes, results = self.nodes, self._results
+        self.nodes, self._results = [], dict(results)
+        try:
+            yield self.nodes
+        finally:
+            self.nodes, self._results = nodes, results
 
     def constant(self, array: np.ndarray) -> str:
         """Adds a constant and returns its name."""
         key = (array.dtype, array.shape, array.tobytes() if self._shared else None)
         name = self._results.get(key)
         if name is None:
-            name = self._new_name(key)
-            self.constants.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+            name = self._kept_name(key)
+            self.constants.append(onnx.numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def integers(self, *numbers: Any) -> str:
@@ -195,6 +225,27 @@ class Graph:
         )
         return self.node(operator, names, shape, held=held, **attributes)
 
+    def cast(self, value: Value, dtype: Any) -> Tensor:
+        """Adds a change of type."""
+        name, held = self.held(value)
+        return self.node("Cast", [name], value.shape, held=held, to=onnx_type(dtype))
+
+    def where(
+        self, condition: Value, yes: Value, no: Value, shape: tuple[Any, ...], dtype: Any
+    ) -> Tensor:
+        """Adds a choice between elements of one type."""
+        if np.dtype(dtype).kind != "b":
+            return self.elementwise("Where", [condition, yes, no], shape)
+        # Runtimes choose between numbers only.
+        numbers = [self.cast(value, np.uint8) for value in (yes, no)]
+        return self.cast(self.elementwise("Where", [condition, *numbers], shape), dtype)
+
+    def reduce_truth(self, operator: str, value: Value, axes: Sequence[int], shape: Any) -> Tensor:
+        """Adds "ReduceMax" (any) or "ReduceMin" (all) of truth values."""
+        # Runtimes reduce numbers only.
+        names = [self.full(self.cast(value, np.int32)), self.integers(*axes)]
+        return self.cast(self.node(operator, names, shape, keepdims=0), np.bool_)
+
     def transpose(self, name: str, order: Sequence[int], shape: Sequence[Any] = ()) -> Tensor:
         """Adds a transposition."""
         return self.node("Transpose", [name], shape, perm=list(map(int, order)))
@@ -214,9 +265,13 @@ class Graph:
         axes, starts, stops, steps = (self.integers(*column) for column in zip(*spans, strict=True))
         return self.node("Slice", [name, starts, stops, axes, steps], shape)
 
-    def _new_name(self, key: tuple) -> str:
+    def new_name(self) -> str:
+        """Returns a name that nothing has."""
         self._count += 1
-        name = f"v{self._count}"
+        return f"v{self._count}"
+
+    def _kept_name(self, key: tuple) -> str:
+        name = self.new_name()
         if self._shared:
             self._results[key] = name
         return name

@@ -64,14 +64,14 @@ def _gather(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
         else:
             cut = _window(graph, value, axes, _long(graph, places), p["slice_sizes"])
         return graph.reshape(cut.name, shape)
-    rest = [d for d in range(len(value.shape)) if d not in taken]
-    whole = all(p["slice_sizes"][d] == value.shape[d] for d in rest)
-    if not whole or numbers.operand_batching_dims:
+    batching = numbers.operand_batching_dims
+    rest = [d for d in range(len(value.shape)) if d not in (*taken, *batching)]
+    if not all(p["slice_sizes"][d] == value.shape[d] for d in rest):
         raise InputError("ONNX export gathers along whole axes only")
     # The positions' axes of the result; `offset_dims` says where the others are.
     first = [axis for axis in range(len(shape)) if axis not in numbers.offset_dims]
     columns = [numbers.start_index_map.index(d) for d in taken]
-    if isinstance(places, np.ndarray):
+    if isinstance(places, np.ndarray) and not batching:
         positions = graph.constant(places[..., columns].astype(np.int64))
     elif len(first) == 1 and first == list(taken):  # along one axis, which stays where it was
         positions = graph.reshape(_long(graph, places), (shape[first[0]],)).name
@@ -79,10 +79,23 @@ def _gather(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
     else:
         names = [_long(graph, places), graph.integers(*columns)]
         positions = graph.node("Gather", names, (), axis=-1).name
-    name = graph.transpose(graph.full(value), [*taken, *rest]).name
+    if batching:  # each row of positions has its own part of the value: a position more
+        grid, axes = places.shape[:-1], numbers.start_indices_batching_dims
+        rows = [_along(graph, (*grid, 1), axis) for axis in axes]
+        positions = graph.node("Concat", [*rows, positions], (), axis=-1).name
+    before = list(map(int, (*batching, *taken, *rest)))
+    name = graph.transpose(graph.full(value), before).name
     found = graph.node("GatherND", [name, positions], ())
     order = np.argsort([*first, *numbers.offset_dims]).tolist()
     return graph.transpose(found.name, order, shape)
+
+
+def _along(graph: Graph, shape: Sequence[int], axis: int) -> str:
+    """Returns the name of the positions along an axis of an array."""
+    held = [1] * len(shape)
+    held[axis] = shape[axis]
+    name = graph.constant(np.arange(shape[axis]).reshape(held))
+    return graph.full(Tensor(name, tuple(shape), tuple(held)))
 
 
 def _dynamic_slice(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
@@ -124,6 +137,15 @@ def _iota(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
     return graph.reshape(places, shape, tuple(held))
 
 
+def _top_k(graph: Graph, inputs: list[Value], equation: Any) -> list[Value]:
+    """The largest, by falling value; of equal ones the first, in ONNX as in JAX."""
+    p, shape = equation.params, equation.outvars[0].aval.shape
+    names = [graph.full(inputs[0]), graph.integers(p["k"])]
+    values, places = graph.node_of_several("TopK", names, [shape] * 2, axis=p["axis"])
+    to = onnx_type(equation.outvars[1].aval.dtype)
+    return [values, graph.node("Cast", [places.name], shape, to=to)]
+
+
 INDEXING = {
     "dynamic_slice": _dynamic_slice,
     "gather": _gather,
@@ -132,4 +154,5 @@ INDEXING = {
     "rev": _rev,
     "slice": _slice,
     "split": _split,
+    "top_k": _top_k,
 }

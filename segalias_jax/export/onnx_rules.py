@@ -15,27 +15,27 @@ from __future__ import annotations
 import dataclasses
 import math
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from segalias_jax.errors import InputError
-from segalias_jax.export.onnx_graph import Graph, Tensor, Value, onnx, onnx_type
+from segalias_jax.export.onnx_graph import Graph, Tensor, Value, onnx, onnx_type, value_info
 from segalias_jax.export.onnx_indexing import INDEXING
+from segalias_jax.export.onnx_loops import LOOPS
 
 OPSET = 18
 
 
-def to_onnx(function: Callable, image: jax.ShapeDtypeStruct, *, input_name: str, output_name: str):
-    """Writes a function of one array as an ONNX model.
+def to_onnx(function: Callable, inputs: Mapping[str, jax.ShapeDtypeStruct], outputs: Sequence[str]):
+    """Writes a function of arrays as an ONNX model.
 
     Args:
       function: traceable; what it closes over become constants.
-      image: shape and type of its argument, whose axes may be symbolic.
-      input_name: of the argument.
-      output_name: of the result.
+      inputs: names of its arguments in order, their shapes and types; axes may be symbolic.
+      outputs: names of its results in order.
 
     Returns:
       An `onnx.ModelProto`, checked.
@@ -45,22 +45,25 @@ def to_onnx(function: Callable, image: jax.ShapeDtypeStruct, *, input_name: str,
 
     Example:
       >>> shape = jax.ShapeDtypeStruct((1, 4), np.float32)
-      >>> to_onnx(jax.nn.relu, shape, input_name="x", output_name="y")  # doctest: +SKIP
+      >>> to_onnx(jax.nn.relu, {"x": shape}, ["y"])  # doctest: +SKIP
     """
-    closed = jax.make_jaxpr(function)(image)
-    fixed = all(isinstance(side, int) for side in image.shape[1:])
+    closed = jax.make_jaxpr(function)(*inputs.values())
+    fixed = all(isinstance(side, int) for array in inputs.values() for side in array.shape[1:])
     graph = Graph(ELEMENTWISE, RULES, shared=not fixed)
-    (argument,), (result,) = closed.jaxpr.invars, closed.jaxpr.outvars
-    values = {argument: Tensor(input_name, image.shape, image.shape)}
-    graph.dimensions.read_from(input_name, image.shape)
-    (value,) = graph.convert(closed.jaxpr, closed.consts, values)
-    graph.node("Identity", [graph.full(value)], result.aval.shape, name=output_name)
+    values = {}
+    for variable, (name, array) in zip(closed.jaxpr.invars, inputs.items(), strict=True):
+        values[variable] = Tensor(name, array.shape, array.shape)
+        graph.dimensions.read_from(name, array.shape)
+    found = graph.convert(closed.jaxpr, closed.consts, values)
+    for name, value in zip(outputs, found, strict=True):
+        graph.node("Identity", [graph.full(value)], value.shape, name=name)
+    avals = zip(outputs, closed.out_avals, strict=True)
     model = onnx.helper.make_model(
         onnx.helper.make_graph(
             graph.nodes,
             "segalias_jax",
-            [_value_info(input_name, image)],
-            [_value_info(output_name, result.aval)],
+            [value_info(name, array) for name, array in inputs.items()],
+            [value_info(name, array) for name, array in avals],
             graph.constants,
         ),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
@@ -70,16 +73,8 @@ def to_onnx(function: Callable, image: jax.ShapeDtypeStruct, *, input_name: str,
     return model
 
 
-def _value_info(name: str, array: Any) -> Any:
-    """Name, type and shape of an input or output; symbolic lengths are given by their text."""
-    shape = [side if isinstance(side, int) else str(side) for side in array.shape]
-    return onnx.helper.make_tensor_value_info(name, onnx_type(array.dtype), shape)
-
-
 def _convert_type(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
-    name, held = graph.held(inputs[0])
-    to = onnx_type(equation.params["new_dtype"])
-    return graph.node("Cast", [name], inputs[0].shape, held=held, to=to)
+    return graph.cast(inputs[0], equation.params["new_dtype"])
 
 
 def _rsqrt(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
@@ -104,7 +99,8 @@ def _erfc(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
 
 def _select(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
     where, no, yes = inputs
-    return graph.elementwise("Where", [where, yes, no], equation.outvars[0].aval.shape)
+    result = equation.outvars[0].aval
+    return graph.where(where, yes, no, result.shape, result.dtype)
 
 
 def _clamp(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
@@ -183,6 +179,15 @@ def _reduce(operator: str) -> Callable:
     def rule(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
         names = [graph.full(inputs[0]), graph.integers(*equation.params["axes"])]
         return graph.node(operator, names, equation.outvars[0].aval.shape, keepdims=0)
+
+    return rule
+
+
+def _reduce_truth(operator: str) -> Callable:
+    def rule(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
+        shape = equation.outvars[0].aval.shape
+        axes = list(map(int, equation.params["axes"]))
+        return graph.reduce_truth(operator, inputs[0], axes, shape)
 
     return rule
 
@@ -281,6 +286,7 @@ ELEMENTWISE = {
     "pow": "Pow",
     "sign": "Sign",
     "floor": "Floor",
+    "ceil": "Ceil",
     "cos": "Cos",
     "sin": "Sin",
     "neg": "Neg",
@@ -298,32 +304,38 @@ ELEMENTWISE = {
     "eq": "Equal",
 }
 
-RULES = INDEXING | {
-    "and": _logical("And"),
-    "broadcast_in_dim": _broadcast,
-    "clamp": _clamp,
-    "concatenate": _concatenate,
-    "conv_general_dilated": _convolution,
-    "convert_element_type": _convert_type,
-    "copy": _identity,
-    "dim_as_value": _dimension,
-    "dot_general": _dot,
-    "erfc": _erfc,
-    "expand_dims": _reshape,
-    "integer_pow": _integer_pow,
-    "ne": _not_equal,
-    "not": _logical("Not"),
-    "or": _logical("Or"),
-    "reduce_max": _reduce("ReduceMax"),
-    "reduce_sum": _reduce("ReduceSum"),
-    "reduce_window_max": _max_pool,
-    "rem": _remainder,
-    "reshape": _reshape,
-    "rsqrt": _rsqrt,
-    "select_n": _select,
-    "square": _square,
-    "squeeze": _reshape,
-    "stack": _stack,
-    "stop_gradient": _identity,
-    "transpose": _transpose,
-}
+RULES = (
+    INDEXING
+    | LOOPS
+    | {
+        "and": _logical("And"),
+        "broadcast_in_dim": _broadcast,
+        "clamp": _clamp,
+        "concatenate": _concatenate,
+        "conv_general_dilated": _convolution,
+        "convert_element_type": _convert_type,
+        "copy": _identity,
+        "dim_as_value": _dimension,
+        "dot_general": _dot,
+        "erfc": _erfc,
+        "expand_dims": _reshape,
+        "integer_pow": _integer_pow,
+        "ne": _not_equal,
+        "not": _logical("Not"),
+        "or": _logical("Or"),
+        "reduce_and": _reduce_truth("ReduceMin"),
+        "reduce_max": _reduce("ReduceMax"),
+        "reduce_or": _reduce_truth("ReduceMax"),
+        "reduce_sum": _reduce("ReduceSum"),
+        "reduce_window_max": _max_pool,
+        "rem": _remainder,
+        "reshape": _reshape,
+        "rsqrt": _rsqrt,
+        "select_n": _select,
+        "square": _square,
+        "squeeze": _reshape,
+        "stack": _stack,
+        "stop_gradient": _identity,
+        "transpose": _transpose,
+    }
+)

@@ -13,6 +13,9 @@ would decide something (2x2 pooling), a copy of the last row is there in any cas
 
 No program contains a Fourier transform, which most runtimes lack: what is traced under
 `ops.products_only` takes the products instead.
+
+Those of detectors take the size of an image without its padding, too, and return boxes, scores,
+classes and masks of objects (`detector_programs`).
 """
 
 from __future__ import annotations
@@ -20,12 +23,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,11 +37,12 @@ import jax.numpy as jnp
 from segalias_jax import ops
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.evaluation.views import ViewSettings, read_view_settings
+from segalias_jax.export.detector_programs import describe_detector, detector_manifest
 from segalias_jax.export.onnx_graph import require_onnx
 from segalias_jax.export.onnx_rules import to_onnx
 from segalias_jax.files import write_bytes, write_text
-from segalias_jax.inference.exported import MANIFEST, require_flatbuffers
-from segalias_jax.inference.trained import TrainedModel
+from segalias_jax.inference.exported import MANIFEST, checksums, require_flatbuffers
+from segalias_jax.inference.trained import TrainedDetector, TrainedModel
 from segalias_jax.ops import symbolic
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -54,9 +57,12 @@ SIDES = (32, symbolic.LONGEST)
 
 INPUT, OUTPUT = "image", "logits"
 
+Arrays = Mapping[str, jax.ShapeDtypeStruct]
+"""The inputs of a program by name, in order."""
+
 
 def export_model(
-    trained: TrainedModel,
+    trained: TrainedModel | TrainedDetector,
     folder: Path | str,
     *,
     format: str,
@@ -73,16 +79,18 @@ def export_model(
       folder: a new or empty one.
       format: "stablehlo" (for `jax.export.deserialize`), "onnx" or "savedmodel".
       size: (height, width) of the images in pixels; "any" for every size within `SIDES`; None for
-        the window of the recipe.
-      batch: their number at a time; None for any.
+        the window of the recipe. Of a detector that of padded images, and None for the recipe's.
+      batch: their number at a time; None for any, of a detector for one.
 
     Returns:
       The program's file, or folder where it is a SavedModel. The manifest names the program's
-      input, output, classes, palette and test protocol, and the sha256 of a program of one file.
+      input, output, classes, palette and test protocol, and the sha256 of the program's files,
+      which `inference.check_program` compares.
 
     Raises:
-      InputError: an unknown format, a missing package, a folder in use or that cannot be written,
-        a size or batch that is not positive, or a network that cannot be exported.
+      InputError: an unknown format (of a detector "savedmodel", too), a missing package, a folder
+        in use or that cannot be written, a size or batch that is not positive, or a network that
+        cannot be exported.
 
     Example:
       >>> export_model(load_trained("run"), "new", format="onnx")  # doctest: +SKIP
@@ -97,32 +105,46 @@ def export_model(
         require_onnx()
     if batch is not None and batch < 1:
         raise InputError(f"batch is {batch}; it must be at least 1")
-    section, crop = trained.config.eval, trained.config.data.crop
     if isinstance(size, tuple):
         if min(size) < 1:
             raise InputError(f"size is {size}; give height and width in pixels, from 1 on")
+    elif size is not None:
+        check_choice("size", size, (ANY_SIZE,))
+    if isinstance(trained, TrainedDetector):
+        if format == "savedmodel":
+            raise InputError("format is 'savedmodel', but detectors have 'stablehlo' and 'onnx'")
+        settings, inputs, outputs, function = describe_detector(trained, size, batch)
+        manifest = detector_manifest(trained, settings, inputs)
+    else:
+        settings, inputs = _describe(trained, size, batch)
+        outputs, function = (OUTPUT,), trained.apply
+        manifest = _manifest(trained, inputs[INPUT], settings)
+    name, write = WRITERS[format]
+    with ops.products_only():
+        _check_network(function, inputs)
+        with _written_whole(folder) as temporary:
+            write(function, inputs, outputs, temporary / name)
+            manifest = {"format": format, "file": name} | manifest
+            manifest["sha256"] = checksums(temporary / name)
+            write_text(temporary / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    return folder / name
+
+
+def _describe(
+    trained: TrainedModel, size: tuple[int, int] | Literal["any"] | None, batch: int | None
+) -> tuple[ViewSettings, Arrays]:
+    """How images are shown to a network of pixels, and what its program takes."""
+    section, crop = trained.config.eval, trained.config.data.crop
+    if isinstance(size, tuple):
         settings = read_view_settings(section, crop, window=size, stride=())
     else:
-        if size is not None:
-            check_choice("size", size, (ANY_SIZE,))
         settings = read_view_settings(section, crop)
     sides = (HEIGHT, WIDTH) if size == ANY_SIZE else settings.window
     shape = jax.export.symbolic_shape(
         ", ".join(map(str, (batch or BATCH, *sides, 3))),
         constraints=_limits() if size == ANY_SIZE else (),
     )
-    image = jax.ShapeDtypeStruct(shape, jnp.uint8)
-    name, write = WRITERS[format]
-    with ops.products_only():
-        _check_network(trained.apply, image)
-        with _written_whole(folder) as temporary:
-            write(trained.apply, image, temporary / name)
-            manifest = {"format": format, "file": name} | _manifest(trained, image, settings)
-            if (temporary / name).is_file():
-                with (temporary / name).open("rb") as file:
-                    manifest["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-            write_text(temporary / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    return folder / name
+    return settings, {INPUT: jax.ShapeDtypeStruct(shape, jnp.uint8)}
 
 
 def _limits() -> list[str]:
@@ -132,10 +154,10 @@ def _limits() -> list[str]:
     ]
 
 
-def _check_network(function: Callable, image: jax.ShapeDtypeStruct) -> None:
+def _check_network(function: Callable, inputs: Arrays) -> None:
     """Refuses a network that has no program of this size, or one with a Fourier transform."""
     try:
-        jaxpr = jax.make_jaxpr(function)(image).jaxpr
+        jaxpr = jax.make_jaxpr(function)(*inputs.values()).jaxpr
     except jax.errors.InconclusiveDimensionOperation:
         raise InputError(
             "this network depends on the size of the image in a way that no program for any size "
@@ -177,17 +199,20 @@ def _written_whole(folder: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _write_stablehlo(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
-    exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(image)
+def _write_stablehlo(
+    function: Callable, inputs: Arrays, outputs: tuple[str, ...], path: Path
+) -> None:
+    exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(*inputs.values())
     write_bytes(path, bytes(exported.serialize()))
 
 
-def _write_onnx(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
-    model = to_onnx(function, image, input_name=INPUT, output_name=OUTPUT)
-    write_bytes(path, model.SerializeToString())
+def _write_onnx(function: Callable, inputs: Arrays, outputs: tuple[str, ...], path: Path) -> None:
+    write_bytes(path, to_onnx(function, inputs, outputs).SerializeToString())
 
 
-def _write_savedmodel(function: Callable, image: jax.ShapeDtypeStruct, path: Path) -> None:
+def _write_savedmodel(
+    function: Callable, inputs: Arrays, outputs: tuple[str, ...], path: Path
+) -> None:
     try:
         import tensorflow as tf
         from jax.experimental import jax2tf
@@ -196,6 +221,7 @@ def _write_savedmodel(function: Callable, image: jax.ShapeDtypeStruct, path: Pat
             f"a SavedModel needs TensorFlow and jax2tf ({error}); "
             "pip install 'segalias_jax[savedmodel]'"
         ) from None
+    image = inputs[INPUT]
     shape = [side if isinstance(side, int) else None for side in image.shape]
     converted = jax2tf.convert(
         function,

@@ -1,4 +1,7 @@
-"""`Predictor`: class maps of arrays, files and folders by a trained network."""
+"""`Predictor`: class maps of arrays, files and folders by a trained network.
+
+For the runs of detectors it makes an `inference.InstancePredictor`.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,12 @@ from flax import nnx
 
 from segalias_jax.data.files import read_image
 from segalias_jax.errors import InputError
-from segalias_jax.evaluation.sliding import Prediction, SlidingPredictor
+from segalias_jax.evaluation.sliding import SlidingPredictor
 from segalias_jax.evaluation.views import read_view_settings
 from segalias_jax.files import map_ahead
-from segalias_jax.inference.exported import MANIFEST, load_exported
-from segalias_jax.inference.trained import load_trained
+from segalias_jax.inference.exported import INSTANCES, MANIFEST, exported_task, load_exported
+from segalias_jax.inference.trained import TrainedModel, load_trained, read_trained_recipe
+from segalias_jax.runs.workdir import RECIPE
 from segalias_jax.scoring.matching import IMAGE_SUFFIXES
 from segalias_jax.typing import Float, UInt8
 
@@ -33,13 +37,13 @@ class Result:
     Attributes:
       source: what was given: a path or an array.
       image: its pixels; None where they could not be had.
-      prediction: of the image; None where there is none.
+      prediction: of the image, a `Prediction` or `DetectedObjects`; None where there is none.
       error: why there is none.
     """
 
     source: Any
     image: UInt8[np.ndarray, "h w 3"] | None = None
-    prediction: Prediction | None = None
+    prediction: Any = None
     error: InputError | None = None
 
 
@@ -48,6 +52,7 @@ class Predictor:
 
     Images are RGB bytes [h, w, 3] or paths; the first device computes. Programs are compiled for
     the size of a window, see `evaluation.SlidingPredictor`; whole images compile one for each size.
+    For a run of instance segmentation this is an `InstancePredictor`, which returns objects.
 
     Args:
       run: folder of a run (its best checkpoint is taken), of converted weights, or of an exported
@@ -76,6 +81,14 @@ class Predictor:
       segalias_jax.errors.InputError: no/such/run is not there; give the folder of a checkpoint
     """
 
+    def __new__(cls, run: Path | str, *, config: Any = None, **settings: Any) -> Predictor:
+        """Makes a predictor of the kind that the run is of."""
+        # It is a subclass of this class.
+        from segalias_jax.inference.instance_predictor import InstancePredictor
+
+        kind: Any = InstancePredictor if finds_objects(run, config) else cls
+        return super().__new__(kind)
+
     def __init__(self, run: Path | str, *, config: Any = None, **settings: Any):
         self.run = Path(run)
         if (self.run / MANIFEST).exists():
@@ -87,6 +100,7 @@ class Predictor:
 
     def _open_run(self, config: Any, settings: dict[str, Any]) -> None:
         trained = load_trained(self.run, config)
+        assert isinstance(trained, TrainedModel)
         self.classes, self.palette = trained.classes, trained.palette
         section = trained.config.eval
         self.settings = read_view_settings(section, trained.config.data.crop, **settings)
@@ -136,14 +150,14 @@ class Predictor:
         Raises:
           InputError: an image that cannot be read or predicted; so for all methods.
         """
-        return self._slider.start(load_image(image)).classes()
+        return self._start(load_image(image)).classes()
 
     def probabilities(self, image: np.ndarray | Path | str) -> Float[np.ndarray, "h w c"]:
         """Returns the probability of every class at every pixel of one image, float32.
 
         With several views (scales, flip), the mean of their probabilities.
         """
-        return self._slider.start(load_image(image), probabilities=True).scores()
+        return self._start(load_image(image), probabilities=True).scores()
 
     def logits(self, image: np.ndarray | Path | str) -> Float[np.ndarray, "h w c"]:
         """Returns the logits of every class at every pixel of one image, float32.
@@ -156,7 +170,7 @@ class Predictor:
     def overlay(self, image: np.ndarray | Path | str) -> UInt8[np.ndarray, "h w 3"]:
         """Returns one image mixed half and half with the colors of its predicted classes, RGB."""
         pixels = load_image(image)
-        return color_overlay(pixels, self._slider.start(pixels).classes(), self.palette)
+        return color_overlay(pixels, self._start(pixels).classes(), self.palette)
 
     def stream(
         self, images: Iterable[np.ndarray | Path | str], *, probabilities: bool = False
@@ -184,7 +198,7 @@ class Predictor:
                 result = Result(source, error=image)
             else:
                 try:
-                    prediction = self._slider.start(image, probabilities=probabilities)
+                    prediction = self._start(image, probabilities=probabilities)
                     result = Result(source, image, prediction)
                 except InputError as error:  # a size that the network or program does not take
                     result = Result(source, image, error=error)
@@ -196,6 +210,32 @@ class Predictor:
             last = result
         if last is not None:
             yield last
+
+    def _start(self, image: np.ndarray, *, probabilities: bool = False) -> Any:
+        """Hands an image to the device and does not wait for it."""
+        return self._slider.start(image, probabilities=probabilities)
+
+
+def finds_objects(run: Path | str, config: Any = None) -> bool:
+    """Returns whether a run, converted weights or an exported program are those of a detector.
+
+    Args:
+      run: as for `Predictor`; False where it is not there.
+      config: as for `Predictor`.
+
+    Raises:
+      InputError: a recipe or manifest that cannot be read.
+
+    Example:
+      >>> finds_objects("no/such/run")
+      False
+    """
+    run = Path(run)
+    if (run / MANIFEST).exists():
+        return exported_task(run) == INSTANCES
+    if not run.is_dir() or (config is None and not (run / RECIPE).exists()):
+        return False
+    return read_trained_recipe(run, config).task == INSTANCES
 
 
 def without_memory(source: Any, error: Exception) -> InputError:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +17,22 @@ from ml_collections import config_dict
 from segalias_jax import models
 from segalias_jax.checkpoints import read_weights
 from segalias_jax.checkpoints.pretrained import fitting
-from segalias_jax.data.classes import SYNTHETIC
+from segalias_jax.data.classes import COCO_STUFF, SYNTHETIC
 from segalias_jax.data.layouts import LAYOUTS
 from segalias_jax.errors import InputError
-from segalias_jax.runs.recipe import Recipe
+from segalias_jax.runs.instance_recipe import InstanceRecipe
+from segalias_jax.runs.recipe import BaseRecipe, Recipe
 from segalias_jax.runs.recipes import nested_recipe
+from segalias_jax.runs.tasks import parse_recipe
 from segalias_jax.runs.workdir import CLASSES, RECIPE, read_recipe
 from segalias_jax.scoring.reports.overlays import spread_palette
-from segalias_jax.typing import Array, Float, UInt8
+from segalias_jax.tasks.instances import InstanceSegmentation
+from segalias_jax.typing import Array, Float, Int32, UInt8
 
 _KNOWN = {name: layout.classes for name, layout in LAYOUTS.items()} | {"synthetic": SYNTHETIC}
 _CLASSIFIER = "parameters/classifier/conv/bias"
+_DETECTOR = "parameters/box_head/logits/bias"  # one of them is the background's
+_COCO_CLASSES = 80
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +68,36 @@ class TrainedModel:
         return curriculum.network_input(image, curriculum.evaluation_ratio(self.ratio))
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainedDetector:
+    """A detector with its weights, and what its outputs mean.
+
+    Attributes:
+      model: in evaluation mode; has the method `detect` of `models.MaskRCNN`.
+      config: the recipe.
+      classes: names of the classes, of which the first has number 1.
+      palette: RGB color of each class.
+
+    Example:
+      >>> trained = load_trained("run")  # doctest: +SKIP
+      >>> image, size = jnp.zeros((1, 64, 96, 3), jnp.uint8), jnp.array([[60, 90]])
+      >>> trained.apply(image, size).boxes.shape  # doctest: +SKIP
+      (1, 100, 4)
+    """
+
+    model: models.MaskRCNN
+    config: InstanceRecipe
+    classes: tuple[str, ...]
+    palette: UInt8[np.ndarray, "n 3"]
+
+    def apply(self, image: UInt8[Array, "b h w 3"], size: Int32[Array, "b 2"]) -> models.Detections:
+        """Returns the objects in images in bytes, of (height, width) `size` without padding."""
+        return InstanceSegmentation(len(self.classes)).predict(self.model, image, size=size)
+
+
 def load_trained(
-    folder: Path | str, config: Recipe | config_dict.ConfigDict | None = None
-) -> TrainedModel:
+    folder: Path | str, config: BaseRecipe | config_dict.ConfigDict | None = None
+) -> TrainedModel | TrainedDetector:
     """Reads the best checkpoint of a run, or converted weights.
 
     Modules that the recipe names in `model.imports` are imported first, see `Recipe.from_config`:
@@ -75,7 +108,7 @@ def load_trained(
       config: the recipe (`runs.recipes.load_recipe`) of converted weights; a run has its own.
 
     Returns:
-      The network.
+      The network; a `TrainedDetector` where the recipe is one of instance segmentation.
 
     Raises:
       InputError: no checkpoint, no recipe or two of them, a module that cannot be imported, a
@@ -89,34 +122,82 @@ def load_trained(
     folder = Path(folder)
     arrays, _ = read_weights(folder)
     ratio = arrays.pop("task", None)  # what the task carries: that of an adaptive curriculum
-    own = folder / RECIPE
-    if config is None:
-        if not own.exists():
-            raise InputError(f"{folder} has no {RECIPE}; pass config, the recipe of its weights")
-        # An older version wrote False here, which no section reads; nothing is recomputed below.
-        config = nested_recipe(read_recipe(own) | {"model.remat": []})
-    elif own.exists():
-        raise InputError(f"{folder} has a recipe of its own; leave config out")
-    recipe = config if isinstance(config, Recipe) else Recipe.from_config(config)
-    if _CLASSIFIER not in arrays:
-        raise InputError(f"{folder} holds a backbone alone; give weights of a whole network")
-    num_classes = len(arrays[_CLASSIFIER])
-    names, palette = _classes(folder, recipe.data.source, num_classes)
-    model = nnx.eval_shape(
-        lambda: models.create_model(
-            # There is no gradient to recompute anything for.
-            dataclasses.replace(recipe.model, pretrained="", remat=()),
-            num_classes=num_classes,
-            rngs=nnx.Rngs(0),
+    recipe = read_trained_recipe(folder, config)
+    # There is no gradient to recompute anything for.
+    section = dataclasses.replace(recipe.model, pretrained="", remat=())
+    if isinstance(recipe, InstanceRecipe):
+        num_classes = _count(arrays, _DETECTOR, folder) - 1
+        names, palette = _classes(folder, _names_of_objects(recipe, num_classes), num_classes)
+        detector = nnx.eval_shape(
+            lambda: models.create_detector(section, num_classes=num_classes, rngs=nnx.Rngs(0))
         )
+        _fill(detector, arrays, str(folder))
+        detector.eval()
+        return TrainedDetector(detector, recipe, names, palette)
+    assert isinstance(recipe, Recipe)
+    num_classes = _count(arrays, _CLASSIFIER, folder)
+    names, palette = _classes(folder, _KNOWN.get(recipe.data.source), num_classes)
+    model = nnx.eval_shape(
+        lambda: models.create_model(section, num_classes=num_classes, rngs=nnx.Rngs(0))
     )
     _fill(model, arrays, str(folder))
     model.eval()
     return TrainedModel(model, recipe, names, palette, None if ratio is None else float(ratio))
 
 
+def read_trained_recipe(
+    folder: Path | str, config: BaseRecipe | config_dict.ConfigDict | None = None
+) -> Any:
+    """Returns the recipe of a run, or the one that is given for converted weights.
+
+    Args:
+      folder: as for `load_trained`.
+      config: as for `load_trained`.
+
+    Returns:
+      The recipe, of the class of its task.
+
+    Raises:
+      InputError: no recipe or two of them, or one that cannot be.
+
+    Example:
+      >>> read_trained_recipe("no/such/run", Recipe()).task
+      'semantic'
+    """
+    own = Path(folder) / RECIPE
+    if config is None:
+        if not own.exists():
+            raise InputError(f"{folder} has no {RECIPE}; pass config, the recipe of its weights")
+        # An older version wrote False here, which no section reads; nothing is recomputed.
+        config = nested_recipe(read_recipe(own) | {"model.remat": []})
+    elif own.exists():
+        raise InputError(f"{folder} has a recipe of its own; leave config out")
+    return parse_recipe(config)
+
+
+def _count(arrays: Mapping[str, np.ndarray], name: str, folder: Path) -> int:
+    if name in arrays:
+        return len(arrays[name])
+    other = {_CLASSIFIER: _DETECTOR, _DETECTOR: _CLASSIFIER}[name]
+    if other in arrays:
+        raise InputError(
+            f"{folder} holds a network of another task; give the recipe of its weights"
+        )
+    raise InputError(f"{folder} holds a backbone alone; give weights of a whole network")
+
+
+def _names_of_objects(
+    recipe: InstanceRecipe, num_classes: int
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names and colors: the recipe's, those of COCO itself, or numbers from 1 on."""
+    names = recipe.data.classes
+    if not names and recipe.data.source == "coco" and num_classes == _COCO_CLASSES:
+        names = COCO_STUFF[0][:_COCO_CLASSES]
+    return names or tuple(map(str, range(1, num_classes + 1))), spread_palette(num_classes)
+
+
 def _classes(
-    folder: Path, source: str, num_classes: int
+    folder: Path, known: tuple[tuple[str, ...], np.ndarray] | None, num_classes: int
 ) -> tuple[tuple[str, ...], UInt8[np.ndarray, "n 3"]]:
     """Names and colors of the classes: the run's own, or those of a known data set."""
     path = folder / CLASSES
@@ -128,7 +209,7 @@ def _classes(
             raise InputError(f"{path} is damaged ({error}); copy it again") from None
     else:
         unnamed = tuple(map(str, range(num_classes))), spread_palette(num_classes)
-        names, palette = _KNOWN.get(source, unnamed)
+        names, palette = known or unnamed
     if len(names) != num_classes or palette.shape != (num_classes, 3):
         raise InputError(
             f"{folder}: its network has {num_classes} classes, but {len(names)} are named; "

@@ -42,6 +42,8 @@ class AdaptiveWeightedDownsampling(nnx.Module):
       Chen et al., "Instance Segmentation in the Dark", IJCV 2023.
     """
 
+    kernel_size = 3
+
     def __init__(
         self,
         channels: int,

@@ -26,7 +26,9 @@ from segalias_jax.models.detections import Detections
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN
 from segalias_jax.models.feature_pyramid import FeaturePyramid
+from segalias_jax.models.folding import fold_branches
 from segalias_jax.models.mask_rcnn import MaskRCNN
+from segalias_jax.models.point_rend import PointRend
 from segalias_jax.models.pspnet import PSPNet
 from segalias_jax.models.resnet import RESNETS, ResNet, stage_nyquist_frequency
 from segalias_jax.models.segmenter import Segmenter
@@ -45,7 +47,7 @@ MODELS: dict[str, Any] = {
 }
 """Decoders by the name of the model that they make; they take the encoder's channels first."""
 
-DETECTORS: dict[str, Any] = {"mask_rcnn": MaskRCNN}
+DETECTORS: dict[str, Any] = {"mask_rcnn": MaskRCNN, "point_rend": PointRend}
 """Detectors by name; they take the encoder first."""
 
 ENCODERS: dict[str, Any] = {
@@ -69,6 +71,7 @@ __all__ = [
     "MaskRCNN",
     "ModelConfig",
     "PSPNet",
+    "PointRend",
     "ResNet",
     "Segmenter",
     "SemanticFPN",
@@ -77,6 +80,7 @@ __all__ = [
     "UPerNet",
     "create_detector",
     "create_model",
+    "fold_branches",
     "stage_nyquist_frequency",
     "summarize",
 ]
@@ -110,7 +114,7 @@ leave it out, or choose one of fcn
     name: str = setting(
         "upernet",
         """decoder: "upernet", "fcn", "pspnet", "deeplabv3plus", "semantic_fpn", "unet", or one that
-        `imports` adds to `models.MODELS`; or the detector "mask_rcnn" """,
+        `imports` adds to `models.MODELS`; or a detector: "mask_rcnn", "point_rend" """,
     )
     encoder: str = setting(
         "resnet50",
@@ -119,7 +123,7 @@ leave it out, or choose one of fcn
         adds to `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks
         of; set for others, it is an error""",
     )
-    variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1b", "v1c" or "v1d"')
+    variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1a", "v1b", "v1c" or "v1d"')
     width: int | None = setting(None, "channels of stage 1; None: as published")
     output_stride: int = setting(
         32, "image pixels per pixel of stage 4 of ResNets: 32, 16 or 8", unit="pixels"
@@ -147,10 +151,15 @@ leave it out, or choose one of fcn
     )
     downsample: str = setting(
         "none",
-        """filter before strides: "none", "daf", "flc", "adaptive_blur", or "blur3", "blur5" or
-        "blur7" """,
+        """filter before strides: "none", "daf", "flc", "adaptive_blur", "blur3", "blur5" or
+        "blur7"; "awd" or "awd_keep" (adaptive weighted downsampling, in place of the stride or
+        ahead of it)""",
     )
-    mixer: str = setting("none", 'in the blocks of stages 2 to 4: "none" or "freqmix"')
+    mixer: str = setting(
+        "none",
+        """in the blocks: "none"; "freqmix", from stage 2 on; or "scb", a smooth branch beside their
+        widest convolution, which `models.fold_branches` folds into it""",
+    )
     cutoff: float | None = setting(
         None,
         "of the filters, and of FreqMix; None: each operator's own Nyquist frequency",
@@ -196,37 +205,37 @@ leave it out, or choose one of fcn
     num_convs: int = setting(2, 'convolutions in a row: "fcn"')
     concat_input: bool = setting(True, 'join the encoder\'s features again behind them: "fcn"')
     pyramid_channels: int = setting(
-        256, 'of the pyramid below the heads: "semantic_fpn", "mask_rcnn"'
+        256, 'of the pyramid below the heads: "semantic_fpn", detectors'
     )
     upsample: str = setting("bilinear", 'of "unet": "zeros", "nearest", "bilinear" or "transpose"')
-    box_channels: int = setting(1024, 'of the layers that tell class and box: "mask_rcnn"')
-    mask_channels: int = setting(256, 'of the convolutions that tell the mask: "mask_rcnn"')
+    box_channels: int = setting(1024, "of the layers that tell class and box: detectors")
+    mask_channels: int = setting(256, "of the convolutions that tell the mask: detectors")
     anchor_sizes: tuple[int, ...] = setting(
         (),
-        'side of the square anchor of each level: "mask_rcnn"; (): eight times its stride',
+        "side of the square anchor of each level: detectors; (): eight times its stride",
         unit="pixels",
         check=_INTEGERS,
     )
     anchor_ratios: tuple[float, ...] = setting(
         (0.5, 1.0, 2.0),
-        'heights over widths of the anchors: "mask_rcnn"',
+        "heights over widths of the anchors: detectors",
         check=numbers(number(above=0), "positive numbers"),
     )
     convention: str = setting(
         "torchvision",
-        """whose rounding of anchors and alignment of boxes "mask_rcnn" has: "torchvision" or
+        """whose rounding of anchors and alignment of boxes a detector has: "torchvision" or
         "mmdetection", as its weights need""",
     )
-    pre_nms: int = setting(1000, 'best anchors of each level that are looked at: "mask_rcnn"')
-    post_nms: int = setting(1000, 'proposals that are kept: "mask_rcnn"')
+    pre_nms: int = setting(1000, "best anchors of each level that are looked at: detectors")
+    post_nms: int = setting(1000, "proposals that are kept: detectors")
     pre_nms_train: int = setting(2000, "the same in training, as pre_nms")
     post_nms_train: int = setting(2000, "the same in training, as post_nms")
-    rpn_samples: int = setting(256, 'anchors of an image whose loss is taken: "mask_rcnn"')
-    box_samples: int = setting(512, 'proposals of an image whose loss is taken: "mask_rcnn"')
-    rpn_nms_threshold: float = setting(0.7, 'largest IoU of two proposals: "mask_rcnn"')
-    nms_threshold: float = setting(0.5, 'largest IoU of detections of a class: "mask_rcnn"')
-    score_threshold: float = setting(0.05, 'detections have higher scores: "mask_rcnn"')
-    max_detections: int = setting(100, 'of an image: "mask_rcnn"')
+    rpn_samples: int = setting(256, "anchors of an image whose loss is taken: detectors")
+    box_samples: int = setting(512, "proposals of an image whose loss is taken: detectors")
+    rpn_nms_threshold: float = setting(0.7, "largest IoU of two proposals: detectors")
+    nms_threshold: float = setting(0.5, "largest IoU of detections of a class: detectors")
+    score_threshold: float = setting(0.05, "detections have higher scores: detectors")
+    max_detections: int = setting(100, "of an image: detectors")
     dropout: float = setting(0.1, "fraction of channels dropped before the classifiers")
     auxiliary: bool = setting(True, "whether there is an auxiliary head")
     auxiliary_channels: int = setting(256, "of that head")

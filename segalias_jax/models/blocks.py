@@ -6,13 +6,13 @@ import jax
 from flax import nnx
 
 from segalias_jax import ops
-from segalias_jax.layers import BatchNorm, Conv
+from segalias_jax.layers import BatchNorm, Conv, SmoothConvolutionBranch
 from segalias_jax.models.stages import MakeMixer, no_mixer
 from segalias_jax.typing import Array, Float
 
 
 class BasicBlock(nnx.Module):
-    """Two 3x3 convolutions and a shortcut; the mixer follows the second one.
+    """Two 3x3 convolutions and a shortcut; mixer or branch belong to the second one.
 
     Args:
       in_channels: channels read.
@@ -21,6 +21,7 @@ class BasicBlock(nnx.Module):
       dilation: of the first convolution, in pixels.
       pool_shortcut: whether a strided shortcut averages instead of dropping pixels.
       make_mixer: builds the mixer for a number of channels, or returns None.
+      branched: whether a `layers.SmoothConvolutionBranch` stands beside the second convolution.
       rngs: random streams.
     """
 
@@ -35,33 +36,37 @@ class BasicBlock(nnx.Module):
         dilation: int = 1,
         pool_shortcut: bool = False,
         make_mixer: MakeMixer = no_mixer,
+        branched: bool = False,
         rngs: nnx.Rngs,
     ):
         self.conv1 = Conv(in_channels, planes, 3, stride=stride, dilation=dilation, rngs=rngs)
         self.norm1 = BatchNorm(planes)
         self.conv2 = Conv(planes, planes, 3, rngs=rngs)
         self.mixer = make_mixer(planes)
+        self.branch = SmoothConvolutionBranch(planes, rngs=rngs) if branched else None
         self.norm2 = BatchNorm(planes, scale_init=0.0)
         self.shortcut = _shortcut(in_channels, planes, stride, pool_shortcut, rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Applies the block."""
         y = jax.nn.relu(self.norm1(self.conv1(x)))
-        y = self.conv2(y)
+        y = self.conv2(y) if self.branch is None else self.conv2(y) + self.branch(y)
         y = y if self.mixer is None else self.mixer(y)
         return jax.nn.relu(self.norm2(y) + (x if self.shortcut is None else self.shortcut(x)))
 
 
 class Bottleneck(nnx.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut; the mixer follows the 3x3 one.
+    """1x1, 3x3 and 1x1 convolutions and a shortcut; mixer or branch belong to the 3x3 one.
 
     Args:
       in_channels: channels read.
       planes: channels of the 3x3 convolution; four times as many are written.
-      stride: of the 3x3 convolution, in pixels.
+      stride: of the 3x3 convolution, in pixels, or of the first one.
       dilation: of the 3x3 convolution, in pixels.
       pool_shortcut: whether a strided shortcut averages instead of dropping pixels.
       make_mixer: builds the mixer for a number of channels, or returns None.
+      branched: whether a `layers.SmoothConvolutionBranch` stands beside the 3x3 convolution.
+      stride_first: whether the first convolution strides, as in the variant v1a.
       rngs: random streams.
     """
 
@@ -76,13 +81,21 @@ class Bottleneck(nnx.Module):
         dilation: int = 1,
         pool_shortcut: bool = False,
         make_mixer: MakeMixer = no_mixer,
+        branched: bool = False,
+        stride_first: bool = False,
         rngs: nnx.Rngs,
     ):
         out_channels = planes * self.expansion
-        self.conv1 = Conv(in_channels, planes, rngs=rngs)
+        first, second = (stride, 1) if stride_first else (1, stride)
+        self.conv1 = Conv(in_channels, planes, stride=first, rngs=rngs)
         self.norm1 = BatchNorm(planes)
-        self.conv2 = Conv(planes, planes, 3, stride=stride, dilation=dilation, rngs=rngs)
+        self.conv2 = Conv(planes, planes, 3, stride=second, dilation=dilation, rngs=rngs)
         self.mixer = make_mixer(planes)
+        self.branch = (
+            SmoothConvolutionBranch(planes, stride=second, dilation=dilation, rngs=rngs)
+            if branched
+            else None
+        )
         self.norm2 = BatchNorm(planes)
         self.conv3 = Conv(planes, out_channels, rngs=rngs)
         self.norm3 = BatchNorm(out_channels, scale_init=0.0)
@@ -91,7 +104,7 @@ class Bottleneck(nnx.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Applies the block."""
         y = jax.nn.relu(self.norm1(self.conv1(x)))
-        y = self.conv2(y)
+        y = self.conv2(y) if self.branch is None else self.conv2(y) + self.branch(y)
         y = y if self.mixer is None else self.mixer(y)
         y = self.conv3(jax.nn.relu(self.norm2(y)))
         return jax.nn.relu(self.norm3(y) + (x if self.shortcut is None else self.shortcut(x)))

@@ -10,10 +10,11 @@ import numpy as np
 from flax import nnx
 
 from segalias_jax.errors import InputError, check_choice
-from segalias_jax.layers import Conv, LayerNorm
+from segalias_jax.layers import Conv, LayerNorm, SmoothConvolutionBranch
 from segalias_jax.layers.freqmix import FREQMIX_PARTS
 from segalias_jax.models.stages import (
     DOWNSAMPLE,
+    STRIDING,
     MakeMixer,
     apply_filter,
     check_mixer,
@@ -42,12 +43,14 @@ _kernel_init = jax.nn.initializers.normal(0.02)
 class ConvNeXtBlock(nnx.Module):
     """A 7x7 convolution of each channel, then a small network on each pixel, and a shortcut.
 
-    y = x + drop_path(gamma project(gelu(expand(norm(mixer(depthwise(x)))))))
+    y = x + drop_path(gamma project(gelu(expand(norm(mixer(depthwise(x) + branch(x)))))))
 
     Args:
       channels: number of channels, preserved; four times as many in between.
       drop_path: probability that training drops the branch, for each sample by itself.
       make_mixer: builds the mixer for a number of channels, or returns None.
+      branched: whether there is a branch, a `layers.SmoothConvolutionBranch`. As it mixes channels,
+        it does not fold into a convolution of each channel.
       rngs: random streams "params" and "dropout".
     """
 
@@ -57,11 +60,13 @@ class ConvNeXtBlock(nnx.Module):
         *,
         drop_path: float = 0.0,
         make_mixer: MakeMixer = no_mixer,
+        branched: bool = False,
         rngs: nnx.Rngs,
     ):
         conv = functools.partial(Conv, use_bias=True, kernel_init=_kernel_init, rngs=rngs)
         self.depthwise = conv(channels, channels, 7, groups=channels)
         self.mixer = make_mixer(channels)
+        self.branch = SmoothConvolutionBranch(channels, rngs=rngs) if branched else None
         self.norm = LayerNorm(channels)
         self.expand = conv(channels, 4 * channels)
         self.project = conv(4 * channels, channels)
@@ -73,7 +78,7 @@ class ConvNeXtBlock(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Applies the block, in the type of `x`."""
-        y = self.depthwise(x)
+        y = self.depthwise(x) if self.branch is None else self.depthwise(x) + self.branch(x)
         y = y if self.mixer is None else self.mixer(y)
         y = jax.nn.gelu(self.expand(self.norm(y)), approximate=False)
         y = self.project(y) * self.gamma[...].astype(x.dtype)
@@ -85,8 +90,9 @@ class ConvNeXt(nnx.Module):
 
     `downsample="daf"` puts a de-aliasing filter right before each 2x2 convolution of stride 2,
     after its norm; `mixer="freqmix"` puts FreqMix after the 7x7 convolution of every block of
-    stages 2, 3 and 4. Both are off by default. There is no "flc" here: it takes the stride's
-    place, and a 2x2 convolution that does not stride has no pixel in its middle.
+    stages 2, 3 and 4; `mixer="scb"` a smooth branch beside that convolution in every block. All are
+    off by default. There is neither "flc" nor "awd" here: they take the stride's place, and a 2x2
+    convolution that does not stride has no pixel in its middle.
 
     Sizes are rounded down at each stride, as PyTorch does: where a side is odd, its last row takes
     no part. Images have 32 pixels along each axis at least.
@@ -94,9 +100,9 @@ class ConvNeXt(nnx.Module):
     Args:
       name: "convnext_tiny", "convnext_small" or "convnext_base".
       width: channels of the first stage; None for the network's own.
-      downsample: "none", "daf", "blur3", "blur5", "blur7" (binomial) or "adaptive_blur" (3x3, 8
-        groups).
-      mixer: "none" or "freqmix".
+      downsample: "none", "daf", "blur3", "blur5", "blur7" (binomial), "adaptive_blur" (3x3, 8
+        groups) or "awd_keep" (adaptive weighted downsampling without its stride).
+      mixer: "none", "freqmix" or "scb".
       cutoff: of the filter, in cycles per pixel; None takes each stage's own Nyquist
         frequency, from its equivalent sampling rate (2x2 kernel, stride 2, its channels).
       band: "symmetric", or "reference" for bands (and adaptive kernels) as published for ResNet.
@@ -148,7 +154,7 @@ class ConvNeXt(nnx.Module):
         rngs: nnx.Rngs,
     ):
         check_choice("encoder", name, CONVNEXTS)
-        check_choice("downsample", downsample, [d for d in DOWNSAMPLE if d != "flc"])
+        check_choice("downsample", downsample, [d for d in DOWNSAMPLE if d not in STRIDING])
         check_mixer(mixer, cutoff=mixer_cutoff, parts=mixer_parts, start=mixer_start)
         check_remat(remat, 4)
         if not 0 <= drop_path < 1:
@@ -184,7 +190,11 @@ class ConvNeXt(nnx.Module):
             trained = i >= frozen_stages
             blocks = [
                 ConvNeXtBlock(
-                    channels, drop_path=float(rate) * trained, make_mixer=make_mixer, rngs=rngs
+                    channels,
+                    drop_path=float(rate) * trained,
+                    make_mixer=make_mixer,
+                    branched=mixer == "scb",
+                    rngs=rngs,
                 )
                 for rate in rates[i]
             ]

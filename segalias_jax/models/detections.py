@@ -82,7 +82,8 @@ class Detections:
       boxes: [b, n, 4], (x1, y1, x2, y2) in pixels, inside of the image.
       scores: [b, n], probability of the class.
       classes: [b, n], 1 to the number of classes; 0 for no detection.
-      masks: [b, n, 28, 28], probability of each cell of the box to belong to the object.
+      masks: [b, n, m, m], probability of each cell of the box to belong to the object; m is 28
+        for Mask R-CNN and 224 for PointRend.
 
     Example:
       >>> empty = jnp.zeros((1, 2))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.models.roi_heads import BOX_CELLS, MASK_CELLS, BoxHead, MaskHead
 from segalias_jax.models.rpn import RPN
-from segalias_jax.typing import Array, Float, Int
+from segalias_jax.typing import Array, Bool, Float, Int
 
 
 class MaskRCNN(nnx.Module):
@@ -116,7 +117,20 @@ class MaskRCNN(nnx.Module):
             rngs=rngs,
         )
         self.box_head = BoxHead(width, box_channels, num_classes, rngs=rngs)
-        self.mask_head = MaskHead(width, mask_channels, num_classes, rngs=rngs)
+        self.mask_head = self.make_mask_head(width, mask_channels, box_channels, rngs=rngs)
+
+    def make_mask_head(
+        self, in_channels: int, channels: int, hidden_channels: int, *, rngs: nnx.Rngs
+    ) -> Any:
+        """Returns what tells masks: with `masks` and `mask_losses` all that another kind changes.
+
+        Args:
+          in_channels: of the pyramid.
+          channels: of its convolutions.
+          hidden_channels: of layers that read all features of a box, of which there are none here.
+          rngs: random streams.
+        """
+        return MaskHead(in_channels, channels, self.num_classes, rngs=rngs)
 
     def levels(
         self, features: Sequence[Float[Array, "b _ _ _"]]
@@ -170,11 +184,26 @@ class MaskRCNN(nnx.Module):
                 convention=self.convention,
             )
         with jax.named_scope("mask_head"):
-            masks = self.mask_head(self.pool(levels, boxes, MASK_CELLS))
-            of_class = jnp.take_along_axis(masks, classes[..., None, None, None], 4)[..., 0]
-            found = (classes > 0)[..., None, None]
-            masks = jnp.where(found, jax.nn.sigmoid(of_class), 0)
+            masks = self.masks(levels, boxes, classes)
+            masks = jnp.where((classes > 0)[..., None, None], masks, 0)
         return Detections(boxes, scores, classes, masks)
+
+    def masks(
+        self,
+        levels: tuple[Float[Array, "b _ _ c"], ...],
+        boxes: Float[Array, "b n 4"],
+        classes: Int[Array, "b n"],
+    ) -> Float[Array, "b n m m"]:
+        """Returns probabilities of the cells of boxes to belong to their object.
+
+        Args:
+          levels: of the pyramid.
+          boxes: detected boxes of each image.
+          classes: of the boxes.
+        """
+        logits = self.mask_head(self.pool(levels, boxes, MASK_CELLS))
+        of_class = jnp.take_along_axis(logits, classes[..., None, None, None], 4)[..., 0]
+        return jax.nn.sigmoid(of_class)
 
     def pool(
         self, levels: tuple[Float[Array, "b _ _ c"], ...], boxes: Float[Array, "b n 4"], cells: int
@@ -214,6 +243,7 @@ class MaskRCNN(nnx.Module):
         """
         truths = Truths.of_batch(batch)
         of_anchors, of_boxes = jax.random.split(key)
+        of_masks = jax.random.fold_in(key, 2)  # so that the two above are as without masks
         levels = self.levels(self.encoder(image) if features is None else features)
         logits, deltas = self.rpn(levels)
         anchors = self.rpn.anchors(_grids(levels), ops.image_size(image))
@@ -231,7 +261,9 @@ class MaskRCNN(nnx.Module):
         boxes, exist = roi_heads.candidates(proposals, truths)
         match = roi_heads.match_candidates(boxes, exist, truths)
         samples = roi_heads.sample_candidates(of_boxes, match, count=self.box_samples)
-        return found | self.head_losses(levels, boxes, match, samples, truths, average=average)
+        return found | self.head_losses(
+            levels, boxes, match, samples, truths, of_masks, average=average
+        )
 
     def head_losses(
         self,
@@ -240,10 +272,11 @@ class MaskRCNN(nnx.Module):
         match: Int[Array, "b n"],
         samples: ops.Samples,
         truths: Truths,
+        key: Array,
         *,
         average: str = "batch",
     ) -> dict[str, Float[Array, ""]]:
-        """Returns the three losses of sampled boxes.
+        """Returns the losses of sampled boxes: of their class, their place and their mask.
 
         Args:
           levels: of the pyramid.
@@ -251,6 +284,7 @@ class MaskRCNN(nnx.Module):
           match: truth of each box.
           samples: those whose loss is taken.
           truths: objects of the images.
+          key: random key of what masks draw.
           average: as for `losses`.
         """
         boxes = jnp.take_along_axis(boxes, samples.index[..., None], 1)
@@ -264,11 +298,35 @@ class MaskRCNN(nnx.Module):
         most = int(samples.index.shape[1] * roi_heads.POSITIVE_FRACTION)
         boxes, truth, positive = (part[:, :most] for part in (boxes, truth, samples.positive))
         with jax.named_scope("mask_head"):
-            masks = self.mask_head(self.pool(levels, boxes, MASK_CELLS))
-            found["loss_mask"] = roi_heads.mask_loss(
-                masks, boxes, truth, positive, truths, average=average
+            return found | self.mask_losses(
+                levels, boxes, truth, positive, truths, key, average=average
             )
-        return found
+
+    def mask_losses(
+        self,
+        levels: tuple[Float[Array, "b _ _ c"], ...],
+        boxes: Float[Array, "b k 4"],
+        truth: Int[Array, "b k"],
+        positive: Bool[Array, "b k"],
+        truths: Truths,
+        key: Array,
+        *,
+        average: str,
+    ) -> dict[str, Float[Array, ""]]:
+        """Returns the losses of masks.
+
+        Args:
+          levels: of the pyramid.
+          boxes: samples.
+          truth: index of each sample's truth.
+          positive: samples that have one.
+          truths: objects of the images.
+          key: random key, of which nothing is drawn here.
+          average: as for `losses`.
+        """
+        logits = self.mask_head(self.pool(levels, boxes, MASK_CELLS))
+        loss = roi_heads.mask_loss(logits, boxes, truth, positive, truths, average=average)
+        return {"loss_mask": loss}
 
 
 def _grids(levels: tuple[Array, ...]) -> tuple[tuple[int, int], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 from flax import nnx
 
@@ -12,6 +14,7 @@ from segalias_jax.layers.freqmix import FREQMIX_PARTS
 from segalias_jax.models.blocks import BasicBlock, Bottleneck
 from segalias_jax.models.stages import (
     DOWNSAMPLE,
+    STRIDING,
     apply_filter,
     check_mixer,
     check_remat,
@@ -34,7 +37,7 @@ RESNETS = {
 }
 """Block and number of blocks per stage, by name."""
 
-VARIANTS = ("v1b", "v1c", "v1d")
+VARIANTS = ("v1a", "v1b", "v1c", "v1d")
 
 # Strides and dilations of the stages, by output stride.
 _STRIDES = {
@@ -50,7 +53,9 @@ class ResNet(nnx.Module):
     `downsample="daf"` puts a de-aliasing filter at the *input* of stages 2, 3 and 4, so that both
     the residual branch and the strided shortcut see filtered features; the features handed to a
     decoder are the unfiltered ones. `mixer="freqmix"` puts FreqMix after the 3x3 convolution
-    (the second one of basic blocks) of every block of stages 2, 3 and 4. Both are off by default.
+    (the second one of basic blocks) of every block of stages 2, 3 and 4; `mixer="scb"` puts a
+    smooth branch beside that convolution in every block, of stage 1 too, which `fold_branches`
+    folds into it after training. All are off by default.
 
     An `output_stride` below 32 replaces the strides of the last stages by dilation. Where nothing
     is sampled nothing folds, so there is no filter before such a stage; its mixers stay, and
@@ -59,15 +64,18 @@ class ResNet(nnx.Module):
     Args:
       name: "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
       width: channels of the first stage's 3x3 convolutions; None for the published 64.
-      variant: "v1b": a 7x7 convolution as stem; "v1c": three 3x3 ones; "v1d": v1c, and strided
-        shortcuts average 2x2 pixels instead of dropping three of four.
+      variant: "v1b": a 7x7 convolution as stem; "v1a": v1b, and the first convolution of a
+        bottleneck strides, not the 3x3 one ("caffe" elsewhere); "v1c": three 3x3 ones as stem;
+        "v1d": v1c, and strided shortcuts average 2x2 pixels instead of dropping three of four.
       output_stride: pixels of the image per pixel of the last feature map: 32, 16 or 8.
       multi_grid: dilation of each block of the last stage, in place of the stage's own, such as
         (1, 2, 4); () for none.
       contract_dilation: whether the first block of a dilated stage has half its dilation.
       downsample: "none", "daf", "flc" (crops the spectrum, in place of the stage's stride),
-        "blur3", "blur5", "blur7" (binomial) or "adaptive_blur" (3x3, 8 groups).
-      mixer: "none" or "freqmix".
+        "blur3", "blur5", "blur7" (binomial), "adaptive_blur" (3x3, 8 groups), "awd" (adaptive
+        weighted downsampling, in place of the stage's stride) or "awd_keep" (the same weights
+        without a stride, in front of it).
+      mixer: "none", "freqmix" or "scb".
       cutoff: of the filter, in cycles per pixel; None takes each stage's own Nyquist
         frequency, from its equivalent sampling rate (3x3 kernel, stride 2, its channels).
       band: "symmetric", or "reference" for bands (and adaptive kernels) as published.
@@ -127,6 +135,11 @@ class ResNet(nnx.Module):
         check_mixer(mixer, cutoff=mixer_cutoff, parts=mixer_parts, start=mixer_start)
         check_remat(remat, 4)
         block, depths = RESNETS[name]
+        make_block = block
+        if variant == "v1a":
+            if block is not Bottleneck:
+                raise InputError(f"variant is 'v1a', but for {name} that is 'v1b'; choose that")
+            make_block = functools.partial(Bottleneck, stride_first=True)
         width = 64 if width is None else width
         strides, dilations = _layout(output_stride, depths, tuple(multi_grid), contract_dilation)
         self.channels = tuple(width * 2**i * block.expansion for i in range(4))
@@ -141,7 +154,7 @@ class ResNet(nnx.Module):
             if i > 0:
                 chosen = downsample if stride > 1 else "none"
                 filters.append(make_filter(chosen, in_channels, cutoff=limit, band=band, rngs=rngs))
-                stride = 1 if chosen == "flc" else stride  # that filter strides itself
+                stride = 1 if chosen in STRIDING else stride
                 make_mixer = mixer_factory(
                     mixer,
                     cutoff=limit if mixer_cutoff is None else mixer_cutoff,
@@ -155,13 +168,14 @@ class ResNet(nnx.Module):
             blocks = []
             for j, dilation in enumerate(dilations[i]):
                 blocks.append(
-                    block(
+                    make_block(
                         in_channels,
                         out_channels // block.expansion,
                         stride=stride if j == 0 else 1,
                         dilation=dilation,
                         pool_shortcut=variant == "v1d",
                         make_mixer=make_mixer,
+                        branched=mixer == "scb",
                         rngs=rngs,
                     )
                 )
@@ -211,7 +225,7 @@ def _layout(
 
 
 def _stem(width: int, variant: str, rngs: nnx.Rngs) -> nnx.List:
-    if variant == "v1b":
+    if variant in ("v1a", "v1b"):
         return nnx.List([ConvNormAct(3, width, 7, stride=2, rngs=rngs)])
     half = width // 2
     return nnx.List(

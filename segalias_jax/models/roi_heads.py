@@ -31,7 +31,41 @@ _linear_xavier = jax.nn.initializers.variance_scaling(
 )
 
 
-class BoxHead(nnx.Module):
+class HiddenLayers(nnx.Module):
+    """Two layers of all features of a box: h = relu(W2 relu(W1 x + b1) + b2).
+
+    Args:
+      in_channels: channels of the features of a box.
+      channels: of both layers.
+      rngs: random streams.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, rngs: nnx.Rngs):
+        # A layer of vectors is a 1x1 convolution here, as in all key tables.
+        self.first = Conv(
+            in_channels,
+            channels,
+            BOX_CELLS,
+            padding=0,
+            use_bias=True,
+            kernel_init=_linear_xavier,
+            rngs=rngs,
+        )
+        self.second = Conv(channels, channels, use_bias=True, kernel_init=_linear_xavier, rngs=rngs)
+
+    def hidden(self, x: Float[Array, "b n s s c"]) -> Float[Array, "b 1 n h"]:
+        """Returns h of every box, in the type of `x`."""
+        batch, count = x.shape[:2]
+        # As vectors: a convolution over all cells is a slow way to multiply by a matrix.
+        kernel = self.first.kernel[...]
+        kernel = kernel.reshape(1, 1, -1, kernel.shape[-1])
+        hidden = ops.conv2d(x.reshape(batch, 1, count, -1), kernel)
+        assert self.first.bias is not None
+        hidden = jax.nn.relu(hidden + self.first.bias[...].astype(x.dtype))
+        return jax.nn.relu(self.second(hidden))
+
+
+class BoxHead(HiddenLayers):
     """Two layers of all features of a box, then a logit and a box for each class.
 
     h = relu(W2 relu(W1 x + b1) + b2);  logits = V h + c;  deltas = U h + d
@@ -46,31 +80,20 @@ class BoxHead(nnx.Module):
     """
 
     def __init__(self, in_channels: int, channels: int, num_classes: int, *, rngs: nnx.Rngs):
+        super().__init__(in_channels, channels, rngs=rngs)
         outputs = num_classes + 1
-
-        # A layer of vectors is a 1x1 convolution here, as in all key tables.
-        def linear(read: int, written: int, initial, side: int = 1) -> Conv:
-            return Conv(
-                read, written, side, padding=0, use_bias=True, kernel_init=initial, rngs=rngs
-            )
-
-        self.first = linear(in_channels, channels, _linear_xavier, BOX_CELLS)
-        self.second = linear(channels, channels, _linear_xavier)
-        self.logits = linear(channels, outputs, jax.nn.initializers.normal(0.01))
-        self.deltas = linear(channels, 4 * outputs, jax.nn.initializers.normal(0.001))
+        normal = jax.nn.initializers.normal
+        self.logits = Conv(channels, outputs, use_bias=True, kernel_init=normal(0.01), rngs=rngs)
+        self.deltas = Conv(
+            channels, 4 * outputs, use_bias=True, kernel_init=normal(0.001), rngs=rngs
+        )
 
     def __call__(
         self, x: Float[Array, "b n s s c"]
     ) -> tuple[Float[Array, "b n k"], Float[Array, "b n k 4"]]:
         """Returns logits and deltas of every class, in float32 at least."""
         batch, count = x.shape[:2]
-        # As vectors: a convolution over all cells is a slow way to multiply by a matrix.
-        kernel = self.first.kernel[...]
-        kernel = kernel.reshape(1, 1, -1, kernel.shape[-1])
-        hidden = ops.conv2d(x.reshape(batch, 1, count, -1), kernel)
-        assert self.first.bias is not None
-        hidden = jax.nn.relu(hidden + self.first.bias[...].astype(x.dtype))
-        hidden = jax.nn.relu(self.second(hidden))
+        hidden = self.hidden(x)
         wide = jnp.promote_types(x.dtype, jnp.float32)
         logits = self.logits(hidden)[:, 0].astype(wide)
         deltas = self.deltas(hidden)[:, 0].astype(wide)
@@ -269,6 +292,22 @@ def sample_candidates(key: Array, match: Int[Array, "b n"], *, count: int) -> op
     return jax.vmap(image)(jax.random.split(key, len(match)), match)
 
 
+def labels(
+    truth: Int[Array, "b k"], positive: Bool[Array, "b k"], truths: Truths
+) -> Int[Array, "b k"]:
+    """Returns the true classes of samples, 0 for background.
+
+    Args:
+      truth: index of each sample's truth, where it is positive.
+      positive: samples that have one.
+      truths: objects of the images.
+
+    Returns:
+      The classes.
+    """
+    return jnp.where(positive, jnp.take_along_axis(truths.classes, truth, 1), 0)
+
+
 def box_losses(
     logits: Float[Array, "b k c"],
     deltas: Float[Array, "b k c 4"],
@@ -293,7 +332,7 @@ def box_losses(
     Returns:
       Cross-entropy, and smooth L1 of the column of the true class.
     """
-    label = jnp.where(samples.positive, jnp.take_along_axis(truths.classes, truth, 1), 0)
+    label = labels(truth, samples.positive, truths)
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), label[..., None], 2)[..., 0]
     own = jnp.take_along_axis(deltas, label[..., None, None], 2)[..., 0, :]
     target = target_deltas(truths.boxes, truth, boxes, samples.positive, _WEIGHTS)
@@ -329,7 +368,7 @@ def mask_loss(
     Returns:
       The loss; 0 without positive samples.
     """
-    label = jnp.where(positive, jnp.take_along_axis(truths.classes, truth, 1), 0)
+    label = labels(truth, positive, truths)
     own = jnp.take_along_axis(logits, label[..., None, None, None], 4)[..., 0]
     side = own.shape[-1]
 

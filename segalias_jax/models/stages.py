@@ -24,8 +24,14 @@ from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers.freqmix import FREQMIX_PARTS, FREQMIX_STARTS
 from segalias_jax.typing import Array, Float
 
-DOWNSAMPLE = ("none", "daf", "flc", "blur3", "blur5", "blur7", "adaptive_blur")
-MIXERS = ("none", "freqmix")
+STRIDING = ("flc", "awd")
+"""Filters that stride in place of the operator behind them."""
+
+DOWNSAMPLE = (
+    *("none", "daf", "blur3", "blur5", "blur7", "adaptive_blur", "awd_keep"),
+    *STRIDING,
+)
+MIXERS = ("none", "freqmix", "scb")
 
 MakeMixer = Callable[[int], nnx.Module | None]
 
@@ -74,7 +80,7 @@ def make_filter(
     """Builds the filter that goes in front of a stride of 2.
 
     Args:
-      name: one of `DOWNSAMPLE`.
+      name: one of `DOWNSAMPLE`; those of `STRIDING` take the place of that stride.
       channels: channels of what is filtered.
       cutoff: of the filter "daf", in cycles per pixel.
       band: "symmetric", or "reference" for bands and adaptive kernels as published.
@@ -94,6 +100,9 @@ def make_filter(
     if name == "adaptive_blur":
         softmax = "all" if band == "reference" else "group"
         return layers.AdaptiveBlur(channels, softmax=softmax, rngs=rngs)
+    if name.startswith("awd"):
+        stride = 2 if name in STRIDING else 1
+        return layers.AdaptiveWeightedDownsampling(channels, stride=stride, rngs=rngs)
     if name.startswith("blur"):
         return layers.BlurPool(int(name.removeprefix("blur")))
     return layers.DeAliasingFilter(cutoff, band=band)
@@ -179,7 +188,7 @@ def check_mixer(
     """Raises unless an encoder's arguments `mixer`, `mixer_cutoff` and so on fit together.
 
     Args:
-      mixer: must be one of `MIXERS`; without one, all others must be at their defaults.
+      mixer: must be one of `MIXERS`; but for "freqmix", all others must be at their defaults.
       cutoff: None, or must lie in (0, 0.5] cycles per pixel.
       parts: must be some of `FREQMIX_PARTS`.
       start: None, or must be one of `FREQMIX_STARTS`.
@@ -199,8 +208,8 @@ def check_mixer(
         "mixer_start": start is not None,
     }
     for name, is_given in given.items():
-        if is_given and mixer == "none":
-            raise InputError(f"{name} is set, but mixer is 'none'; leave it out")
+        if is_given and mixer != "freqmix":
+            raise InputError(f"{name} is set, but mixer is {mixer!r}; leave it out")
     if cutoff is not None and not 0 < cutoff <= 0.5:
         raise InputError(f"mixer_cutoff is {cutoff}, but must lie in (0, 0.5] cycles per pixel")
     if not parts or isinstance(parts, str) or not set(parts) <= set(FREQMIX_PARTS):
@@ -223,7 +232,8 @@ def mixer_factory(
     """Returns a function that builds the mixers of a stage.
 
     Args:
-      name: one of `MIXERS`.
+      name: one of `MIXERS`; "scb" stands beside a convolution, not behind it, so that blocks
+        themselves build it.
       cutoff: where the low band ends, in cycles per pixel.
       band: of FreqMix.
       gate: of FreqMix.
@@ -241,7 +251,7 @@ def mixer_factory(
       ... )(8) is None
       True
     """
-    if name == "none":
+    if name != "freqmix":
         return no_mixer
     return functools.partial(
         layers.FreqMix,

@@ -59,8 +59,9 @@ class DoubleConvEncoder(nnx.Module):
     Args:
       name: "double_conv".
       width: channels of the first stage, doubled from stage to stage; None for the published 64.
-      downsample: "none", "daf", "flc" (crops the spectrum), "blur3", "blur5", "blur7" (binomial)
-        or "adaptive_blur" (3x3, 8 groups).
+      downsample: "none", "daf", "flc" (crops the spectrum), "blur3", "blur5", "blur7" (binomial),
+        "adaptive_blur" (3x3, 8 groups), "awd" (adaptive weighted downsampling) or "awd_keep" (the
+        same weights without its stride).
       cutoff: of "daf", in cycles per pixel; None for 1/4, the Nyquist frequency of a pooling,
         which leaves the number of channels as it is.
       band: "symmetric", or "reference" for bands (and adaptive kernels) as published for ResNet.

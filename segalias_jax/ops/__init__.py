@@ -40,6 +40,7 @@ from segalias_jax.ops.joined_conv import joined_conv2d
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.nms import best_of, nms, nms_mask
 from segalias_jax.ops.normalize import IMAGENET_MEAN, IMAGENET_STD, normalize_image
+from segalias_jax.ops.points import sample_mask_points, sample_points
 from segalias_jax.ops.rank import majority_filter, median_filter
 from segalias_jax.ops.ratio import check_ratio, ratio_low_pass, ratio_mask
 from segalias_jax.ops.resample import (
@@ -130,6 +131,8 @@ __all__ = [
     "roi_align_masks",
     "roi_levels",
     "sample_boxes",
+    "sample_mask_points",
+    "sample_points",
     "shift_consistency",
     "soft_low_pass",
     "spectral_power",

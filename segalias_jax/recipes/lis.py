@@ -35,5 +35,6 @@ def get_config(arg: str = ""):
     if size == "low_light":
         config.model.downsample = "awd"
         config.model.mixer = "scb"
+        config.optimizer.rate_multipliers = (("/filters/", 2.0), ("/branch/", 2.0))
         config.data.dark_pair = True
     return config

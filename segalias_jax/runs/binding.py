@@ -7,7 +7,7 @@ and which binding a recipe's key `task` means.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,14 @@ class Binding(abc.ABC):
     @abc.abstractmethod
     def validation(self, trainer: Trainer) -> Evaluator:
         """Returns what scores states of the trainer on the split to score."""
+
+    @abc.abstractmethod
+    def score_title(self, name: str) -> str:
+        """Returns what a score of the validation is called in words."""
+
+    @abc.abstractmethod
+    def curves(self) -> Mapping[str, str]:
+        """Returns the scores that are drawn over the steps, by name their titles."""
 
     @abc.abstractmethod
     def report(

@@ -6,20 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segalias_jax.metrics.lookup import rows_shown
 
-
-def plot_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draws the loss, and the scores of every validation that `SCORES` says, over the steps.
+def plot_curves(lines: Sequence[Mapping[str, Any]], scores: Mapping[str, str], path: Path) -> None:
+    """Draws the loss, and some scores of every validation, over the steps.
 
     Args:
       lines: records of `metrics.jsonl`; each has "step" and some of "loss" and the scores.
+      scores: titles of the scores by name.
       path: PNG file to write.
 
     Example:
       >>> import tempfile
       >>> path = Path(tempfile.mkdtemp()) / "curves.png"
-      >>> plot_curves([{"step": 1, "loss": 2.0}, {"step": 1, "mIoU": 0.5, "BIoU": 0.4}], path)
+      >>> plot_curves([{"step": 1, "loss": 2.0}, {"step": 1, "PQ": 0.5}], {"PQ": "PQ"}, path)
       >>> path.stat().st_size > 0
       True
     """
@@ -29,8 +28,8 @@ def plot_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     left.plot(*_series(lines, "loss"), color="tab:blue")
     left.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    for row in rows_shown("course", source="classes"):
-        right.plot(*_series(lines, row.name), marker="o", label=row.title)
+    for name, title in scores.items():
+        right.plot(*_series(lines, name), marker="o", label=title)
     right.set(xlabel="step", ylabel="fraction", ylim=(0, 1))
     right.legend(loc="lower right")
     for axes in (left, right):

@@ -75,8 +75,8 @@ def _evaluate(
     binding.check_labels([binding.scored], checked=read_checked(workdir))
     if trained:
         with CheckpointStore(workdir / CHECKPOINTS) as store:
-            state = store.restore(trainer.state, step=store.best_step())
-        checkpoint = describe_checkpoint(state, store.score)
+            state = store.restore_best(trainer.state)
+        checkpoint = describe_checkpoint(state, binding.score_title(store.score))
     else:
         state = setup.load_pretrained(recipe, trainer.state, whole=True)
         checkpoint = f"pretrained, {recipe.pretrained}"

@@ -19,11 +19,11 @@ from segalias_jax.data.instance_source import (
     create_instance_source,
     instance_eval_batches,
     left_out,
-    with_objects,
 )
 from segalias_jax.data.instances import ChosenImages
 from segalias_jax.errors import InputError
 from segalias_jax.progress import progress_bar
+from segalias_jax.runs import setup
 from segalias_jax.runs.binding import Binding
 from segalias_jax.runs.instance_recipe import InstanceRecipe
 from segalias_jax.runs.studies import Studies
@@ -39,6 +39,8 @@ from segalias_jax.training.sharding import row_count
 from segalias_jax.training.state import TrainState, count_parameters
 from segalias_jax.training.task import Task
 from segalias_jax.training.trainer import Trainer
+
+_CURVES = {"PQ": "PQ", "accuracy_50": "TP / (TP + FP + FN) at IoU 0.5"}
 
 
 class InstanceBinding(Binding):
@@ -64,22 +66,23 @@ class InstanceBinding(Binding):
         """Opens both splits, and says what is left out of the training."""
         recipe = self.recipe
         self.open_scored()
-        training = create_instance_source(recipe.data, recipe.data.train_split)
+        split = recipe.data.train_split
+        training = create_instance_source(recipe.data, split, training=True)
         if len(training.classes) != len(self.scored.classes):
             raise InputError(
-                f"data: split {recipe.data.train_split!r} has {len(training.classes)} classes, "
+                f"data: split {split!r} has {len(training.classes)} classes, "
                 f"{recipe.data.eval_split!r} has {len(self.scored.classes)}; name them in "
                 "data.classes"
             )
-        names = recipe.data.train_split, recipe.data.eval_split
+        names = split, recipe.data.eval_split
         if remark := data.check_splits(*names, (training, self.scored)):
             print(f"note: {remark}")
-        threads = recipe.data.threads
-        self.training = training if recipe.data.empty else with_objects(training, threads=threads)
-        if is_first() and len(self.training) < len(training):
-            number = len(training) - len(self.training)
+        self.training = training
+        if is_first() and isinstance(training, ChosenImages):
+            number = len(training.source) - len(training)
             print(f"note: {number} training images without objects are left out (data.empty)")
-        images, objects = left_out(self.training, recipe.data.max_objects, threads=threads)
+        threads = recipe.data.threads
+        images, objects = left_out(training, recipe.data.max_objects, threads=threads)
         if is_first() and objects:
             print(
                 f"note: {objects} small objects of {images} training images are left out "
@@ -119,13 +122,7 @@ class InstanceBinding(Binding):
 
     def check_labels(self, sources: Sequence[Any], *, checked: Collection[str]) -> list[str]:
         """Reads all objects where the recipe asks for it."""
-        if self.recipe.data.check:
-            for source in sources:
-                with progress_bar("checking objects", len(source), unit=" files") as bar:
-                    for index in range(len(source)):
-                        source.check(index)
-                        bar.update()
-        return []
+        return setup.check_labels(self.recipe, sources, checked=checked)
 
     def keep(self, workdir: Path) -> None:
         """Writes down the order of images and the condition of their files."""
@@ -148,6 +145,15 @@ class InstanceBinding(Binding):
     def validation(self, trainer: Trainer) -> InstanceValidation:
         """Returns what scores states at the size of the images."""
         return InstanceValidation(self.recipe, trainer, self.scored)
+
+    def score_title(self, name: str) -> str:
+        """Returns the name of a score, "segm_AP" as "segm AP"."""
+        return _CURVES.get(name, name.replace("_", " "))
+
+    def curves(self) -> dict[str, str]:
+        """Returns panoptic quality, the fraction of objects found, and what is the best by."""
+        headline = self.recipe.eval.headline
+        return _CURVES | {headline: self.score_title(headline)}
 
     def report(
         self,
@@ -190,7 +196,7 @@ class InstanceBinding(Binding):
     def _shown(self, index: int, detected: Objects) -> ImageObjects:
         source = self.scored
         load = lambda: (detected, true_objects(source, index))  # noqa: E731
-        return ImageObjects(source.names[index], load, source.paths[index])
+        return ImageObjects(source.names[index], load, source.pairs[index].image)
 
 
 class InstanceValidation:

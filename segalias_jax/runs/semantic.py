@@ -9,7 +9,7 @@ from typing import Any
 from flax import nnx
 from jax.sharding import Mesh
 
-from segalias_jax import data
+from segalias_jax import data, metrics
 from segalias_jax.runs import class_weights, setup
 from segalias_jax.runs.binding import Binding
 from segalias_jax.runs.recipe import Recipe
@@ -92,6 +92,14 @@ class SemanticBinding(Binding):
     def validation(self, trainer: Trainer) -> RecipeValidation:
         """Returns what scores states by the section `eval`."""
         return RecipeValidation(self.recipe, trainer, self.scored)
+
+    def score_title(self, name: str) -> str:
+        """Returns the title in `metrics.SCORES`."""
+        return metrics.score_title(name)
+
+    def curves(self) -> dict[str, str]:
+        """Returns the scores whose course `metrics.SCORES` says to show."""
+        return {row.name: row.title for row in metrics.rows_shown("course", source="classes")}
 
     def report(
         self,

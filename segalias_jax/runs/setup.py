@@ -20,6 +20,7 @@ from segalias_jax import data, models
 from segalias_jax.checkpoints import fill_state
 from segalias_jax.errors import InputError
 from segalias_jax.models.stages import frozen_parameters
+from segalias_jax.runs.instance_recipe import InstanceRecipe
 from segalias_jax.runs.recipe import BaseRecipe, Recipe
 from segalias_jax.settings import section_errors
 from segalias_jax.tasks import SemanticSegmentation
@@ -303,7 +304,10 @@ def load_pretrained(recipe: BaseRecipe, state: TrainState, *, whole: bool = Fals
 
 
 def check_labels(
-    recipe: Recipe, sources: Sequence[data.Source], *, checked: Collection[str] = ()
+    recipe: Recipe | InstanceRecipe,
+    sources: Sequence[data.Source],
+    *,
+    checked: Collection[str] = (),
 ) -> list[str]:
     """Reads every label of some splits where the recipe asks for it.
 

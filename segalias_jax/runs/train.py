@@ -131,7 +131,7 @@ def train(
         )
         _report_best(binding, validation, fitted, folder)
         if is_first():
-            plot_curves(fitted.history, workdir / "curves.png")
+            plot_curves(fitted.history, binding.curves(), workdir / "curves.png")
             if text := data.describe_skipped(training):
                 print(f"skipped in training: {text}")
     return fitted
@@ -154,7 +154,7 @@ def _report_best(
                 validation,
                 state,
                 folder.path,
-                checkpoint=describe_checkpoint(state, fitted.best_by),
+                checkpoint=describe_checkpoint(state, binding.score_title(fitted.best_by)),
                 alive=lambda: watchdog.beat("the evaluation of the best checkpoint"),
             )
     finally:

@@ -16,7 +16,6 @@ from jax.sharding import Mesh
 
 from segalias_jax import data, evaluation
 from segalias_jax.files import write_bytes
-from segalias_jax.metrics.lookup import score_title
 from segalias_jax.metrics.scores import SCORES
 from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.setup import reduces_zero
@@ -223,14 +222,14 @@ class SourceShare:
         self._source.check(self._indices[index])
 
 
-def describe_checkpoint(state: TrainState, score: str) -> str:
+def describe_checkpoint(state: TrainState, score_title: str) -> str:
     """Says which checkpoint a state is.
 
     Args:
       state: arrays of the run.
-      score: name of the score by which it is the best.
+      score_title: the score by which it is the best.
     """
-    return f"step {int(state.step)}, the best by {score_title(score)}"
+    return f"step {int(state.step)}, the best by {score_title}"
 
 
 def report(

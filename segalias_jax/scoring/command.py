@@ -4,12 +4,11 @@
     segalias score --instances RESULTS.json TRUTH.json [--out REPORT]
     segalias score merge REPORT1 REPORT2 ... --out REPORT
 
-Maps of class ids, gray or palette PNG or npy, that have the names of their labels. Cityscapes'
-official names and ids are understood. REPORT gets report.html, report.md, report.json with all
-counts, and tables of images, their classes and objects as CSV; a run that was killed is resumed
-with --resume. Reports of parts of a data set merge to that of the whole. Exit status: 0, 2 after an
-error in flags or files, 3 where --keep-going left files out, 4 where a score is on the wrong side
-of its --fail-under, after table and report.
+Maps of class ids, gray or palette PNG or npy, named as their labels; Cityscapes' official names and
+ids are understood. REPORT gets report.html, report.md, report.json with all counts, and tables of
+images, their classes and objects as CSV; --resume goes on where a killed run stopped. Reports of
+parts of a data set merge to that of the whole. Exit status: 0, 2 after an error in flags or files,
+3 where --keep-going left files out, 4 where a score is on the wrong side of its --fail-under.
 """
 
 from __future__ import annotations
@@ -269,12 +268,14 @@ def _journals(flags: argparse.Namespace, names: Sequence[str]) -> list[Path | No
             flag = "--resume" if flags.resume else "--overwrite"
             raise InputError(f"{flag}: says what to do with the report in --out; give --out")
         return [None] * len(names)
+    folders = [flags.out / name for name in names] if flags.compare else [flags.out]
+    journals = [folder / JOURNAL for folder in folders]
+    # Counts outlive a call that was killed among the files of its report: those are no other's.
+    replaces = flags.overwrite or (flags.resume and any(path.exists() for path in journals))
     if flags.compare:
-        check_unused_by(flags.out, names, overwrite=flags.overwrite)
-        journals = [flags.out / name / JOURNAL for name in names]
+        check_unused_by(flags.out, names, overwrite=replaces)
     else:
-        check_unused(flags.out, () if flags.overwrite else FILES)
-        journals = [flags.out / JOURNAL]
+        check_unused(flags.out, () if replaces else FILES)
     if flags.overwrite and not flags.resume:
         for journal in journals:
             journal.unlink(missing_ok=True)
@@ -292,7 +293,9 @@ def _finish(
         closed = error  # whoever reads the table has seen enough, but wants the report
     if flags.out:
         try:
-            result.save(flags.out, worst=flags.pictures, overwrite=flags.overwrite)
+            # Another report would have been refused before anything was scored.
+            replaces = flags.overwrite or (flags.resume and any(j and j.exists() for j in journals))
+            result.save(flags.out, worst=flags.pictures, overwrite=replaces)
         except OSError as error:
             again = "run it with --resume, which takes the counts that were kept"
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -174,13 +175,14 @@ class BatchScorer:
             crowd = np.asarray(batch["crowd"][row])[there]
             true = Objects(classes[there], masks[:, :height, :width], crowd=crowd)
             found = detected_objects(prediction, int(row), (height, width))
-            # Processes count images of their own, which must not have the same name.
-            name = f"{jax.process_index()}-{len(self.scores):06d}"
-            self.scores.update(found, true, name=name)
+            self.scores.update(found, true)
 
     def merge(self, other: BatchScorer) -> BatchScorer:
         """Returns the scorer of the images of both."""
-        self.scores.merge(other.scores)
+        # Images have no names but their numbers, which both began at 0.
+        first = len(self.scores)
+        images = enumerate(other.scores.images, first)
+        self.scores.add(dataclasses.replace(one, name=f"{k:06d}") for k, one in images)
         return self
 
     def compute(self) -> Mapping[str, Any]:

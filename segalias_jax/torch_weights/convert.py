@@ -23,8 +23,16 @@ from segalias_jax.checkpoints import pretrained
 from segalias_jax.errors import FlagParser
 from segalias_jax.settings import section_errors
 from segalias_jax.torch_weights import files as torch_files
+from segalias_jax.torch_weights.detectors import COCO_IDS
 from segalias_jax.torch_weights.load import Source, fit_torch, torch_arrays
 from segalias_jax.torch_weights.names import leaves, table_name
+
+_CLASSIFIERS = {
+    "decode_head.conv_seg.weight": 0,
+    "roi_heads.box_predictor.cls_score.weight": 1,
+    "roi_head.bbox_head.fc_cls.weight": 1,
+}
+"""Names of classifiers in PyTorch's files, and how many of their classes are the background."""
 
 
 def convert(
@@ -51,8 +59,7 @@ def convert(
     """
     pretrained.check_new(dst)
     arrays = torch_files.read_arrays(src)
-    classifier = arrays.get("decode_head.conv_seg.weight", np.empty(1))
-    model = _abstract_model(config, max(len(classifier), 1) if classifier.ndim else 1)
+    model = _abstract_model(config, _number_of_classes(arrays))
     filled, source = fit_torch(arrays, model, src, allow_missing)
     names = _our_names(model)
     pretrained.save_weights(dst, {names[path]: array for path, array in filled.items()}, source)
@@ -82,7 +89,8 @@ def export(src: Path, dst: Path, config: Mapping[str, Any]) -> int:
     """
     pretrained.check_new(dst)
     arrays, source = pretrained.read_weights(src)
-    classifier = arrays.get("parameters/classifier/conv/bias", np.empty(1))
+    detector = arrays.get("parameters/box_head/logits/bias", np.empty(2))
+    classifier = arrays.get("parameters/classifier/conv/bias", np.empty(len(detector) - 1))
     model = _abstract_model(config, len(classifier))
     names, variables = _our_names(model), leaves(model)
     shapes = {names[path]: variable.shape for path, variable in variables.items()}
@@ -144,12 +152,26 @@ def run(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _abstract_model(config: Mapping[str, Any], num_classes: int) -> models.Segmenter:
+def _number_of_classes(arrays: Mapping[str, np.ndarray]) -> int:
+    """What a file's classifier tells apart, of a detector without the background; 1 without any."""
+    for name, background in _CLASSIFIERS.items():
+        array = arrays.get(name)
+        if array is not None and array.ndim:
+            count = len(array) - background
+            # A file of torchvision's for COCO has logits for ids that no object has.
+            is_coco = name.startswith("roi_heads.") and count == max(COCO_IDS)
+            return len(COCO_IDS) if is_coco else max(count, 1)
+    return 1
+
+
+def _abstract_model(
+    config: Mapping[str, Any], num_classes: int
+) -> models.Segmenter | models.MaskRCNN:
     config = {**config, "pretrained": ""}
+    finds_objects = config.get("name") in models.DETECTORS
+    create = models.create_detector if finds_objects else models.create_model
     with section_errors("model"):
-        return nnx.eval_shape(
-            lambda: models.create_model(config, num_classes=num_classes, rngs=nnx.Rngs(0))
-        )
+        return nnx.eval_shape(lambda: create(config, num_classes=num_classes, rngs=nnx.Rngs(0)))
 
 
 def _our_names(model: nnx.Module) -> dict[tuple, str]:

@@ -2,9 +2,10 @@
 
 What differs from ours beyond names: vectors' layers are matrices there, and the first one reads
 features of a box as (channel, row, column); a transposed convolution's kernel starts with its
-inputs. mmdetection numbers the background last, and predicts neither a box nor a mask for it: ours,
-which nothing reads, are zeros then. Its regression is normalized by standard deviations, which are
-our box coder's weights inverted, so that its numbers are the same.
+inputs; layers of points are convolutions along one axis. mmdetection numbers the background last,
+and predicts neither a box nor a mask for it: ours, which nothing reads, are zeros then. Its
+regression is normalized by standard deviations, which are our box coder's weights inverted, so that
+its numbers are the same.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-_FIRST = re.compile(r"^roi_heads?\.(box_head\.fc6|bbox_head\.shared_fcs\.0)\.weight$")
+_FIRST = re.compile(
+    r"^roi_heads?\.(box_head\.fc6|bbox_head\.shared_fcs\.0|mask_head\.fcs\.0)\.weight$"
+)
 _LINEAR = re.compile(
-    r"^roi_heads?\.(box_head\.fc7|box_predictor\.\w+|bbox_head\.(shared_fcs\.1|fc_\w+))\.weight$"
+    r"^roi_heads?\.(box_head\.fc7|box_predictor\.\w+|bbox_head\.(shared_fcs\.1|fc_\w+)|"
+    r"mask_head\.(fcs\.1|fc_logits))\.weight$"
 )
 _TRANSPOSED = re.compile(r"^roi_heads?\.(mask_predictor\.conv5_mask|mask_head\.upsample)\.weight$")
+_OF_POINTS = re.compile(r"^roi_head\.point_head\..*weight$")
 _BACKGROUND_LAST = re.compile(r"^roi_head\.bbox_head\.fc_cls\.")
 _NO_BACKGROUND = {
     re.compile(r"^roi_head\.bbox_head\.fc_reg\."): 4,
@@ -58,6 +63,12 @@ _MMDETECTION: Rules = [
     (r"^mask_head\.convs\.(\d)$", r"roi_head.mask_head.convs.\1.conv"),
     (r"^mask_head\.upsample$", "roi_head.mask_head.upsample"),
     (r"^mask_head\.logits$", "roi_head.mask_head.conv_logits"),
+    (r"^mask_head\.coarse\.reduce$", "roi_head.mask_head.downsample_conv.conv"),
+    (r"^mask_head\.coarse\.first$", "roi_head.mask_head.fcs.0"),
+    (r"^mask_head\.coarse\.second$", "roi_head.mask_head.fcs.1"),
+    (r"^mask_head\.coarse\.logits$", "roi_head.mask_head.fc_logits"),
+    (r"^mask_head\.points\.convs\.(\d)$", r"roi_head.point_head.fcs.\1.conv"),
+    (r"^mask_head\.points\.logits$", "roi_head.point_head.fc_logits"),
 ]
 
 DETECTOR_RULES = {"torchvision": _TORCHVISION, "mmdetection": _MMDETECTION}
@@ -132,6 +143,8 @@ def to_detector_layout(name: str, array: np.ndarray) -> np.ndarray | None:
     if _TRANSPOSED.search(name):
         return array.transpose(2, 3, 0, 1)
     rows = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+    if _OF_POINTS.search(name):
+        return rows[..., 0]
     if _FIRST.search(name) or _LINEAR.search(name):
         rows = rows.reshape(len(rows), -1)
     if _BACKGROUND_LAST.search(name):
@@ -158,6 +171,8 @@ def from_detector_layout(name: str, array: np.ndarray) -> np.ndarray | None:
     """
     if _TRANSPOSED.search(name):
         return array.transpose(2, 3, 0, 1)
+    if _OF_POINTS.search(name):
+        return array[..., None].transpose(2, 3, 1, 0)
     own, rows = False, array
     if _BACKGROUND_LAST.search(name):
         own, rows = True, np.roll(rows, 1, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from segalias_jax.errors import InputError
-from segalias_jax.files import write_bytes
+from segalias_jax.files import remove_left, write_parts
 
 _PICKLES = (".pth", ".pt")
 _SAFETENSORS = ".safetensors"
@@ -74,10 +75,22 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], notes: dict[
         raise InputError(f"{path} is there already; give another file")
     from_numpy = _import("safetensors.numpy")
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    data = from_numpy.save(whole, metadata={"format": "pt", **notes})
     try:
-        write_bytes(path, from_numpy.save(whole, metadata={"format": "pt", **notes}))
+        remove_left(path.parent, path.name)
+        write_parts(path, _with_notes_in_order(data))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _with_notes_in_order(data: bytes) -> tuple[bytes | memoryview, ...]:
+    """The same file with its notes sorted: the library writes them in another order each time."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # arrays begin at multiples of 8 bytes
+    return len(text).to_bytes(8, "little"), text, memoryview(data)[start:]
 
 
 def sha256(path: Path) -> str:

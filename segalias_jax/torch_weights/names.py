@@ -36,6 +36,7 @@ Rules = list[tuple[str, str | Callable[[re.Match], str]]]
 
 _LEAVES = {
     "kernel": "weight",
+    "taps": "weight",
     "scale": "weight",
     "bias": "bias",
     "mean": "running_mean",
@@ -44,6 +45,9 @@ _LEAVES = {
 
 # Linear layers in PyTorch code, 1x1 convolutions here.
 _LINEAR = re.compile(r"\b(mlp\.fc|pointwise_conv)\d\.weight$")
+
+# One kernel for each channel, without an axis of inputs here.
+_OF_CHANNELS = re.compile(r"\bllpf\.weight$")
 
 # The published gate reads its input rolled by half the channels.
 _ROLLED = re.compile(r"channel_att_\w+\.1\.weight$")
@@ -58,7 +62,18 @@ _CORNER_GATES: Rules = [
 _PUBLISHED_BLUR: Rules = [(r"^filters\.(\d)", lambda m: f"AdaD.{int(m[1]) + 1}")]
 """Likewise, only for adaptive kernels with the published softmax."""
 
+_LOW_LIGHT: Rules = [
+    (r"\bbranch$", "llpf"),
+    (r"\bbranch\.conv$", "learnable_conv1"),
+    (r"^filters\.(\d)\.conv$", lambda m: f"AdaD.{int(m[1]) + 1}.weight_net.0"),
+    (r"^filters\.(\d)\.norm$", lambda m: f"AdaD.{int(m[1]) + 1}.weight_net.1"),
+    (r"^filters\.(\d)\.squeeze$", lambda m: f"AdaD.{int(m[1]) + 1}.channel_net.1"),
+    (r"^filters\.(\d)\.excite$", lambda m: f"AdaD.{int(m[1]) + 1}.channel_net.3"),
+]
+"""Of the smooth branch and of adaptive weighted downsampling, as their authors have it."""
+
 _RESNET: Rules = [
+    *_LOW_LIGHT,
     (r"\bshortcut\.conv", "downsample.0"),
     (r"\bshortcut\.norm", "downsample.1"),
     (r"\bnorm(\d)", r"bn\1"),
@@ -69,7 +84,7 @@ _RESNET: Rules = [
 ]
 
 _PLAIN_STEM: Rules = [(r"^stem\.0\.conv", "conv1"), (r"^stem\.0\.norm", "bn1")]
-"""Ahead of `_RESNET` for the variant v1b, as torchvision has it."""
+"""Ahead of `_RESNET` for the variants v1a and v1b, as torchvision has it."""
 
 _POOLED_SHORTCUT: Rules = [
     (r"\bshortcut\.conv", "downsample.1"),
@@ -195,7 +210,7 @@ def resnet_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
       alone: whether as an image network, or inside a segmenter.
 
     Returns:
-      Names of torchvision (v1b) or open-mmlab (v1c, v1d) for an image network; inside a segmenter
+      Names of torchvision (v1b) or open-mmlab (all others) for an image network; inside a segmenter
       those of mmsegmentation, which are the same, called "published" with corner gates.
 
     Example:
@@ -210,7 +225,7 @@ def resnet_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
     rules = [
         *(_CORNER_GATES if corner_gates else []),
         *(_PUBLISHED_BLUR if published_blur else []),
-        *{"v1b": _PLAIN_STEM, "v1d": _POOLED_SHORTCUT}.get(variant, []),
+        *{"v1a": _PLAIN_STEM, "v1b": _PLAIN_STEM, "v1d": _POOLED_SHORTCUT}.get(variant, []),
         *_RESNET,
     ]
     if alone:
@@ -330,7 +345,7 @@ def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
     """Names every parameter and statistic of a model as mmsegmentation does.
 
     A detector has the names of torchvision or mmdetection, by its convention. A bare encoder has
-    the names of an image network: torchvision's (ResNet v1b), open-mmlab's (v1c, v1d) or timm's
+    the names of an image network: torchvision's (ResNet v1b), open-mmlab's (others) or timm's
     (ConvNeXt).
 
     Args:
@@ -352,6 +367,11 @@ def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
         return {torch_name(path, rules): path for path in leaves(model)}
     of_encoder, prefix = encoder_names(model.encoder, alone=False).rules, "backbone."
     if isinstance(model, models.MaskRCNN):
+        if isinstance(model, models.PointRend) and model.convention != "mmdetection":
+            raise InputError(
+                f"no PyTorch names are known for point_rend with convention {model.convention!r}; "
+                "build it with convention 'mmdetection'"
+            )
         of_heads = DETECTOR_RULES[model.convention]
         prefix = ENCODER_PREFIX[model.convention]
     elif type(model.decoder) not in DECODERS:
@@ -414,6 +434,8 @@ def to_torch(name: str, array: np.ndarray) -> np.ndarray:
     of_detector = to_detector_layout(name, array)
     if of_detector is not None:
         return of_detector
+    if _OF_CHANNELS.search(name):
+        return array.transpose(2, 0, 1)[:, None]
     if array.ndim == 2 and name.endswith("weight"):
         return array.T
     if array.ndim == 4:
@@ -440,6 +462,8 @@ def from_torch(name: str, array: np.ndarray) -> np.ndarray:
     of_detector = from_detector_layout(name, array)
     if of_detector is not None:
         return of_detector
+    if _OF_CHANNELS.search(name):
+        return array[:, 0].transpose(1, 2, 0)
     if _ROLLED.search(name):
         array = np.roll(array, -(array.shape[1] // 2), 1)
     if _LINEAR.search(name):

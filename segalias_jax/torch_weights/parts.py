@@ -12,7 +12,7 @@ PARTS = {
     r"^(rpn|rpn_head|roi_heads?)\.",
     "auxiliary": r"^auxiliary/|^auxiliary_head\.",
     "decoder": r"^decoder/|^decode_head\.(?!conv_seg)|^neck\.|^pyramid/|^backbone\.fpn\.",
-    "mixer": r"/mixer/|\.att\.|\.mixer\.",
+    "mixer": r"/(mixer|branch)/|\.att\.|\.(mixer|branch|llpf|learnable_conv1)\.",
     "filter": r"(^|/)filters/|(^|\.)(AdaD|filters)\.",
     "output_norm": r"(^|/)output_norms/|^(backbone\.)?norm\d\.",
 }

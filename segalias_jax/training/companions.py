@@ -19,6 +19,7 @@ import threading
 import time
 from typing import Any, NoReturn
 
+# The only way to the store of messages: jax.distributed can begin and end, no more (as of 0.10.2).
 from jax._src import distributed
 
 from segalias_jax.training.interrupts import EXIT_STATUS, Interrupted

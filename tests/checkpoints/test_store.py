@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from segalias_jax.checkpoints.store import CheckpointStore
@@ -297,3 +298,34 @@ def test_a_description_that_the_library_cannot_read(tmp_path, capfd, old, new):
     with CheckpointStore(tmp_path, repair=True) as store:
         assert int(store.restore_latest(make_state()).step) in (1, 2)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_readers_beside_a_training_that_removes_checkpoints(tmp_path, monkeypatch):
+    """Each takes the one that is the best by then; of 64 evaluations, two ended in a traceback."""
+    with CheckpointStore(tmp_path, keep_last=1) as store:
+        store.save(1, make_state(1.0))
+        store.set_score(1, 0.1)
+        store.wait()
+        readers = [CheckpointStore(tmp_path) for _ in range(2)]
+        store.save(2, make_state(2.0))
+        store.set_score(2, 0.2)
+        store.save(3, make_state(3.0))
+        store.wait()
+        assert not (tmp_path / "1").exists()
+    assert readers[0].restore_best(make_state()).step == 2
+    assert readers[1].read()["parameters/a/0"].tolist() == [2, 2, 2]
+    for reader in readers:
+        reader.close()
+
+    # The library looks at each of the folders that it has listed.
+    manager, calls = ocp.CheckpointManager, []
+
+    def removed_meanwhile(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) < 3:
+            raise FileNotFoundError(2, "No such file or directory", str(tmp_path / "1"))
+        return manager(*arguments, **options)
+
+    monkeypatch.setattr(ocp, "CheckpointManager", removed_meanwhile)
+    with CheckpointStore(tmp_path) as store:
+        assert store.best_step() == 2 and len(calls) == 3

@@ -1,5 +1,7 @@
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -250,3 +252,23 @@ def test_want_of_memory_is_one_sentence(tmp_path, pixels, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", without_memory)
     with pytest.raises(InputError, match="a.png: the image does not fit into the memory"):
         read_image(tmp_path / "a.png")
+
+
+def test_an_image_beyond_the_limit_of_memory_is_one_sentence(tmp_path):
+    """With 150 MB left, where a picture of 15000x7500 takes 340."""
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros((7500, 15000), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    script = (
+        "import re, resource, sys\n"
+        "from pathlib import Path\n"
+        "from segalias_jax.data.files import read_image\n"
+        "used = int(re.search(r'VmSize:\\s+(\\d+)', open('/proc/self/status').read())[1]) << 10\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (150 << 20),) * 2)\n"
+        "try:\n"
+        "    read_image(Path(sys.argv[1]))\n"
+        "except ValueError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True)
+    assert done.stdout == f"{path}: the image does not fit into the memory; make it smaller\n"
+    assert done.stderr == "" and done.returncode == 0

@@ -44,3 +44,17 @@ def test_the_threshold_is_to_be_exceeded():
     half = np.full((1, 28, 28), 0.5)
     assert not paste_masks(half, boxes, (16, 16)).any()
     assert paste_masks(half, boxes, (16, 16), threshold=0.4).any()
+
+
+def test_masks_of_any_side():
+    """A disc that fills a box, from 28x28 and from 224x224 cells."""
+    rows, columns = (np.mgrid[:100, :100] + 0.5) - 50
+    disc = rows**2 + columns**2 < 40**2
+    wrong = []
+    for side in (28, 224):
+        y, x = (np.mgrid[:side, :side] + 0.5) / side - 0.5
+        cells = (y**2 + x**2 < 0.25).astype(np.float32)[None]
+        pasted = paste_masks(cells, np.array([[10.0, 10, 90, 90]]), (100, 100))[0]
+        wrong.append(np.count_nonzero(pasted != disc))
+    # Boxes are cut to whole pixels, and one is added: up to a pixel around 2 pi 40.
+    assert max(wrong) < 2 * np.pi * 40

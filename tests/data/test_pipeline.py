@@ -1,10 +1,14 @@
 import itertools
 import json
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from faults.killing import ended
 
 from segalias_jax.data import (
     check_crop,
@@ -144,7 +148,36 @@ def test_batches_of_processes_put_together_are_the_batch_of_one(source, count):
     assert_equal(whole, joined(parts))
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_of_a_killed_run_end_with_it(tmp_path):
+    """They waited for ever for someone to take their batches, 267 MB each."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "from segalias_jax import data\n"
+        "if __name__ == '__main__':\n"
+        "    config = {'source': 'synthetic', 'image_size': (16, 16), 'crop': (8, 8)}\n"
+        "    config['workers'] = 1\n"
+        "    source = data.create_source(config, 'train')\n"
+        "    for _ in data.train_batches(config, source, batch_size=1, seed=0, start_step=0):\n"
+        "        print('batch', flush=True)\n"
+    )
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    run = subprocess.Popen([sys.executable, script], text=True, **told)
+    with run:
+        assert run.stdout.readline() == "batch\n"
+        children = Path(f"/proc/{run.pid}/task").glob("*/children")
+        pids = [pid for path in children for pid in path.read_text().split()]
+        workers = [
+            pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        run.kill()
+    assert len(workers) == 1
+    end = time.monotonic() + 60  # of a loaded machine; else it takes an instant
+    while not all(map(ended, workers)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_worker_processes_change_nothing(source, workers):
     step = 3 - workers // 2  # a stream that began with other workers goes on with these
     batches = take(source, 6)[step:]

@@ -32,9 +32,8 @@ def test_equal_python():
     h, w, *lengths = jax.export.symbolic_shape(f"h, w, {', '.join(EXPRESSIONS)}")
     model = to_onnx(
         lambda x: jnp.stack([jnp.asarray(length) for length in lengths]),
-        jax.ShapeDtypeStruct((1, h, w), jnp.float32),
-        input_name="x",
-        output_name="y",
+        {"x": jax.ShapeDtypeStruct((1, h, w), jnp.float32)},
+        ["y"],
     )
     options = {"providers": ["CPUExecutionProvider"]}
     session = runtime.InferenceSession(model.SerializeToString(), **options)
@@ -50,4 +49,4 @@ def test_lengths_that_the_shape_does_not_tell():
     twice, once = jax.export.symbolic_shape("2*h, h")
     image = jax.ShapeDtypeStruct((twice,), jnp.float32)
     with pytest.raises(InputError, match="cannot compute the length h"):
-        to_onnx(lambda x: x * once, image, input_name="x", output_name="y")
+        to_onnx(lambda x: x * once, {"x": image}, ["y"])

@@ -47,7 +47,7 @@ FUNCTIONS = {
 def test_equals_jax(name):
     function = FUNCTIONS[name]
     image = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
-    model = to_onnx(function, image, input_name="x", output_name="y")
+    model = to_onnx(function, {"x": image}, ["y"])
     options = {"providers": ["CPUExecutionProvider"]}
     session = runtime.InferenceSession(model.SerializeToString(), **options)
     for shape in ((1, 6, 9, 3), (2, 11, 8, 3)):
@@ -69,4 +69,4 @@ def test_equals_jax(name):
 def test_what_has_no_rule_is_refused(function, message):
     image = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
     with pytest.raises(InputError, match=message):
-        to_onnx(function, image, input_name="x", output_name="y")
+        to_onnx(function, {"x": image}, ["y"])

@@ -53,7 +53,7 @@ def test_equals_the_network(name, monkeypatch):
     shape = jax.export.symbolic_shape("batch, height, width, 3", constraints=limits)
     with ops.products_only():
         image = jax.ShapeDtypeStruct(shape, jnp.uint8)
-        program = to_onnx(logits, image, input_name="image", output_name="logits")
+        program = to_onnx(logits, {"image": image}, ["logits"])
         options = {"providers": ["CPUExecutionProvider"]}
         session = runtime.InferenceSession(program.SerializeToString(), **options)
         for size in ((2, 57, 75), (1, 64, 96))[: 2 if name == "upernet" else 1]:

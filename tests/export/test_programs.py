@@ -17,7 +17,8 @@ import segalias_jax as sa
 from segalias_jax import layers
 from segalias_jax.errors import InputError
 from segalias_jax.export import export_model, programs
-from segalias_jax.inference import load_exported, load_trained
+from segalias_jax.inference import check_program, load_exported, load_trained
+from segalias_jax.inference.exported import checksums
 from segalias_jax.models.upernet import UPerNet
 
 RELOAD = """
@@ -328,6 +329,25 @@ def test_programs_of_other_bytes_are_refused(stablehlo, tmp_path):
     del content["sha256"]
     manifest.write_text(json.dumps(content))
     assert load_exported(folder).manifest == content
+
+
+def test_folders_of_programs_are_checked_file_by_file(tmp_path):
+    """As a SavedModel is one; TensorFlow is not needed to compare its files."""
+    program = tmp_path / "saved_model"
+    (program / "variables").mkdir(parents=True)
+    for name in ("saved_model.pb", "variables/a"):
+        (program / name).write_bytes(name.encode())
+    manifest = {"format": "savedmodel", "file": "saved_model", "align_corners": False}
+    manifest |= {"input": {"shape": ["batch", 8, 8, 3]}, "protocol": {"window": [8, 8]}}
+    manifest |= {"classes": ["a"], "palette": [[0, 0, 0]], "sha256": checksums(program)}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert check_program(tmp_path) == program
+    (program / "variables/a").write_bytes(b"variables/A")
+    with pytest.raises(InputError, match="saved_model/variables/a: its sha256 is not the one in"):
+        check_program(tmp_path)
+    (program / "variables/a").unlink()
+    with pytest.raises(InputError, match="saved_model/variables/a: its sha256 is not the one in"):
+        check_program(str(tmp_path))
 
 
 def test_damaged_programs(tmp_path):

@@ -58,6 +58,14 @@ class Nursery:
             "log": str(self.folder / f"{name}.log"),
             "changes": {key.replace("__", "."): value for key, value in changes.items()},
         }
+        return self._ask(request)
+
+    def start_command(self, name, words, folder, *, fault=None):
+        """Starts `segalias` with such words in a folder; `finish` has to follow."""
+        log = str(self.folder / f"{name}.log")
+        return self._ask({"words": words, "folder": str(folder), "log": log, "fault": fault})
+
+    def _ask(self, request):
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())

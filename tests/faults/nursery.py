@@ -1,12 +1,14 @@
 """Starts small runs by forking, so that a restart costs no imports: a request per line of stdin.
 
-A request is {"workdir", "log", "changes"}; the answers are the child's process id and, at its end,
-its exit status (negative: the signal). What the child does is appended to the log: its phases, and
-the images of every step.
+A request is {"workdir", "log", "changes", "fault"}, or {"words", "folder", "log", "fault"} for
+another command than training; the answers are the child's process id and, at its end, its exit
+status (negative: the signal). What a run does is appended to the log: its phases, and the images of
+every step.
 """
 
 import argparse
 import ctypes
+import datetime
 import hashlib
 import json
 import os
@@ -16,17 +18,21 @@ from pathlib import Path
 from unittest import mock
 
 import jax
+from drawn_objects import make_detector
 from flax import nnx
 
 from segalias_jax import cli, data, layers, models
 from segalias_jax.checkpoints.store import CheckpointStore
+from segalias_jax.data.instance_source import InstanceStream
+from segalias_jax.inference import command as predict
 from segalias_jax.runs import command, recipes, setup
-from segalias_jax.runs.recipe import Recipe
+from segalias_jax.runs.tasks import bind, parse_recipe
+from segalias_jax.scoring.reports import folder as report
 from segalias_jax.training.goodput import Account
 from segalias_jax.training.sharding import create_mesh
 
 ROOT = Path(__file__).parents[2]
-SMALL = {
+SHORT = {
     "train.steps": 100,
     "train.eval_every": 10,
     "train.log_every": 3,
@@ -36,12 +42,24 @@ SMALL = {
     "eval.batch_size": 2,
     "eval.images": 1,
     "schedule.warmup_steps": 5,
+    "data.flip": 0.0,
+    "data.threads": 2,
+}
+SMALL = SHORT | {
     "data.crop": (32, 32),
     "data.image_size": (32, 32),
-    "data.flip": 0.0,
     "data.num_train": 16,
     "data.num_eval": 6,
-    "data.threads": 2,
+}
+# Of detectors, on what `drawn_objects.write_coco` draws; "data.root" says where.
+OBJECTS = SHORT | {
+    "data.short": (48, 48),
+    "data.long": 64,
+    "data.padded": (),
+    "data.max_objects": 4,
+    "schedule.name": "poly",
+    "schedule.milestones": (),
+    "eval.headline": "PQ",
 }
 
 
@@ -64,9 +82,16 @@ def create_network(config, num_classes, rngs):
     return Network(num_classes, rngs)
 
 
+def create_detector(config, *, num_classes, rngs):
+    return make_detector()
+
+
 def make_config(changes):
-    config = recipes.load_recipe(f"{ROOT}/configs/quickstart.py")
-    flat = {key: tuple(v) if isinstance(v, list) else v for key, v in (SMALL | changes).items()}
+    """The recipe of the quickstart, or of detectors where the changes say where their data is."""
+    objects = "data.root" in changes
+    config = recipes.load_recipe("coco_instances:baseline" if objects else "quickstart")
+    small = OBJECTS if objects else SMALL
+    flat = {key: tuple(v) if isinstance(v, list) else v for key, v in (small | changes).items()}
     config.update_from_flattened_dict(flat)
     return config
 
@@ -78,21 +103,28 @@ def watch(log):
         os.write(file, (" ".join(map(str, words)) + "\n").encode())
 
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    start, batches = Account.start, data.train_batches
+    start, batches, objects = Account.start, data.train_batches, InstanceStream.start
 
     def logged_start(account, phase):
         if phase != account._phase:
             write("phase", phase)
         start(account, phase)
 
-    def logged_batches(config, source, *, start_step, **options):
+    def logged(source, stream, start_step):
         names = {digest(source[i]["image"]): name for i, name in enumerate(source.names)}
-        stream = batches(config, source, start_step=start_step, **options)
         for step, batch in enumerate(stream, start_step + 1):
-            write("images", step, *(names[digest(image)] for image in batch["image"]))
+            images = batch["image"]
+            if "size" in batch:  # without their padding
+                images = [x[:h, :w] for x, (h, w) in zip(images, batch["size"], strict=True)]
+            write("images", step, *(names[digest(image)] for image in images))
             yield batch
 
+    def logged_batches(config, source, *, start_step, **options):
+        stream = batches(config, source, start_step=start_step, **options)
+        return logged(source, stream, start_step)
+
     Account.start, data.train_batches = logged_start, logged_batches
+    InstanceStream.start = lambda self, step: logged(self.source, objects(self, step), step)
     return write
 
 
@@ -100,26 +132,49 @@ def digest(image):
     return hashlib.md5(image.tobytes()).hexdigest()
 
 
-def run(workdir, log, changes, fault):
-    write = watch(log)
-    models.create_model = create_network
-    # Caching all programs, however small, is what makes a start quick.
+def cache_programs():
+    """Caching all programs, however small, is what makes a start quick."""
     jax.config.update("jax_compilation_cache_dir", os.environ["FAULTS_CACHE"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    setup.enable_compilation_cache = lambda: None
+    setup.enable_compilation_cache = predict.enable_compilation_cache = lambda: None
+
+
+def arm(folder, log, fault):
+    """Lets the preloaded shim count from here on."""
+    shim = ctypes.CDLL(None)
+    numbers = (ctypes.c_long(fault[key]) for key in ("at", "kinds", "error", "lasting"))
+    shim.fault_arm(f"{folder}/".encode(), f"{log}.reached".encode(), *numbers)
+    return lambda: [shim.fault_count(1 << bit) for bit in range(6)]
+
+
+def run(workdir, log, changes, fault):
+    write = watch(log)
+    models.create_model, models.create_detector = create_network, create_detector
+    cache_programs()
     flags = argparse.Namespace(config=make_config(changes), workdir=Path(workdir), resume="auto")
     flags.profile, flags.coordinator, flags.num_processes, flags.process_id = False, "", -1, -1
     # As the command line does, which has read the flags by then.
     cli.parse_command = lambda words: (command.run_training, flags)
-    if fault:
-        shim = ctypes.CDLL(None)
-        keys = ("at", "kinds", "error", "lasting")
-        shim.fault_arm(f"{workdir}/".encode(), *(ctypes.c_long(fault[key]) for key in keys))
+    counted = arm(workdir, log, fault) if fault else None
     status = cli.main(["train"])
-    if fault:
-        write("operations", shim.fault_count())
+    if counted:
+        write("operations", *counted())
     if status == 0:
         write("end")
+    return status
+
+
+def run_command(words, folder, log, fault):
+    """Runs a command in a folder, below which its operations count."""
+    cache_programs()
+    clock = mock.Mock()  # reports have their date in them, by which alone they would differ
+    clock.datetime.now.return_value = datetime.datetime(2026, 1, 1)
+    report.datetime = clock
+    os.chdir(folder)
+    counted = arm(folder, log, fault) if fault else None
+    status = cli.main(words)
+    if counted:
+        Path(f"{log}.operations").write_text(json.dumps(counted()))
     return status
 
 
@@ -135,7 +190,7 @@ def main():
             os.dup2(errors, 2)
             status = 1
             try:
-                status = run(**request)
+                status = (run_command if "words" in request else run)(**request)
             except Exception:
                 traceback.print_exc()
             finally:
@@ -147,13 +202,15 @@ def main():
 
 def final_arrays(workdir, changes):
     """Every array of the last checkpoint, by path."""
-    config = make_config(changes)
-    with mock.patch.object(models, "create_model", create_network):
-        recipe = Recipe.from_config(config)
-        task = setup.create_task(recipe, num_classes=8)
-        trainer = setup.create_trainer(
-            recipe, task, setup.model_of(recipe, num_classes=task.num_classes), create_mesh()
-        )
+    recipe = parse_recipe(make_config(changes))
+    binding = bind(recipe)
+    binding.open_scored()
+    task = binding.create_task()
+    with (
+        mock.patch.object(models, "create_model", create_network),
+        mock.patch.object(models, "create_detector", create_detector),
+    ):
+        trainer = setup.create_trainer(recipe, task, binding.create_model(task), create_mesh())
     with CheckpointStore(Path(workdir) / "checkpoints") as store:
         state = store.restore(trainer.state)
     return {

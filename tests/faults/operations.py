@@ -1,13 +1,19 @@
 """Faults at file operations: a run is killed at one, or one fails, and the run is resumed.
 
-    python tests/faults/operations.py [KILLS [ERRORS]]      writes benchmarks/results/faults.json
+    python tests/faults/operations.py [KILLS [ERRORS]] [--folder FOLDER [--part NAME]]
 
-Each of these starts of a run ends at an operation that is drawn, of all that write below its
-folder; Python's and those of the checkpoint library in C++ alike (`shim.c`). A killed start says
-nothing; one with an error has to say one sentence. The next start resumes, and a run that comes to
-its end has to have the parameters of the unbroken one, bit by bit.
+Each start of a run ends at an operation that is drawn, of all that write below its folder;
+Python's and those of the checkpoint library in C++ alike (`shim.c`). A killed start says nothing;
+one with an error has to say one sentence. The next start resumes, and a run that comes to its end
+has to have the parameters of the unbroken one, bit by bit. A start that ends before it reaches the
+drawn operation has tried nothing: it is counted as such, and drawn again.
+
+Writes benchmarks/results/faults.json, anew after each run. In a FOLDER that stays, what was tried
+stays, too (`records.jsonl`), and the same command goes on from there; commands with parts of
+different names may work in one folder at the same time, and the result is that of all parts.
 """
 
+import argparse
 import collections
 import errno
 import json
@@ -16,7 +22,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from tqdm import tqdm
@@ -28,19 +33,21 @@ if __name__ == "__main__":
 from faults import killing, nursery  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "faults.json"
+# In the order of their bits, see `shim.c`.
 KINDS = {"open": 1, "write": 2, "rename": 4, "fsync": 8, "unlink": 16, "mkdir": 32}
-ALL = sum(KINDS.values())
-# Which operations an error comes from, and whether it stays, as a full disk does.
+# Whether an error stays once it is there, as a full disk does.
 ERRORS = {
-    "ENOSPC": (("write", "open", "mkdir"), True),
-    "EDQUOT": (("write", "open", "mkdir"), True),
-    "EIO": (("write", "fsync", "rename"), False),
-    "EACCES": (("open", "rename", "mkdir"), False),
-    "EROFS": (("open", "rename", "unlink", "mkdir"), True),
-    "EMFILE": (("open",), False),
-    "ENOENT": (("open", "rename", "unlink"), False),
+    "ENOSPC": True,
+    "EDQUOT": True,
+    "EIO": False,
+    "EACCES": False,
+    "EROFS": True,
+    "EMFILE": False,
+    "ENOENT": False,
 }
 CHANGES = {"train.steps": 40, "train.eval_every": 20}
+NEVER = 10**9
+SIGNAL = -9
 
 
 def build(folder):
@@ -57,87 +64,141 @@ def build(folder):
 
 
 class Campaign:
-    """Runs that are ended at operations, one after the other, until all faults have been tried."""
+    """Runs that are ended at operations, one after the other, until all faults have been tried.
 
-    def __init__(self, runs, *, seed=0):
+    Each start leaves a record: its run, what was to happen, what was reached (nothing, or the
+    operation and its file), and the complaint, if there is one. So does the end of each run.
+    """
+
+    def __init__(self, runs):
         self.runs = runs
-        self.chance = random.Random(seed)
-        self.tried = collections.Counter()
-        self.survived = collections.Counter()
-        self.complaints = []
-        self._run = 0
-        runs.start(
-            "unbroken", fault={"at": 10**9, "kinds": ALL, "error": 0, "lasting": 0}, **CHANGES
-        )
-        assert runs.finish() == 0, runs.errors("unbroken")
-        lines = [line.split() for line in runs.lines("unbroken")]
-        self.operations = next(int(line[1]) for line in lines if line[0] == "operations")
-        self.expected = nursery.final_arrays(runs.folder / "unbroken", CHANGES)
+        self.path = Path(runs.folder) / "records.jsonl"
+        self.records = read_records(self.path)
+        # A run whose campaign was interrupted is left as it is: its starts have proved nothing.
+        self._run = 1 + max((record["run"] for record in self.records), default=0)
+        self.chance = random.Random(f"{self.path.parent.name} {len(self.records)}")
+        unbroken = f"unbroken{self._run}"
+        runs.start(unbroken, fault=describe(NEVER, KINDS, 0), **CHANGES)
+        assert runs.finish() == 0, runs.errors(unbroken)
+        lines = [line.split() for line in runs.lines(unbroken)]
+        counts = next(line[1:] for line in lines if line[0] == "operations")
+        self.operations = dict(zip(KINDS, map(int, counts), strict=True))
+        self.expected = nursery.final_arrays(runs.folder / unbroken, CHANGES)
+        self._tried = collections.Counter()
 
     @property
-    def name(self):
-        return f"run{self._run}"
+    def complaints(self):
+        return [record["complaint"] for record in self.records if record["complaint"]]
 
     def kill(self):
         """One start of the present run, killed at an operation."""
-        at = self.chance.randrange(self.operations // 3)
-        self._start("SIGKILL", {"at": at, "kinds": ALL, "error": 0, "lasting": 0}, -9)
+        # Within the first third, for a run that is hardly begun shows nothing of resuming.
+        at = self.chance.randrange(sum(self.operations.values()) // 3)
+        self._start("SIGKILL", describe(at, KINDS, 0), SIGNAL)
 
-    def fail(self, name):
-        """One start of the present run, one of whose operations fails."""
-        kinds, lasting = ERRORS[name]
-        kind = self.chance.choice(kinds)
-        # Calls of one kind are fewer than those of all.
-        at = self.chance.randrange(self.operations // (12 if kind == "write" else 24))
-        number = getattr(errno, name)
-        fault = {"at": at, "kinds": KINDS[kind], "error": number, "lasting": int(lasting)}
+    def fail(self):
+        """One start of the present run, one of whose operations fails; all pairs alike."""
+        pairs = [(name, kind) for name in ERRORS for kind in KINDS if self.operations[kind]]
+        self.chance.shuffle(pairs)
+        name, kind = min(pairs, key=self._tried.__getitem__)
+        self._tried[name, kind] += 1
+        self.fail_at(name, kind, self.chance.randrange(-(-self.operations[kind] // 3)))
+
+    def fail_at(self, name, kind, at):
+        """The same with the operation given."""
+        fault = describe(at, [kind], getattr(errno, name), lasting=ERRORS[name])
         self._start(f"{name} in {kind}", fault, 2)
 
     def finish(self):
         """Lets the present run come to its end, and compares it with the unbroken one."""
-        self.runs.start(self.name, **CHANGES)
+        self.runs.start(self._name, **CHANGES)
         status = self.runs.finish()
-        if status != 0:
-            self._complain("resuming", f"status {status}: {self.runs.errors(self.name)[-2000:]}")
-        else:
-            self._compare()
-        self._run += 1
+        said = self._read(".log.err")[-2000:]
+        self._end("" if status == 0 else f"resuming: status {status}: {said}")
+
+    @property
+    def _name(self):
+        return f"run{self._run}"
 
     def _start(self, what, fault, expected):
-        before = len(self._errors())
-        self.runs.start(self.name, fault=fault, **CHANGES)
-        status, said = self.runs.finish(), self._errors()[before:]
-        self.tried[what] += 1
+        before, marks = len(self._read(".log.err")), len(self._read(".log.reached"))
+        self.runs.start(self._name, fault=fault, **CHANGES)
+        status, said = self.runs.finish(), self._read(".log.err")[before:]
+        reached = self._read(".log.reached")[marks:].strip()
         # Errors in what a run can do without, such as its account of time, end none.
-        if status not in (expected, 0):
-            self._complain(what, f"{fault}: status {status}: {said}")
+        allowed = {0} if not reached else {expected} if expected == SIGNAL else {expected, 0}
+        complaint = ""
+        if status not in allowed:
+            complaint = f"{what}: {fault} {reached}: status {status}: {said}"
         elif "Traceback" in said or (status == 2 and len(_sentences(said)) != 1):
-            self._complain(what, f"{fault}: {said}")
-        else:
-            self.survived[what] += 1
+            complaint = f"{what}: {fault} {reached}: {said}"
+        reached = reached.replace(f"{self.runs.folder}/", "")
+        self._record(what=what, fault=fault, reached=reached, status=status, complaint=complaint)
         if status == 0:
-            self._compare()
-            self._run += 1
+            self._end("")
 
-    def _compare(self):
+    def _end(self, complaint):
         try:
-            found = nursery.final_arrays(self.runs.folder / self.name, CHANGES)
-            killing.check_equal(self.expected, found)
-            killing.check_epochs(
-                killing.images_by_step(self.runs.lines(self.name)),
-                CHANGES["train.steps"],
-                nursery.SMALL["data.num_train"],
-            )
+            found = complaint or nursery.final_arrays(self.runs.folder / self._name, CHANGES)
+            if not complaint:
+                killing.check_equal(self.expected, found)
+                killing.check_epochs(
+                    killing.images_by_step(self.runs.lines(self._name)),
+                    CHANGES["train.steps"],
+                    nursery.SMALL["data.num_train"],
+                )
         except Exception as error:  # whatever is wrong with it, the others are to be tried
-            self._complain("the end", f"{self.name}: {error}")
+            complaint = f"{self._name}: {error}"
+        self._record(what="end", complaint=complaint)
+        if not complaint:
+            shutil.rmtree(self.runs.folder / self._name)
+        self._run += 1
 
-    def _errors(self):
-        path = self.runs.folder / f"{self.name}.log.err"
+    def _record(self, **record):
+        self.records.append({"run": self._run, **record})
+        with open(self.path, "a") as file:
+            file.write(json.dumps(self.records[-1]) + "\n")
+        if record["complaint"]:
+            tqdm.write(record["complaint"])
+
+    def _read(self, suffix):
+        path = self.runs.folder / f"{self._name}{suffix}"
         return path.read_text() if path.exists() else ""
 
-    def _complain(self, what, text):
-        self.complaints.append(f"{what}: {text}")
-        tqdm.write(self.complaints[-1])
+
+def describe(at, kinds, error, *, lasting=False):
+    """A fault as `shim.c` takes it."""
+    which = sum(KINDS[kind] for kind in kinds)
+    return {"at": at, "kinds": which, "error": error, "lasting": int(lasting)}
+
+
+def read_records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def summarize(records):
+    """Counts by category, of runs that came to their end; one that was lost loses its starts."""
+    ends = {record["run"]: record for record in records if record["what"] == "end"}
+    counts = {key: collections.Counter() for key in ("tried", "reached", "survived")}
+    for record in records:
+        if record["what"] == "end" or record["run"] not in ends:
+            continue
+        # A kill is of any kind; which one is known once it is reached.
+        what = record["what"]
+        if what == "SIGKILL" and record["reached"]:
+            what = f"SIGKILL in {record['reached'].split()[0]}"
+        survived = not record["complaint"] and not ends[record["run"]]["complaint"]
+        counts["tried"][what] += 1
+        counts["reached"][what] += bool(record["reached"])
+        counts["survived"][what] += bool(record["reached"]) and survived
+    reached, survived = sum(counts["reached"].values()), sum(counts["survived"].values())
+    complaints = [record["complaint"] for record in records if record["complaint"]]
+    lost = max(reached - survived, len(complaints))
+    return {key: dict(sorted(count.items())) for key, count in counts.items()} | {
+        "runs": len(ends),
+        "lost": lost,
+        "complaints": complaints,
+    }
 
 
 def _sentences(said):
@@ -147,32 +208,54 @@ def _sentences(said):
     return [line for line in lines if not line.startswith(usual) and "%|" not in line]
 
 
-def main(kills, errors):
-    begun = time.time()
-    with tempfile.TemporaryDirectory() as folder:
-        shim = build(folder)
-        assert shim is not None, "a C compiler is needed"
-        with killing.Nursery(folder, shim=shim) as runs:
-            campaign = Campaign(runs)
-            for _ in tqdm(range(kills), unit="kill", disable=None):
-                campaign.kill()
-            campaign.finish()
-            for number in tqdm(range(errors), unit="error", disable=None):
-                campaign.fail(list(ERRORS)[number % len(ERRORS)])
-            campaign.finish()
-    result = {
-        "operations_of_a_run": campaign.operations,
-        "tried": dict(campaign.tried),
-        "survived": dict(campaign.survived),
-        "lost": sum(campaign.tried.values()) - sum(campaign.survived.values()),
-        "complaints": campaign.complaints,
-        "minutes": round((time.time() - begun) / 60, 1),
-    }
+def conduct(folder, number, act):
+    """Starts runs in a folder until so many faults have been reached in runs that have ended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reached = sum(summarize(read_records(folder / "records.jsonl"))["reached"].values())
+    if reached >= number:
+        return
+    shim = build(folder)
+    assert shim is not None, "a C compiler is needed"
+    with killing.Nursery(folder, shim=shim) as runs, tqdm(total=number, disable=None) as bar:
+        campaign = Campaign(runs)
+        while reached < number:
+            bar.update(reached - bar.n)
+            # Runs end often enough that an interruption of the campaign costs little of it.
+            run = campaign._run
+            for _ in range(min(8, number - reached)):
+                act(campaign)
+                if campaign._run != run:
+                    break
+            else:
+                campaign.finish()
+            reached = sum(summarize(campaign.records)["reached"].values())
+            write_result(folder.parent)
+
+
+def write_result(folder):
+    records = []
+    for number, path in enumerate(sorted(folder.glob("*/records.jsonl"))):
+        # Runs of the kills and of the errors are counted apart.
+        records += [record | {"run": (number, record["run"])} for record in read_records(path)]
+    result = summarize(records)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps({key: result[key] for key in ("tried", "survived", "lost", "minutes")}))
-    return 1 if campaign.complaints else 0
+    return result
+
+
+def main(kills, errors, folder, part):
+    conduct(folder / f"kills{part}", kills, Campaign.kill)
+    conduct(folder / f"errors{part}", errors, Campaign.fail)
+    result = write_result(folder)
+    print(json.dumps(result))
+    return 1 if result["lost"] else 0
 
 
 if __name__ == "__main__":
-    given = [int(word) for word in sys.argv[1:]]
-    sys.exit(main(*(given + [200, 200][len(given) :])))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kills", nargs="?", type=int, default=200)
+    parser.add_argument("errors", nargs="?", type=int, default=200)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--part", default="")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        sys.exit(main(given.kills, given.errors, given.folder or Path(temporary), given.part))

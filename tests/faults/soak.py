@@ -1,5 +1,6 @@
-"""Kills a small run 200 times and writes what came out: `python tests/faults/soak.py [KILLS]`."""
+"""Kills a small run and writes what came out: `python tests/faults/soak.py [KILLS] [--objects]`."""
 
+import argparse
 import json
 import signal
 import sys
@@ -10,16 +11,21 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from drawn_objects import write_coco  # noqa: E402
 from faults import killing, nursery  # noqa: E402
 
-RESULT = ROOT / "benchmarks" / "results" / "soak.json"
+RESULTS = ROOT / "benchmarks" / "results"
+IMAGES = nursery.SMALL["data.num_train"]
 
 
-def main(kills):
+def main(kills, objects):
     # A kill loses half a checkpoint's steps and more; evaluations come often, to be hit too.
     changes = {"train.steps": 8 * kills}
     begun = time.time()
     with tempfile.TemporaryDirectory() as folder, killing.Nursery(folder) as runs:
+        if objects:
+            drawn = write_coco(Path(folder) / "drawn", {"train2017": IMAGES, "val2017": 6})
+            changes["data.root"] = str(drawn)
         runs.start("unbroken", **changes)
         assert runs.finish() == 0, runs.errors("unbroken")
         killing.run_killed(runs, "killed", kills=kills, number=signal.SIGKILL, **changes)
@@ -28,7 +34,7 @@ def main(kills):
         ]
         killing.check_equal(*arrays)
         seen = killing.images_by_step(runs.lines("killed"))
-        killing.check_epochs(seen, changes["train.steps"], nursery.SMALL["data.num_train"])
+        killing.check_epochs(seen, changes["train.steps"], IMAGES)
     result = {
         "kills": kills,
         "phases": sorted(killing.MOMENTS),
@@ -38,9 +44,14 @@ def main(kills):
         "images_not_once_per_epoch": 0,
         "minutes": round((time.time() - begun) / 60, 1),
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    path = RESULTS / ("soak_objects.json" if objects else "soak.json")
+    path.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kills", nargs="?", type=int, default=200)
+    parser.add_argument("--objects", action="store_true", help="a detector on drawn objects")
+    flags = parser.parse_args()
+    main(flags.kills, flags.objects)

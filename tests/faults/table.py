@@ -15,25 +15,27 @@ def read(name):
 
 
 def rows():
-    """Category, tried, survived, lost."""
-    if soak := read("soak.json"):
-        lost = soak["arrays_that_differ"] + soak["images_not_once_per_epoch"]
-        yield "killed (SIGKILL) at a random moment", soak["kills"], soak["kills"] - lost, lost
-    if faults := read("faults.json"):
-        for what, tried in sorted(faults["tried"].items()):
-            name = "killed (SIGKILL) at a file operation" if what == "SIGKILL" else what
-            survived = faults["survived"].get(what, 0)
-            yield name, tried, survived, tried - survived
+    """Category, tried, reached, survived, lost."""
+    for name, what in (("soak.json", "training"), ("soak_objects.json", "training of a detector")):
+        if soak := read(name):
+            lost = soak["arrays_that_differ"] + soak["images_not_once_per_epoch"]
+            kills, what = soak["kills"], f"{what} killed (SIGKILL) at a random moment"
+            yield what, kills, kills, kills - lost, lost
+    for name, prefix in (("faults.json", "training: "), ("commands.json", "")):
+        counts = read(name) or {"tried": {}}
+        for what, tried in counts["tried"].items():
+            reached, survived = (counts[key].get(what, 0) for key in ("reached", "survived"))
+            yield prefix + what, tried, reached, survived, reached - survived
     if damage := read("damage.json"):
         for kind, counts in damage["outcomes"].items():
             tried, lost = sum(counts.values()), counts.get("lost", 0)
-            yield f"checkpoint damaged: {kind}", tried, tried - lost, lost
+            yield f"checkpoint damaged: {kind}", tried, tried, tried - lost, lost
 
 
 def table():
-    lines = ["| category | tried | survived | lost |", "|---|---|---|---|"]
+    lines = ["| category | tried | reached | survived | lost |", "|---|---|---|---|---|"]
     found = list(rows())
-    found.append(("all", *(sum(row[k] for row in found) for k in (1, 2, 3))))
+    found.append(("all", *(sum(row[k] for row in found) for k in range(1, 5))))
     return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in found)])
 
 

@@ -50,13 +50,18 @@ def test_folder_with_a_bad_file(run, images, tmp_path, capsys):
     assert manifest["settings"]["window"] == [32, 32] and len(manifest["classes"]) == 8
 
 
-def test_results_are_no_images_of_a_second_call(run, images, tmp_path, capsys):
-    cv2.imwrite(str(tmp_path / "f0.png"), images[0][..., ::-1])
-    for _ in range(2):
-        assert predict("--run", run[1], tmp_path, "--out", tmp_path / "out") == 0
-    assert sorted(path.name for path in (tmp_path / "out/overlays").iterdir()) == ["f0.png"]
-    assert predict("--run", run[1], tmp_path / "out/overlays", "--out", tmp_path / "out") == 2
-    assert "holds all images that were given" in capsys.readouterr().err
+def test_results_do_not_get_among_the_images(run, images, tmp_path, capsys):
+    """Overlays would be images of the next call, and a folder of images no place for maps."""
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    cv2.imwrite(str(frames / "f0.png"), images[0][..., ::-1])
+    before = (frames / "f0.png").read_bytes()
+    for out, given in (("frames/out", "frames"), ("frames", "frames"), (".", "frames/f0.png")):
+        assert predict("--run", run[1], tmp_path / given, "--out", tmp_path / out) == 2
+        told = capsys.readouterr().err
+        assert "which is predicted; name a folder elsewhere" in told and told.count("\n") == 1
+    assert list(frames.iterdir()) == [frames / "f0.png"]
+    assert (frames / "f0.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(

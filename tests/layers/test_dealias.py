@@ -226,6 +226,7 @@ def test_wrong_arguments(make, message):
 
 LAYERS = {
     "AdaptiveBlur": lambda: ((16,), {"groups": 4}),
+    "AdaptiveWeightedDownsampling": lambda: ((16,), {}),
     "AtrousPyramidPooling": lambda: ((16, 8), {"dilations": (1, 2)}),
     "BatchNorm": lambda: ((16,), {}),
     "BlurPool": lambda: ((3,), {}),
@@ -238,6 +239,7 @@ LAYERS = {
     "MedianFilter": lambda: ((3,), {}),
     "PyramidPooling": lambda: ((16, 8), {"pool_scales": (1, 2)}),
     "SeparableConvNormAct": lambda: ((16, 8), {}),
+    "SmoothConvolutionBranch": lambda: ((16,), {}),
     "UpConv": lambda: ((16, 8), {}),
 }
 

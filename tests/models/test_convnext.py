@@ -64,6 +64,7 @@ def test_small_images_are_refused(shallow):
     [
         ({"name": "convnext_huge"}, f"choose one of {', '.join(CONVNEXTS)}"),
         ({"downsample": "flc"}, "downsample is 'flc'; choose one of none, daf, blur3,"),
+        ({"downsample": "awd"}, "downsample is 'awd'; choose one of none, .* awd_keep"),
         ({"mixer": "x"}, "mixer is 'x'; choose one of none, freqmix"),
         ({"drop_path": 1.0}, r"drop_path is 1.0, but must lie in \[0, 1\)"),
         ({"frozen_stages": -2}, "frozen_stages is -2; choose one of"),

@@ -166,7 +166,7 @@ def test_recorded_losses_and_gradients(golden, golden_json, dtype):
             )
             every, exist = roi_heads.candidates(whole, truths)
             of_every = roi_heads.match_candidates(every, exist, truths)
-            found |= model.head_losses(levels, every, of_every, of_boxes, truths)
+            found |= model.head_losses(levels, every, of_every, of_boxes, truths, jax.random.key(0))
             return sum(found.values()), (found, match, of_every, proposals)
 
         run = jax.jit(jax.grad(losses, has_aux=True))

@@ -146,6 +146,8 @@ def test_number_of_parameters(name, count):
         ("v1b", 8, "none"),
         ("v1d", 16, "blur3"),
         ("v1d", 8, "adaptive_blur"),
+        ("v1b", 32, "awd"),
+        ("v1c", 16, "awd_keep"),
     ],
 )
 def test_sizes_are_what_strides_say(variant, output_stride, downsample):
@@ -170,6 +172,28 @@ def test_sizes_are_what_strides_say(variant, output_stride, downsample):
     assert cutoffs == {models.stage_nyquist_frequency(8, 16)}
 
 
+def test_where_the_first_variant_strides():
+    """In the first convolution of a stage, where its filter does not."""
+
+    def strides(**options):
+        firsts = [stage[0] for stage in abstract("resnet50", width=8, **options).stages]
+        return [(block.conv1.stride, block.conv2.stride) for block in firsts]
+
+    assert strides(variant="v1a") == [(1, 1), *[(2, 1)] * 3]
+    assert strides(variant="v1b") == [(1, 1), *[(1, 2)] * 3]
+    for variant in ("v1a", "v1b"):
+        assert strides(variant=variant, downsample="awd") == [(1, 1)] * 4
+
+
+def test_branches_have_stride_and_dilation_of_what_they_stand_beside():
+    net = abstract("resnet50", width=8, output_stride=16, mixer="scb")
+    for block in (block for stage in net.stages for block in stage):
+        assert block.mixer is None
+        for name in ("stride", "dilation"):
+            assert getattr(block.branch, name) == getattr(block.conv2, name)
+    assert {block.branch.dilation for block in net.stages[3]} == {2}
+
+
 def test_dilation_of_every_block():
     def of(name="resnet50", **options):
         stages = abstract(name, width=8, **options).stages
@@ -188,7 +212,9 @@ def test_dilation_of_every_block():
     "options, message",
     [
         ({"name": "resnet51"}, r"encoder is 'resnet51'; did you mean 'resnet50'\? choose one of"),
-        ({"variant": "v1e"}, "variant is 'v1e'; choose one of v1b, v1c, v1d"),
+        ({"variant": "v1e"}, "variant is 'v1e'; choose one of v1a, v1b, v1c, v1d"),
+        ({"name": "resnet18", "variant": "v1a"}, "but for resnet18 that is 'v1b'; choose that"),
+        ({"mixer": "scb", "mixer_cutoff": 0.3}, "mixer_cutoff is set, but mixer is 'scb'; leave"),
         ({"output_stride": 4}, "output_stride is 4; choose one of 32, 16, 8"),
         ({"multi_grid": (1, 2)}, "one positive dilation for each of the 3 blocks"),
         ({"contract_dilation": True}, "no stage is dilated as a whole"),

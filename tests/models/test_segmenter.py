@@ -132,7 +132,7 @@ def test_dropout_only_in_training():
     [
         (
             {"name": "upernett"},
-            "^name is 'upernett'; did you mean 'upernet'. choose one of deeplabv3plus, fcn, pspnet",
+            "^name is 'upernett'; did you mean 'upernet'. choose one of deeplabv3plus, fcn, ",
         ),
         (
             {"encoder": "resnet19"},

@@ -11,6 +11,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.models.blocks import BasicBlock
 from segalias_jax.models.convnext import ConvNeXtBlock
 from segalias_jax.models.stages import (
+    STRIDING,
     apply_filter,
     check_mixer,
     freeze_norms,
@@ -31,6 +32,8 @@ from segalias_jax.models.stages import (
         ("flc", layers.FrequencyLowCut),
         ("blur3", layers.BlurPool),
         ("adaptive_blur", layers.AdaptiveBlur),
+        ("awd", layers.AdaptiveWeightedDownsampling),
+        ("awd_keep", layers.AdaptiveWeightedDownsampling),
     ],
 )
 def test_filters_by_name(name, kind):
@@ -40,6 +43,8 @@ def test_filters_by_name(name, kind):
         assert (made.cutoff, made.band) == (0.3, "reference")
     if name == "adaptive_blur":
         assert made.softmax == "all"
+    if made is not None:
+        assert made.stride == (2 if name in STRIDING else 1)
 
 
 def test_nyquist_frequency_follows_kernel_and_channels():
@@ -127,7 +132,7 @@ def test_recomputation_draws_the_same_paths():
 
 def test_mixers_by_name():
     options = dict(cutoff=0.3, band="symmetric", gate="corner", reduction=4, rngs=nnx.Rngs(0))
-    assert mixer_factory("none", **options)(8) is None
+    assert mixer_factory("none", **options)(8) is mixer_factory("scb", **options)(8) is None
     mixer = mixer_factory("freqmix", **options)(8)
     assert (mixer.cutoff, mixer.gate, mixer.low_gate.reduce.kernel.shape[-1]) == (0.3, "corner", 2)
 

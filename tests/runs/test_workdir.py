@@ -10,6 +10,7 @@ import pytest
 from segalias_jax import data, models
 from segalias_jax.errors import InputError
 from segalias_jax.runs import recipes, setup
+from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.train import train
 from segalias_jax.runs.workdir import (
     check_recipe,
@@ -107,7 +108,7 @@ def test_recipe_of_a_run_that_had_the_folder_meanwhile_is_kept(tmp_path, monkeyp
     class LateLock(folder.RunLock):
         def __init__(self, workdir):
             super().__init__(workdir)
-            save_recipe(recipes.flat_items(other), workdir)
+            save_recipe(Recipe.from_config(other).to_flat(), workdir)
 
     monkeypatch.setattr(folder, "RunLock", LateLock)
     with pytest.raises(InputError, match='downsample is "none" there and "daf" here'):

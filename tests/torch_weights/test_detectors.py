@@ -84,9 +84,44 @@ def test_published_names_and_shapes(convention):
     assert shapes == SHAPES[convention]
 
 
-@pytest.mark.parametrize("convention", SHAPES)
-def test_there_and_back(convention, tmp_path):
-    model = abstract(SMALL, num_classes=4, convention=convention)
+# Of mmdetection's PointRend, and of the low-light network of LIS inside of it.
+POINT_REND = {
+    "roi_head.mask_head.downsample_conv.conv.weight": (256, 256, 2, 2),
+    "roi_head.mask_head.fcs.0.weight": (1024, 12544),
+    "roi_head.mask_head.fcs.1.bias": (1024,),
+    "roi_head.mask_head.fc_logits.weight": (80 * 49, 1024),
+    "roi_head.point_head.fcs.0.conv.weight": (256, 256 + 80, 1),
+    "roi_head.point_head.fcs.2.conv.bias": (256,),
+    "roi_head.point_head.fc_logits.weight": (80, 256 + 80, 1),
+    "backbone.AdaD.1.weight_net.0.weight": (9 * 256, 1, 3, 3),
+    "backbone.AdaD.3.weight_net.1.running_mean": (9 * 1024,),
+    "backbone.AdaD.2.channel_net.1.weight": (128, 512, 1, 1),
+    "backbone.AdaD.2.channel_net.3.weight": (512, 128, 1, 1),
+    "backbone.layer1.0.llpf.weight": (64, 1, 3, 3),
+    "backbone.layer4.2.learnable_conv1.weight": (512, 512, 1, 1),
+}
+LOW_LIGHT = {"name": "point_rend", "downsample": "awd", "mixer": "scb"}
+
+
+def test_names_and_shapes_of_point_rend_in_low_light():
+    model = abstract(WIDE | LOW_LIGHT, convention="mmdetection", variant="v1a")
+    table = key_table(model)
+    of_filters, of_branches = 3 * (1 + 4 + 2), 2 * 16
+    assert len(table) == len(leaves(model)) == 265 + 16 + 6 + 8 + of_filters + of_branches + 16
+    shapes = {
+        name: to_torch(name, np.empty(leaves(model)[table[name]].shape, np.int8)).shape
+        for name in POINT_REND
+    }
+    assert shapes == POINT_REND
+    with pytest.raises(InputError, match="known for point_rend with convention 'torchvision'"):
+        key_table(abstract(SMALL, name="point_rend"))
+
+
+@pytest.mark.parametrize(
+    "convention, more", [(c, {}) for c in SHAPES] + [("mmdetection", LOW_LIGHT)]
+)
+def test_there_and_back(convention, more, tmp_path):
+    model = abstract(SMALL | more, num_classes=4, convention=convention)
     arrays = state_dict(model)
     write_safetensors(tmp_path / "w.safetensors", arrays, {})
     filled, source = fit_torch(arrays, model, tmp_path / "w.safetensors")

@@ -151,12 +151,12 @@ def object_picture(
         picture[tinted] = ((1 - strength) * picture[tinted] + strength * color).astype(np.uint8)
         # Of touching objects of one class only their outlines tell them apart.
         rim = inside & ~cv2.erode(shown, np.ones((3, 3), np.uint8)).astype(np.bool_)
-        picture[rim] = 255 if crowd else _light(color)
+        picture[rim] = 255 if crowd else light_color(color)
     if len(objects) <= _NAMED:
         for box, (label, crowd, _) in zip(sample["boxes"], objects, strict=True):
             name = str(classes[int(label) - 1]) if len(classes) > 1 else ""
             text = f"{name} (crowd)" if crowd else name
-            _draw_box(picture, box * scale, text, _light(palette[label - 1]))
+            draw_box(picture, box * scale, text, light_color(palette[label - 1]))
     return picture
 
 
@@ -268,11 +268,28 @@ def _collect(source: InstanceSource, indices: Sequence[int], threads: int) -> Ob
     return statistics
 
 
-def _light(color: np.ndarray) -> np.ndarray:
-    return color // 2 + 127  # lines of a dark color do not show on a dark image
+def light_color(color: np.ndarray) -> np.ndarray:
+    """Returns a lighter color: lines of a dark one do not show on a dark image.
+
+    Args:
+      color: RGB.
+
+    Example:
+      >>> light_color(np.array([0, 100, 200])).tolist()
+      [127, 177, 227]
+    """
+    return color // 2 + 127
 
 
-def _draw_box(picture: np.ndarray, box: np.ndarray, text: str, color: np.ndarray) -> None:
+def draw_box(picture: np.ndarray, box: np.ndarray, text: str, color: np.ndarray) -> None:
+    """Draws a box and what is said about it into a picture.
+
+    Args:
+      picture: RGB, changed in place.
+      box: (x1, y1, x2, y2) in pixels of it.
+      text: above the box, where there is room; "" for none.
+      color: RGB.
+    """
     x1, y1, x2, y2 = (int(number) for number in np.rint(box))
     shade = [int(number) for number in color]
     cv2.rectangle(picture, (x1, y1), (max(x2 - 1, x1), max(y2 - 1, y1)), shade, 1)

@@ -38,7 +38,7 @@ from segalias_jax.data.prepared import (
 from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.data.sources import check_source, open_split
 from segalias_jax.errors import FlagParser, InputError
-from segalias_jax.files import write_text
+from segalias_jax.files import remove_left, write_text
 from segalias_jax.progress import progress_bar
 
 # As TFDS names the files of a set: split, then shard of how many.
@@ -105,6 +105,7 @@ letters, digits and underscores, beginning with a letter
     ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_left(folder)
         if finished is None:
             _write_manifest(folder, manifest)
         _write_missing(folder, shards, sources, manifest["features"])
@@ -251,7 +252,7 @@ def _write_missing(
     serialize = _serializer(features)
     missing = [shard for shard in shards if not (folder / shard.file).exists()]
     total = sum(len(shard.indices) for shard in missing)
-    with progress_bar("writing", total, delay=0, leave=True) as bar:
+    with progress_bar("writing", total, delay=0.0, leave=True) as bar:
         for shard in missing:
             # Whole or absent: what a killed call has left is begun anew.
             temporary = folder / f".{shard.file}.tmp"
@@ -273,7 +274,7 @@ def _verify(
     """Compares every record with the source, and files with the checksums they once had."""
     serialize, files = _serializer(features), {}
     total = sum(len(shard.indices) for shard in shards)
-    with progress_bar("verifying", total, delay=0, leave=True) as bar:
+    with progress_bar("verifying", total, delay=0.0, leave=True) as bar:
         for shard in shards:
             path = folder / shard.file
             damaged = InputError(f"{path}: damaged; delete it and repeat the command")

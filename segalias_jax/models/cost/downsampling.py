@@ -19,6 +19,7 @@ FILTERS = {
     layers.FrequencyLowCut: "flc",
     layers.AdaptiveBlur: "adaptive_blur",
     layers.BlurPool: "blur",
+    layers.AdaptiveWeightedDownsampling: "awd",
 }
 """Filters by what recipes call them; of a blur, the number of taps follows."""
 
@@ -155,6 +156,8 @@ def _describe(module: Any) -> tuple[str, float | None]:
     name = FILTERS[type(module)]
     if isinstance(module, layers.BlurPool):
         name += str(module.kernel_size)
+    if isinstance(module, layers.AdaptiveWeightedDownsampling) and module.stride == 1:
+        name += "_keep"
     cutoff = getattr(module, "cutoff", None)
     if isinstance(module, layers.FrequencyLowCut):
         cutoff = 0.5 / module.stride

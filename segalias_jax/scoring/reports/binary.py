@@ -199,7 +199,7 @@ def scores_of_sums(
       >>> bins = np.asarray([[[2, 0], [0, 1]], [[1, 1], [0, 2]]])
       >>> scores = scores_of_sums(np.asarray([1.0, 3.0]) @ foreground_sums(bins))
       >>> [round(float(value), 3) for name, value in scores.items() if "precision" in name]
-      [0.75, 0.7]
+      [0.75, 0.875, 0.7, 0.85]
     """
     images = sums[..., 4]
     pooled = sums[..., :4].reshape(*images.shape, 2, 2)

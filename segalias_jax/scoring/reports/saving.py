@@ -10,6 +10,8 @@ from pathlib import Path
 
 from segalias_jax.files import write_parts
 
+_STAGING = ".writing-"
+
 
 def save_files(folder: Path, files: Mapping[str, Callable[[], Iterable[bytes]]]) -> None:
     """Writes files into a folder, where they appear after the last one is written.
@@ -33,7 +35,9 @@ def save_files(folder: Path, files: Mapping[str, Callable[[], Iterable[bytes]]])
     folder.mkdir(parents=True, exist_ok=True)
     staging = None
     try:
-        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        for left in folder.glob(f"{_STAGING}*"):  # by a call that was killed
+            shutil.rmtree(left)
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
         for name, parts in files.items():
             write_parts(staging / name, parts())
         for name in files:

@@ -43,7 +43,7 @@ def test_operators_in_order():
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 71)])
-@pytest.mark.parametrize("downsample", ["daf", "blur3", "blur5", "adaptive_blur"])
+@pytest.mark.parametrize("downsample", ["daf", "blur5", "adaptive_blur", "awd_keep"])
 def test_filters_ahead(downsample, size):
     found = operators(size, downsample=downsample, mixer="freqmix")
     assert [d.filter for d in found] == ["none"] * 2 + [downsample] * 9
@@ -60,6 +60,13 @@ def test_a_filter_that_strides_is_an_operator():
     assert [d.kind for d in found] == ["flc", "stage"]
     assert (found[0].in_channels, found[0].nyquist_frequency, found[0].cutoff) == (8, 0.25, 0.25)
     assert (found[1].in_channels, found[1].out_channels) == (8, 16)
+
+
+def test_weighted_means_that_stride():
+    found = [d for d in operators(downsample="awd", mixer="scb") if d.part == "stage2"]
+    assert [d.kind for d in found] == ["awd", "stage"]
+    assert (found[0].filter, found[0].kernel_size, found[0].cutoff) == ("awd", (3, 3), None)
+    assert found[0].nyquist_frequency == 0.25
 
 
 class Pooled(nnx.Module):
