@@ -261,8 +261,12 @@ def test_linen_takes_every_layer(name):
         return module.apply(variables, x, *size, mutable=["batch_stats"])
 
     y, changed = run(x)
-    rngs = {"rngs": nnx.Rngs(1)} if takes_rngs(name) else {}
-    ours = nnx.eval_shape(lambda: kind(*arguments, **options, **rngs))
+
+    def make():
+        rngs = {"rngs": nnx.Rngs(1)} if takes_rngs(name) else {}
+        return kind(*arguments, **options, **rngs)
+
+    ours = nnx.eval_shape(make)
     expected = nnx.eval_shape(lambda ours, x: ours(x, *size), ours, x)
     assert y.shape == expected.shape and y.dtype == jnp.float32
     if jax.tree.leaves(nnx.state(ours, nnx.BatchStat)):

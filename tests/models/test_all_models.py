@@ -100,7 +100,8 @@ def test_forward_and_backward(name, encoder):
     assert logits.shape == (2, 33, 65, 5) and logits.dtype == jnp.float32
     assert bool(jnp.isfinite(logits).all())
     for path, g in nnx.to_flat_state(gradient):
-        assert bool(jnp.isfinite(g[...]).all()) and bool(jnp.any(g[...] != 0)), path
+        values = np.asarray(g[...])  # jax would compile these questions for every shape
+        assert np.isfinite(values).all() and values.any(), path
     short = compiled(lambda model, x: model(x), model, x.astype(jnp.bfloat16))
     assert short.dtype == jnp.float32
     # bfloat16 keeps 8 bits: 0.4 % in each of some twenty layers.

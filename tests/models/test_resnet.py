@@ -87,8 +87,7 @@ def test_published_network(golden, name, align_corners):
         gate="corner",
         align_corners=align_corners,
     )
-    model = models.create_model(config, num_classes=19, rngs=nnx.Rngs(0))
-    published.load_published(model, recipe_array)
+    model = published.create_published(config, recipe_array)
     model.eval()
 
     @nnx.jit
