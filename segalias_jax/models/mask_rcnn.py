@@ -61,8 +61,9 @@ class MaskRCNN(nnx.Module):
       >>> from segalias_jax.models import create_detector
       >>> config = {"name": "mask_rcnn", "encoder": "resnet18", "width": 8, "pyramid_channels": 8,
       ...           "box_channels": 16, "mask_channels": 8, "post_nms": 20, "max_detections": 5}
-      >>> model = create_detector(config, num_classes=3, rngs=nnx.Rngs(0))
-      >>> model.detect(jnp.ones((1, 64, 64, 3)), jnp.array([[60, 64]])).masks.shape
+      >>> model = nnx.eval_shape(lambda: create_detector(config, num_classes=3, rngs=nnx.Rngs(0)))
+      >>> image, size = jnp.ones((1, 64, 64, 3)), jnp.array([[60, 64]])
+      >>> nnx.eval_shape(lambda model: model.detect(image, size), model).masks.shape
       (1, 5, 28, 28)
 
     Reference:
