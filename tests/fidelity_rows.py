@@ -294,6 +294,24 @@ ROWS: dict[str, tuple[Row, ...]] = {
                 "analysis/test_filters.py::test_resnet_lists_what_strides",
             ),
         ),
+        Row(
+            "figure 2: disjoint kinds of error by the aliasing scores of their patches",
+            ("evaluation.aliasing.kinds.score_distributions",),
+            (
+                "evaluation/aliasing/test_kinds.py::test_distributions_pixel_by_pixel",
+                "evaluation/aliasing/test_kinds.py::test_displacements_at_high_scores_are_found",
+            ),
+        ),
+        Row(
+            "scores of polyps as means over both classes, of images and over pixels",
+            ("metrics.BinaryScores",),
+            (
+                "metrics/test_binary.py"
+                "::test_scores_of_both_classes_are_means_of_two_binary_scores",
+                "metrics/test_binary.py"
+                "::test_where_one_class_is_predicted_iou_of_both_is_half_the_accuracy",
+            ),
+        ),
     ),
     "Other methods": (
         Row(
