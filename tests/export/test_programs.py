@@ -285,9 +285,11 @@ with _written_whole(Path(sys.argv[1])) as temporary:
 
 def test_a_killed_export_leaves_nothing_in_the_way(trained, tmp_path, monkeypatch):
     """While one writes, another is refused; what a killed one left is no part of the next."""
-    monkeypatch.setitem(
-        programs.WRITERS, "onnx", ("model.onnx", lambda function, image, path: path.write_text("x"))
-    )
+
+    def write_one(function, inputs, outputs, path):
+        path.write_text("x")
+
+    monkeypatch.setitem(programs.WRITERS, "onnx", ("model.onnx", write_one))
     new = tmp_path / "new"
     command = [sys.executable, "-c", WAITING, str(new)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -303,7 +305,7 @@ def test_a_killed_export_leaves_nothing_in_the_way(trained, tmp_path, monkeypatc
 
 
 def test_a_full_disk_is_one_sentence(trained, tmp_path, monkeypatch):
-    def write(function, image, path):
+    def write(function, inputs, outputs, path):
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
