@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from segalias_jax import models
+from segalias_jax import layers, models
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights.detectors import (
     DETECTOR_RULES,
@@ -62,18 +62,19 @@ _CORNER_GATES: Rules = [
 _PUBLISHED_BLUR: Rules = [(r"^filters\.(\d)", lambda m: f"AdaD.{int(m[1]) + 1}")]
 """Likewise, only for adaptive kernels with the published softmax."""
 
-_LOW_LIGHT: Rules = [
-    (r"\bbranch$", "llpf"),
-    (r"\bbranch\.conv$", "learnable_conv1"),
+_BRANCHES: Rules = [(r"\bbranch$", "llpf"), (r"\bbranch\.conv$", "learnable_conv1")]
+"""Of the smooth branch, as its authors have it."""
+
+_WEIGHTED_DOWNSAMPLING: Rules = [
     (r"^filters\.(\d)\.conv$", lambda m: f"AdaD.{int(m[1]) + 1}.weight_net.0"),
     (r"^filters\.(\d)\.norm$", lambda m: f"AdaD.{int(m[1]) + 1}.weight_net.1"),
     (r"^filters\.(\d)\.squeeze$", lambda m: f"AdaD.{int(m[1]) + 1}.channel_net.1"),
     (r"^filters\.(\d)\.excite$", lambda m: f"AdaD.{int(m[1]) + 1}.channel_net.3"),
 ]
-"""Of the smooth branch and of adaptive weighted downsampling, as their authors have it."""
+"""Of adaptive weighted downsampling, as its authors have it; other filters compute otherwise."""
 
 _RESNET: Rules = [
-    *_LOW_LIGHT,
+    *_BRANCHES,
     (r"\bshortcut\.conv", "downsample.0"),
     (r"\bshortcut\.norm", "downsample.1"),
     (r"\bnorm(\d)", r"bn\1"),
@@ -221,10 +222,12 @@ def resnet_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
     modules = [module for _, module in nnx.iter_modules(encoder)]
     corner_gates = any(getattr(module, "published", False) for module in modules)
     published_blur = any(getattr(module, "softmax", "") == "all" for module in modules)
+    weighted = any(isinstance(m, layers.AdaptiveWeightedDownsampling) for m in modules)
     variant = encoder.variant if isinstance(encoder, models.ResNet) else ""
     rules = [
         *(_CORNER_GATES if corner_gates else []),
         *(_PUBLISHED_BLUR if published_blur else []),
+        *(_WEIGHTED_DOWNSAMPLING if weighted else []),
         *{"v1a": _PLAIN_STEM, "v1b": _PLAIN_STEM, "v1d": _POOLED_SHORTCUT}.get(variant, []),
         *_RESNET,
     ]
