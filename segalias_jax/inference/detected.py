@@ -49,7 +49,7 @@ class DetectedObjects:
       >>> found
       DetectedObjects(8x8 pixels, 1 object: 1 cell)
       >>> found.boxes.tolist(), found.masks.sum()
-      ([[0.0, 0.0, 4.0, 8.0]], np.int64(45))
+      ([[0.0, 0.0, 4.0, 8.0]], np.int64(40))
     """
 
     def __init__(
