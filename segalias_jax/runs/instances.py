@@ -84,8 +84,9 @@ class InstanceBinding(Binding):
         threads = recipe.data.threads
         images, objects = left_out(training, recipe.data.max_objects, threads=threads)
         if is_first() and objects:
+            most = "up to " if recipe.data.crop else ""  # a crop may not hold all of them
             print(
-                f"note: {objects} small objects of {images} training images are left out "
+                f"note: {most}{objects} small objects of {images} training images are left out "
                 f"(data.max_objects={recipe.data.max_objects})"
             )
         for source, training_split in ((self.training, True), (self.scored, False)):

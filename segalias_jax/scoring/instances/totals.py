@@ -12,7 +12,6 @@ import numpy as np
 from segalias_jax.scoring.instances.object_causes import (
     CAUSES,
     DISPLACED,
-    FALSE,
     FOUND,
     IOU,
     NO_CAUSE,
@@ -270,6 +269,3 @@ SCORES = (
     InstanceScore("offset_displaced", "boundary offset, displaced", "px", "", _offset(DISPLACED)),
 )
 """Every score of counted objects; those of average precision are in `coco_scores.coco_names`."""
-
-OF_PREDICTION = (CAUSES[FALSE],)
-"""Causes that are counted by predictions, all others by true objects."""
