@@ -135,6 +135,11 @@ class InstanceSegmentation(Task):
         inside = (rows[:, :, None] & columns[:, None, :])[..., None]
         return jnp.where(inside, x, 0).astype(self.dtype)
 
+    def describe(self, scores: Mapping[str, Any]) -> str:
+        """Returns the scores that say most, in per cent; all of them are in the log."""
+        shown = dict.fromkeys((self.headline, "PQ", "accuracy_50"))
+        return ", ".join(f"{name} {100 * scores[name]:.2f}" for name in shown if name in scores)
+
     def scorer(self) -> BatchScorer:
         """Returns a scorer that has counted nothing."""
         return BatchScorer(self.empty_scorer())
