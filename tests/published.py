@@ -6,8 +6,9 @@ import numpy as np
 from flax import nnx
 
 from segalias_jax import models
-from segalias_jax.torch_weights.names import from_torch, key_table, resnet_names, to_torch
-from segalias_jax.torch_weights.names import torch_name as rename
+from segalias_jax.torch_weights.encoders.resnet import resnet_names
+from segalias_jax.torch_weights.names import from_torch, key_table, to_torch
+from segalias_jax.torch_weights.rules import torch_name as rename
 
 __all__ = ["create_published", "load_published", "published_names", "to_torch"]
 

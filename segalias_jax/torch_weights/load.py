@@ -29,8 +29,7 @@ from segalias_jax.torch_weights.names import (
 )
 from segalias_jax.torch_weights.parts import check_parts, in_parts
 
-# Counters of PyTorch's norms, and the classifier of image networks.
-_WITHOUT_MEANING = re.compile(r"num_batches_tracked$|^(head\.)?fc\.(weight|bias)$|^head\.norm\.")
+_COUNTERS = r"num_batches_tracked$"  # of PyTorch's norms
 _BACKBONE_ONLY = ("decoder", "head", "auxiliary")
 _PREFIX = "backbone."
 
@@ -142,6 +141,8 @@ def fit_torch(
         parts = tuple(dict.fromkeys((*parts, "output_norm")))
     encoder = model.encoder if isinstance(model, WHOLE) else model
     names = encoder_names(encoder, alone=alone)
+    ignored = f"{_COUNTERS}|{names.ignored}" if alone and names.ignored else _COUNTERS
+    arrays = {name: array for name, array in arrays.items() if not re.search(ignored, name)}
     filled = _match(
         arrays, table, fixed, leaves(model), parts=parts, file=path, variant=names.variant
     )
@@ -200,10 +201,7 @@ def _match(
     unknown = [
         name
         for name in arrays
-        if name not in table
-        and name not in fixed
-        and not _WITHOUT_MEANING.search(name)
-        and not in_parts(name, parts)
+        if name not in table and name not in fixed and not in_parts(name, parts)
     ]
     filled: dict[Path, np.ndarray] = {}
     wrong = [

@@ -11,15 +11,14 @@ encoder or decoder without an entry in `ENCODERS` or `DECODERS` is refused, neve
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from flax import nnx
 
-from segalias_jax import layers, models
+from segalias_jax import models
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights.detectors import (
     DETECTOR_RULES,
@@ -27,21 +26,9 @@ from segalias_jax.torch_weights.detectors import (
     from_detector_layout,
     to_detector_layout,
 )
-
-Path = tuple[Any, ...]
-"""Of a leaf: names of attributes and numbers of items, from the module down to the leaf."""
-
-Rules = list[tuple[str, str | Callable[[re.Match], str]]]
-"""Patterns and their replacements, applied in order."""
-
-_LEAVES = {
-    "kernel": "weight",
-    "taps": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
+from segalias_jax.torch_weights.encoders.convnext import convnext_names
+from segalias_jax.torch_weights.encoders.resnet import resnet_names
+from segalias_jax.torch_weights.rules import EncoderNames, Path, Rules, torch_name
 
 # Linear layers in PyTorch code, 1x1 convolutions here.
 _LINEAR = re.compile(r"\b(mlp\.fc|pointwise_conv)\d\.weight$")
@@ -51,69 +38,6 @@ _OF_CHANNELS = re.compile(r"\bllpf\.weight$")
 
 # The published gate reads its input rolled by half the channels.
 _ROLLED = re.compile(r"channel_att_\w+\.1\.weight$")
-
-_CORNER_GATES: Rules = [
-    (r"\bmixer\.spatial_gate", "att.freq_weight_conv"),
-    (r"\bmixer\.(low|high)_gate\.reduce", r"att.channel_att_\1.1"),
-    (r"\bmixer\.(low|high)_gate\.expand", r"att.channel_att_\1.3"),
-]
-"""Only for `FreqMix.published`: others compute something else than the published weights mean."""
-
-_PUBLISHED_BLUR: Rules = [(r"^filters\.(\d)", lambda m: f"AdaD.{int(m[1]) + 1}")]
-"""Likewise, only for adaptive kernels with the published softmax."""
-
-_BRANCHES: Rules = [(r"\bbranch$", "llpf"), (r"\bbranch\.conv$", "learnable_conv1")]
-"""Of the smooth branch, as its authors have it."""
-
-_WEIGHTED_DOWNSAMPLING: Rules = [
-    (r"^filters\.(\d)\.conv$", lambda m: f"AdaD.{int(m[1]) + 1}.weight_net.0"),
-    (r"^filters\.(\d)\.norm$", lambda m: f"AdaD.{int(m[1]) + 1}.weight_net.1"),
-    (r"^filters\.(\d)\.squeeze$", lambda m: f"AdaD.{int(m[1]) + 1}.channel_net.1"),
-    (r"^filters\.(\d)\.excite$", lambda m: f"AdaD.{int(m[1]) + 1}.channel_net.3"),
-]
-"""Of adaptive weighted downsampling, as its authors have it; other filters compute otherwise."""
-
-_RESNET: Rules = [
-    *_BRANCHES,
-    (r"\bshortcut\.conv", "downsample.0"),
-    (r"\bshortcut\.norm", "downsample.1"),
-    (r"\bnorm(\d)", r"bn\1"),
-    (r"^stem\.(\d)\.conv", lambda m: f"stem.{3 * int(m[1])}"),
-    (r"^stem\.(\d)\.norm", lambda m: f"stem.{3 * int(m[1]) + 1}"),
-    (r"^stages\.(\d)", lambda m: f"layer{int(m[1]) + 1}"),
-    (r"(^|\.)norm$", r"\1bn"),
-]
-
-_PLAIN_STEM: Rules = [(r"^stem\.0\.conv", "conv1"), (r"^stem\.0\.norm", "bn1")]
-"""Ahead of `_RESNET` for the variants v1a and v1b, as torchvision has it."""
-
-_POOLED_SHORTCUT: Rules = [
-    (r"\bshortcut\.conv", "downsample.1"),
-    (r"\bshortcut\.norm", "downsample.2"),
-]
-"""Ahead of `_RESNET` for the variant v1d."""
-
-_CONVNEXT: Rules = [
-    (r"^stages\.(\d)\.(\d+)", r"stages.\1.blocks.\2"),
-    (r"\bdepthwise$", "conv_dw"),
-    (r"^(stages\.\d\.blocks\.\d+)\.expand$", r"\1.mlp.fc1"),
-    (r"^(stages\.\d\.blocks\.\d+)\.project$", r"\1.mlp.fc2"),
-    (r"^downsample_norms\.(\d)", lambda m: f"stages.{int(m[1]) + 1}.downsample.0"),
-    (r"^downsamples\.(\d)", lambda m: f"stages.{int(m[1]) + 1}.downsample.1"),
-    (r"^output_norms\.(\d)", r"norm\1"),
-]
-"""As timm has it; norms of the feature maps, which image networks lack, as mmsegmentation."""
-
-_CONVNEXT_SEGMENTER: Rules = [
-    (r"\bdepthwise$", "depthwise_conv"),
-    (r"^(stages\.\d\.\d+)\.expand$", r"\1.pointwise_conv1"),
-    (r"^(stages\.\d\.\d+)\.project$", r"\1.pointwise_conv2"),
-    (r"^stem\.(\d)", r"downsample_layers.0.\1"),
-    (r"^downsample_norms\.(\d)", lambda m: f"downsample_layers.{int(m[1]) + 1}.0"),
-    (r"^downsamples\.(\d)", lambda m: f"downsample_layers.{int(m[1]) + 1}.1"),
-    (r"^output_norms\.(\d)", r"norm\1"),
-]
-"""Inside a segmenter, as mmsegmentation has it."""
 
 _HEADS: Rules = [
     (r"^classifier\.conv", "decode_head.conv_seg"),
@@ -160,114 +84,9 @@ DECODERS: dict[type, Rules] = {
 """Names as in mmsegmentation; 0.x and 1.x have the same ones."""
 
 
-def torch_name(path: Path, rules: Rules) -> str:
-    """Rewrites the path of one leaf.
-
-    Args:
-      path: keys from the module down to the leaf.
-      rules: pairs of a pattern and its replacement, applied in order.
-
-    Returns:
-      The PyTorch name.
-
-    Example:
-      >>> torch_name(("stages", 0, 2, "norm1", "mean"), _RESNET)
-      'layer1.2.bn1.running_mean'
-    """
-    *module, leaf = (str(part) for part in path)
-    name = ".".join(module)
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return ".".join(filter(None, (name, _LEAVES.get(leaf, leaf))))
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderNames:
-    """What PyTorch code calls the leaves of one encoder: its key table.
-
-    Attributes:
-      table: whose names they are, such as "torchvision".
-      rules: from a leaf's path inside the encoder to its name, see `torch_name`.
-      fixed: arrays that PyTorch code stores although they never change, by name.
-      variant: the encoder's argument `variant`, where names depend on it.
-
-    Example:
-      >>> names = EncoderNames("mine", [("^stages", "layers")])
-      >>> torch_name(("stages", 0, "kernel"), names.rules)
-      'layers.0.weight'
-    """
-
-    table: str
-    rules: Rules
-    fixed: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    variant: str = ""
-
-
-def resnet_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
-    """Returns the key table of a ResNet; its rules hold for blocks of one, too.
-
-    Args:
-      encoder: the `ResNet`, or a part of one.
-      alone: whether as an image network, or inside a segmenter.
-
-    Returns:
-      Names of torchvision (v1b) or open-mmlab (all others) for an image network; inside a segmenter
-      those of mmsegmentation, which are the same, called "published" with corner gates.
-
-    Example:
-      >>> net = nnx.eval_shape(lambda: models.ResNet("resnet18", variant="v1b", rngs=nnx.Rngs(0)))
-      >>> resnet_names(net, True).table
-      'torchvision'
-    """
-    modules = [module for _, module in nnx.iter_modules(encoder)]
-    corner_gates = any(getattr(module, "published", False) for module in modules)
-    published_blur = any(getattr(module, "softmax", "") == "all" for module in modules)
-    weighted = any(isinstance(m, layers.AdaptiveWeightedDownsampling) for m in modules)
-    variant = encoder.variant if isinstance(encoder, models.ResNet) else ""
-    rules = [
-        *(_CORNER_GATES if corner_gates else []),
-        *(_PUBLISHED_BLUR if published_blur else []),
-        *(_WEIGHTED_DOWNSAMPLING if weighted else []),
-        *{"v1a": _PLAIN_STEM, "v1b": _PLAIN_STEM, "v1d": _POOLED_SHORTCUT}.get(variant, []),
-        *_RESNET,
-    ]
-    if alone:
-        table = "torchvision" if variant == "v1b" else "open-mmlab"
-    else:
-        table = "published" if corner_gates else "mmsegmentation"
-    fixed = {}
-    if isinstance(encoder, models.ResNet):
-        for i, layer in enumerate(encoder.filters):
-            taps = np.asarray(getattr(layer, "taps", ()), np.float32)
-            if taps.size:  # PyTorch code keeps one copy of them for each channel
-                shape = (encoder.channels[i], 1, taps.size, taps.size)
-                fixed[f"AdaD.{i + 1}.filt"] = np.broadcast_to(np.outer(taps, taps), shape)
-    return EncoderNames(table, rules, fixed, variant)
-
-
-def _convnext_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
-    """Returns the key table of a ConvNeXt.
-
-    Args:
-      encoder: the `ConvNeXt`.
-      alone: whether as an image network, or inside a segmenter.
-
-    Returns:
-      Names of timm for an image network, of mmsegmentation inside a segmenter. Nobody else has
-      blurs there, so nothing is fixed.
-
-    Example:
-      >>> _convnext_names(nnx.List([]), False).table
-      'mmsegmentation'
-    """
-    if alone:
-        return EncoderNames("timm", _CONVNEXT)
-    return EncoderNames("mmsegmentation", _CONVNEXT_SEGMENTER)
-
-
 ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
     models.ResNet: resnet_names,
-    models.ConvNeXt: _convnext_names,
+    models.ConvNeXt: convnext_names,
 }
 """By the class of an encoder, what returns its key table: a function of the encoder and of whether
 it is an image network of its own or inside a segmenter. Add a line for an encoder of your own."""

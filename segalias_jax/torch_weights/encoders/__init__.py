@@ -1,0 +1,1 @@
+"""Key tables of the encoders, one file for each family."""
