@@ -52,7 +52,7 @@ def conv2d(
     """
     kernel = kernel.astype(x.dtype)
     height, width, _, outputs = kernel.shape
-    if padding == "same":
+    if isinstance(padding, str):
         x, padding = _same(x, max(height, width), stride, dilation)
     if groups == 1 and height == width == 1 and padding == 0:
         # XLA's CPU weight gradient of a 1x1 convolution is up to seven times slower than a
@@ -186,14 +186,14 @@ def _on_grids(x: Array, kernel: Array, stride: int) -> Array:
     """
     height, width = kernel.shape[:2]
     rows, columns = ((n - k) // stride for n, k in zip(image_size(x), (height, width), strict=True))
-    y = jnp.zeros((), x.dtype)
+    parts: list[Array] = []
     for a in range(min(stride, height)):
         for b in range(min(stride, width)):
             taps = kernel[a::stride, b::stride]
             last = (rows + taps.shape[0] - 1, columns + taps.shape[1] - 1)
             stop = (a + last[0] * stride + 1, b + last[1] * stride + 1)
-            y += _depthwise(strided(x, (a, b), stop, stride), taps, 0, 1)
-    return y
+            parts.append(_depthwise(strided(x, (a, b), stop, stride), taps, 0, 1))
+    return sum(parts[1:], parts[0])
 
 
 def _strided_depthwise_forward(x: Array, kernel: Array, stride: int):
@@ -225,5 +225,7 @@ def _same(x: Array, side: int, stride: int, dilation: int) -> tuple[Array, int]:
 
 def _pad(x: Array, rows: int, columns: int) -> Array:
     """Zeros around an image; negative numbers crop."""
+    if rows == columns == 0:
+        return x
     pads = ((0, 0, 0), (rows, rows, 0), (columns, columns, 0), (0, 0, 0))
     return jax.lax.pad(x, jnp.zeros((), x.dtype), pads)

@@ -27,6 +27,21 @@ _BLOCK: Rules = [
     (r"^blocks\.0\.(\d+)\.bn(\d)$", lambda m: f"blocks.0.{m[1]}.bn{int(m[2]) - 1}"),
 ]
 
+_LITE_PYTORCH: Rules = [
+    (r"^_conv_stem\.", "conv_stem."),
+    (r"^_bn0\.", "bn1."),
+    (r"^_conv_head\.", "conv_head."),
+    (r"^_bn1\.", "bn2."),
+    (r"^_fc\.", "classifier."),
+    (r"\b_expand_conv\b", "conv_pw"),
+    (r"\b_depthwise_conv\b", "conv_dw"),
+    (r"^(blocks\.0\.\d+)\._project_conv\b", r"\1.conv_pw"),
+    (r"\b_project_conv\b", "conv_pwl"),
+    (r"^(blocks\.0\.\d+)\._bn(\d)\b", r"\1.bn\2"),
+    (r"\b_bn(\d)\b", lambda m: f"bn{int(m[1]) + 1}"),
+]
+"""From the names of the package `efficientnet_lite_pytorch`, once its blocks have their groups."""
+
 _HEAD = r"^(conv_head|bn2|classifier)\."
 """Of the image network."""
 
@@ -57,4 +72,6 @@ def efficientnet_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
         (r"^stages\.(\d)\.(\d+)", lambda m: places[int(m[1]) + 1][int(m[2])]),
         *_BLOCK,
     ]
-    return EncoderNames("timm", rules, ignored=_HEAD)
+    in_order = [place for stage in places for place in stage]
+    synonyms: Rules = [(r"^_blocks\.(\d+)", lambda m: in_order[int(m[1])]), *_LITE_PYTORCH]
+    return EncoderNames("timm", rules, ignored=_HEAD, synonyms=synonyms)
