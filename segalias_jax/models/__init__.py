@@ -29,6 +29,7 @@ from segalias_jax.models.fcn import FCN
 from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.models.folding import fold_branches
 from segalias_jax.models.mask_rcnn import MaskRCNN
+from segalias_jax.models.mobilenet import MOBILENETS, MobileNet
 from segalias_jax.models.point_rend import PointRend
 from segalias_jax.models.pspnet import PSPNet
 from segalias_jax.models.resnet import RESNETS, ResNet, stage_nyquist_frequency
@@ -55,6 +56,7 @@ ENCODERS: dict[str, Any] = {
     **{name: ResNet for name in RESNETS},
     **{name: ConvNeXt for name in CONVNEXTS},
     **{name: EfficientNet for name in EFFICIENTNETS},
+    **{name: MobileNet for name in MOBILENETS},
     **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
 }
 """Encoders by name; they take that name first."""
@@ -72,6 +74,7 @@ __all__ = [
     "Encoder",
     "FeaturePyramid",
     "MaskRCNN",
+    "MobileNet",
     "ModelConfig",
     "PSPNet",
     "PointRend",
@@ -123,7 +126,8 @@ leave it out, or choose one of fcn
         "resnet50",
         """"resnet18", "resnet34", "resnet50", "resnet101" or "resnet152"; "convnext_tiny",
         "convnext_small" or "convnext_base"; "efficientnet_lite0" to "efficientnet_lite4",
-        "efficientnet_b0" to "efficientnet_b4"; "double_conv" (that of U-Net); or one that `imports`
+        "efficientnet_b0" to "efficientnet_b4"; "mobilenet_v2", "mobilenet_v3_large" or
+        "mobilenet_v3_small"; "double_conv" (that of U-Net); or one that `imports`
         adds to `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks
         of; set for others, it is an error""",
     )
@@ -145,7 +149,9 @@ leave it out, or choose one of fcn
         False, "normalize by the running statistics, and keep them, in training too"
     )
     drop_path: float = setting(
-        0.0, "fraction of a ConvNeXt's blocks that an image skips in training, at the end"
+        0.0,
+        """fraction of a batch's images that skip the last block in training, of earlier ones fewer:
+        ConvNeXt, EfficientNet, MobileNet""",
     )
     remat: tuple[int, ...] = setting(
         (),
