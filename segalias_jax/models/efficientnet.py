@@ -34,9 +34,7 @@ EFFICIENTNETS = {
 }
 """Factors of channels and of numbers of blocks, by name."""
 
-# Kernel, stride, factor inside, channels and blocks of each group of the smallest networks. Stages
-# are the stem with group 0, and groups 1, 2, 3 with 4, and 5 with 6.
-_GROUPS = (
+GROUPS = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
     (5, 2, 6, 40, 2),
@@ -45,6 +43,8 @@ _GROUPS = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
+"""Kernel, stride, factor inside, channels and blocks of each group of the smallest networks. Groups
+1, 2, 3 with 4, and 5 with 6 are the stages; group 0 belongs to the stem."""
 
 
 class EfficientNet(InvertedResidualEncoder):
@@ -180,7 +180,7 @@ def _activation(name: str):
 
 def _factor(name: str, width: int | None) -> float:
     """Factor of all channels."""
-    return EFFICIENTNETS[name][0] if width is None else width / _GROUPS[1][3]
+    return EFFICIENTNETS[name][0] if width is None else width / GROUPS[1][3]
 
 
 def _groups(name: str, width: int | None) -> list[tuple[BlockSpec, ...]]:
@@ -189,8 +189,8 @@ def _groups(name: str, width: int | None) -> list[tuple[BlockSpec, ...]]:
     lite = "lite" in name
     before = 32 if lite and width is None else round_channels(32 * factor)
     groups = []
-    for i, (kernel_size, stride, expansion, channels, repeats) in enumerate(_GROUPS):
-        kept = lite and i in (0, len(_GROUPS) - 1)
+    for i, (kernel_size, stride, expansion, channels, repeats) in enumerate(GROUPS):
+        kept = lite and i in (0, len(GROUPS) - 1)
         blocks = []
         for j in range(repeats if kept else math.ceil(repeats * deeper)):
             blocks.append(

@@ -236,7 +236,8 @@ class _Search:
             if names and names <= {"max", "ge", "gt", "ne", "select_n"}:
                 return "max_pool", channels
             if names and names <= _SUMS:
-                return "avg_pool", channels
+                own_kernels = all(self.meets_a_tap(o.outputs[0]) for o in family)
+                return "conv" if own_kernels else "avg_pool", channels
             if names != {"concatenate"}:
                 return "slice", channels
             count *= len(family)
@@ -245,6 +246,17 @@ class _Search:
         if len(family) > 1:
             return "patches", product or self.product_after_norm(value, count, places) or count
         return ("conv", product) if product else ("slice", channels)
+
+    def meets_a_tap(self, value: int) -> bool:
+        """Whether each channel of a value meets a number of its own: a tap of a depthwise kernel."""
+        readers = self.readers.get(value, ())
+        if len(readers) != 1 or readers[0].name != "mul":
+            return False
+        (factor,) = [v for v in readers[0].inputs if v != value][:1] or (None,)
+        maker = self.makers.get(factor)
+        if maker is None or maker.name != "broadcast_in_dim":
+            return False
+        return sum(n > 1 for n in maker.input_types[0].shape) == 1 and self.is_given(factor)
 
     def product(self, value: int, channels: int, places: int) -> int | None:
         """Channels that the matrix product (or 1x1 convolution) of a value's pixels has."""

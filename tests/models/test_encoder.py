@@ -10,9 +10,11 @@ from flax import nnx
 
 from segalias_jax import layers, models
 from segalias_jax.errors import InputError
+from segalias_jax.models import efficientnet
 from segalias_jax.models.convnext import CONVNEXTS
 from segalias_jax.models.cost.downsampling import find_downsampling
 from segalias_jax.models.cost.scopes import read_model
+from segalias_jax.models.mobilenet import MOBILENETS
 from segalias_jax.models.resnet import RESNETS
 from segalias_jax.models.stages import (
     apply_filter,
@@ -181,6 +183,11 @@ def test_contract(name, monkeypatch):
     for table in (RESNETS, CONVNEXTS):
         for entry, (block_or_width, _) in table.items():
             monkeypatch.setitem(table, entry, (block_or_width, (1, 1, 1, 1)))
+    short = [(*group[:-1], 1) for group in efficientnet.GROUPS]
+    monkeypatch.setattr(efficientnet, "GROUPS", short)
+    for entry, (stem, activation, rows, *others) in MOBILENETS.items():
+        strided = tuple(row for row in rows if row.stride == 2 or row is rows[0])
+        monkeypatch.setitem(MOBILENETS, entry, (stem, activation, strided, *others))
     hold_contract(name)
 
 

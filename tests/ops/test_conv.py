@@ -21,14 +21,23 @@ CASES = {
     "depthwise, more padding than reach": dict(kernel=(3, 2, 1, 4), padding=4, groups=4),
     "depthwise, no padding": dict(kernel=(5, 3, 1, 4), groups=4),
     "depthwise strided": dict(kernel=(3, 3, 1, 4), stride=2, padding=1, groups=4),
+    "depthwise strided, 5x5": dict(kernel=(5, 5, 1, 4), stride=2, padding=2, groups=4),
+    "depthwise by 3, no padding": dict(kernel=(2, 3, 1, 4), stride=3, groups=4),
+    "depthwise, same": dict(kernel=(5, 5, 1, 4), stride=2, padding="same", groups=4),
+    "same": dict(kernel=(3, 3, 4, 6), stride=2, padding="same"),
+    "same, size kept": dict(kernel=(3, 3, 4, 6), padding="same"),
     "depthwise dilated": dict(kernel=(3, 3, 1, 4), padding=2, dilation=2, groups=4),
     "two groups": dict(kernel=(3, 3, 2, 6), padding=1, groups=2),
 }
 
 
 def direct(x, kernel, stride=1, padding=0, dilation=1, groups=1):
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     k1, k2, d, outputs = kernel.shape
+    pads = ((padding, padding), (padding, padding))
+    if padding == "same":
+        sizes, reach = x.shape[1:3], [dilation * (k - 1) + 1 for k in (k1, k2)]
+        pads = jax.lax.padtype_to_pads(sizes, reach, (stride, stride), "SAME")
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     rows = (x.shape[1] - dilation * (k1 - 1) - 1) // stride + 1
     columns = (x.shape[2] - dilation * (k2 - 1) - 1) // stride + 1
     groups_of_x = jnp.split(x, groups, -1)

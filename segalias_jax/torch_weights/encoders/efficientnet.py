@@ -35,6 +35,7 @@ _LITE_PYTORCH: Rules = [
     (r"^_fc\.", "classifier."),
     (r"\b_expand_conv\b", "conv_pw"),
     (r"\b_depthwise_conv\b", "conv_dw"),
+    (r"\b_se_(reduce|expand)\b", r"se.conv_\1"),
     (r"^(blocks\.0\.\d+)\._project_conv\b", r"\1.conv_pw"),
     (r"\b_project_conv\b", "conv_pwl"),
     (r"^(blocks\.0\.\d+)\._bn(\d)\b", r"\1.bn\2"),
