@@ -28,6 +28,7 @@ from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN
 from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.models.folding import fold_branches
+from segalias_jax.models.lr_aspp import LRASPP
 from segalias_jax.models.mask_rcnn import MaskRCNN
 from segalias_jax.models.mobilenet import MOBILENETS, MobileNet
 from segalias_jax.models.point_rend import PointRend
@@ -45,6 +46,7 @@ MODELS: dict[str, Any] = {
     "pspnet": PSPNet,
     "deeplabv3plus": DeepLabV3Plus,
     "semantic_fpn": SemanticFPN,
+    "lr_aspp": LRASPP,
     "unet": UNet,
 }
 """Decoders by the name of the model that they make; they take the encoder's channels first."""
@@ -65,6 +67,7 @@ __all__ = [
     "DETECTORS",
     "ENCODERS",
     "FCN",
+    "LRASPP",
     "MODELS",
     "ConvNeXt",
     "DeepLabV3Plus",
@@ -119,8 +122,8 @@ leave it out, or choose one of fcn
 
     name: str = setting(
         "upernet",
-        """decoder: "upernet", "fcn", "pspnet", "deeplabv3plus", "semantic_fpn", "unet", or one that
-        `imports` adds to `models.MODELS`; or a detector: "mask_rcnn", "point_rend" """,
+        """decoder: "upernet", "fcn", "pspnet", "deeplabv3plus", "semantic_fpn", "lr_aspp", "unet",
+        or one that `imports` adds to `models.MODELS`; or a detector: "mask_rcnn", "point_rend" """,
     )
     encoder: str = setting(
         "resnet50",
@@ -202,8 +205,8 @@ leave it out, or choose one of fcn
     )
     channels: int | None = setting(
         None,
-        """of the decoder; None: 128 for "upernet" and "semantic_fpn", 64 for "unet" (finest map),
-        512 for all others""",
+        """of the decoder; None: 128 for "upernet", "semantic_fpn" and "lr_aspp", 64 for "unet"
+        (finest map), 512 for all others""",
     )
     pool_scales: tuple[int, ...] = setting(
         (1, 2, 3, 6),

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from segalias_jax.ops.placement import any_manual, on_any_mesh
 from segalias_jax.ops.resample import image_size, strided
+from segalias_jax.ops.symbolic import is_fixed
 from segalias_jax.typing import Array, Float
 
 _FEW_OUTPUTS = 4
@@ -213,11 +214,19 @@ _strided_depthwise.defvjp(_strided_depthwise_forward, _strided_depthwise_backwar
 def _same(x: Array, side: int, stride: int, dilation: int) -> tuple[Array, int]:
     """The image with those zeros of "same" that a number for every side does not say."""
     reach = dilation * (side - 1) + 1
-    pads = []
-    for n in image_size(x):
-        total = max((-(-n // stride) - 1) * stride + reach - n, 0)
-        pads.append((total // 2, total - total // 2))
-    (top, bottom), (left, right) = pads
+    sizes = image_size(x)
+    lengths = [(n - 1) // stride * stride + reach for n in sizes]
+    if not is_fixed(*sizes):
+        # Where zeros begin depends on the remainder of an unknown size: they are cut off again.
+        most = (reach - 1) // 2
+        x = jnp.pad(x, ((0, 0), (most, reach), (most, reach), (0, 0)))
+        starts = [most - (m - n) // 2 for m, n in zip(lengths, sizes, strict=True)]
+        for axis, start, length in zip((1, 2), starts, lengths, strict=True):
+            x = jax.lax.dynamic_slice_in_dim(x, jnp.asarray(start), length, axis)
+        return x, 0
+    # A stride beyond the kernel leaves pixels out at the end.
+    totals = [max(m - n, 0) for m, n in zip(lengths, sizes, strict=True)]
+    (top, bottom), (left, right) = ((t // 2, t - t // 2) for t in totals)
     if top == bottom == left == right:
         return x, top
     return jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0))), 0

@@ -248,7 +248,7 @@ class _Search:
         return ("conv", product) if product else ("slice", channels)
 
     def meets_a_tap(self, value: int) -> bool:
-        """Whether each channel of a value meets a number of its own: a tap of a depthwise kernel."""
+        """Whether each channel of a value meets a number of its own, of a depthwise kernel."""
         readers = self.readers.get(value, ())
         if len(readers) != 1 or readers[0].name != "mul":
             return False

