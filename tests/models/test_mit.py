@@ -24,11 +24,11 @@ def abstract(name="mit_b0", **options):
     return nnx.eval_shape(lambda: MiT(name, rngs=nnx.Rngs(0), **options))
 
 
-@pytest.mark.parametrize("name, count", record_mit.COUNTS.items())
-def test_number_of_parameters(name, count):
-    """Those of transformers."""
+@pytest.mark.parametrize("name", ["mit_b0", "mit_b2"])
+def test_number_of_parameters(name):
+    """Those of transformers; deep ones take seconds to build."""
     leaves = jax.tree.leaves(nnx.state(abstract(name), nnx.Param))
-    assert sum(leaf.size for leaf in leaves) == count
+    assert sum(leaf.size for leaf in leaves) == record_mit.COUNTS[name]
 
 
 def test_features_are_those_of_transformers(monkeypatch):
