@@ -12,12 +12,13 @@ from segalias_jax.typing import Array, Float
 class LayerNorm(nnx.Module):
     """Normalization over the channels of each pixel.
 
-    y = scale (x - m) / sqrt(v + 1e-6) + bias
+    y = scale (x - m) / sqrt(v + epsilon) + bias
 
     m and v are the mean and the (biased) variance over channels, computed in float32 at least.
 
     Args:
       channels: number of channels.
+      epsilon: keeps pixels without variance finite; published networks differ in it.
 
     Example:
       >>> LayerNorm(2)(jnp.asarray([[[[1.0, 3.0]]]]))[0, 0, 0].round(4)
@@ -27,9 +28,8 @@ class LayerNorm(nnx.Module):
       Ba et al., "Layer Normalization", 2016.
     """
 
-    epsilon = 1e-6
-
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, epsilon: float = 1e-6):
+        self.epsilon = epsilon
         self.scale = nnx.Param(jnp.ones(channels, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
 

@@ -33,6 +33,7 @@ from segalias_jax.models.pspnet import PSPNet
 from segalias_jax.models.resnet import RESNETS, ResNet, stage_nyquist_frequency
 from segalias_jax.models.segmenter import Segmenter
 from segalias_jax.models.semantic_fpn import SemanticFPN
+from segalias_jax.models.swin import SWINS, Swin
 from segalias_jax.models.unet import DOUBLE_CONVS, DoubleConvEncoder, UNet
 from segalias_jax.models.upernet import UPerNet
 from segalias_jax.settings import check_settings, integer, names, number, numbers, parse, setting
@@ -53,6 +54,7 @@ DETECTORS: dict[str, Any] = {"mask_rcnn": MaskRCNN, "point_rend": PointRend}
 ENCODERS: dict[str, Any] = {
     **{name: ResNet for name in RESNETS},
     **{name: ConvNeXt for name in CONVNEXTS},
+    **{name: Swin for name in SWINS},
     **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
 }
 """Encoders by name; they take that name first."""
@@ -76,6 +78,7 @@ __all__ = [
     "Segmenter",
     "SemanticFPN",
     "Summary",
+    "Swin",
     "UNet",
     "UPerNet",
     "create_detector",
@@ -120,8 +123,9 @@ leave it out, or choose one of fcn
     encoder: str = setting(
         "resnet50",
         """"resnet18", "resnet34", "resnet50", "resnet101" or "resnet152"; "convnext_tiny",
-        "convnext_small" or "convnext_base"; "double_conv" (that of U-Net); or one that `imports`
-        adds to `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks
+        "convnext_small" or "convnext_base"; "swin_tiny", "swin_small" or "swin_base";
+        "double_conv" (that of U-Net); or one that `imports` adds to `models.ENCODERS`. A key below
+        is read by the encoders or decoders that it speaks
         of; set for others, it is an error""",
     )
     variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1a", "v1b", "v1c" or "v1d"')
@@ -142,7 +146,7 @@ leave it out, or choose one of fcn
         False, "normalize by the running statistics, and keep them, in training too"
     )
     drop_path: float = setting(
-        0.0, "fraction of a ConvNeXt's blocks that an image skips in training, at the end"
+        0.0, "fraction of the blocks that an image skips in training, at the end: ConvNeXt, Swin"
     )
     remat: tuple[int, ...] = setting(
         (),

@@ -28,10 +28,18 @@ from segalias_jax.torch_weights.detectors import (
 )
 from segalias_jax.torch_weights.encoders.convnext import convnext_names
 from segalias_jax.torch_weights.encoders.resnet import resnet_names
+from segalias_jax.torch_weights.encoders.swin import (
+    from_merging_layout,
+    swin_names,
+    to_merging_layout,
+)
 from segalias_jax.torch_weights.rules import EncoderNames, Path, Rules, torch_name
 
 # Linear layers in PyTorch code, 1x1 convolutions here.
-_LINEAR = re.compile(r"\b(mlp\.fc|pointwise_conv)\d\.weight$")
+_LINEAR = re.compile(
+    r"\b(mlp\.fc\d|pointwise_conv\d|(attn|w_msa)\.(qkv|proj)|downsample\.reduction"
+    r"|blocks\.\d+\.ffn\.layers\.(0\.0|1))\.weight$"
+)
 
 # One kernel for each channel, without an axis of inputs here.
 _OF_CHANNELS = re.compile(r"\bllpf\.weight$")
@@ -87,6 +95,7 @@ DECODERS: dict[type, Rules] = {
 ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
     models.ResNet: resnet_names,
     models.ConvNeXt: convnext_names,
+    models.Swin: swin_names,
 }
 """By the class of an encoder, what returns its key table: a function of the encoder and of whether
 it is an image network of its own or inside a segmenter. Add a line for an encoder of your own."""
@@ -168,7 +177,7 @@ def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
 
     A detector has the names of torchvision or mmdetection, by its convention. A bare encoder has
     the names of an image network: torchvision's (ResNet v1b), open-mmlab's (others) or timm's
-    (ConvNeXt).
+    (ConvNeXt, Swin).
 
     Args:
       model: a `Segmenter`, a detector or an encoder, abstract ones too.
@@ -263,7 +272,8 @@ def to_torch(name: str, array: np.ndarray) -> np.ndarray:
     if array.ndim == 4:
         array = array.transpose(3, 2, 0, 1)
     if _LINEAR.search(name):
-        return array[:, :, 0, 0]
+        array = array[:, :, 0, 0]
+    array = to_merging_layout(name, array)
     return np.roll(array, array.shape[1] // 2, 1) if _ROLLED.search(name) else array
 
 
@@ -288,6 +298,7 @@ def from_torch(name: str, array: np.ndarray) -> np.ndarray:
         return array[:, 0].transpose(1, 2, 0)
     if _ROLLED.search(name):
         array = np.roll(array, -(array.shape[1] // 2), 1)
+    array = from_merging_layout(name, array)
     if _LINEAR.search(name):
         array = array[:, :, None, None]
     if array.ndim == 2 and name.endswith("weight"):

@@ -20,6 +20,7 @@ from segalias_jax.models.stages import (
     make_filter,
     recording_filters,
 )
+from segalias_jax.models.swin import SWINS
 from segalias_jax.torch_weights import names
 from segalias_jax.torch_weights.load import fit_torch, torch_arrays
 from segalias_jax.tracing import read_program
@@ -178,7 +179,7 @@ SMALLEST = {cls: name for name, cls in reversed(models.ENCODERS.items())}.values
 @pytest.mark.parametrize("name", [*SMALLEST, "resnet50"])
 def test_contract(name, monkeypatch):
     """With one block in each stage, where a table says how many: gradients are traced."""
-    for table in (RESNETS, CONVNEXTS):
+    for table in (RESNETS, CONVNEXTS, SWINS):
         for entry, (block_or_width, _) in table.items():
             monkeypatch.setitem(table, entry, (block_or_width, (1, 1, 1, 1)))
     hold_contract(name)
