@@ -24,7 +24,7 @@ from pathlib import Path
 
 from segalias_jax.errors import InputError
 from segalias_jax.files import write_text
-from segalias_jax.torch_weights.fetching import fetch
+from segalias_jax.torch_weights.fetching import fetch, mirrored
 from segalias_jax.torch_weights.files import sha256 as sha256_of
 from segalias_jax.torch_weights.zoo import Weights, find
 
@@ -161,7 +161,7 @@ def locate(name: str) -> Found:
             if found is None:
                 found = Found(place, fetch(weights.address, place, sha256=known), weights)
                 fetched = True
-                print(f"{name}: fetched from {weights.address}", file=sys.stderr)
+                print(f"{name}: fetched from {mirrored(weights.address)}", file=sys.stderr)
     if not weights.sha256 and found.path == place and (fetched or not _kept(place)):
         write_text(_notes(place), json.dumps({"name": name, "sha256": found.sha256}) + "\n")
         if not known:

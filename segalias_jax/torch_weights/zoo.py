@@ -80,25 +80,44 @@ def _torchvision(
     )
 
 
-def _timm(name: str, encoder: str, *, license: str = "Apache-2.0") -> Weights:
+def _timm(name: str, encoder: str, license: str = "Apache-2.0") -> Weights:
     """One of timm's on the Hugging Face hub, whose names are those of the model in timm."""
     address = f"{HUB}/timm/{name}/resolve/main/model.safetensors"
     return Weights(f"timm:{name}", address, "", license, encoder, {}, "timm", "", TIMM)
 
 
-def _timm_resnet(encoder: str, digits: str, owner: str = "huggingface") -> Weights:
-    """A ResNet of timm's recipe "a1"; it has torchvision's names."""
+def _timm_release(
+    name: str,
+    encoder: str,
+    path: str,
+    *,
+    owner: str = "rwightman",
+    settings: Mapping[str, Any] | None = None,
+    table: str = "timm",
+) -> Weights:
+    """One of timm's among the releases of its repository, with digits in the file's name."""
     return Weights(
-        f"timm:{encoder}.a1_in1k",
-        f"https://github.com/{owner}/pytorch-image-models/releases/download/v0.1-rsb-weights/"
-        f"{encoder}_a1_0-{digits}.pth",
-        digits,
+        f"timm:{name}",
+        f"https://github.com/{owner}/pytorch-image-models/releases/download/{path}",
+        re.split(r"[-.]", path)[-2],
         "Apache-2.0",
         encoder,
-        _V1B,
-        "torchvision",
+        settings or {},
+        table,
         "",
         TIMM,
+    )
+
+
+def _timm_resnet(encoder: str, digits: str, owner: str = "huggingface") -> Weights:
+    """A ResNet of timm's recipe "a1"; it has torchvision's names."""
+    return _timm_release(
+        f"{encoder}.a1_in1k",
+        encoder,
+        f"v0.1-rsb-weights/{encoder}_a1_0-{digits}.pth",
+        owner=owner,
+        settings=_V1B,
+        table="torchvision",
     )
 
 
@@ -108,7 +127,7 @@ def _backbone(encoder: str, digits: str) -> Weights:
         f"mmseg:{encoder}_v1c",
         f"https://download.openmmlab.com/pretrain/third_party/{encoder}_v1c-{digits}.pth",
         "",
-        "Apache-2.0",
+        "not stated",
         encoder,
         {"variant": "v1c"},
         "open-mmlab",
@@ -157,6 +176,9 @@ _ALL = (
     _timm("convnext_tiny.fb_in22k", "convnext_tiny"),
     _timm("convnext_small.fb_in1k", "convnext_small"),
     _timm("convnext_base.fb_in1k", "convnext_base"),
+    _timm("swin_tiny_patch4_window7_224.ms_in1k", "swin_tiny", "MIT"),
+    _timm("swin_small_patch4_window7_224.ms_in1k", "swin_small", "MIT"),
+    _timm("swin_base_patch4_window7_224.ms_in1k", "swin_base", "MIT"),
     _backbone("resnet18", "b5776b93"),
     _backbone("resnet50", "2cccc1ad"),
     _backbone("resnet101", "e67eebb6"),
