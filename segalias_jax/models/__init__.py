@@ -28,6 +28,7 @@ from segalias_jax.models.fcn import FCN
 from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.models.folding import fold_branches
 from segalias_jax.models.mask_rcnn import MaskRCNN
+from segalias_jax.models.mit import MITS, MiT
 from segalias_jax.models.point_rend import PointRend
 from segalias_jax.models.pspnet import PSPNet
 from segalias_jax.models.resnet import RESNETS, ResNet, stage_nyquist_frequency
@@ -55,6 +56,7 @@ ENCODERS: dict[str, Any] = {
     **{name: ResNet for name in RESNETS},
     **{name: ConvNeXt for name in CONVNEXTS},
     **{name: Swin for name in SWINS},
+    **{name: MiT for name in MITS},
     **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
 }
 """Encoders by name; they take that name first."""
@@ -71,6 +73,7 @@ __all__ = [
     "Encoder",
     "FeaturePyramid",
     "MaskRCNN",
+    "MiT",
     "ModelConfig",
     "PSPNet",
     "PointRend",
@@ -124,9 +127,9 @@ leave it out, or choose one of fcn
         "resnet50",
         """"resnet18", "resnet34", "resnet50", "resnet101" or "resnet152"; "convnext_tiny",
         "convnext_small" or "convnext_base"; "swin_tiny", "swin_small" or "swin_base";
-        "double_conv" (that of U-Net); or one that `imports` adds to `models.ENCODERS`. A key below
-        is read by the encoders or decoders that it speaks
-        of; set for others, it is an error""",
+        "mit_b0" to "mit_b5"; "double_conv" (that of U-Net); or one that `imports` adds to
+        `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks of; set
+        for others, it is an error""",
     )
     variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1a", "v1b", "v1c" or "v1d"')
     width: int | None = setting(None, "channels of stage 1; None: as published")
@@ -146,7 +149,8 @@ leave it out, or choose one of fcn
         False, "normalize by the running statistics, and keep them, in training too"
     )
     drop_path: float = setting(
-        0.0, "fraction of the blocks that an image skips in training, at the end: ConvNeXt, Swin"
+        0.0,
+        "fraction of the last blocks that an image skips in training: ConvNeXt, Swin, MiT",
     )
     remat: tuple[int, ...] = setting(
         (),

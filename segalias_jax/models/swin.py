@@ -395,7 +395,7 @@ class Swin(nnx.Module):
         """Returns the four stages' feature maps, each normalized, fine to coarse."""
         if not all(isinstance(side, int) for side in ops.image_size(x)):
             raise InputError(
-                "a Swin counts its windows when a program is made; give height and width as numbers"
+                "the windows of a Swin depend on the size of the image; export it with a fixed size"
             )
         x = _pad_to_multiples(x, 4)
         for layer in self.stem:

@@ -44,7 +44,7 @@ class Source:
       sha256: of its bytes.
       table: names that it used: "mmsegmentation", "published" (mmsegmentation with corner gates),
         for a detector "torchvision" or "mmdetection", or for a backbone alone "torchvision",
-        "open-mmlab" or "timm".
+        "open-mmlab", "timm" or "transformers".
       missing: parts of the model that it need not fill, see `torch_weights.parts`.
       name: that it was asked for by, see `torch_weights.zoo`; "" for a path.
 
@@ -69,8 +69,8 @@ def load_torch(
     `convention`), the published checkpoints of this method (into models with `gate="corner"`,
     `band="reference"` and `cutoff=0.35`), and backbones alone, which fill the encoder: ResNets of
     torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts and Swins of timm, whose norms of the
-    feature maps stay as they are where the file has none. Every name and shape is compared before
-    anything is changed.
+    feature maps stay as they are where the file has none, MiTs of transformers. Every name and
+    shape is compared before anything is changed.
 
     Args:
       path: a `.pth`, `.pt` or `.safetensors` file.
@@ -129,6 +129,8 @@ def fit_torch(
     """
     path, parts = FilePath(path), tuple(dict.fromkeys(allow_missing))
     check_parts(parts)
+    # Whole networks of transformers keep their encoder under its name.
+    arrays = {name.removeprefix("segformer."): array for name, array in arrays.items()}
     alone = _is_backbone(arrays)
     if isinstance(model, models.MaskRCNN) and model.convention == "torchvision":
         arrays = normalized(arrays, model.num_classes)

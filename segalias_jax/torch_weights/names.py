@@ -27,6 +27,7 @@ from segalias_jax.torch_weights.detectors import (
     to_detector_layout,
 )
 from segalias_jax.torch_weights.encoders.convnext import convnext_names
+from segalias_jax.torch_weights.encoders.mit import mit_names
 from segalias_jax.torch_weights.encoders.resnet import resnet_names
 from segalias_jax.torch_weights.encoders.swin import (
     from_merging_layout,
@@ -38,7 +39,8 @@ from segalias_jax.torch_weights.rules import EncoderNames, Path, Rules, torch_na
 # Linear layers in PyTorch code, 1x1 convolutions here.
 _LINEAR = re.compile(
     r"\b(mlp\.fc\d|pointwise_conv\d|(attn|w_msa)\.(qkv|proj)|downsample\.reduction"
-    r"|blocks\.\d+\.ffn\.layers\.(0\.0|1))\.weight$"
+    r"|blocks\.\d+\.ffn\.layers\.(0\.0|1)"
+    r"|attention\.self\.(query|key|value)|attention\.output\.dense|mlp\.dense\d)\.weight$"
 )
 
 # One kernel for each channel, without an axis of inputs here.
@@ -95,6 +97,7 @@ DECODERS: dict[type, Rules] = {
 ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
     models.ResNet: resnet_names,
     models.ConvNeXt: convnext_names,
+    models.MiT: mit_names,
     models.Swin: swin_names,
 }
 """By the class of an encoder, what returns its key table: a function of the encoder and of whether

@@ -13,6 +13,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.models.convnext import CONVNEXTS
 from segalias_jax.models.cost.downsampling import find_downsampling
 from segalias_jax.models.cost.scopes import read_model
+from segalias_jax.models.mit import MITS
 from segalias_jax.models.resnet import RESNETS
 from segalias_jax.models.stages import (
     apply_filter,
@@ -179,7 +180,7 @@ SMALLEST = {cls: name for name, cls in reversed(models.ENCODERS.items())}.values
 @pytest.mark.parametrize("name", [*SMALLEST, "resnet50"])
 def test_contract(name, monkeypatch):
     """With one block in each stage, where a table says how many: gradients are traced."""
-    for table in (RESNETS, CONVNEXTS, SWINS):
+    for table in (RESNETS, CONVNEXTS, SWINS, MITS):
         for entry, (block_or_width, _) in table.items():
             monkeypatch.setitem(table, entry, (block_or_width, (1, 1, 1, 1)))
     hold_contract(name)
