@@ -85,6 +85,7 @@ __all__ = [
     "UNet",
     "UPerNet",
     "create_detector",
+    "create_encoder",
     "create_model",
     "fold_branches",
     "stage_nyquist_frequency",
@@ -250,7 +251,10 @@ leave it out, or choose one of fcn
     auxiliary_stage: int = setting(3, "stage of the encoder that it reads, from 1")
     align_corners: bool = setting(False, "of all bilinear resizing inside the model")
     pretrained: str = setting(
-        "", 'folder of converted weights, or of a run, to start from; "" for random parameters'
+        "",
+        """weights to start from: a name, as "torchvision:resnet50" (`segalias models` lists all) or
+        "hf:ORG/REPO/FILE"; a PyTorch file; or the folder of converted weights or of a run; "" for
+        random parameters""",
     )
     imports: tuple[str, ...] = setting(
         (),
@@ -334,6 +338,56 @@ def create_model(
         align_corners=c.align_corners,
         rngs=rngs,
     )
+
+
+def create_encoder(
+    name: str,
+    *,
+    pretrained: str = "",
+    settings: Mapping[str, Any] | None = None,
+    rngs: nnx.Rngs,
+) -> Encoder:
+    """Builds an encoder alone, as a feature extractor for a head of one's own.
+
+    Its attributes `channels` and `strides` say what it returns, fine to coarse.
+
+    Args:
+      name: one of `ENCODERS`.
+      pretrained: weights to fill it with, as recipes name them in `model.pretrained`; those of
+        whole networks are taken without their heads. "" for random parameters.
+      settings: keys of `ModelConfig` that the encoder reads, such as "downsample"; those that
+        `pretrained` needs and that are not given are set.
+      rngs: random streams "params" and "dropout".
+
+    Returns:
+      The encoder, which maps normalized images `[b, h, w, 3]` to feature maps.
+
+    Raises:
+      InputError: an unknown name, key or value; or weights that are not there, cannot be fetched,
+        or are for another encoder.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> settings = {"width": 8, "downsample": "daf"}
+      >>> encoder = create_encoder("resnet18", settings=settings, rngs=nnx.Rngs(0))
+      >>> encoder.strides, [f.shape for f in encoder(jnp.ones((1, 32, 32, 3)))][-1]
+      ((4, 8, 16, 32), (1, 1, 1, 64))
+    """
+    check_choice("encoder", name, sorted(ENCODERS))
+    given = dict(settings or {})
+    for key in given:
+        check_choice(f"setting of {name}", key, sorted(_keywords(ENCODERS[name]) - {"rngs"}))
+    if pretrained:
+        # Upwards, and only here: key tables and checkpoints stand above the models that they fill.
+        from segalias_jax.checkpoints import start
+
+        start.check_settings(pretrained, given | {"encoder": name})
+        needed = start.required_settings(pretrained)
+        given = {k: v for k, v in needed.items() if k in _keywords(ENCODERS[name])} | given
+    encoder = _build(ENCODERS[name], parse(ModelConfig, given | {"encoder": name}), name, rngs=rngs)
+    if pretrained:
+        start.fill_encoder(pretrained, encoder)
+    return encoder
 
 
 def create_detector(

@@ -28,6 +28,7 @@ from segalias_jax.torch_weights.names import (
     to_torch,
 )
 from segalias_jax.torch_weights.parts import check_parts, in_parts
+from segalias_jax.torch_weights.rules import torch_name
 
 _COUNTERS = r"num_batches_tracked$"  # of PyTorch's norms
 _BACKBONE_ONLY = ("decoder", "head", "auxiliary")
@@ -45,6 +46,7 @@ class Source:
         for a detector "torchvision" or "mmdetection", or for a backbone alone "torchvision",
         "open-mmlab", "timm" or "transformers".
       missing: parts of the model that it need not fill, see `torch_weights.parts`.
+      name: that it was asked for by, see `torch_weights.zoo`; "" for a path.
 
     Example:
       >>> Source("r50.pth", "e3b0", "open-mmlab", ("decoder", "head", "auxiliary")).table
@@ -55,6 +57,7 @@ class Source:
     sha256: str
     table: str
     missing: tuple[str, ...]
+    name: str = ""
 
 
 def load_torch(
@@ -136,6 +139,13 @@ def fit_torch(
         table = {name: ("encoder", *at) for name, at in key_table(model.encoder).items()}
         fixed = fixed_arrays(model.encoder)
         parts = tuple(dict.fromkeys(parts + _BACKBONE_ONLY))
+    elif not alone and not isinstance(model, WHOLE) and isinstance(model, models.Encoder):
+        # A segmenter fills an encoder by the names that this has inside of one.
+        names = encoder_names(model, alone=False)
+        table = {torch_name(at, names.rules): at for at in leaves(model)}
+        fixed = names.fixed
+        inside = [name for name in arrays if name.startswith(_PREFIX)]
+        arrays = {name.removeprefix(_PREFIX): arrays[name] for name in inside}
     else:
         table, fixed = key_table(model), fixed_arrays(model)
     norms = [name for name in table if in_parts(name, ("output_norm",))]
@@ -275,6 +285,25 @@ def _resnet_variant(arrays: Mapping[str, np.ndarray]) -> str:
         for name, count in axes.items()
     )
     return "v1d" if pooled else "v1c"
+
+
+def checkpoint_names(model: nnx.Module | models.Encoder) -> dict[Path, str]:
+    """Returns the paths that leaves have in a checkpoint.
+
+    Args:
+      model: the model, an abstract one too.
+
+    Returns:
+      Names such as "parameters/encoder/stem/0/conv/kernel", by the path in the model.
+
+    Example:
+      >>> list(checkpoint_names(nnx.BatchNorm(2, rngs=nnx.Rngs(0))).values())[:3]
+      ['parameters/bias', 'statistics/mean', 'parameters/scale']
+    """
+    return {
+        path: _joined(("parameters" if isinstance(leaf, nnx.Param) else "statistics", *path))
+        for path, leaf in leaves(model).items()
+    }
 
 
 def _joined(path: Path) -> str:
