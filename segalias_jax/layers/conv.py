@@ -30,7 +30,8 @@ class Conv(nnx.Module):
       out_channels: channels written.
       kernel_size: side length, in pixels.
       stride: step, in pixels.
-      padding: zeros on every side; None keeps the size at stride 1, of odd kernels.
+      padding: zeros on every side, or "same", see `ops.conv2d`; None keeps the size at stride 1, of
+        odd kernels.
       dilation: distance of neighboring taps, in pixels.
       groups: number of groups into which channels are split.
       use_bias: whether a bias is added.
@@ -49,7 +50,7 @@ class Conv(nnx.Module):
         kernel_size: int = 1,
         *,
         stride: int = 1,
-        padding: int | None = None,
+        padding: int | str | None = None,
         dilation: int = 1,
         groups: int = 1,
         use_bias: bool = False,
@@ -79,12 +80,12 @@ class Conv(nnx.Module):
 class BatchNorm(nnx.Module):
     """Batch normalization with PyTorch's running statistics.
 
-    y = scale (x - m) / sqrt(v + 1e-5) + bias
+    y = scale (x - m) / sqrt(v + epsilon) + bias
 
     In training m and v are the batch's mean and (biased) variance over everything but channels,
-    and running statistics move by a tenth towards m and the *unbiased* variance; in evaluation
-    they are the running ones. Statistics are computed and kept in float32 at least. Under
-    `jax.jit` with a sharded batch they are those of the whole batch.
+    and running statistics move by `momentum` of the way towards m and the *unbiased* variance; in
+    evaluation they are the running ones. Statistics are computed and kept in float32 at least.
+    Under `jax.jit` with a sharded batch they are those of the whole batch.
 
     Set `frozen` and the norm uses its running statistics in training too, and nothing of it
     changes: scale and bias get no gradient.
@@ -92,6 +93,8 @@ class BatchNorm(nnx.Module):
     Args:
       channels: number of channels.
       scale_init: initial value of `scale`; 0 for the last norm of a residual block.
+      epsilon: added to the variance.
+      momentum: fraction that running statistics move in a training step.
 
     Example:
       >>> norm = BatchNorm(4)
@@ -99,15 +102,20 @@ class BatchNorm(nnx.Module):
       1.0000
     """
 
-    momentum = 0.1
-    epsilon = 1e-5
-
-    def __init__(self, channels: int, *, scale_init: float = 1.0):
+    def __init__(
+        self,
+        channels: int,
+        *,
+        scale_init: float = 1.0,
+        epsilon: float = 1e-5,
+        momentum: float = 0.1,
+    ):
         # Typed in full: weakly typed arrays would change type, and recompile, after a step.
         self.scale = nnx.Param(jnp.full(channels, scale_init, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
         self.mean = nnx.BatchStat(jnp.zeros(channels, jnp.float32))
         self.var = nnx.BatchStat(jnp.ones(channels, jnp.float32))
+        self.epsilon, self.momentum = epsilon, momentum
         self.use_running_average = False
         self.frozen = False
 

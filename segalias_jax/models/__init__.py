@@ -23,6 +23,7 @@ from segalias_jax.models.convnext import CONVNEXTS, ConvNeXt
 from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.detections import Detections
+from segalias_jax.models.efficientnet import EFFICIENTNETS, EfficientNet
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN
 from segalias_jax.models.feature_pyramid import FeaturePyramid
@@ -57,6 +58,7 @@ ENCODERS: dict[str, Any] = {
     **{name: ConvNeXt for name in CONVNEXTS},
     **{name: Swin for name in SWINS},
     **{name: MiT for name in MITS},
+    **{name: EfficientNet for name in EFFICIENTNETS},
     **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
 }
 """Encoders by name; they take that name first."""
@@ -70,6 +72,7 @@ __all__ = [
     "DeepLabV3Plus",
     "Detections",
     "DoubleConvEncoder",
+    "EfficientNet",
     "Encoder",
     "FeaturePyramid",
     "MaskRCNN",
@@ -126,7 +129,8 @@ leave it out, or choose one of fcn
     encoder: str = setting(
         "resnet50",
         """"resnet18", "resnet34", "resnet50", "resnet101" or "resnet152"; "convnext_tiny",
-        "convnext_small" or "convnext_base"; "swin_tiny", "swin_small" or "swin_base";
+        "convnext_small" or "convnext_base"; "efficientnet_lite0" to "efficientnet_lite4",
+        "efficientnet_b0" to "efficientnet_b4"; "swin_tiny", "swin_small" or "swin_base";
         "mit_b0" to "mit_b5"; "double_conv" (that of U-Net); or one that `imports` adds to
         `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks of; set
         for others, it is an error""",
@@ -168,6 +172,11 @@ leave it out, or choose one of fcn
         "none",
         """in the blocks: "none"; "freqmix", from stage 2 on; or "scb", a smooth branch beside their
         widest convolution, which `models.fold_branches` folds into it""",
+    )
+    filter_place: str = setting(
+        "block",
+        """of inverted residuals: "block", ahead of the one that strides, or "depthwise", inside of
+        it, ahead of its strided convolution""",
     )
     cutoff: float | None = setting(
         None,

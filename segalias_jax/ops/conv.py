@@ -26,7 +26,7 @@ def conv2d(
     kernel: Float[Array, "k1 k2 d o"],
     *,
     stride: int = 1,
-    padding: int = 0,
+    padding: int | str = 0,
     dilation: int = 1,
     groups: int = 1,
 ) -> Float[Array, "b h2 w2 o"]:
@@ -38,7 +38,8 @@ def conv2d(
       x: feature map, channels last.
       kernel: weights; `d` is the number of input channels per group. Cast to the type of `x`.
       stride: s, in pixels.
-      padding: p zeros on every side.
+      padding: p zeros on every side, or "same": as few as make `ceil(n / s)` outputs, half of them
+        on each side and an odd one at the end, as TensorFlow does.
       dilation: d, in pixels.
       groups: number of groups into which channels are split.
 
@@ -51,15 +52,20 @@ def conv2d(
     """
     kernel = kernel.astype(x.dtype)
     height, width, _, outputs = kernel.shape
+    if isinstance(padding, str):
+        x, padding = _same(x, max(height, width), stride, dilation)
     if groups == 1 and height == width == 1 and padding == 0:
         # XLA's CPU weight gradient of a 1x1 convolution is up to seven times slower than a
         # matrix product's.
         x = strided(x, (0, 0), image_size(x), stride) if stride > 1 else x
         return mix_channels(x, kernel[0, 0])
-    one_each = 1 < groups == x.shape[-1] == outputs and stride == 1
+    one_each = 1 < groups == x.shape[-1] == outputs
     # Inside of `shard_map` a gradient of one's own would have to be summed over devices.
     if one_each and jax.default_backend() == "cpu" and not any_manual():
-        return _depthwise(x, kernel, padding, dilation)
+        if stride == 1:
+            return _depthwise(x, kernel, padding, dilation)
+        if dilation == 1:
+            return _strided_depthwise(_pad(x, padding, padding), kernel, stride)
     if groups == stride == dilation == 1 and outputs <= _FEW_OUTPUTS:
         return _project_then_shift(x, kernel, padding)
     return jax.lax.conv_general_dilated(
@@ -159,7 +165,67 @@ def _depthwise_backward(padding: int, dilation: int, saved: tuple[Array, Array],
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _strided_depthwise(x: Array, kernel: Array, stride: int) -> Array:
+    """One kernel per channel with a stride, without padding; as shifted multiply-adds, too."""
+    height, width = kernel.shape[:2]
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    rows, columns = ((n - k) // stride for n, k in zip(image_size(x), (height, width), strict=True))
+    y = jnp.zeros((), wide)
+    for a in range(height):
+        for b in range(width):
+            stop = (a + rows * stride + 1, b + columns * stride + 1)
+            y += strided(x, (a, b), stop, stride).astype(wide) * kernel[a, b, 0].astype(wide)
+    return y.astype(x.dtype)
+
+
+def _on_grids(x: Array, kernel: Array, stride: int) -> Array:
+    """The same as a sum over grids of every `stride`-th pixel: each meets the taps that fall on it.
+
+    Without strides of their own, these have a quick gradient.
+    """
+    height, width = kernel.shape[:2]
+    rows, columns = ((n - k) // stride for n, k in zip(image_size(x), (height, width), strict=True))
+    parts: list[Array] = []
+    for a in range(min(stride, height)):
+        for b in range(min(stride, width)):
+            taps = kernel[a::stride, b::stride]
+            last = (rows + taps.shape[0] - 1, columns + taps.shape[1] - 1)
+            stop = (a + last[0] * stride + 1, b + last[1] * stride + 1)
+            parts.append(_depthwise(strided(x, (a, b), stop, stride), taps, 0, 1))
+    return sum(parts[1:], parts[0])
+
+
+def _strided_depthwise_forward(x: Array, kernel: Array, stride: int):
+    return _strided_depthwise(x, kernel, stride), (x, kernel)
+
+
+def _strided_depthwise_backward(stride: int, saved: tuple[Array, Array], cotangent: Array):
+    wide = [part.astype(jnp.promote_types(part.dtype, jnp.float32)) for part in saved]
+    _, pullback = jax.vjp(lambda x, kernel: _on_grids(x, kernel, stride), *wide)
+    of_x, of_kernel = pullback(cotangent.astype(wide[0].dtype))
+    return of_x.astype(saved[0].dtype), of_kernel.astype(saved[1].dtype)
+
+
+_strided_depthwise.defvjp(_strided_depthwise_forward, _strided_depthwise_backward)
+
+
+def _same(x: Array, side: int, stride: int, dilation: int) -> tuple[Array, int]:
+    """The image with those zeros of "same" that a number for every side does not say."""
+    reach = dilation * (side - 1) + 1
+    pads = []
+    for n in image_size(x):
+        total = max((-(-n // stride) - 1) * stride + reach - n, 0)
+        pads.append((total // 2, total - total // 2))
+    (top, bottom), (left, right) = pads
+    if top == bottom == left == right:
+        return x, top
+    return jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0))), 0
+
+
 def _pad(x: Array, rows: int, columns: int) -> Array:
     """Zeros around an image; negative numbers crop."""
+    if rows == columns == 0:
+        return x
     pads = ((0, 0, 0), (rows, rows, 0), (columns, columns, 0), (0, 0, 0))
     return jax.lax.pad(x, jnp.zeros((), x.dtype), pads)

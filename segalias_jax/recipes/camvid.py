@@ -19,11 +19,12 @@ def get_config(arg: str = ""):
     """Returns the recipe.
 
     `arg` joins by commas "baseline" or any of "daf" and "freqmix" (both by default), and "tiny"
-    for a narrow network that two processor cores can train.
+    for a narrow network that two processor cores can train, or "lite0" for fine-tuning an
+    EfficientNet-Lite0 on as many (set model.pretrained to its weights).
     """
     config = base.get_config()
     config.name = "camvid"
-    size = base.choose_variant(config, arg, sizes=("tiny",))
+    size = base.choose_variant(config, arg, sizes=("tiny", "lite0"))
     config.data.source = "camvid"
     config.data.crop = (360, 480)
     config.train.steps = 20000
@@ -32,6 +33,8 @@ def get_config(arg: str = ""):
     config.eval.batch_size = 8
     if size == "tiny":
         _shrink(config)
+    if size == "lite0":
+        _fine_tune(config)
     return config
 
 
@@ -52,4 +55,25 @@ def _shrink(config) -> None:
     config.schedule.warmup_steps = 50
     config.train.steps = 2000
     config.train.eval_every = 500
+    config.train.log_every = 20
+
+
+def _fine_tune(config) -> None:
+    config.data.crop = (256, 320)
+    config.data.ratio_range = (0.75, 1.5)
+    config.model.encoder = "efficientnet_lite0"
+    config.model.channels = 64
+    config.model.auxiliary = False
+    # Gates that begin with a quarter of the signal would undo what is pretrained.
+    if config.model.mixer == "freqmix":
+        config.model.mixer_start = "identity"
+    config.loss.average = "valid"
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 5e-4
+    config.optimizer.weight_decay = 0.02
+    config.optimizer.rate_multipliers = (("decoder", 4.0), ("classifier", 4.0))
+    config.schedule.end_value = 0.0
+    config.schedule.warmup_steps = 50
+    config.train.steps = 1000
+    config.train.eval_every = 250
     config.train.log_every = 20

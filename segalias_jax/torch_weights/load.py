@@ -28,7 +28,7 @@ from segalias_jax.torch_weights.names import (
     to_torch,
 )
 from segalias_jax.torch_weights.parts import check_parts, in_parts
-from segalias_jax.torch_weights.rules import torch_name
+from segalias_jax.torch_weights.rules import rewritten, torch_name
 
 _COUNTERS = r"num_batches_tracked$"  # of PyTorch's norms
 _BACKBONE_ONLY = ("decoder", "head", "auxiliary")
@@ -153,6 +153,8 @@ def fit_torch(
         parts = tuple(dict.fromkeys((*parts, "output_norm")))
     encoder = model.encoder if isinstance(model, WHOLE) else model
     names = encoder_names(encoder, alone=alone)
+    if alone:
+        arrays = {rewritten(name, names.synonyms): array for name, array in arrays.items()}
     ignored = f"{_COUNTERS}|{names.ignored}" if alone and names.ignored else _COUNTERS
     arrays = {name: array for name, array in arrays.items() if not re.search(ignored, name)}
     filled = _match(

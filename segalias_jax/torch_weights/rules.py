@@ -40,10 +40,27 @@ def torch_name(path: Path, rules: Rules) -> str:
       'layer1.2.norm1.running_mean'
     """
     *module, leaf = (str(part) for part in path)
-    name = ".".join(module)
+    name = rewritten(".".join(module), rules)
+    return ".".join(filter(None, (name, _LEAVES.get(leaf, leaf))))
+
+
+def rewritten(name: str, rules: Rules) -> str:
+    r"""Applies rules to a name, in order.
+
+    Args:
+      name: dotted.
+      rules: pairs of a pattern and its replacement.
+
+    Returns:
+      The new name.
+
+    Example:
+      >>> rewritten("stages.0.2", [(r"^stages\.0", "layer1"), (r"\.2$", ".3")])
+      'layer1.3'
+    """
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
-    return ".".join(filter(None, (name, _LEAVES.get(leaf, leaf))))
+    return name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +73,7 @@ class EncoderNames:
       fixed: arrays that PyTorch code stores although they never change, by name.
       ignored: pattern of names, found anywhere in them, of what an image network has beyond the
         encoder, such as its classifier; such arrays are left out of what is compared.
+      synonyms: from names of other code bases that files may have instead to those of `table`.
       variant: the encoder's argument `variant`, where names depend on it.
 
     Example:
@@ -68,4 +86,5 @@ class EncoderNames:
     rules: Rules
     fixed: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     ignored: str = r"^(head\.)?fc\.(weight|bias)$|^head\.norm\."
+    synonyms: Rules = dataclasses.field(default_factory=list)
     variant: str = ""

@@ -12,6 +12,7 @@ from flax import nnx
 from segalias_jax import layers
 from segalias_jax.models.cost.scopes import ENCODER, part_of
 from segalias_jax.tracing import DownsamplingOperator, Operation, Program, recognize
+from segalias_jax.tracing.recognition import Found
 from segalias_jax.tracing.sources import source_line
 
 FILTERS = {
@@ -176,7 +177,7 @@ class _Search:
         }
 
     def operators(self) -> Iterator[Downsampling]:
-        recognized = {found.operation.path: found.operator for found in recognize(self.operations)}
+        recognized = {found.operation.path: found for found in recognize(self.operations)}
         done = set()
         for operation in self.operations:
             name = self.filter_around(operation)
@@ -187,10 +188,11 @@ class _Search:
                 continue
             found = recognized.get(operation.path)
             if found is not None:
-                kind = "conv" if found.kind in ("conv", "patches") else "pool"
-                filter, cutoff = self.filter_before(operation)
+                operator = found.operator
+                kind = "conv" if operator.kind in ("conv", "patches") else "pool"
+                filter, cutoff = self.filter_before(found)
                 part = part_of(operation.scope)
-                yield Downsampling.of(found, part=part, kind=kind, filter=filter, cutoff=cutoff)
+                yield Downsampling.of(operator, part=part, kind=kind, filter=filter, cutoff=cutoff)
 
     def striding_filter(self, operation: Operation, name: str) -> Downsampling:
         module = self.filters[name]
@@ -229,7 +231,8 @@ class _Search:
     def stage(self, part: str, found: list[Downsampling]) -> list[Downsampling]:
         """The stage as one operator: its widest kernel, and the channels around it."""
         own = [d for d in found if d.part == part]
-        if not part.startswith("stage"):
+        # What strides in stage 1 has no filter, as a stem's stride has none.
+        if not part.startswith("stage") or part == "stage1":
             return []
         inside = [o for o in self.operations if part_of(o.scope) == part]
         entering, leaving = self.entering(inside), inside[-1].output_types[0]
@@ -262,10 +265,11 @@ class _Search:
         words = operation.scope.split("/")
         return next((word for word in words if word in self.filters), None)
 
-    def filter_before(self, operation: Operation) -> tuple[str, float | None]:
+    def filter_before(self, found: Found) -> tuple[str, float | None]:
         """The filter that this operator's input has gone through at about the same resolution."""
-        pixels = math.prod(operation.input_types[0].shape[:-1])
-        waiting, seen = [operation.inputs[0]], set()
+        pixels = math.prod(found.operator.input_shape[:-1])
+        waiting: list[int | None] = [found.operand]
+        seen = set()
         while waiting:
             maker = self.makers.get(waiting.pop())
             if maker is None or maker in seen:
