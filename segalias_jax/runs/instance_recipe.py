@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, ClassVar
 
 from segalias_jax.data.instance_settings import InstanceSettings
 from segalias_jax.errors import InputError
@@ -80,6 +81,8 @@ class InstanceRecipe(BaseRecipe):
       ('mask_rcnn', 0.0)
     """
 
+    networks: ClassVar[dict[str, Any]] = DETECTORS
+
     task: str = setting("instances", "what is learned", check=one_of(("instances",)))
     data: InstanceSettings = dataclasses.field(default_factory=InstanceSettings)
     model: DetectorConfig = dataclasses.field(default_factory=DetectorConfig)
@@ -89,10 +92,15 @@ class InstanceRecipe(BaseRecipe):
     def __post_init__(self) -> None:
         """Checks the sections against each other."""
         super().__post_init__()
-        if self.model.name not in DETECTORS:
+        if self.model.name not in self.networks:
             raise InputError(
-                f"model.name is {self.model.name!r}, which finds no objects; choose one of "
-                f"{', '.join(DETECTORS)}"
+                f"model.name is {self.model.name!r}, which task={self.task} does not train; choose "
+                f"one of {', '.join(self.networks)}"
+            )
+        if self.data.has_stuff and self.networks is DETECTORS:
+            raise InputError(
+                "data has classes of stuff, which detectors do not find; set task=panoptic, or "
+                "choose another data.source or no data.stuff"
             )
         if self.mesh.spatial > 1:
             raise InputError(
