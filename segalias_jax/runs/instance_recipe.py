@@ -11,7 +11,7 @@ from segalias_jax.models import DETECTORS, ModelConfig
 from segalias_jax.runs.recipe import BaseRecipe
 from segalias_jax.runs.sections import Checked
 from segalias_jax.settings import integer, number, one_of, setting
-from segalias_jax.tasks.instances import AVERAGES, HEADLINES
+from segalias_jax.tasks.instances import AVERAGES, HEADLINES, InstanceSegmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +112,22 @@ class InstanceRecipe(BaseRecipe):
                 f"train.accumulate is {self.train.accumulate}, but losses averaged over a batch "
                 "are no sum over parts of it; set loss.average=image, or train.accumulate=1"
             )
+
+    def create_task(self, classes: tuple[str, ...], *, precision: str) -> InstanceSegmentation:
+        """Makes the task.
+
+        Args:
+          classes: names of the classes of the data.
+          precision: of the network, see `InstanceSegmentation`.
+        """
+        return InstanceSegmentation(
+            len(classes),
+            average=self.loss.average,
+            precision=precision,
+            seed=self.seed,
+            headline=self.eval.headline,
+            threshold=self.eval.threshold,
+        )
 
     @property
     def pretrained(self) -> str:

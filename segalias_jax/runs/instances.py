@@ -98,15 +98,8 @@ class InstanceBinding(Binding):
 
     def create_task(self, workdir: Path | None = None) -> InstanceSegmentation:
         """Makes the task."""
-        recipe = self.recipe
-        return InstanceSegmentation(
-            len(self.scored.classes),
-            average=recipe.loss.average,
-            precision=recipe.train.precision,
-            seed=recipe.seed,
-            headline=recipe.eval.headline,
-            threshold=recipe.eval.threshold,
-        )
+        classes = tuple(self.scored.classes)
+        return self.recipe.create_task(classes, precision=self.recipe.train.precision)
 
     def create_model(self, task: Task) -> Callable[[], nnx.Module]:
         """Returns what makes the network of the section `model`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 from flax import nnx
@@ -114,12 +113,8 @@ class PanopticRecipe(InstanceRecipe):
     loss: PanopticLossSection = dataclasses.field(default_factory=PanopticLossSection)
     eval: PanopticEvalSection = dataclasses.field(default_factory=PanopticEvalSection)
 
-    def create_task(self, classes: tuple[str, ...]) -> PanopticSegmentation:
-        """Makes the task.
-
-        Args:
-          classes: names of the classes of the data.
-        """
+    def create_task(self, classes: tuple[str, ...], *, precision: str) -> PanopticSegmentation:
+        """Makes the task, see `InstanceRecipe`."""
         return PanopticSegmentation(
             len(classes),
             stuff=stuff_numbers(self.data, classes),
@@ -128,7 +123,7 @@ class PanopticRecipe(InstanceRecipe):
             center_threshold=self.eval.center_threshold,
             max_centers=self.eval.max_centers,
             stuff_area=self.eval.stuff_area,
-            precision=self.train.precision,
+            precision=precision,
             headline=self.eval.headline,
             threshold=self.eval.threshold,
         )
@@ -146,10 +141,6 @@ class PanopticBinding(InstanceBinding):
     """
 
     recipe: PanopticRecipe
-
-    def create_task(self, workdir: Path | None = None) -> PanopticSegmentation:
-        """Makes the task."""
-        return self.recipe.create_task(tuple(self.scored.classes))
 
     def create_model(self, task: Task) -> Callable[[], nnx.Module]:
         """Returns what makes the network of the section `model`."""

@@ -208,7 +208,8 @@ class PanopticSegmentation(InstanceSegmentation):
             size = jnp.tile(jnp.asarray(image.shape[1:3], jnp.int32), (len(image), 1))
         maps = model(self.network_input(image, size))
         with jax.named_scope("grouping"):
-            return Segments(*jax.vmap(self.segments_of)(*maps, size))
+            segments_of = jax.vmap(self.segments_of)
+            return Segments(*segments_of(maps.semantic, maps.center, maps.offset, size))
 
     def segments_of(
         self,
