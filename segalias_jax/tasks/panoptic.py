@@ -144,8 +144,9 @@ class PanopticSegmentation(InstanceSegmentation):
           batch: its objects.
           key: random key, of which nothing is drawn here.
         """
-        features = model.encoder(self.network_input(image, batch["size"]))
-        maps = model.maps(features, ops.image_size(image))
+        x = self.network_input(image, batch["size"])
+        features = model.encoder(x)
+        maps = model.maps(features, ops.image_size(x))
         with jax.named_scope("targets"):
             targets = jax.vmap(self.targets)(*(batch[name] for name in _OBJECTS))
         there = batch["valid"]

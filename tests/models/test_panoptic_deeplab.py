@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_objects import Encoder
 from flax import nnx
 
 from segalias_jax import models, ops
@@ -19,8 +20,7 @@ def create(num_classes=3, **config):
 @pytest.mark.parametrize(
     "config",
     [
-        {"encoder": "resnet18", "output_stride": 16, "downsample": "daf", "mixer": "freqmix"},
-        {"encoder": "resnet50", "output_stride": 8, "downsample": "blur3"},
+        {"encoder": "resnet18", "output_stride": 8, "downsample": "daf", "mixer": "freqmix"},
         {"encoder": "convnext_tiny"},
         {"encoder": "double_conv"},
     ],
@@ -52,7 +52,10 @@ def test_decoders_have_the_published_widths():
 def test_maps_are_what_heads_say_at_the_size_of_the_image():
     @jax.jit
     def both(image):
-        model = create(encoder="resnet18")
+        encoder = Encoder(True, nnx.Rngs(0))
+        model = models.PanopticDeepLab(
+            encoder, num_classes=3, channels=16, dilations=(1, 2), rngs=nnx.Rngs(0)
+        )
         model.eval()
         features = model.encoder(image)
         y = model.instance_decoder(features)
@@ -86,6 +89,9 @@ def test_errors(config, message):
 def test_encoders_without_fine_features_are_refused():
     class Coarse:
         channels, strides = (8, 8), (8, 16)
+
+        def __call__(self, x):
+            return x, x
 
     with pytest.raises(InputError, match="strides are 8, 16, but panoptic_deeplab reads stride 4"):
         models.PanopticDeepLab(Coarse(), num_classes=1, rngs=nnx.Rngs(0))

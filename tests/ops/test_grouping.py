@@ -94,10 +94,16 @@ def test_disks_are_separated_exactly():
     offsets = np.array(disks)[owner] - np.stack([y, x], -1)
     heat = np.max([np.exp(-((y - a) ** 2 + (x - b) ** 2) / 128) for a, b in disks], 0)
     inside = np.max([(y - a) ** 2 + (x - b) ** 2 <= 60 for a, b in disks], 0)
-    centers, _, valid = ops.find_centers(jnp.float32(heat), threshold=0.1, max_centers=4)
-    groups = ops.group_pixels(jnp.float32(offsets), centers, valid)
-    segments, classes = ops.merge_segments(
-        jnp.int32(inside * 2), groups, max_groups=4, num_classes=2
+
+    @jax.jit
+    def separate(semantic, heat, offsets):
+        centers, _, valid = ops.find_centers(heat, threshold=0.1, max_centers=4)
+        groups = ops.group_pixels(offsets, centers, valid)
+        merged = ops.merge_segments(semantic, groups, max_groups=4, num_classes=2)
+        return centers, valid, *merged
+
+    centers, valid, segments, classes = separate(
+        jnp.int32(inside * 2), jnp.float32(heat), jnp.float32(offsets)
     )
     assert centers[valid].tolist() == [list(c) for c in disks] and classes.tolist() == [2, 2, 0, 0]
     np.testing.assert_array_equal(segments, inside * (owner + 1))
