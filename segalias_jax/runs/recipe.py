@@ -366,7 +366,7 @@ class Recipe(BaseRecipe):
 # Keys that runs of earlier versions do not have; as long as they say nothing, nor do later runs.
 _LATER = frozenset(
     (
-        *("task", "schedule.milestones", "loss.auxiliary_terms", "model.imports"),
+        *("data.stuff", "task", "schedule.milestones", "loss.auxiliary_terms", "model.imports"),
         *("model.mixer_cutoff", "model.mixer_parts", "model.mixer_start", "model.box_channels"),
         *("model.mask_channels", "model.anchor_sizes", "model.anchor_ratios", "model.convention"),
         *("model.pre_nms", "model.post_nms", "model.pre_nms_train", "model.post_nms_train"),
