@@ -153,8 +153,9 @@ NOT_ARRAYS = {
     *("best_of", "box_area", "box_iou", "clip_boxes", "decode_boxes", "encode_boxes"),
     *("match_boxes", "nms", "nms_mask", "roi_align_masks", "roi_levels", "sample_boxes"),
     *("sample_mask_points", "wide_enough"),
+    *("find_centers", "group_pixels", "merge_segments"),
 }
-"""Names of `ops` that read no image: numbers, and boxes of one image after the other."""
+"""Names of `ops` that read no image: numbers, and boxes, or segments, of one image by itself."""
 
 
 def modules() -> dict[str, Callable[[], nnx.Module]]:

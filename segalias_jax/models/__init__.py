@@ -30,6 +30,7 @@ from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.models.folding import fold_branches
 from segalias_jax.models.mask_rcnn import MaskRCNN
 from segalias_jax.models.mit import MITS, MiT
+from segalias_jax.models.panoptic_deeplab import PanopticDeepLab, PanopticMaps
 from segalias_jax.models.point_rend import PointRend
 from segalias_jax.models.pspnet import PSPNet
 from segalias_jax.models.resnet import RESNETS, ResNet, stage_nyquist_frequency
@@ -53,6 +54,9 @@ MODELS: dict[str, Any] = {
 DETECTORS: dict[str, Any] = {"mask_rcnn": MaskRCNN, "point_rend": PointRend}
 """Detectors by name; they take the encoder first."""
 
+PANOPTIC: dict[str, Any] = {"panoptic_deeplab": PanopticDeepLab}
+"""Networks of panoptic segmentation by name; they take the encoder first."""
+
 ENCODERS: dict[str, Any] = {
     **{name: ResNet for name in RESNETS},
     **{name: ConvNeXt for name in CONVNEXTS},
@@ -68,6 +72,7 @@ __all__ = [
     "ENCODERS",
     "FCN",
     "MODELS",
+    "PANOPTIC",
     "ConvNeXt",
     "DeepLabV3Plus",
     "Detections",
@@ -79,6 +84,8 @@ __all__ = [
     "MiT",
     "ModelConfig",
     "PSPNet",
+    "PanopticDeepLab",
+    "PanopticMaps",
     "PointRend",
     "ResNet",
     "Segmenter",
@@ -90,6 +97,7 @@ __all__ = [
     "create_detector",
     "create_encoder",
     "create_model",
+    "create_panoptic",
     "fold_branches",
     "stage_nyquist_frequency",
     "summarize",
@@ -124,7 +132,8 @@ leave it out, or choose one of fcn
     name: str = setting(
         "upernet",
         """decoder: "upernet", "fcn", "pspnet", "deeplabv3plus", "semantic_fpn", "unet", or one that
-        `imports` adds to `models.MODELS`; or a detector: "mask_rcnn", "point_rend" """,
+        `imports` adds to `models.MODELS`; a detector: "mask_rcnn", "point_rend"; or
+        "panoptic_deeplab" """,
     )
     encoder: str = setting(
         "resnet50",
@@ -206,7 +215,7 @@ leave it out, or choose one of fcn
     channels: int | None = setting(
         None,
         """of the decoder; None: 128 for "upernet" and "semantic_fpn", 64 for "unet" (finest map),
-        512 for all others""",
+        256 for "panoptic_deeplab", 512 for all others""",
     )
     pool_scales: tuple[int, ...] = setting(
         (1, 2, 3, 6),
@@ -215,7 +224,7 @@ leave it out, or choose one of fcn
     )
     dilations: tuple[int, ...] = setting(
         (1, 12, 24, 36),
-        'of "deeplabv3plus"',
+        'of "deeplabv3plus", "panoptic_deeplab"',
         unit="pixels of the coarsest features",
         check=_INTEGERS,
     )
@@ -283,20 +292,21 @@ leave it out, or choose one of fcn
                     f"imports names {module!r}, which cannot be imported ({error}); put its folder "
                     "on PYTHONPATH"
                 ) from None
-        for key, table in (("name", MODELS | DETECTORS), ("encoder", ENCODERS)):
+        for key, table in (("name", MODELS | DETECTORS | PANOPTIC), ("encoder", ENCODERS)):
             check_choice(key, getattr(self, key), sorted(table))
         self._refuse_what_nothing_reads()
 
     def _refuse_what_nothing_reads(self) -> None:
+        whole = DETECTORS | PANOPTIC  # which have heads of their own
         readers = (
-            (ENCODERS[self.encoder], DETECTORS[self.name])
-            if self.name in DETECTORS
+            (ENCODERS[self.encoder], whole[self.name])
+            if self.name in whole
             else (ENCODERS[self.encoder], MODELS[self.name], Segmenter)
         )
         taken = set(_OWN_KEYS).union(*map(_keywords, readers))
-        if self.name in DETECTORS:
+        if self.name in whole:
             taken.remove("auxiliary")
-        tables = ENCODERS | MODELS | DETECTORS
+        tables = ENCODERS | MODELS | whole
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name not in taken and value != field.default:
@@ -334,7 +344,7 @@ def create_model(
       >>> model(jnp.ones((2, 33, 64, 3))).shape
       (2, 33, 64, 5)
     """
-    c = _checked(config, MODELS, "create_model", "create_detector")
+    c = _checked(config, MODELS, "create_model")
     encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
     decoder = _build(MODELS[c.name], c, encoder.channels, strides=encoder.strides, rngs=rngs)
     return Segmenter(
@@ -425,20 +435,52 @@ def create_detector(
       >>> nnx.eval_shape(make).box_head.first.kernel.shape
       (7, 7, 256, 1024)
     """
-    c = _checked(config, DETECTORS, "create_detector", "create_model")
+    c = _checked(config, DETECTORS, "create_detector")
     encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
     return _build(DETECTORS[c.name], c, encoder, num_classes=num_classes, rngs=rngs)
+
+
+def create_panoptic(
+    config: Mapping[str, Any] | config_dict.ConfigDict | ModelConfig,
+    *,
+    num_classes: int,
+    rngs: nnx.Rngs,
+) -> PanopticDeepLab:
+    """Builds a freshly initialized network of panoptic segmentation.
+
+    Args:
+      config: a `ModelConfig`, or a mapping with some of its settings; its name is one of
+        `PANOPTIC`.
+      num_classes: number of classes of things and stuff, without background.
+      rngs: random streams "params" and "dropout".
+
+    Returns:
+      A model that maps normalized images `[b, h, w, 3]` to `PanopticMaps`.
+
+    Raises:
+      InputError: an unknown key, name or value; the message lists the choices.
+
+    Example:
+      >>> config = {"name": "panoptic_deeplab", "encoder": "resnet50", "output_stride": 16}
+      >>> make = lambda: create_panoptic(config, num_classes=19, rngs=nnx.Rngs(0))
+      >>> nnx.eval_shape(make).semantic.out.kernel.shape
+      (1, 1, 256, 20)
+    """
+    c = _checked(config, PANOPTIC, "create_panoptic")
+    encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
+    return _build(PANOPTIC[c.name], c, encoder, num_classes=num_classes, rngs=rngs)
 
 
 def _checked(
     config: Mapping[str, Any] | config_dict.ConfigDict | ModelConfig,
     table: dict[str, Any],
     builder: str,
-    other: str,
 ) -> ModelConfig:
-    """Reads a configuration whose name must stand in `table`, and not be built by `other`."""
+    """Reads a configuration whose name must stand in `table`, that of what `builder` builds."""
     c = config if isinstance(config, ModelConfig) else parse(ModelConfig, config)
     if c.name not in table:
+        tables = {"create_model": MODELS, "create_detector": DETECTORS, "create_panoptic": PANOPTIC}
+        other = next(name for name, others in tables.items() if c.name in others)
         raise InputError(f"name is {c.name!r}, which models.{other} builds")
     if c.pretrained:
         raise InputError(

@@ -36,6 +36,7 @@ from segalias_jax.ops.fourier import (
     soft_low_pass,
     split_bands,
 )
+from segalias_jax.ops.grouping import find_centers, group_pixels, merge_segments
 from segalias_jax.ops.joined_conv import joined_conv2d
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.nms import best_of, nms, nms_mask
@@ -104,8 +105,10 @@ __all__ = [
     "dilate",
     "encode_boxes",
     "equivalent_sampling_rate",
+    "find_centers",
     "frequency_low_cut",
     "grid_anchors",
+    "group_pixels",
     "half_plane_weights",
     "image_size",
     "insert_zeros",
@@ -117,6 +120,7 @@ __all__ = [
     "max_pool",
     "max_pool_2x2",
     "median_filter",
+    "merge_segments",
     "nms",
     "nms_mask",
     "normalize_image",
