@@ -65,6 +65,7 @@ from segalias_jax.ops.roi_align import (
 )
 from segalias_jax.ops.shift import shift_consistency
 from segalias_jax.ops.spectrum import half_plane_weights, spectral_power
+from segalias_jax.ops.targets import Target, current_target, platform_name, target
 from segalias_jax.ops.upsample import (
     checkerboard_score,
     conv2d_transpose,
@@ -78,6 +79,7 @@ __all__ = [
     "IMAGENET_STD",
     "ROI_METHODS",
     "Samples",
+    "Target",
     "adaptive_avg_pool",
     "aliasing_score",
     "apply_along_axis",
@@ -101,6 +103,7 @@ __all__ = [
     "conv2d",
     "conv2d_transpose",
     "crop_or_extend",
+    "current_target",
     "decode_boxes",
     "dilate",
     "encode_boxes",
@@ -125,6 +128,7 @@ __all__ = [
     "nms_mask",
     "normalize_image",
     "nyquist_frequency",
+    "platform_name",
     "products_only",
     "ratio_low_pass",
     "ratio_mask",
@@ -142,5 +146,6 @@ __all__ = [
     "spectral_power",
     "split_bands",
     "strided",
+    "target",
     "wide_enough",
 ]

@@ -13,6 +13,7 @@ from segalias_jax.ops import symbolic
 from segalias_jax.ops.axis import apply_along_axis, check_floating
 from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.ops.symbolic import is_fixed
+from segalias_jax.ops.targets import current_target
 from segalias_jax.typing import Array, Float, Int, Side
 
 
@@ -220,7 +221,7 @@ def max_pool(
     """
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     lowest = np.array(-np.inf, x.dtype)  # concrete, or the maximum has no gradient
-    if jax.device_count() > 1:
+    if not current_target().one_device:
         return _max_of_shifts(jax.lax.pad(x, lowest, [(a, b, 0) for a, b in pads]), window, stride)
     shape, strides = (1, window, window, 1), (1, stride, stride, 1)
     return jax.lax.reduce_window(x, lowest, jax.lax.max, shape, strides, pads)
