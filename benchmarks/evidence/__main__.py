@@ -4,8 +4,8 @@
     python -m benchmarks.evidence --list
     python -m benchmarks.evidence --summarize
 
-Data sets lie below SEGALIAS_DATA. Each finished run is a file in `results/evidence/`, and is not run
-again. Stopped in any way, the same command resumes the run that was interrupted. `--summarize`
+Data sets lie below SEGALIAS_DATA. Each finished run is a file in `results/evidence/`, and is not
+run again. Stopped in any way, the same command resumes the run that was interrupted. `--summarize`
 writes docs/evidence.md and its pictures from these files alone.
 """
 

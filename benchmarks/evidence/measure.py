@@ -18,7 +18,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 import segalias_jax as sa
 from benchmarks.evidence import counts
@@ -156,7 +155,7 @@ def _miou(
     settings: CountSettings,
     change: Callable[[Image, int], Image],
 ) -> float:
-    """mIoU of images that are changed before they are predicted."""
+    """Returns mIoU of images that are changed before they are predicted."""
     total = np.zeros((settings.num_classes,) * 2, np.int64)
     for index, sample in enumerate(samples):
         prediction = predictor(change(sample["image"], index))

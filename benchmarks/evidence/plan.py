@@ -98,6 +98,8 @@ class Study:
       aliasing: whether aliasing scores are measured, for which images are shown in their own size.
       gratings: whether scores are measured with gratings added, above and below Nyquist limits.
       images: most images that are scored, evenly spread over the split; 0 for all.
+      borrowed: variants whose runs are those of another study, as "study/variant".
+      planned: processor minutes of one run, as far as it was estimated or measured.
     """
 
     name: str
@@ -111,6 +113,13 @@ class Study:
     aliasing: bool = True
     gratings: bool = False
     images: int = 0
+    borrowed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    planned: float = 5.0
+
+    def stem(self, variant: str, seed: int) -> str:
+        """Name of the result file of a run, without its ending."""
+        name = self.borrowed.get(variant, f"{self.name}/{variant}")
+        return f"{name}/{seed}".replace("/", "_").replace(" ", "_")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +148,7 @@ class Experiment:
     @property
     def stem(self) -> str:
         """The name as that of a file."""
-        return self.name.replace("/", "_").replace(" ", "_")
+        return self.study.stem(self.variant, self.seed)
 
     def recipe(self) -> BaseRecipe:
         """Returns the recipe with all keys of the study, the variant and the seed.
@@ -166,6 +175,23 @@ class Experiment:
         return parse_recipe(config)
 
 
+_SCENES = {
+    "data.image_size": (96, 96),
+    "data.crop": (96, 96),
+    "data.num_train": 2000,
+    "train.steps": 2400,
+}
+_POLYPS = {"train.steps": 2000}
+_LINES = {
+    "model.encoder": "resnet18",
+    "model.width": 16,
+    "model.channels": 16,
+    "optimizer.learning_rate": 3e-3,
+    "train.steps": 600,
+}
+_STREETS = {"train.steps": 400}
+_NUCLEI = {"train.steps": 1200}
+
 STUDIES: tuple[Study, ...] = (
     Study(
         name="drawn",
@@ -173,15 +199,81 @@ STUDIES: tuple[Study, ...] = (
         recipe="quickstart:baseline",
         folder="",
         split="test",
-        changes={
-            "data.image_size": (96, 96),
-            "data.crop": (96, 96),
-            "data.num_train": 2000,
-            "train.steps": 2400,
-        },
+        changes=_SCENES,
         variants=NETWORKS,
         seeds=range(5),
         gratings=True,
+    ),
+    Study(
+        name="kvasir",
+        title="polyps (Kvasir-SEG)",
+        recipe="kvasir_unet:tiny",
+        folder="kvasir_seg",
+        split="test",
+        changes=_POLYPS,
+        variants=CURRICULA,
+        seeds=range(3),
+        aliasing=False,  # the network sees them at a quarter of their size
+    ),
+    Study(
+        name="membranes",
+        title="membranes (ISBI 2012)",
+        recipe="membrane_unet:tiny",
+        folder="membrane",
+        split="val",
+        changes=_LINES,
+        variants=_networks(BASELINE, "daf", "daf+freqmix"),
+        seeds=range(3),
+    ),
+    Study(
+        name="cracks",
+        title="road cracks (CrackForest)",
+        recipe="cracks_unet:tiny",
+        folder="crackforest",
+        split="test",
+        changes=_LINES,
+        variants=_networks(BASELINE, "daf", "daf+freqmix"),
+        seeds=range(3),
+    ),
+    Study(
+        name="camvid",
+        title="streets (CamVid), from weights of ImageNet",
+        recipe="camvid:lite0",
+        folder="camvid",
+        split="test",
+        changes=_STREETS,
+        variants=NETWORKS,
+        seeds=range(3),
+        images=117,
+        planned=10,
+    ),
+    Study(
+        name="nuclei",
+        title="nuclei (Data Science Bowl 2018), single objects",
+        recipe="nuclei:baseline,tiny",
+        folder="dsb2018",
+        split="test",
+        changes=_NUCLEI,
+        variants=_networks(BASELINE, "daf", "daf+freqmix"),
+        seeds=range(3),
+        aliasing=False,
+        planned=15,
+    ),
+    Study(
+        name="cutoff",
+        title="drawn scenes, cutoffs as factors of 1/4 cycles per pixel",
+        recipe="quickstart:daf",
+        folder="",
+        split="test",
+        changes=_SCENES,
+        variants={
+            "x1.41": {},
+            "x1": {"model.cutoff": 0.25},
+            "x1.2": {"model.cutoff": 0.3},
+            "x1.6": {"model.cutoff": 0.4},
+        },
+        seeds=range(3),
+        borrowed={"x1.41": "drawn/daf"},
     ),
 )
 """In the order in which they run."""
@@ -204,4 +296,5 @@ def experiments(studies: Sequence[Study] = STUDIES) -> list[Experiment]:
         for study in studies
         for seed in study.seeds
         for variant in study.variants
+        if variant not in study.borrowed
     ]
