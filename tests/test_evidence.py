@@ -1,5 +1,6 @@
 """The plan of trainings resumes; its intervals hold; docs/evidence.md says what its files say."""
 
+import functools
 import importlib
 import json
 import os
@@ -55,7 +56,8 @@ def test_every_run_has_its_own_file_and_a_recipe_that_parses(evidence, monkeypat
 def test_a_key_that_a_recipe_lacks_and_missing_data_are_errors(evidence, monkeypatch):
     plan = evidence("plan")
     monkeypatch.delenv(plan.DATA, raising=False)
-    study = plan.Study("a", "a", "quickstart", "", "test", {"no.key": 1}, {"baseline": {}}, [0])
+    keys = {"train.steps": 9, "no.key": 1}
+    study = plan.Study("a", "a", "quickstart", "", "test", keys, {"baseline": {}}, [0])
     with pytest.raises(InputError, match=r"a/baseline/0: .* no key no\.key"):
         plan.Experiment(study, "baseline", 0).recipe()
     with pytest.raises(InputError, match="set SEGALIAS_DATA"):
@@ -75,6 +77,44 @@ def test_gratings_lie_around_the_limits_of_the_network(evidence):
     limits = [o.nyquist_frequency for o in found if o.part == "stem" or o.kind == "stage"]
     expected = {round(f * limit / 2**i, 6) for i, limit in enumerate(limits) for f in (0.8, 1.2)}
     assert {round(value, 6) for value in plan.grating_frequencies().values()} == expected
+
+
+def test_stem_filter_is_that_of_a_plain_transform(evidence):
+    """Odd sizes; the maximum at every pixel, its spectrum cut at 1/4, every second pixel."""
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+
+    from segalias_jax import models
+
+    evidence("stem_filter")
+    for name in ("resnet18_stem_filter", "resnet18"):
+        assert models.ENCODERS[name]
+    make = models.ENCODERS["resnet18_stem_filter"]
+    net = make("resnet18_stem_filter", width=8, rngs=nnx.Rngs(0))
+    net.eval()
+    image = np.random.default_rng(0).normal(size=(1, 37, 50, 3)).astype(np.float32)
+
+    @jax.jit
+    def stem_and_first(image):
+        x = image
+        for layer in net.stem:
+            x = layer(x)
+        return x, net(image)[0]
+
+    x, found = stem_and_first(image)
+    padded = np.pad(
+        np.asarray(x, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-1e9
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+    spectrum = np.fft.fft2(windows.max((-2, -1)), axes=(1, 2))
+    for axis in (1, 2):
+        shape = [1] * 4
+        shape[axis] = -1
+        spectrum *= (np.abs(np.fft.fftfreq(x.shape[axis])) <= 0.25).reshape(shape)
+    y = jnp.asarray(np.fft.ifft2(spectrum, axes=(1, 2)).real[:, ::2, ::2], jnp.float32)
+    y = jax.jit(lambda y: functools.reduce(lambda y, block: block(y), net.stages[0], y))(y)
+    np.testing.assert_allclose(found, y, rtol=0, atol=1e-5 * np.abs(y).max())
 
 
 def test_grating_adds_one_frequency(evidence):
@@ -291,7 +331,7 @@ def test_differences_are_those_of_a_plain_loop(evidence, tmp_path):
         100 * (files["daf", s]["scores"]["FErr"] - files["baseline", s]["scores"]["FErr"])
         for s in range(3)
     ]
-    draws = np.concatenate(list(image_draws(12)))[:50]
+    draws = np.concatenate(list(image_draws(12)))[:20]
 
     def drawn(variant, seed, weights):
         statistic, arrays = counts.statistic_of(files[variant, seed])
@@ -305,7 +345,7 @@ def test_differences_are_those_of_a_plain_loop(evidence, tmp_path):
     ours = 100 * np.mean(
         [runs._draws("daf", s)["FErr"] - runs._draws("baseline", s)["FErr"] for s in range(3)], 0
     )
-    assert np.allclose(ours[:50], every, rtol=0, atol=1e-9)
+    assert np.allclose(ours[:20], every, rtol=0, atol=1e-9)
     expected = summary.interval(pairs, np.var(ours), 12)
     assert np.allclose([daf.value, daf.low, daf.high, daf.p], expected) and daf.corrected == daf.p
     assert daf.smaller and not runs.differences("scores", "mIoU")[0].smaller

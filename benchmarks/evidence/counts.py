@@ -48,7 +48,7 @@ def pack(array: np.ndarray) -> dict[str, Any]:
     if not np.array_equal(whole, array):
         raise ValueError("counts are no integers of 32 bits from 0 on")
     planes = whole.reshape(-1).view(np.uint8).reshape(-1, 4).T
-    data = lzma.compress(planes.tobytes(), format=lzma.FORMAT_ALONE, preset=9)
+    data = lzma.compress(planes.tobytes(), format=lzma.FORMAT_ALONE, preset=6)
     return {"shape": list(array.shape), "data": base64.b85encode(data).decode("ascii")}
 
 

@@ -139,8 +139,8 @@ def _study(one: Runs) -> str:
         )
     if "aliasing" in one.first:
         parts.append(
-            "Aliasing scores in per cent, of what enters an operator and of what its filter leaves, "
-            "where there is one:\n\n" + _aliasing(one)
+            "Aliasing scores in per cent of what enters an operator, and of what its filter "
+            "leaves, if there is one:\n\n" + _aliasing(one)
         )
     parts.append("Cost:\n\n" + _cost(one))
     return "\n\n".join(parts)

@@ -73,7 +73,7 @@ def run(experiment: Experiment, workdir: Path) -> dict[str, Any]:
       InputError: an error in the recipe or the data.
       Interrupted: a signal during training; the same call resumes.
     """
-    recipe = experiment.recipe()
+    recipe: Any = experiment.recipe()  # of either task
     train(recipe, workdir)
     scored = dataclasses.replace(
         recipe, data=dataclasses.replace(recipe.data, eval_split=experiment.study.split)
@@ -243,7 +243,7 @@ def _measure_objects(workdir: Path, source: Any, chosen: list[int]) -> dict[str,
     predictor = sa.Predictor(workdir)
     scorer = InstanceScorer(1, kinds=())
     for index in chosen:
-        found = predictor(source.pairs[index].image)
+        found: Any = predictor(source.pairs[index].image)  # `DetectedObjects`, of a detector
         scorer.update(found, true_objects(source, index), name=source.names[index])
     sums = np.zeros((len(chosen), len(counts.OBJECT_SUMS)), np.int64)
     for row, record in zip(sums, scorer.images, strict=True):

@@ -92,7 +92,7 @@ class Study:
       recipe: that all runs start from, by name.
       folder: of the data below `DATA`; "" where images are drawn.
       split: that is scored.
-      changes: keys of the recipe that all runs have in common.
+      changes: keys of the recipe that all runs have in common, "train.steps" among them.
       variants: by name the further keys; the first is the baseline.
       seeds: of each variant.
       aliasing: whether aliasing scores are measured, for which images are shown in their own size.
@@ -156,7 +156,7 @@ class Experiment:
         Raises:
           InputError: the recipe does not exist or does not know a key, or `DATA` is not set.
         """
-        config = load_recipe(self.study.recipe)
+        config: Any = load_recipe(self.study.recipe)
         root = os.environ.get(DATA, "")
         if self.study.folder and not root:
             raise InputError(f"{self.name}: set {DATA} to the folder of the data sets")
@@ -164,7 +164,7 @@ class Experiment:
         if self.study.folder:
             changes["data.root"] = str(Path(root) / self.study.folder)
         # Of a run that ends with its last step, the only checkpoint that is scored is that one.
-        changes["train.eval_every"] = changes.get("train.steps", config.train.steps)
+        changes["train.eval_every"] = changes["train.steps"]
         known = flat_items(config)
         for key, value in changes.items():
             if key not in known:
@@ -274,6 +274,24 @@ STUDIES: tuple[Study, ...] = (
         },
         seeds=range(3),
         borrowed={"x1.41": "drawn/daf"},
+    ),
+    Study(
+        name="stem",
+        title="drawn scenes, an idea of our own: the filter at the stem's pooling, too",
+        recipe="quickstart:daf",
+        folder="",
+        split="test",
+        changes=_SCENES,
+        variants={
+            "daf": {},
+            "daf+stem": {
+                "model.imports": ("benchmarks.evidence.stem_filter",),
+                "model.encoder": "resnet18_stem_filter",
+            },
+        },
+        seeds=range(5),
+        gratings=True,
+        borrowed={"daf": "drawn/daf"},
     ),
 )
 """In the order in which they run."""
