@@ -124,6 +124,8 @@ def _plan(studies: Sequence[Runs]) -> str:
 
 def _study(one: Runs) -> str:
     parts = [f"## {one.study.title[0].upper()}{one.study.title[1:]}"]
+    if one.study.remark:
+        parts.append(f"{one.study.remark}.")
     parts.append("Means over the seeds, in per cent:\n\n" + _scores(one))
     parts.append("Differences from the first row, in points:\n\n" + _differences(one))
     if "mIoU" in one.first["scores"]:
