@@ -152,7 +152,11 @@ def test_plan_skips_what_is_done_and_goes_on_after_a_failure(evidence, tmp_path,
     assert main.run_plan(plan, tmp_path, tmp_path, counted(plan, done, fail=("one",))) == 2
     assert done == ["a/two x/0", "a/two x/1"]
     assert "a/one/0 failed: no data" in capsys.readouterr().err
-    assert main.run_plan(plan, tmp_path, tmp_path, counted(plan, done)) == 0
+    pages = []
+    assert (
+        main.run_plan(plan, tmp_path, tmp_path, counted(plan, done), lambda: pages.append(0)) == 0
+    )
+    assert len(pages) == 2
     assert done[2:] == ["a/one/0", "a/one/1"]
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["a_one_0.json", "a_one_1.json", "a_two_x_0.json", "a_two_x_1.json"]

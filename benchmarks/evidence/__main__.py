@@ -5,14 +5,15 @@
     python -m benchmarks.evidence --summarize
 
 Data sets lie below SEGALIAS_DATA. Each finished run is a file in `results/evidence/`, and is not
-run again. Stopped in any way, the same command resumes the run that was interrupted. `--summarize`
-writes docs/evidence.md and its pictures from these files alone.
+run again. Stopped in any way, the same command resumes the run that was interrupted. After each
+run, and by `--summarize`, docs/evidence.md and its pictures are written from these files alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import functools
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.evidence import document
 from benchmarks.evidence.plan import Experiment, experiments
 from segalias_jax.errors import InputError
 from segalias_jax.files import write_text
@@ -49,7 +51,13 @@ def selected(plan: Sequence[Experiment], pattern: str) -> list[Experiment]:
     ]
 
 
-def run_plan(plan: Sequence[Experiment], results: Path, workdir: Path, measure: Measure) -> int:
+def run_plan(
+    plan: Sequence[Experiment],
+    results: Path,
+    workdir: Path,
+    measure: Measure,
+    finished: Callable[[], None] = lambda: None,
+) -> int:
     """Runs what is not finished, and goes on after one that fails.
 
     Args:
@@ -57,6 +65,7 @@ def run_plan(plan: Sequence[Experiment], results: Path, workdir: Path, measure: 
       results: folder of a file for each.
       workdir: folder of a folder for each, in which an interrupted one resumes.
       measure: does one, and returns what its file holds.
+      finished: called after each file.
 
     Returns:
       How many failed.
@@ -81,6 +90,7 @@ def run_plan(plan: Sequence[Experiment], results: Path, workdir: Path, measure: 
             failed += 1
             continue
         write_text(results / f"{one.stem}.json", json.dumps(content) + "\n")
+        finished()
         seconds.append(time.monotonic() - began)
     return failed
 
@@ -107,8 +117,6 @@ def main() -> int:
             print(f"{'finished' if done else 'missing':10}{one.name}")
         return 0
     if given.summarize:
-        from benchmarks.evidence import document
-
         document.write(RESULTS)
         return 0
     from benchmarks.evidence.measure import run
@@ -120,7 +128,9 @@ def main() -> int:
         alarm.daemon = True
         alarm.start()
     try:
-        return int(run_plan(plan, RESULTS, given.workdir, run) > 0)
+        # The page is always that of the files that are there.
+        page = functools.partial(document.write, RESULTS)
+        return int(run_plan(plan, RESULTS, given.workdir, run, page) > 0)
     except Interrupted as interrupted:
         print(f"evidence: {interrupted}; the same command resumes", flush=True)
         return INTERRUPTED
