@@ -148,17 +148,15 @@ def small_plan(plan, **changes):
 
 def test_plan_skips_what_is_done_and_goes_on_after_a_failure(evidence, tmp_path, capsys):
     main, plan = evidence("__main__"), small_plan(evidence("plan"))
-    done = []
-    assert main.run_plan(plan, tmp_path, tmp_path, counted(plan, done, fail=("one",))) == 2
+    done, results = [], tmp_path / "results"
+    assert main.run_plan(plan, results, tmp_path, counted(plan, done, fail=("one",))) == 2
     assert done == ["a/two x/0", "a/two x/1"]
     assert "a/one/0 failed: no data" in capsys.readouterr().err
     pages = []
-    assert (
-        main.run_plan(plan, tmp_path, tmp_path, counted(plan, done), lambda: pages.append(0)) == 0
-    )
+    assert main.run_plan(plan, results, tmp_path, counted(plan, done), lambda: pages.append(0)) == 0
     assert len(pages) == 2
     assert done[2:] == ["a/one/0", "a/one/1"]
-    names = sorted(path.name for path in tmp_path.iterdir())
+    names = sorted(path.name for path in results.iterdir())
     assert names == ["a_one_0.json", "a_one_1.json", "a_two_x_0.json", "a_two_x_1.json"]
 
 

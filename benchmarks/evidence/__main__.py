@@ -70,6 +70,7 @@ def run_plan(
     Returns:
       How many failed.
     """
+    results.mkdir(parents=True, exist_ok=True)
     missing = [one for one in plan if not (results / f"{one.stem}.json").exists()]
     print(f"evidence: {len(plan) - len(missing)} of {len(plan)} runs are finished", flush=True)
     failed, seconds = 0, []
