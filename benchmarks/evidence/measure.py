@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 import segalias_jax as sa
 from benchmarks.evidence import counts
@@ -243,18 +244,23 @@ def _measure_objects(workdir: Path, source: Any, chosen: list[int]) -> dict[str,
     predictor = sa.Predictor(workdir)
     scorer = InstanceScorer(1, kinds=())
     for index in chosen:
-        found: Any = predictor(source.pairs[index].image)  # `DetectedObjects`, of a detector
-        scorer.update(found, true_objects(source, index), name=source.names[index])
+        detected: Any = predictor(source.pairs[index].image)  # `DetectedObjects`, of a detector
+        scorer.update(detected.objects, true_objects(source, index), name=source.names[index])
     sums = np.zeros((len(chosen), len(counts.OBJECT_SUMS)), np.int64)
     for row, record in zip(sums, scorer.images, strict=True):
         row[:3] = Totals.of([record], 1).hits(IOU)[:, 0]
         row[3] = round(1e6 * record.true.matched.sum())
-    found = counts.object_scores(sums.sum(0)[None])
+    scores = counts.object_scores(sums.sum(0)[None])
     return {
-        "scores": {name: float(values[0]) for name, values in found.items()},
+        "scores": {name: float(values[0]) for name, values in scores.items()},
         "causes": Totals.of(scorer.images, 1).gains(),
+        "cost": {"parameters": _parameters(load_trained(workdir).model)},
         "counts": {"objects": counts.pack(sums)},
     }
+
+
+def _parameters(model: nnx.Module) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
 
 def _timing(binding: Any, workdir: Path, source: Any) -> dict[str, Any]:
