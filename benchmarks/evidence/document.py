@@ -56,8 +56,8 @@ def write(results: Path) -> None:
       results: folder of the result files.
     """
     studies = load(results)
-    for name, scores in FIGURES.items():
-        _draw(studies, scores, PAGE.parent / PICTURE.format(name))
+    for name in _pictures(studies):
+        _draw(_drawn(studies, FIGURES[name]), FIGURES[name], PAGE.parent / PICTURE.format(name))
     write_text(PAGE, text(studies))
     print(f"written: {PAGE}")
 
@@ -76,7 +76,8 @@ def text(studies: Sequence[Runs]) -> str:
     parts = [_HEAD.format(finished=finished, planned=planned), _plan(studies)]
     parts.append("## In a sentence each\n\n" + "\n".join(f"- {line}" for line in _answers(shown)))
     parts += [
-        f"![differences from the baseline, {name}]({PICTURE.format(name)})" for name in FIGURES
+        f"![differences from the baseline, {name}]({PICTURE.format(name)})"
+        for name in _pictures(studies)
     ]
     parts += [_study(one) for one in shown]
     parts.append(claims.section(studies))
@@ -270,19 +271,29 @@ def _mean(values: Sequence[float], scale: float) -> str:
     return f"{scale * float(np.mean(known)):.2f}" if known else "-"
 
 
-def _draw(studies: Sequence[Runs], scores: Sequence[str], path: Path) -> None:
-    """Differences with their intervals, a row for each comparison."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+def _pictures(studies: Sequence[Runs]) -> list[str]:
+    """Names of the pictures that have anything to show."""
+    return [name for name, scores in FIGURES.items() if _drawn(studies, scores)]
 
+
+def _drawn(studies: Sequence[Runs], scores: Sequence[str]) -> list[tuple[str, str, Difference]]:
+    """Set, score and difference of all comparisons that have an interval."""
     rows = []
     for one in filter(_compares, studies):
         name = next((score for score in scores if score in one.first["scores"]), None)
         if name is not None:
             found = one.differences("scores", name)
             rows += [(one.study.name, name, each) for each in found if each.seeds > 1]
+    return rows
+
+
+def _draw(rows: Sequence[tuple[str, str, Difference]], scores: Sequence[str], path: Path) -> None:
+    """Differences with their intervals, a row for each comparison."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context({"svg.hashsalt": path.stem, "font.size": 9}):
-        figure = Figure(figsize=(7, 1.0 + 0.28 * max(1, len(rows))), layout="constrained")
+        figure = Figure(figsize=(7, 1.0 + 0.28 * len(rows)), layout="constrained")
         axes = figure.subplots()
         colors = {"better": "tab:green", "worse": "tab:red", "undecided": "tab:gray"}
         for place, (_, _, each) in enumerate(rows):
@@ -291,7 +302,7 @@ def _draw(studies: Sequence[Runs], scores: Sequence[str], path: Path) -> None:
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(rows)), [f"{s}: {d.variant} ({d.seeds})" for s, _, d in rows])
         axes.invert_yaxis()
-        shown = " or ".join(dict.fromkeys(name for _, name, _ in rows)) or scores[0]
+        shown = " or ".join(dict.fromkeys(name for _, name, _ in rows))
         less = ", less is better" if scores[0] in counts.SMALLER else ""
         axes.set_xlabel(f"difference of {shown} in points, 95 % interval (seeds){less}")
         axes.grid(axis="x", alpha=0.3)
