@@ -390,6 +390,35 @@ def test_page_says_what_the_files_say(evidence):
     assert (ROOT / "docs" / "evidence.md").read_text() == document.text(document.load(RESULTS))
 
 
+def test_page_of_two_seeds_says_better_where_it_is(evidence, tmp_path, monkeypatch, capsys):
+    """Copies of one file as two seeds; in one variant every image has twice the wrong pixels."""
+    document, counts = evidence("document"), evidence("counts")
+    monkeypatch.setattr(document, "PAGE", tmp_path / "docs" / "evidence.md")
+    content = json.loads((RESULTS / "drawn_baseline_0.json").read_text())
+    right = counts.unpack(content["counts"]["bands"])
+    right[:, 0] -= right[:, 0] // 10
+    worse = content["counts"] | {"bands": counts.pack(right)}
+    scores = counts.statistic_of(content | {"counts": worse})
+    found = {k: float(v[0]) for k, v in scores[0](*(a.sum(0)[None] for a in scores[1])).items()}
+    for seed in (0, 1):
+        for variant in ("baseline", "daf", "flc"):
+            less = {"counts": worse, "scores": content["scores"] | {"mIoU": found["mIoU"]}}
+            changed = content | {"seed": seed} | (less if variant == "flc" else {})
+            changed["scores"] = changed["scores"] | {
+                "BIoU": changed["scores"]["BIoU"] + 0.001 * seed
+            }
+            (tmp_path / f"drawn_{variant}_{seed}.json").write_text(json.dumps(changed))
+    document.write(tmp_path)
+    page = document.PAGE.read_text()
+    assert "6 of 107 planned runs are finished" in page
+    assert "- daf on drawn scenes: undecided; mIoU differs by +0.00 [+0.00, +0.00] points" in page
+    assert "- flc on drawn scenes: worse; mIoU differs by -" in page
+    assert "- freqmix on drawn scenes: 0 seeds finished, too few to say." in page
+    for name in document.FIGURES:
+        assert (tmp_path / "docs" / document.PICTURE.format(name)).stat().st_size > 1000
+        assert f"]({document.PICTURE.format(name)})" in page
+
+
 def test_main_table_is_that_of_a_plain_mean():
     page = (ROOT / "docs" / "evidence.md").read_text()
     files = [json.loads(path.read_text()) for path in RESULTS.glob("drawn_*.json")]

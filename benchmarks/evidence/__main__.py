@@ -82,6 +82,8 @@ def run_plan(
         began = time.monotonic()
         try:
             content = measure(one, workdir / one.stem)
+            write_text(results / f"{one.stem}.json", json.dumps(content) + "\n")
+            finished()
         except InputError as error:
             print(f"evidence: {one.name} failed: {error}", file=sys.stderr, flush=True)
             failed += 1
@@ -90,8 +92,6 @@ def run_plan(
             traceback.print_exc()
             failed += 1
             continue
-        write_text(results / f"{one.stem}.json", json.dumps(content) + "\n")
-        finished()
         seconds.append(time.monotonic() - began)
     return failed
 

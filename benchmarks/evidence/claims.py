@@ -56,9 +56,8 @@ def told(found: Difference) -> str:
 def _errors(studies: Sequence[Runs]) -> list[str]:
     lines = []
     for one in studies:
-        if "daf" not in one.study.variants or "cutoff" == one.study.name or not one.finished:
-            continue
-        if "FErr" not in one.first["scores"]:
+        compared = [*one.study.variants][1:]
+        if "daf" not in compared or not one.finished or "FErr" not in one.first["scores"]:
             continue
         by_error = {error: one.differences("scores", error) for error in ERRORS}
         for variant in ("daf", "daf+freqmix"):
