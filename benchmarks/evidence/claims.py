@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.evidence.plan import BASELINE
-from benchmarks.evidence.summary import Difference, Runs
+from benchmarks.evidence.summary import Difference, Runs, count_seeds
 
 ERRORS = ("FErr", "MErr", "DErr")
 NOT_RUN = "Not yet run."
@@ -94,7 +94,7 @@ def _displacements(studies: Sequence[Runs]) -> list[str]:
             mean = f"{np.mean(values):+.2f}" if values else "-"
             parts.append(f"{operator} {higher} above, {lower} below (mean {mean} points)")
         lines.append(
-            f"{one.study.title}, networks of {len(runs)} seeds without filter, in how many the "
+            f"{one.study.title}, networks of {count_seeds(len(runs))} without filter, in how many the "
             f"median of displacements is clearly above, or below, both others: {'; '.join(parts)}."
         )
     return lines
@@ -156,7 +156,7 @@ def _noise(studies: Sequence[Runs]) -> list[str]:
             for keys in (("scores", "mIoU"), ("corruptions", "noise 20"))
         )
         lines.append(
-            f"{one.study.title}, without filter ({len(runs)} seeds), noise of 20 gray values: "
+            f"{one.study.title}, without filter ({count_seeds(len(runs))}), noise of 20 gray values: "
             f"{', '.join(parts)}; mIoU {miou:.2f} to {worse:.2f} %."
         )
     return lines
@@ -167,7 +167,7 @@ def _cutoff(one: Runs) -> list[str]:
     if not any(one.runs[variant] for variant in others):
         return []
     return [
-        f"{each.variant} less {base}: mIoU {told(each)}, {each.seeds} seeds."
+        f"{each.variant} less {base}: mIoU {told(each)}, {count_seeds(each.seeds)}."
         for each in one.differences("scores", "mIoU")
     ]
 
@@ -176,6 +176,6 @@ def _curriculum(one: Runs) -> list[str]:
     if not one.finished:
         return []
     return [
-        f"{one.study.title}, {each.variant}: mIoU {told(each)}, {each.seeds} seeds."
+        f"{one.study.title}, {each.variant}: mIoU {told(each)}, {count_seeds(each.seeds)}."
         for each in one.differences("scores", "mIoU")
     ]

@@ -211,6 +211,16 @@ def interval(
     return mean, mean - reach, mean + reach, p
 
 
+def count_seeds(number: int) -> str:
+    """Returns a number of seeds in words.
+
+    Example:
+      >>> count_seeds(1), count_seeds(3)
+      ('1 seed', '3 seeds')
+    """
+    return f"{number} seed{'s' if number != 1 else ''}"
+
+
 def sentence(difference: Difference, score: str, title: str, base: str) -> str:
     """Says of a comparison whether the variant is better, worse or undecided, and by how much.
 
@@ -219,7 +229,7 @@ def sentence(difference: Difference, score: str, title: str, base: str) -> str:
       'daf on scenes: undecided; mIoU differs by +1.00 [-0.50, +2.50] points from none (3 seeds, \
 corrected p 0.600).'
     """
-    seeds = f"{difference.seeds} seed{'s' if difference.seeds != 1 else ''}"
+    seeds = count_seeds(difference.seeds)
     if difference.seeds < 2:
         return f"{difference.variant} on {title}: {seeds} finished, too few to say."
     p = difference.corrected
