@@ -47,7 +47,7 @@ def told(found: Difference) -> str:
     """A difference with its interval and verdict; "too few seeds" of less than two pairs.
 
     Example:
-      >>> told(Difference("daf", 1, 1.0, math.nan, math.nan, math.nan))
+      >>> told(Difference("daf", 1, 1.0, *3 * [float("nan")]))
       '+1.00 (too few seeds)'
     """
     return f"{found.text} ({found.verdict if found.seeds > 1 else 'too few seeds'})"
@@ -94,8 +94,9 @@ def _displacements(studies: Sequence[Runs]) -> list[str]:
             mean = f"{np.mean(values):+.2f}" if values else "-"
             parts.append(f"{operator} {higher} above, {lower} below (mean {mean} points)")
         lines.append(
-            f"{one.study.title}, networks of {count_seeds(len(runs))} without filter, in how many the "
-            f"median of displacements is clearly above, or below, both others: {'; '.join(parts)}."
+            f"{one.study.title}, networks of {count_seeds(len(runs))} without filter, in how many "
+            "the median of displacements is clearly above, or below, both others: "
+            f"{'; '.join(parts)}."
         )
     return lines
 
@@ -156,8 +157,8 @@ def _noise(studies: Sequence[Runs]) -> list[str]:
             for keys in (("scores", "mIoU"), ("corruptions", "noise 20"))
         )
         lines.append(
-            f"{one.study.title}, without filter ({count_seeds(len(runs))}), noise of 20 gray values: "
-            f"{', '.join(parts)}; mIoU {miou:.2f} to {worse:.2f} %."
+            f"{one.study.title}, without filter ({count_seeds(len(runs))}), noise of 20 gray "
+            f"values: {', '.join(parts)}; mIoU {miou:.2f} to {worse:.2f} %."
         )
     return lines
 
