@@ -20,6 +20,7 @@ from ml_collections import config_dict
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers.freqmix import FREQMIX_PARTS
 from segalias_jax.models.convnext import CONVNEXTS, ConvNeXt
+from segalias_jax.models.convnextv2 import CONVNEXTV2S, ConvNeXtV2
 from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.detections import Detections
@@ -55,6 +56,7 @@ DETECTORS: dict[str, Any] = {"mask_rcnn": MaskRCNN, "point_rend": PointRend}
 ENCODERS: dict[str, Any] = {
     **{name: ResNet for name in RESNETS},
     **{name: ConvNeXt for name in CONVNEXTS},
+    **{name: ConvNeXtV2 for name in CONVNEXTV2S},
     **{name: Swin for name in SWINS},
     **{name: MiT for name in MITS},
     **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
@@ -67,6 +69,7 @@ __all__ = [
     "FCN",
     "MODELS",
     "ConvNeXt",
+    "ConvNeXtV2",
     "DeepLabV3Plus",
     "Detections",
     "DoubleConvEncoder",
@@ -125,10 +128,10 @@ leave it out, or choose one of fcn
     encoder: str = setting(
         "resnet50",
         """"resnet18", "resnet34", "resnet50", "resnet101" or "resnet152"; "convnext_tiny",
-        "convnext_small" or "convnext_base"; "swin_tiny", "swin_small" or "swin_base";
-        "mit_b0" to "mit_b5"; "double_conv" (that of U-Net); or one that `imports` adds to
-        `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks of; set
-        for others, it is an error""",
+        "convnext_small" or "convnext_base"; "convnextv2_tiny" or "convnextv2_base";
+        "swin_tiny", "swin_small" or "swin_base"; "mit_b0" to "mit_b5";
+        "double_conv" (that of U-Net); or one that `imports` adds to `models.ENCODERS`. A key below
+        is read by the encoders or decoders that it speaks of; set for others, it is an error""",
     )
     variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1a", "v1b", "v1c" or "v1d"')
     width: int | None = setting(None, "channels of stage 1; None: as published")
