@@ -20,6 +20,7 @@ from ml_collections import config_dict
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers.freqmix import FREQMIX_PARTS
 from segalias_jax.models.convnext import CONVNEXTS, ConvNeXt
+from segalias_jax.models.convnextv2 import CONVNEXTV2S, ConvNeXtV2
 from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.detections import Detections
@@ -60,6 +61,7 @@ PANOPTIC: dict[str, Any] = {"panoptic_deeplab": PanopticDeepLab}
 ENCODERS: dict[str, Any] = {
     **{name: ResNet for name in RESNETS},
     **{name: ConvNeXt for name in CONVNEXTS},
+    **{name: ConvNeXtV2 for name in CONVNEXTV2S},
     **{name: Swin for name in SWINS},
     **{name: MiT for name in MITS},
     **{name: EfficientNet for name in EFFICIENTNETS},
@@ -74,6 +76,7 @@ __all__ = [
     "MODELS",
     "PANOPTIC",
     "ConvNeXt",
+    "ConvNeXtV2",
     "DeepLabV3Plus",
     "Detections",
     "DoubleConvEncoder",
@@ -137,12 +140,10 @@ leave it out, or choose one of fcn
     )
     encoder: str = setting(
         "resnet50",
-        """"resnet18", "resnet34", "resnet50", "resnet101" or "resnet152"; "convnext_tiny",
-        "convnext_small" or "convnext_base"; "efficientnet_lite0" to "efficientnet_lite4",
-        "efficientnet_b0" to "efficientnet_b4"; "swin_tiny", "swin_small" or "swin_base";
-        "mit_b0" to "mit_b5"; "double_conv" (that of U-Net); or one that `imports` adds to
-        `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks of; set
-        for others, it is an error""",
+        """"resnet18" to "resnet152", "convnext_tiny", "convnextv2_tiny", "efficientnet_lite0",
+        "swin_tiny", "mit_b0", "double_conv" (that of U-Net) and their larger relatives, which
+        `segalias models` lists; or one that `imports` adds to `models.ENCODERS`. A key below is
+        read by the encoders or decoders that it speaks of; set for others, it is an error""",
     )
     variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1a", "v1b", "v1c" or "v1d"')
     width: int | None = setting(None, "channels of stage 1; None: as published")

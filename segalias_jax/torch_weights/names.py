@@ -98,6 +98,7 @@ DECODERS: dict[type, Rules] = {
 ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
     models.ResNet: resnet_names,
     models.ConvNeXt: convnext_names,
+    models.ConvNeXtV2: convnext_names,
     models.MiT: mit_names,
     models.Swin: swin_names,
     models.EfficientNet: efficientnet_names,
@@ -182,7 +183,7 @@ def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
 
     A detector has the names of torchvision or mmdetection, by its convention. A bare encoder has
     the names of an image network: torchvision's (ResNet v1b), open-mmlab's (others) or timm's
-    (ConvNeXt, Swin).
+    (ConvNeXt, ConvNeXt V2, Swin).
 
     Args:
       model: a `Segmenter`, a detector or an encoder, abstract ones too.

@@ -1,4 +1,4 @@
-"""Programs of every decoder, of ConvNeXt and of U-Nets of any size, against the networks."""
+"""Programs of every decoder, of ConvNeXt V2 and of U-Nets of any size, against the networks."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ import segalias_jax as sa
 from segalias_jax.export import export_model
 from segalias_jax.inference import load_trained
 from segalias_jax.layers.upsample import UPSAMPLE
-from segalias_jax.models.convnext import CONVNEXTS
+from segalias_jax.models.convnextv2 import CONVNEXTV2S
 
 FILTERS = ("adaptive_blur", "blur3", "none", "daf")
 SIZES = ((64, 96), (57, 75), (33, 47))
@@ -120,14 +120,14 @@ def test_savedmodel_of_any_size(trained, tmp_path):
         {"name": "deeplabv3plus", "output_stride": 16, "low_level_channels": 4},
         {"name": "semantic_fpn", "pyramid_channels": 8},
         {"name": "unet", "encoder": "double_conv", "upsample": "transpose", "downsample": "daf"},
-        {"name": "fcn", "encoder": "convnext_tiny"},
+        {"name": "fcn", "encoder": "convnextv2_tiny"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
 def test_onnx_of_every_decoder(trained, tmp_path, monkeypatch, options):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    monkeypatch.setitem(CONVNEXTS, "convnext_tiny", (8, (1, 1, 2, 1)))  # 18 blocks compile long
+    monkeypatch.setitem(CONVNEXTV2S, "convnextv2_tiny", (8, (1, 1, 2, 1)))  # 18 blocks compile long
     network = with_network(trained, **{"encoder": "resnet18"} | options)
     path = export_model(network, tmp_path, format="onnx", size=(40, 64))
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -11,6 +11,7 @@ from flax import nnx
 from segalias_jax import layers, models
 from segalias_jax.errors import InputError
 from segalias_jax.models.convnext import CONVNEXTS
+from segalias_jax.models.convnextv2 import CONVNEXTV2S
 from segalias_jax.models.cost.downsampling import find_downsampling
 from segalias_jax.models.cost.scopes import read_model
 from segalias_jax.models.mit import MITS
@@ -180,7 +181,7 @@ SMALLEST = {cls: name for name, cls in reversed(models.ENCODERS.items())}.values
 @pytest.mark.parametrize("name", [*SMALLEST, "resnet50"])
 def test_contract(name, monkeypatch):
     """With one block in each stage, where a table says how many: gradients are traced."""
-    for table in (RESNETS, CONVNEXTS, SWINS, MITS):
+    for table in (RESNETS, CONVNEXTS, CONVNEXTV2S, SWINS, MITS):
         for entry, (block_or_width, _) in table.items():
             monkeypatch.setitem(table, entry, (block_or_width, (1, 1, 1, 1)))
     hold_contract(name)
