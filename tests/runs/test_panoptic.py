@@ -72,8 +72,8 @@ def test_a_run_trains_and_reports(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [line for line in lines if "loss_center" in line]
     assert [line["step"] for line in losses] == [1, 2]
-    names = ("loss", "loss_semantic", "loss_center", "loss_offset", "gradient_norm")
-    assert all(np.isfinite(line[name]) for line in losses for name in names if name in line)
+    names = ("loss", "loss_semantic", "loss_center", "loss_offset", "grad_norm")
+    assert all(np.isfinite(line[name]) for line in losses for name in names)
     (scores,) = [line for line in lines if "PQ" in line]
     assert 0 <= scores["PQ"] <= 1 and (run / "report.html").is_file()
     assert len(json.loads((run / "classes.json").read_text())["classes"]) == 19
