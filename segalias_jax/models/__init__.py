@@ -31,6 +31,7 @@ from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.models.folding import fold_branches
 from segalias_jax.models.mask_rcnn import MaskRCNN
 from segalias_jax.models.mit import MiT
+from segalias_jax.models.mobilenet import MobileNet
 from segalias_jax.models.panoptic_deeplab import PanopticDeepLab, PanopticMaps
 from segalias_jax.models.point_rend import PointRend
 from segalias_jax.models.pspnet import PSPNet
@@ -59,6 +60,7 @@ __all__ = [
     "FeaturePyramid",
     "MaskRCNN",
     "MiT",
+    "MobileNet",
     "ModelConfig",
     "PSPNet",
     "PanopticDeepLab",
@@ -115,9 +117,9 @@ leave it out, or choose one of fcn
     encoder: str = setting(
         "resnet50",
         """"resnet18" to "resnet152", "convnext_tiny", "convnextv2_tiny", "efficientnet_lite0",
-        "swin_tiny", "mit_b0", "double_conv" (that of U-Net) and their larger relatives, which
-        `segalias models` lists; or one that `imports` adds to `models.ENCODERS`. A key below is
-        read by the encoders or decoders that it speaks of; set for others, it is an error""",
+        "mobilenet_v2", "swin_tiny", "mit_b0", "double_conv" (that of U-Net) and their relatives,
+        which `segalias models` lists; or one that `imports` adds to `models.ENCODERS`. A key below
+        is read by the encoders or decoders that it speaks of; set for others, it is an error""",
     )
     variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1a", "v1b", "v1c" or "v1d"')
     width: int | None = setting(None, "channels of stage 1; None: as published")

@@ -16,6 +16,7 @@ from segalias_jax.models.inverted_residual import (
     InvertedResidualEncoder,
     Layout,
     Style,
+    round_channels,
 )
 from segalias_jax.typing import Array, Float
 
@@ -133,7 +134,7 @@ class EfficientNet(InvertedResidualEncoder):
         self.lite = "lite" in name
         groups = _groups(name, width)
         self.groups = tuple(len(group) for group in groups)
-        stem = 32 if self.lite and width is None else _round(32 * _factor(name, width))
+        stem = 32 if self.lite and width is None else round_channels(32 * _factor(name, width))
         layout = Layout(
             stem=stem,
             stem_activation=_activation(name),
@@ -182,17 +183,11 @@ def _factor(name: str, width: int | None) -> float:
     return EFFICIENTNETS[name][0] if width is None else width / _GROUPS[1][3]
 
 
-def _round(channels: float) -> int:
-    """The nearest multiple of 8 that is at most a tenth smaller."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
-
-
 def _groups(name: str, width: int | None) -> list[tuple[BlockSpec, ...]]:
     """Blocks of each group; of "lite" networks the first and the last do not get deeper."""
     factor, deeper = _factor(name, width), EFFICIENTNETS[name][1]
     lite = "lite" in name
-    before = 32 if lite and width is None else _round(32 * factor)
+    before = 32 if lite and width is None else round_channels(32 * factor)
     groups = []
     for i, (kernel_size, stride, expansion, channels, repeats) in enumerate(_GROUPS):
         kept = lite and i in (0, len(_GROUPS) - 1)
@@ -203,7 +198,7 @@ def _groups(name: str, width: int | None) -> list[tuple[BlockSpec, ...]]:
                     kernel_size,
                     stride if j == 0 else 1,
                     hidden=before * expansion,
-                    out_channels=_round(channels * factor),
+                    out_channels=round_channels(channels * factor),
                     squeezed=0 if lite else max(before // 4, 1),
                     activation=_activation(name),
                 )

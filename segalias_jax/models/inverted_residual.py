@@ -39,6 +39,20 @@ Activation = Callable[[Array], Array]
 _depthwise_init = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
+def round_channels(channels: float) -> int:
+    """Returns the nearest multiple of 8 that is at most a tenth smaller.
+
+    Args:
+      channels: wanted.
+
+    Example:
+      >>> [round_channels(channels) for channels in (3, 17.6, 28)]
+      [8, 16, 32]
+    """
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
 @dataclasses.dataclass(frozen=True)
 class Style:
     """What all blocks of a network have in common.

@@ -14,6 +14,7 @@ from segalias_jax.models.efficientnet import EFFICIENTNETS, EfficientNet
 from segalias_jax.models.fcn import FCN
 from segalias_jax.models.mask_rcnn import MaskRCNN
 from segalias_jax.models.mit import MITS, MiT
+from segalias_jax.models.mobilenet import MOBILENETS, MobileNet
 from segalias_jax.models.panoptic_deeplab import PanopticDeepLab
 from segalias_jax.models.point_rend import PointRend
 from segalias_jax.models.pspnet import PSPNet
@@ -46,6 +47,7 @@ ENCODERS: dict[str, Any] = {
     **{name: Swin for name in SWINS},
     **{name: MiT for name in MITS},
     **{name: EfficientNet for name in EFFICIENTNETS},
+    **{name: MobileNet for name in MOBILENETS},
     **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
 }
 """Encoders by name; they take that name first."""

@@ -29,6 +29,7 @@ from segalias_jax.torch_weights.detectors import (
 from segalias_jax.torch_weights.encoders.convnext import convnext_names
 from segalias_jax.torch_weights.encoders.efficientnet import efficientnet_names
 from segalias_jax.torch_weights.encoders.mit import mit_names
+from segalias_jax.torch_weights.encoders.mobilenet import mobilenet_names
 from segalias_jax.torch_weights.encoders.resnet import resnet_names
 from segalias_jax.torch_weights.encoders.swin import (
     from_merging_layout,
@@ -102,6 +103,7 @@ ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
     models.MiT: mit_names,
     models.Swin: swin_names,
     models.EfficientNet: efficientnet_names,
+    models.MobileNet: mobilenet_names,
 }
 """By the class of an encoder, what returns its key table: a function of the encoder and of whether
 it is an image network of its own or inside a segmenter. Add a line for an encoder of your own."""
