@@ -24,6 +24,7 @@ from segalias_jax.models.convnextv2 import CONVNEXTV2S, ConvNeXtV2
 from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.detections import Detections
+from segalias_jax.models.dinov2 import DINOV2S, DINOv2
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN
 from segalias_jax.models.feature_pyramid import FeaturePyramid
@@ -59,6 +60,7 @@ ENCODERS: dict[str, Any] = {
     **{name: ConvNeXtV2 for name in CONVNEXTV2S},
     **{name: Swin for name in SWINS},
     **{name: MiT for name in MITS},
+    **{name: DINOv2 for name in DINOV2S},
     **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
 }
 """Encoders by name; they take that name first."""
@@ -70,6 +72,7 @@ __all__ = [
     "MODELS",
     "ConvNeXt",
     "ConvNeXtV2",
+    "DINOv2",
     "DeepLabV3Plus",
     "Detections",
     "DoubleConvEncoder",
@@ -130,8 +133,9 @@ leave it out, or choose one of fcn
         """"resnet18", "resnet34", "resnet50", "resnet101" or "resnet152"; "convnext_tiny",
         "convnext_small" or "convnext_base"; "convnextv2_tiny" or "convnextv2_base";
         "swin_tiny", "swin_small" or "swin_base"; "mit_b0" to "mit_b5";
-        "double_conv" (that of U-Net); or one that `imports` adds to `models.ENCODERS`. A key below
-        is read by the encoders or decoders that it speaks of; set for others, it is an error""",
+        "dinov2_small" or "dinov2_base"; "double_conv" (that of U-Net); or one that `imports` adds
+        to `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks of; set
+        for others, it is an error""",
     )
     variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1a", "v1b", "v1c" or "v1d"')
     width: int | None = setting(None, "channels of stage 1; None: as published")
@@ -152,7 +156,7 @@ leave it out, or choose one of fcn
     )
     drop_path: float = setting(
         0.0,
-        "fraction of the last blocks that an image skips in training: ConvNeXt, Swin, MiT",
+        "fraction of the last blocks that an image skips in training: ConvNeXt, Swin, MiT, DINOv2",
     )
     remat: tuple[int, ...] = setting(
         (),
