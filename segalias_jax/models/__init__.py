@@ -24,6 +24,7 @@ from segalias_jax.models.convnextv2 import ConvNeXtV2
 from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.detections import Detections
+from segalias_jax.models.dinov2 import DINOv2
 from segalias_jax.models.efficientnet import EfficientNet
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN
@@ -52,6 +53,7 @@ __all__ = [
     "PANOPTIC",
     "ConvNeXt",
     "ConvNeXtV2",
+    "DINOv2",
     "DeepLabV3Plus",
     "Detections",
     "DoubleConvEncoder",
@@ -117,9 +119,10 @@ leave it out, or choose one of fcn
     encoder: str = setting(
         "resnet50",
         """"resnet18" to "resnet152", "convnext_tiny", "convnextv2_tiny", "efficientnet_lite0",
-        "mobilenet_v2", "swin_tiny", "mit_b0", "double_conv" (that of U-Net) and their relatives,
-        which `segalias models` lists; or one that `imports` adds to `models.ENCODERS`. A key below
-        is read by the encoders or decoders that it speaks of; set for others, it is an error""",
+        "mobilenet_v2", "swin_tiny", "mit_b0", "dinov2_small", "double_conv" (of U-Net) and their
+        relatives, which `segalias models` lists; or one that `imports` adds to `models.ENCODERS`. A
+        key below is read by the encoders or decoders that it speaks of; set for others, it is an
+        error""",
     )
     variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1a", "v1b", "v1c" or "v1d"')
     width: int | None = setting(None, "channels of stage 1; None: as published")
@@ -140,7 +143,7 @@ leave it out, or choose one of fcn
     )
     drop_path: float = setting(
         0.0,
-        "fraction of the last blocks that an image skips in training: ConvNeXt, Swin, MiT",
+        "fraction of the last blocks that an image skips in training: ConvNeXt, Swin, MiT, DINOv2",
     )
     remat: tuple[int, ...] = setting(
         (),

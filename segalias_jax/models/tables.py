@@ -10,6 +10,7 @@ from typing import Any
 from segalias_jax.models.convnext import CONVNEXTS, ConvNeXt
 from segalias_jax.models.convnextv2 import CONVNEXTV2S, ConvNeXtV2
 from segalias_jax.models.deeplab import DeepLabV3Plus
+from segalias_jax.models.dinov2 import DINOV2S, DINOv2
 from segalias_jax.models.efficientnet import EFFICIENTNETS, EfficientNet
 from segalias_jax.models.fcn import FCN
 from segalias_jax.models.mask_rcnn import MaskRCNN
@@ -48,6 +49,7 @@ ENCODERS: dict[str, Any] = {
     **{name: MiT for name in MITS},
     **{name: EfficientNet for name in EFFICIENTNETS},
     **{name: MobileNet for name in MOBILENETS},
+    **{name: DINOv2 for name in DINOV2S},
     **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
 }
 """Encoders by name; they take that name first."""

@@ -16,6 +16,7 @@ from segalias_jax import models
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights import files as torch_files
 from segalias_jax.torch_weights.detectors import normalized
+from segalias_jax.torch_weights.encoders.dinov2 import dinov2_from_transformers
 from segalias_jax.torch_weights.names import (
     WHOLE,
     Path,
@@ -69,8 +70,8 @@ def load_torch(
     `convention`), the published checkpoints of this method (into models with `gate="corner"`,
     `band="reference"` and `cutoff=0.35`), and backbones alone, which fill the encoder: ResNets of
     torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts and Swins of timm, whose norms of the
-    feature maps stay as they are where the file has none, MiTs of transformers. Every name and
-    shape is compared before anything is changed.
+    feature maps stay as they are where the file has none, MiTs of transformers, DINOv2s of both and
+    the original ones. Every name and shape is compared before anything is changed.
 
     Args:
       path: a `.pth`, `.pt` or `.safetensors` file.
@@ -131,6 +132,9 @@ def fit_torch(
     check_parts(parts)
     # Whole networks of transformers keep their encoder under its name.
     arrays = {name.removeprefix("segformer."): array for name, array in arrays.items()}
+    encoder = model.encoder if isinstance(model, WHOLE) else model
+    if isinstance(encoder, models.DINOv2):
+        arrays = dinov2_from_transformers(arrays)
     alone = _is_backbone(arrays)
     if isinstance(model, models.MaskRCNN) and model.convention == "torchvision":
         arrays = normalized(arrays, model.num_classes)
@@ -151,7 +155,6 @@ def fit_torch(
     norms = [name for name in table if in_parts(name, ("output_norm",))]
     if alone and norms and not arrays.keys() & set(norms):
         parts = tuple(dict.fromkeys((*parts, "output_norm")))
-    encoder = model.encoder if isinstance(model, WHOLE) else model
     names = encoder_names(encoder, alone=alone)
     if alone:
         arrays = {rewritten(name, names.synonyms): array for name, array in arrays.items()}

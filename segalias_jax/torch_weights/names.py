@@ -27,6 +27,7 @@ from segalias_jax.torch_weights.detectors import (
     to_detector_layout,
 )
 from segalias_jax.torch_weights.encoders.convnext import convnext_names
+from segalias_jax.torch_weights.encoders.dinov2 import dinov2_names
 from segalias_jax.torch_weights.encoders.efficientnet import efficientnet_names
 from segalias_jax.torch_weights.encoders.mit import mit_names
 from segalias_jax.torch_weights.encoders.mobilenet import mobilenet_names
@@ -100,6 +101,7 @@ ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
     models.ResNet: resnet_names,
     models.ConvNeXt: convnext_names,
     models.ConvNeXtV2: convnext_names,
+    models.DINOv2: dinov2_names,
     models.MiT: mit_names,
     models.Swin: swin_names,
     models.EfficientNet: efficientnet_names,
@@ -185,7 +187,7 @@ def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
 
     A detector has the names of torchvision or mmdetection, by its convention. A bare encoder has
     the names of an image network: torchvision's (ResNet v1b), open-mmlab's (others) or timm's
-    (ConvNeXt, ConvNeXt V2, Swin).
+    (ConvNeXt, ConvNeXt V2, Swin, DINOv2).
 
     Args:
       model: a `Segmenter`, a detector or an encoder, abstract ones too.
