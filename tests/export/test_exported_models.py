@@ -1,4 +1,4 @@
-"""Programs of every decoder, of ConvNeXt V2, DINOv2 and of U-Nets of any size, against the networks."""
+"""Programs of every decoder, of newer encoders and of U-Nets of any size, against the networks."""
 
 import dataclasses
 
