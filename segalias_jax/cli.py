@@ -96,6 +96,10 @@ COMMANDS = {
         "segalias_jax.torch_weights.convert",
         _Recipe.REQUIRED,
     ),
+    "models": _Command(
+        "list encoders, decoders and detectors, what they cost and where their weights are",
+        "segalias_jax.torch_weights.listing",
+    ),
     "browse": _Command(
         "show what a recipe trains on: samples and statistics",
         "segalias_jax.data.tools.browse",

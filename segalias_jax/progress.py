@@ -30,7 +30,7 @@ def progress_bar(
     Args:
       title: what is going on; None: no bar.
       total: number of units, where it is known.
-      unit: what is counted.
+      unit: what is counted; "B", bytes, in multiples of them.
       start: units done before.
       delay: seconds before the bar appears.
       leave: whether the full bar stays on the screen.
@@ -50,6 +50,7 @@ def progress_bar(
         desc=title,
         total=total,
         unit=unit,
+        unit_scale=unit == "B",
         initial=start,
         disable=title is None,
         delay=delay,

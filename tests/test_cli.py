@@ -71,7 +71,7 @@ def test_commands_are_listed(capsys):
     assert cli.main([]) == 2
     assert capsys.readouterr().out == listed
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ")]
-    expected = "train eval sweep score predict export convert browse prepare darken summary"
+    expected = "train eval sweep score predict export convert models browse prepare darken summary"
     assert names == expected.split()
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"segalias_jax {segalias_jax.__version__}\n"

@@ -36,6 +36,7 @@ SIZES = {
     "folders": ("", "tiny"),
 }
 INSTANCES = ("nuclei", "coco_instances", "lis", "cityscapes_instances")
+INSTANCES += ("cityscapes_panoptic", "nuclei_panoptic")
 UNETS = ("kvasir_unet", "cvc_clinicdb_unet", "membrane_unet", "cracks_unet")
 VARIANTS = [(name, arg) for name in SIZES for arg in NETWORKS]
 

@@ -31,6 +31,8 @@ LAYERS = (
     "ops",
     "typing errors files progress lazy notebook settings",
 )
+# Imported in a function, by a public name that stands lower than the work that it starts.
+UPWARD = {"models/__init__.py": {"checkpoints"}}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Where commands were before `segalias`; all that they do is to call it (tests/test_cli.py).
 OLD_COMMANDS = {
@@ -58,7 +60,7 @@ def test_imports_only_what_stands_below(path):
         return
     own = next(n for n, line in enumerate(LAYERS) if part in line.split())
     below = {name for line in LAYERS[own:] for name in line.split()}
-    extra = imported(path) - below
+    extra = imported(path) - below - UPWARD.get(path.relative_to(PACKAGE).as_posix(), set())
     assert not extra, f"{part} may not import {sorted(extra)}"
 
 
@@ -116,8 +118,9 @@ def test_files_and_functions_are_short(path):
 
 
 # Tested where they are put together: models, sources, entry points.
-MERGED = {"encoder", "upernet", "fcn", "pspnet", "deeplab", "semantic_fpn"}
+MERGED = {"encoder", "upernet", "fcn", "pspnet", "deeplab", "semantic_fpn", "tables"}
 MERGED |= {"classes", "setup", "curves", "progress", "sharding", "state", "scoring", "processes"}
+MERGED |= {"mobilenet"}  # test_efficientnet
 MERGED |= {"onnx_graph", "exported", "headers", "companions"}
 MERGED |= {"binding", "sections"}  # test_train, test_recipe
 MERGED |= {"trainer", "loop", "fitted", "evaluators", "task", "evaluate"}  # test_fit, test_train

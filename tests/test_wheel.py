@@ -118,7 +118,7 @@ def test_what_is_installed(installed):
 
 def test_every_command_is_there_without_extras(installed):
     names = [line.split()[0] for line in installed("--help").stdout.splitlines() if line[:1] == " "]
-    assert len(names) == 11
+    assert len(names) == 12
     code = "from segalias_jax import cli\n" + "".join(
         f"print(cli.create_parser({name!r}).prog)\n" for name in names
     )

@@ -18,7 +18,7 @@ from segalias_jax import files
 from segalias_jax.checkpoints.store import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights.load import Source
-from segalias_jax.torch_weights.parts import in_parts
+from segalias_jax.torch_weights.parts import PARTS, in_parts
 
 Tree = TypeVar("Tree")
 SOURCE = "source.json"
@@ -116,7 +116,7 @@ def read_weights(folder: Path | str) -> tuple[dict[str, np.ndarray], Source | No
         raise InputError(f"{folder} holds no checkpoint; give a folder that does")
     with CheckpointStore(folder) as store:
         arrays = store.read()
-    return arrays, _read_source(folder / SOURCE)
+    return arrays, read_source(folder)
 
 
 def fill_state(folder: Path | str, trees: Tree, *, whole: bool = False) -> tuple[Tree, str]:
@@ -142,6 +142,34 @@ def fill_state(folder: Path | str, trees: Tree, *, whole: bool = False) -> tuple
       segalias_jax.errors.InputError: no/such/folder is not there; give the folder of a checkpoint
     """
     arrays, source = read_weights(folder)
+    missing = () if source is None or whole else source.missing
+    trees, report = fill_trees(arrays, trees, missing=missing, where=str(folder))
+    return trees, report + (f" ({source.file}, {source.table})" if source else "")
+
+
+def fill_trees(
+    arrays: Mapping[str, np.ndarray], trees: Tree, *, missing: Iterable[str], where: str
+) -> tuple[Tree, str]:
+    """Puts arrays into the state of a new run, as `fill_state` does.
+
+    Args:
+      arrays: by path, such as "parameters/encoder/stem/0/conv/kernel".
+      trees: as for `fill_state`.
+      missing: parts that may stay as they are, see `torch_weights.parts`.
+      where: the arrays come from, for messages.
+
+    Returns:
+      The trees, filled, and a sentence about it.
+
+    Raises:
+      InputError: names or shapes that do not fit, all in one message.
+
+    Example:
+      >>> trees = {"parameters": {"a": jnp.zeros(2)}, "statistics": {}}
+      >>> ones = {"parameters/a": np.ones(2, np.float32)}
+      >>> fill_trees(ones, trees, missing=(), where="r50")[1]
+      '1 of 1 arrays from r50'
+    """
     # What the task of that run carried, such as the ratio of a curriculum, is none of this run's.
     arrays = {name: array for name, array in arrays.items() if name.split("/")[0] != "task"}
     named: Any = trees  # a named tuple has _asdict and _replace, which no type says
@@ -154,14 +182,15 @@ def fill_state(folder: Path | str, trees: Tree, *, whole: bool = False) -> tuple
         for name, (_, leaf) in zip(names, leaves, strict=True)
         if jnp.issubdtype(leaf.dtype, jnp.floating)
     }
-    missing = () if source is None or whole else source.missing
-    taken = fitting(arrays, shapes, missing, str(folder))
+    taken = fitting(arrays, shapes, missing, where)
     filled = [
         jax.device_put(arrays[name].astype(leaf.dtype), leaf.sharding) if name in taken else leaf
         for name, (_, leaf) in zip(names, leaves, strict=True)
     ]
-    report = f"{len(taken)} of {len(shapes)} arrays from {folder}"
-    report += f" ({source.file}, {source.table})" if source else ""
+    report = f"{len(taken)} of {len(shapes)} arrays from {where}"
+    left = [name.partition("/")[2] for name in shapes if name not in taken]
+    parts = [part for part in PARTS if any(in_parts(name, (part,)) for name in left)]
+    report += f", random in {', '.join(parts)}" if parts else ""
     kept = jax.tree.unflatten(structure, filled)
     return (named._replace(**kept) if hasattr(named, "_replace") else given | kept), report
 
@@ -205,7 +234,23 @@ def fitting(
     return taken
 
 
-def _read_source(path: Path) -> Source | None:
+def read_source(folder: Path | str) -> Source | None:
+    """Reads where the weights of a folder came from.
+
+    Args:
+      folder: from `save_weights`; that of a run tells nothing.
+
+    Returns:
+      What `save_weights` was given, or None.
+
+    Raises:
+      InputError: a damaged file.
+
+    Example:
+      >>> read_source("no/such/folder") is None
+      True
+    """
+    path = Path(folder) / SOURCE
     if not path.exists():
         return None
     try:

@@ -37,6 +37,7 @@ class ObjectRule:
     Attributes:
       divisor: objects that a stored class can have; 0 where values have no class.
       classes: class, 1 to n, of each stored class; 0 for no object. {} takes every value as it is.
+      stuff: classes without single objects; all their values are one region, which is no crowd.
 
     Example:
       >>> rule = ObjectRule(1000, {24: 1, 7: 0})
@@ -46,6 +47,7 @@ class ObjectRule:
 
     divisor: int = 0
     classes: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    stuff: tuple[int, ...] = ()
 
     def objects(self, values: Integer[np.ndarray, " n"]) -> list[tuple[int, int, bool]]:
         """Returns which values of a map are objects.
@@ -74,7 +76,7 @@ class ObjectRule:
                     f"are {', '.join(map(str, self.classes))}"
                 )
             if label:
-                found.append((value, label, crowd))
+                found.append((value, label, crowd and label not in self.stuff))
         return found
 
 
@@ -97,6 +99,31 @@ CITYSCAPES_RULE = ObjectRule(
     dict.fromkeys(range(34), 0) | {key: k + 1 for k, key in enumerate(CITYSCAPES_THINGS)},
 )
 """Values of Cityscapes' `instanceIds`; the ids of other classes are no objects."""
+
+CITYSCAPES_STUFF = MappingProxyType(
+    {
+        7: "road",
+        8: "sidewalk",
+        11: "building",
+        12: "wall",
+        13: "fence",
+        17: "pole",
+        19: "traffic light",
+        20: "traffic sign",
+        21: "vegetation",
+        22: "terrain",
+        23: "sky",
+    }
+)
+"""The classes of stuff that Cityscapes scores, by the id in its files."""
+
+CITYSCAPES_PANOPTIC_RULE = ObjectRule(
+    1000,
+    dict.fromkeys(range(34), 0)
+    | {key: k + 1 for k, key in enumerate((*CITYSCAPES_STUFF, *CITYSCAPES_THINGS))},
+    stuff=tuple(range(1, len(CITYSCAPES_STUFF) + 1)),
+)
+"""Values of Cityscapes' `instanceIds` with stuff, whose classes come first, as in training."""
 
 CITYSCAPES_FILES = Files(
     "leftImg8bit/{split}/*/{name}_leftImg8bit.png",
@@ -165,6 +192,7 @@ class MapSource(InstanceSource):
                     f"{pair.label}: the value {value} is of class {label}, and {len(self.classes)} "
                     "are named; name all classes"
                 )
+        objects, stored = _one_region_each(objects, stored, self.rule.stuff)
         check_memory(pair.label, len(objects), stored.shape)
         masks = np.zeros((len(objects), *stored.shape), np.bool_)
         for k, (value, _, _) in enumerate(objects):
@@ -174,6 +202,20 @@ class MapSource(InstanceSource):
             classes=[label for _, label, _ in objects],
             crowd=[crowd for _, _, crowd in objects],
         )
+
+
+def _one_region_each(
+    objects: list[tuple[int, int, bool]], stored: np.ndarray, stuff: tuple[int, ...]
+) -> tuple[list[tuple[int, int, bool]], np.ndarray]:
+    """Objects and map where each class of stuff has the first of its values alone."""
+    first: dict[int, int] = {}
+    kept = []
+    for value, label, crowd in objects:
+        if label in stuff and first.setdefault(label, value) != value:
+            stored = np.where(stored == value, first[label], stored)
+        else:
+            kept.append((value, label, crowd))
+    return kept, stored
 
 
 def open_maps(
@@ -217,7 +259,7 @@ def open_maps(
     return MapSource(pairs, origin=origin, rule=rule or ObjectRule(), classes=classes, exif=exif)
 
 
-def open_cityscapes(root: Path, split: str, *, exif: bool = True) -> MapSource:
+def open_cityscapes(root: Path, split: str, *, stuff: bool = False, exif: bool = True) -> MapSource:
     """Opens the objects of a split of Cityscapes in its official tree.
 
     Things are eight classes. A value below 1000 is a group, which is a crowd here.
@@ -225,6 +267,7 @@ def open_cityscapes(root: Path, split: str, *, exif: bool = True) -> MapSource:
     Args:
       root: folder with leftImg8bit and gtFine.
       split: "train" or "val".
+      stuff: add eleven classes of stuff, which come first.
       exif: see `decode_image`.
 
     Returns:
@@ -239,5 +282,7 @@ def open_cityscapes(root: Path, split: str, *, exif: bool = True) -> MapSource:
       segalias_jax.errors.InputError: split 'val': /no/leftImg8bit/val is missing; check data.root
     """
     pairs, origin = find_pairs(root, CITYSCAPES_FILES, split)
-    classes = tuple(CITYSCAPES_THINGS.values())
-    return MapSource(pairs, origin=origin, rule=CITYSCAPES_RULE, classes=classes, exif=exif)
+    things = tuple(CITYSCAPES_THINGS.values())
+    classes = (*CITYSCAPES_STUFF.values(), *things) if stuff else things
+    rule = CITYSCAPES_PANOPTIC_RULE if stuff else CITYSCAPES_RULE
+    return MapSource(pairs, origin=origin, rule=rule, classes=classes, exif=exif)

@@ -20,7 +20,7 @@ from segalias_jax.settings import (
     values,
 )
 
-INSTANCE_SOURCES = ("coco", "cityscapes_instances", "instance_maps")
+INSTANCE_SOURCES = ("coco", "cityscapes_instances", "cityscapes_panoptic", "instance_maps")
 """Kinds of data sets of objects; a recipe that names one is about objects."""
 
 _COUNT = integer(least=1)
@@ -34,6 +34,7 @@ _READ_BY = {
     "classes": ("coco", "instance_maps"),
     "divisor": ("instance_maps",),
     "id_map": ("instance_maps",),
+    "stuff": ("instance_maps",),
 }
 
 
@@ -88,7 +89,8 @@ class InstanceSettings:
 
     source: str = setting(
         "coco",
-        """"coco": a JSON file as COCO writes it; "cityscapes_instances": the official tree;
+        """"coco": a JSON file as COCO writes it; "cityscapes_instances": the official tree,
+        "cityscapes_panoptic" with its stuff;
         "instance_maps": images whose values tell objects apart""",
         check=one_of(INSTANCE_SOURCES),
     )
@@ -121,6 +123,12 @@ class InstanceSettings:
         """classes of the stored ones, or without divisor of the stored values; class 0 is no
         object; "instance_maps" only""",
         check=_id_map(),
+    )
+    stuff: tuple[str, ...] = setting(
+        (),
+        """those of the classes that are stuff, of which an image shows one region each; where
+        there are any, pixels of no class are unknown; "instance_maps" only""",
+        check=_CLASSES,
     )
     exif: bool = setting(True, "turn images as their EXIF orientation says")
     train_split: str = setting("train", "split that is trained on")
@@ -188,6 +196,11 @@ class InstanceSettings:
     def __post_init__(self) -> None:
         """Checks every value."""
         check_settings(self)
+
+    @property
+    def has_stuff(self) -> bool:
+        """Whether some classes are stuff."""
+        return bool(self.stuff) or self.source == "cityscapes_panoptic"
 
 
 def read_instance_settings(config: Any) -> InstanceSettings:

@@ -20,7 +20,12 @@ import numpy as np
 
 from segalias_jax.data.coco import CocoSource
 from segalias_jax.data.geometry import Sample
-from segalias_jax.data.instance_maps import ObjectRule, open_cityscapes, open_maps
+from segalias_jax.data.instance_maps import (
+    CITYSCAPES_STUFF,
+    ObjectRule,
+    open_cityscapes,
+    open_maps,
+)
 from segalias_jax.data.instance_settings import InstanceSettings, read_instance_settings
 from segalias_jax.data.instance_transforms import (
     evaluation_resize,
@@ -67,8 +72,8 @@ folder of the data set
             f"data.root: {what}; pass --config.data.root=DIR, the folder of the data set"
         )
     source: InstanceSource
-    if settings.source == "cityscapes_instances":
-        source = open_cityscapes(root, split, exif=settings.exif)
+    if settings.source.startswith("cityscapes"):
+        source = open_cityscapes(root, split, stuff=settings.has_stuff, exif=settings.exif)
     elif settings.source == "coco":
         annotations = root / settings.annotations.replace("{split}", split)
         images = root / (settings.images or "{split}").replace("{split}", split)
@@ -312,7 +317,31 @@ def _object_rule(settings: InstanceSettings) -> ObjectRule:
                 f"{count}, or 0 for no object"
             )
     same = {label: label for label in range(1, count + 1)} if settings.divisor else {}
-    return ObjectRule(settings.divisor, dict(settings.id_map) or same)
+    for name in settings.stuff:
+        if name not in settings.classes:
+            raise InputError(
+                f"data.stuff: {name!r} is none of data.classes; name those of them that are stuff"
+            )
+    return ObjectRule(
+        settings.divisor, dict(settings.id_map) or same, stuff_numbers(settings, settings.classes)
+    )
+
+
+def stuff_numbers(settings: InstanceSettings, classes: Sequence[str]) -> tuple[int, ...]:
+    """Returns which classes of a data set are stuff, by their numbers.
+
+    Args:
+      settings: the recipe's `data` section.
+      classes: names of all classes, of which the first has number 1.
+
+    Example:
+      >>> settings = InstanceSettings("instance_maps", classes=("sky", "car"), stuff=("sky",))
+      >>> stuff_numbers(settings, settings.classes)
+      (1,)
+    """
+    cityscapes = settings.source == "cityscapes_panoptic"
+    stuff = CITYSCAPES_STUFF.values() if cityscapes else settings.stuff
+    return tuple(classes.index(name) + 1 for name in stuff)
 
 
 def _training_row(

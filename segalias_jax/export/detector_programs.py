@@ -20,6 +20,8 @@ from segalias_jax.errors import InputError
 from segalias_jax.inference.exported import INSTANCES
 from segalias_jax.inference.instance_predictor import DetectionSettings, detection_settings
 from segalias_jax.inference.trained import TrainedDetector
+from segalias_jax.models import MaskRCNN
+from segalias_jax.runs.panoptic import PanopticRecipe
 
 _IMAGE, _SIZE = "image", "size"
 _OUTPUTS = ("boxes", "scores", "classes", "masks")
@@ -36,8 +38,13 @@ def describe_detector(
       batch: images at a time; 1 or None.
 
     Raises:
-      InputError: another size or batch.
+      InputError: another size or batch, or a network of panoptic segmentation.
     """
+    if isinstance(trained.config, PanopticRecipe):
+        raise InputError(
+            f"{trained.config.model.name} has no program; predict with sa.Predictor or segalias "
+            "predict"
+        )
     if batch not in (None, 1):
         raise InputError(
             f"batch is {batch}, but programs of detectors take one image; leave it out"
@@ -75,6 +82,7 @@ def detector_manifest(
       settings: how images are shown to it.
       inputs: of the program.
     """
+    assert isinstance(trained.model, MaskRCNN)
     most, side = trained.model.max_detections, 28
     outputs = {
         "boxes": ([1, most, 4], "float32", "x1, y1, x2, y2 in pixels of the padded image"),

@@ -16,6 +16,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.models import Detections
 from segalias_jax.scoring.instances import Objects
 from segalias_jax.scoring.instances.objects import Mask, runs_of_mask
+from segalias_jax.tasks.panoptic import Segments
 from segalias_jax.typing import Bool, Float32, Int64, UInt8, UInt16
 
 _TINT = 0.45
@@ -52,10 +53,12 @@ class DetectedObjects:
       ([[0.0, 0.0, 4.0, 8.0]], np.int64(40))
     """
 
+    _detections: Any  # Detections, or what a subclass reads
+
     def __init__(
         self,
         image: UInt8[np.ndarray, "h w 3"],
-        detections: Detections,
+        detections: Detections | Segments,
         seen: tuple[int, int],
         *,
         classes: Sequence[str],

@@ -23,6 +23,7 @@ from segalias_jax.evaluation.views import read_view_settings
 from segalias_jax.files import map_ahead
 from segalias_jax.inference.exported import INSTANCES, MANIFEST, exported_task, load_exported
 from segalias_jax.inference.trained import TrainedModel, load_trained, read_trained_recipe
+from segalias_jax.runs.instance_recipe import InstanceRecipe
 from segalias_jax.runs.workdir import RECIPE
 from segalias_jax.scoring.matching import IMAGE_SUFFIXES
 from segalias_jax.typing import Float, UInt8
@@ -217,7 +218,7 @@ class Predictor:
 
 
 def finds_objects(run: Path | str, config: Any = None) -> bool:
-    """Returns whether a run, converted weights or an exported program are those of a detector.
+    """Returns whether a run, converted weights or an exported program find objects.
 
     Args:
       run: as for `Predictor`; False where it is not there.
@@ -235,7 +236,7 @@ def finds_objects(run: Path | str, config: Any = None) -> bool:
         return exported_task(run) == INSTANCES
     if not run.is_dir() or (config is None and not (run / RECIPE).exists()):
         return False
-    return read_trained_recipe(run, config).task == INSTANCES
+    return isinstance(read_trained_recipe(run, config), InstanceRecipe)
 
 
 def without_memory(source: Any, error: Exception) -> InputError:

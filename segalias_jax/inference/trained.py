@@ -21,17 +21,18 @@ from segalias_jax.data.classes import COCO_STUFF, SYNTHETIC
 from segalias_jax.data.layouts import LAYOUTS
 from segalias_jax.errors import InputError
 from segalias_jax.runs.instance_recipe import InstanceRecipe
+from segalias_jax.runs.panoptic import PanopticRecipe
 from segalias_jax.runs.recipe import BaseRecipe, Recipe
 from segalias_jax.runs.recipes import nested_recipe
 from segalias_jax.runs.tasks import parse_recipe
 from segalias_jax.runs.workdir import CLASSES, RECIPE, read_recipe
 from segalias_jax.scoring.reports.overlays import spread_palette
-from segalias_jax.tasks.instances import InstanceSegmentation
 from segalias_jax.typing import Array, Float, Int32, UInt8
 
 _KNOWN = {name: layout.classes for name, layout in LAYOUTS.items()} | {"synthetic": SYNTHETIC}
 _CLASSIFIER = "parameters/classifier/conv/bias"
 _DETECTOR = "parameters/box_head/logits/bias"  # one of them is the background's
+_PANOPTIC = "parameters/semantic/out/bias"  # as of those
 _COCO_CLASSES = 80
 
 
@@ -73,7 +74,7 @@ class TrainedDetector:
     """A detector with its weights, and what its outputs mean.
 
     Attributes:
-      model: in evaluation mode; has the method `detect` of `models.MaskRCNN`.
+      model: in evaluation mode; one that the recipe's task predicts with.
       config: the recipe.
       classes: names of the classes, of which the first has number 1.
       palette: RGB color of each class.
@@ -85,14 +86,18 @@ class TrainedDetector:
       (1, 100, 4)
     """
 
-    model: models.MaskRCNN
+    model: models.MaskRCNN | models.PanopticDeepLab
     config: InstanceRecipe
     classes: tuple[str, ...]
     palette: UInt8[np.ndarray, "n 3"]
 
-    def apply(self, image: UInt8[Array, "b h w 3"], size: Int32[Array, "b 2"]) -> models.Detections:
-        """Returns the objects in images in bytes, of (height, width) `size` without padding."""
-        return InstanceSegmentation(len(self.classes)).predict(self.model, image, size=size)
+    def apply(self, image: UInt8[Array, "b h w 3"], size: Int32[Array, "b 2"]) -> Any:
+        """Returns the objects in images in bytes, of (height, width) `size` without padding.
+
+        They are `models.Detections`, or `tasks.panoptic.Segments`.
+        """
+        task = self.config.create_task(self.classes, precision="float32")
+        return task.predict(self.model, image, size=size)
 
 
 def load_trained(
@@ -108,7 +113,7 @@ def load_trained(
       config: the recipe (`runs.recipes.load_recipe`) of converted weights; a run has its own.
 
     Returns:
-      The network; a `TrainedDetector` where the recipe is one of instance segmentation.
+      The network; a `TrainedDetector` where the recipe is one of objects.
 
     Raises:
       InputError: no checkpoint, no recipe or two of them, a module that cannot be imported, a
@@ -126,10 +131,12 @@ def load_trained(
     # There is no gradient to recompute anything for.
     section = dataclasses.replace(recipe.model, pretrained="", remat=())
     if isinstance(recipe, InstanceRecipe):
-        num_classes = _count(arrays, _DETECTOR, folder) - 1
+        panoptic = isinstance(recipe, PanopticRecipe)
+        num_classes = _count(arrays, _PANOPTIC if panoptic else _DETECTOR, folder) - 1
+        create = models.create_panoptic if panoptic else models.create_detector
         names, palette = _classes(folder, _names_of_objects(recipe, num_classes), num_classes)
         detector = nnx.eval_shape(
-            lambda: models.create_detector(section, num_classes=num_classes, rngs=nnx.Rngs(0))
+            lambda: create(section, num_classes=num_classes, rngs=nnx.Rngs(0))
         )
         _fill(detector, arrays, str(folder))
         detector.eval()
@@ -178,8 +185,7 @@ def read_trained_recipe(
 def _count(arrays: Mapping[str, np.ndarray], name: str, folder: Path) -> int:
     if name in arrays:
         return len(arrays[name])
-    other = {_CLASSIFIER: _DETECTOR, _DETECTOR: _CLASSIFIER}[name]
-    if other in arrays:
+    if {_CLASSIFIER, _DETECTOR, _PANOPTIC} & arrays.keys():
         raise InputError(
             f"{folder} holds a network of another task; give the recipe of its weights"
         )

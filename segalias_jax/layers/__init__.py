@@ -4,7 +4,7 @@ from segalias_jax.layers.conv import BatchNorm, Conv, ConvNormAct, SeparableConv
 from segalias_jax.layers.dealias import AdaptiveBlur, BlurPool, DeAliasingFilter, FrequencyLowCut
 from segalias_jax.layers.freqmix import FreqMix
 from segalias_jax.layers.low_light import AdaptiveWeightedDownsampling, SmoothConvolutionBranch
-from segalias_jax.layers.norm import LayerNorm
+from segalias_jax.layers.norm import LayerNorm, ResponseNorm
 from segalias_jax.layers.pyramid import AtrousPyramidPooling, PyramidPooling
 from segalias_jax.layers.rank import MedianFilter
 from segalias_jax.layers.upsample import UPSAMPLE, UpConv
@@ -24,6 +24,7 @@ __all__ = [
     "LayerNorm",
     "MedianFilter",
     "PyramidPooling",
+    "ResponseNorm",
     "SeparableConvNormAct",
     "SmoothConvolutionBranch",
     "UpConv",

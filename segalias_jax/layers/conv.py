@@ -196,11 +196,12 @@ class ConvNormAct(nnx.Module):
 
 
 class SeparableConvNormAct(nnx.Module):
-    """A 3x3 convolution of each channel by itself, then a 1x1 one; norm and ReLU after both.
+    """A convolution of each channel by itself, then a 1x1 one; norm and ReLU after both.
 
     Args:
       in_channels: channels read.
       out_channels: channels written.
+      kernel_size: side of the first one, in pixels.
       dilation: distance of neighboring taps, in pixels.
       rngs: random streams.
 
@@ -212,9 +213,17 @@ class SeparableConvNormAct(nnx.Module):
       Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, dilation: int = 1, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        dilation: int = 1,
+        rngs: nnx.Rngs,
+    ):
         self.depthwise = ConvNormAct(
-            in_channels, in_channels, 3, dilation=dilation, groups=in_channels, rngs=rngs
+            in_channels, in_channels, kernel_size, dilation=dilation, groups=in_channels, rngs=rngs
         )
         self.pointwise = ConvNormAct(in_channels, out_channels, rngs=rngs)
 

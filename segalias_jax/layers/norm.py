@@ -1,4 +1,4 @@
-"""Normalization of every pixel by itself."""
+"""Normalization of every pixel by itself, and of channels by their response to the image."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from segalias_jax.typing import Array, Float
 class LayerNorm(nnx.Module):
     """Normalization over the channels of each pixel.
 
-    y = scale (x - m) / sqrt(v + 1e-6) + bias
+    y = scale (x - m) / sqrt(v + epsilon) + bias
 
     m and v are the mean and the (biased) variance over channels, computed in float32 at least.
 
     Args:
       channels: number of channels.
+      epsilon: keeps pixels without variance finite; published networks differ in it.
 
     Example:
       >>> LayerNorm(2)(jnp.asarray([[[[1.0, 3.0]]]]))[0, 0, 0].round(4)
@@ -27,9 +28,8 @@ class LayerNorm(nnx.Module):
       Ba et al., "Layer Normalization", 2016.
     """
 
-    epsilon = 1e-6
-
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, epsilon: float = 1e-6):
+        self.epsilon = epsilon
         self.scale = nnx.Param(jnp.ones(channels, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
 
@@ -40,3 +40,43 @@ class LayerNorm(nnx.Module):
         variance = jnp.square(centred).mean(-1, keepdims=True)
         y = centred * jax.lax.rsqrt(variance + self.epsilon)
         return (y * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class ResponseNorm(nnx.Module):
+    """Channels that respond more than others become stronger: global response normalization.
+
+    y = x + scale x n + bias,  n_c = g_c / (mean(g) + 1e-6),  g_c = sqrt(sum_{i, j} x_{i j c}^2)
+
+    g is the response of each channel over all pixels of the image, computed in float32 at least.
+    scale and bias begin with 0, so that nothing is changed at first.
+
+    Args:
+      channels: number of channels.
+
+    Example:
+      >>> norm = ResponseNorm(2)
+      >>> norm.scale.set_value(jnp.ones(2))
+      >>> norm(jnp.asarray([[[[3.0, 1.0]]]]))[0, 0, 0].round(4)
+      Array([7.5, 1.5], dtype=float32)
+
+    Reference:
+      Woo et al., "ConvNeXt V2: Co-designing and Scaling ConvNets with Masked Autoencoders", CVPR
+      2023.
+    """
+
+    epsilon = 1e-6
+
+    def __init__(self, channels: int):
+        self.scale = nnx.Param(jnp.zeros(channels, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Normalizes, in the type of `x`."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        energy = jnp.square(wide).sum((1, 2), keepdims=True)
+        # The root of 0 has no gradient; that of a channel without any response is 0, as in PyTorch.
+        silent = energy == 0
+        response = jnp.where(silent, 0, jnp.sqrt(jnp.where(silent, 1, energy)))
+        relative = response / (response.mean(-1, keepdims=True) + self.epsilon)
+        y = wide + self.scale[...] * (wide * relative) + self.bias[...]
+        return y.astype(x.dtype)

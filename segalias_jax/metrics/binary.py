@@ -21,6 +21,7 @@ from jaxtyping import Float, Integer, UInt32
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.confusion import wide_add, wide_psum, wide_total, wide_zeros
 from segalias_jax.metrics.counts import ForegroundCounts
+from segalias_jax.metrics.histogram import joint_histogram
 from segalias_jax.metrics.rows import Score
 from segalias_jax.metrics.totals import (
     BINS,
@@ -193,13 +194,9 @@ def probability_counts(
     scaled = probability.astype(jnp.float32) * bins
     # What is no number is no foreground.
     bin_of = jnp.where(scaled > 0, jnp.clip(jnp.ceil(scaled), 1, bins) - 1, 0).astype(jnp.int32)
-    size = 2 * bins * len(label)
-    image = jax.lax.broadcasted_iota(jnp.int32, label.shape, 0)
-    # All images share one histogram: a scatter for each would be as many programs.
-    cell = (2 * image + label.astype(jnp.int32)) * bins + bin_of
-    cell = jnp.where((label == 0) | (label == 1), cell, size)  # out of range, hence dropped
-    counts = jnp.zeros(size, jnp.uint32).at[cell.ravel()].add(1, mode="drop")
-    return counts.reshape(-1, 2, bins)
+    known = jnp.where((label == 0) | (label == 1), label.astype(jnp.int32), -1)
+    pixels = (len(label), label.shape[1] * label.shape[2])
+    return joint_histogram(known.reshape(pixels), bin_of.reshape(pixels), rows=2, columns=bins)
 
 
 def _fixed_scores(rows: tuple[Score, ...], pixels: ForegroundCounts) -> Array:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, Integer, Shaped, UInt32
 
+from segalias_jax.metrics.histogram import joint_histogram
 from segalias_jax.typing import Array
 
 _HALF = 16
@@ -52,12 +53,12 @@ def confusion_counts(
       [[1, 0, 0], [0, 2, 0], [0, 0, 0]]
     """
     side = num_classes + 1
-    # One scatter into a flat histogram: every pixel is read once, whatever the number of groups.
-    size = num_groups * side * side
     row, column = _valid_or_last(label, num_classes), _valid_or_last(prediction, num_classes)
-    cell = (group.astype(jnp.int32) * side + row) * side + column
-    cell = jnp.where(label == ignore_label, size, cell)  # out of range, hence dropped
-    counts = jnp.zeros(size, jnp.uint32).at[cell.ravel()].add(1, mode="drop")
+    row = jnp.where(label == ignore_label, -1, group.astype(jnp.int32) * side + row)
+    # One histogram: every pixel is read once, whatever the number of groups.
+    counts = joint_histogram(
+        row.reshape(1, -1), column.reshape(1, -1), rows=num_groups * side, columns=side
+    )
     return counts.reshape(num_groups, side, side)
 
 

@@ -19,49 +19,32 @@ from ml_collections import config_dict
 
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers.freqmix import FREQMIX_PARTS
-from segalias_jax.models.convnext import CONVNEXTS, ConvNeXt
+from segalias_jax.models.convnext import ConvNeXt
+from segalias_jax.models.convnextv2 import ConvNeXtV2
 from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.detections import Detections
-from segalias_jax.models.efficientnet import EFFICIENTNETS, EfficientNet
+from segalias_jax.models.dinov2 import DINOv2
+from segalias_jax.models.efficientnet import EfficientNet
 from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN
 from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.models.folding import fold_branches
 from segalias_jax.models.lr_aspp import LRASPP
 from segalias_jax.models.mask_rcnn import MaskRCNN
-from segalias_jax.models.mobilenet import MOBILENETS, MobileNet
+from segalias_jax.models.mit import MiT
+from segalias_jax.models.mobilenet import MobileNet
+from segalias_jax.models.panoptic_deeplab import PanopticDeepLab, PanopticMaps
 from segalias_jax.models.point_rend import PointRend
 from segalias_jax.models.pspnet import PSPNet
-from segalias_jax.models.resnet import RESNETS, ResNet, stage_nyquist_frequency
+from segalias_jax.models.resnet import ResNet, stage_nyquist_frequency
 from segalias_jax.models.segmenter import Segmenter
 from segalias_jax.models.semantic_fpn import SemanticFPN
-from segalias_jax.models.unet import DOUBLE_CONVS, DoubleConvEncoder, UNet
+from segalias_jax.models.swin import Swin
+from segalias_jax.models.tables import DETECTORS, ENCODERS, MODELS, PANOPTIC
+from segalias_jax.models.unet import DoubleConvEncoder, UNet
 from segalias_jax.models.upernet import UPerNet
 from segalias_jax.settings import check_settings, integer, names, number, numbers, parse, setting
-
-MODELS: dict[str, Any] = {
-    "upernet": UPerNet,
-    "fcn": FCN,
-    "pspnet": PSPNet,
-    "deeplabv3plus": DeepLabV3Plus,
-    "semantic_fpn": SemanticFPN,
-    "lr_aspp": LRASPP,
-    "unet": UNet,
-}
-"""Decoders by the name of the model that they make; they take the encoder's channels first."""
-
-DETECTORS: dict[str, Any] = {"mask_rcnn": MaskRCNN, "point_rend": PointRend}
-"""Detectors by name; they take the encoder first."""
-
-ENCODERS: dict[str, Any] = {
-    **{name: ResNet for name in RESNETS},
-    **{name: ConvNeXt for name in CONVNEXTS},
-    **{name: EfficientNet for name in EFFICIENTNETS},
-    **{name: MobileNet for name in MOBILENETS},
-    **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
-}
-"""Encoders by name; they take that name first."""
 
 __all__ = [
     "DETECTORS",
@@ -69,7 +52,10 @@ __all__ = [
     "FCN",
     "LRASPP",
     "MODELS",
+    "PANOPTIC",
     "ConvNeXt",
+    "ConvNeXtV2",
+    "DINOv2",
     "DeepLabV3Plus",
     "Detections",
     "DoubleConvEncoder",
@@ -77,18 +63,24 @@ __all__ = [
     "Encoder",
     "FeaturePyramid",
     "MaskRCNN",
+    "MiT",
     "MobileNet",
     "ModelConfig",
     "PSPNet",
+    "PanopticDeepLab",
+    "PanopticMaps",
     "PointRend",
     "ResNet",
     "Segmenter",
     "SemanticFPN",
     "Summary",
+    "Swin",
     "UNet",
     "UPerNet",
     "create_detector",
+    "create_encoder",
     "create_model",
+    "create_panoptic",
     "fold_branches",
     "stage_nyquist_frequency",
     "summarize",
@@ -123,16 +115,16 @@ leave it out, or choose one of fcn
     name: str = setting(
         "upernet",
         """decoder: "upernet", "fcn", "pspnet", "deeplabv3plus", "semantic_fpn", "lr_aspp", "unet",
-        or one that `imports` adds to `models.MODELS`; or a detector: "mask_rcnn", "point_rend" """,
+        or one that `imports` adds to `models.MODELS`; a detector: "mask_rcnn", "point_rend"; or
+        "panoptic_deeplab" """,
     )
     encoder: str = setting(
         "resnet50",
-        """"resnet18", "resnet34", "resnet50", "resnet101" or "resnet152"; "convnext_tiny",
-        "convnext_small" or "convnext_base"; "efficientnet_lite0" to "efficientnet_lite4",
-        "efficientnet_b0" to "efficientnet_b4"; "mobilenet_v2", "mobilenet_v3_large" or
-        "mobilenet_v3_small"; "double_conv" (that of U-Net); or one that `imports`
-        adds to `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks
-        of; set for others, it is an error""",
+        """"resnet18" to "resnet152", "convnext_tiny", "convnextv2_tiny", "efficientnet_lite0",
+        "mobilenet_v2", "swin_tiny", "mit_b0", "dinov2_small", "double_conv" (of U-Net) and their
+        relatives, which `segalias models` lists; or one that `imports` adds to `models.ENCODERS`. A
+        key below is read by the encoders or decoders that it speaks of; set for others, it is an
+        error""",
     )
     variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1a", "v1b", "v1c" or "v1d"')
     width: int | None = setting(None, "channels of stage 1; None: as published")
@@ -153,8 +145,7 @@ leave it out, or choose one of fcn
     )
     drop_path: float = setting(
         0.0,
-        """fraction of a batch's images that skip the last block in training, of earlier ones fewer:
-        ConvNeXt, EfficientNet, MobileNet""",
+        "fraction of the last blocks that an image skips in training: ConvNeXt, Swin, MiT, DINOv2",
     )
     remat: tuple[int, ...] = setting(
         (),
@@ -206,7 +197,7 @@ leave it out, or choose one of fcn
     channels: int | None = setting(
         None,
         """of the decoder; None: 128 for "upernet", "semantic_fpn" and "lr_aspp", 64 for "unet"
-        (finest map), 512 for all others""",
+        (finest map), 256 for "panoptic_deeplab", 512 for all others""",
     )
     pool_scales: tuple[int, ...] = setting(
         (1, 2, 3, 6),
@@ -215,7 +206,7 @@ leave it out, or choose one of fcn
     )
     dilations: tuple[int, ...] = setting(
         (1, 12, 24, 36),
-        'of "deeplabv3plus"',
+        'of "deeplabv3plus", "panoptic_deeplab"',
         unit="pixels of the coarsest features",
         check=_INTEGERS,
     )
@@ -260,7 +251,10 @@ leave it out, or choose one of fcn
     auxiliary_stage: int = setting(3, "stage of the encoder that it reads, from 1")
     align_corners: bool = setting(False, "of all bilinear resizing inside the model")
     pretrained: str = setting(
-        "", 'folder of converted weights, or of a run, to start from; "" for random parameters'
+        "",
+        """weights to start from: a name, as "torchvision:resnet50" (`segalias models` lists all) or
+        "hf:ORG/REPO/FILE"; a PyTorch file; or the folder of converted weights or of a run; "" for
+        random parameters""",
     )
     imports: tuple[str, ...] = setting(
         (),
@@ -280,20 +274,21 @@ leave it out, or choose one of fcn
                     f"imports names {module!r}, which cannot be imported ({error}); put its folder "
                     "on PYTHONPATH"
                 ) from None
-        for key, table in (("name", MODELS | DETECTORS), ("encoder", ENCODERS)):
+        for key, table in (("name", MODELS | DETECTORS | PANOPTIC), ("encoder", ENCODERS)):
             check_choice(key, getattr(self, key), sorted(table))
         self._refuse_what_nothing_reads()
 
     def _refuse_what_nothing_reads(self) -> None:
+        whole = DETECTORS | PANOPTIC  # which have heads of their own
         readers = (
-            (ENCODERS[self.encoder], DETECTORS[self.name])
-            if self.name in DETECTORS
+            (ENCODERS[self.encoder], whole[self.name])
+            if self.name in whole
             else (ENCODERS[self.encoder], MODELS[self.name], Segmenter)
         )
         taken = set(_OWN_KEYS).union(*map(_keywords, readers))
-        if self.name in DETECTORS:
+        if self.name in whole:
             taken.remove("auxiliary")
-        tables = ENCODERS | MODELS | DETECTORS
+        tables = ENCODERS | MODELS | whole
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name not in taken and value != field.default:
@@ -331,7 +326,7 @@ def create_model(
       >>> model(jnp.ones((2, 33, 64, 3))).shape
       (2, 33, 64, 5)
     """
-    c = _checked(config, MODELS, "create_model", "create_detector")
+    c = _checked(config, MODELS, "create_model")
     encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
     decoder = _build(MODELS[c.name], c, encoder.channels, strides=encoder.strides, rngs=rngs)
     return Segmenter(
@@ -344,6 +339,56 @@ def create_model(
         align_corners=c.align_corners,
         rngs=rngs,
     )
+
+
+def create_encoder(
+    name: str,
+    *,
+    pretrained: str = "",
+    settings: Mapping[str, Any] | None = None,
+    rngs: nnx.Rngs,
+) -> Encoder:
+    """Builds an encoder alone, as a feature extractor for a head of one's own.
+
+    Its attributes `channels` and `strides` say what it returns, fine to coarse.
+
+    Args:
+      name: one of `ENCODERS`.
+      pretrained: weights to fill it with, as recipes name them in `model.pretrained`; those of
+        whole networks are taken without their heads. "" for random parameters.
+      settings: keys of `ModelConfig` that the encoder reads, such as "downsample"; those that
+        `pretrained` needs and that are not given are set.
+      rngs: random streams "params" and "dropout".
+
+    Returns:
+      The encoder, which maps normalized images `[b, h, w, 3]` to feature maps.
+
+    Raises:
+      InputError: an unknown name, key or value; or weights that are not there, cannot be fetched,
+        or are for another encoder.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> settings = {"width": 8, "downsample": "daf"}
+      >>> encoder = create_encoder("resnet18", settings=settings, rngs=nnx.Rngs(0))
+      >>> encoder.strides, [f.shape for f in encoder(jnp.ones((1, 32, 32, 3)))][-1]
+      ((4, 8, 16, 32), (1, 1, 1, 64))
+    """
+    check_choice("encoder", name, sorted(ENCODERS))
+    given = dict(settings or {})
+    for key in given:
+        check_choice(f"setting of {name}", key, sorted(_keywords(ENCODERS[name]) - {"rngs"}))
+    if pretrained:
+        # Upwards, and only here: key tables and checkpoints stand above the models that they fill.
+        from segalias_jax.checkpoints import start
+
+        start.check_settings(pretrained, given | {"encoder": name})
+        needed = start.required_settings(pretrained)
+        given = {k: v for k, v in needed.items() if k in _keywords(ENCODERS[name])} | given
+    encoder = _build(ENCODERS[name], parse(ModelConfig, given | {"encoder": name}), name, rngs=rngs)
+    if pretrained:
+        start.fill_encoder(pretrained, encoder)
+    return encoder
 
 
 def create_detector(
@@ -372,20 +417,52 @@ def create_detector(
       >>> nnx.eval_shape(make).box_head.first.kernel.shape
       (7, 7, 256, 1024)
     """
-    c = _checked(config, DETECTORS, "create_detector", "create_model")
+    c = _checked(config, DETECTORS, "create_detector")
     encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
     return _build(DETECTORS[c.name], c, encoder, num_classes=num_classes, rngs=rngs)
+
+
+def create_panoptic(
+    config: Mapping[str, Any] | config_dict.ConfigDict | ModelConfig,
+    *,
+    num_classes: int,
+    rngs: nnx.Rngs,
+) -> PanopticDeepLab:
+    """Builds a freshly initialized network of panoptic segmentation.
+
+    Args:
+      config: a `ModelConfig`, or a mapping with some of its settings; its name is one of
+        `PANOPTIC`.
+      num_classes: number of classes of things and stuff, without background.
+      rngs: random streams "params" and "dropout".
+
+    Returns:
+      A model that maps normalized images `[b, h, w, 3]` to `PanopticMaps`.
+
+    Raises:
+      InputError: an unknown key, name or value; the message lists the choices.
+
+    Example:
+      >>> config = {"name": "panoptic_deeplab", "encoder": "resnet50", "output_stride": 16}
+      >>> make = lambda: create_panoptic(config, num_classes=19, rngs=nnx.Rngs(0))
+      >>> nnx.eval_shape(make).semantic.out.kernel.shape
+      (1, 1, 256, 20)
+    """
+    c = _checked(config, PANOPTIC, "create_panoptic")
+    encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
+    return _build(PANOPTIC[c.name], c, encoder, num_classes=num_classes, rngs=rngs)
 
 
 def _checked(
     config: Mapping[str, Any] | config_dict.ConfigDict | ModelConfig,
     table: dict[str, Any],
     builder: str,
-    other: str,
 ) -> ModelConfig:
-    """Reads a configuration whose name must stand in `table`, and not be built by `other`."""
+    """Reads a configuration whose name must stand in `table`, that of what `builder` builds."""
     c = config if isinstance(config, ModelConfig) else parse(ModelConfig, config)
     if c.name not in table:
+        tables = {"create_model": MODELS, "create_detector": DETECTORS, "create_panoptic": PANOPTIC}
+        other = next(name for name, others in tables.items() if c.name in others)
         raise InputError(f"name is {c.name!r}, which models.{other} builds")
     if c.pretrained:
         raise InputError(

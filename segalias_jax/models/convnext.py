@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -133,6 +135,9 @@ class ConvNeXt(nnx.Module):
     """
 
     strides = (4, 8, 16, 32)
+    # What a ConvNeXt V2 has of its own.
+    sizes: ClassVar[dict[str, tuple[int, tuple[int, ...]]]] = CONVNEXTS
+    make_block: ClassVar[Callable[..., nnx.Module]] = ConvNeXtBlock
 
     def __init__(
         self,
@@ -153,13 +158,13 @@ class ConvNeXt(nnx.Module):
         remat: tuple[int, ...] = (),
         rngs: nnx.Rngs,
     ):
-        check_choice("encoder", name, CONVNEXTS)
+        check_choice("encoder", name, self.sizes)
         check_choice("downsample", downsample, [d for d in DOWNSAMPLE if d not in STRIDING])
         check_mixer(mixer, cutoff=mixer_cutoff, parts=mixer_parts, start=mixer_start)
         check_remat(remat, 4)
         if not 0 <= drop_path < 1:
             raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
-        own_width, depths = CONVNEXTS[name]
+        own_width, depths = self.sizes[name]
         width = own_width if width is None else width
         self.channels = tuple(width * 2**i for i in range(4))
         self.frozen_stages, self.remat = frozen_stages, remat
@@ -189,7 +194,7 @@ class ConvNeXt(nnx.Module):
                 )
             trained = i >= frozen_stages
             blocks = [
-                ConvNeXtBlock(
+                self.make_block(
                     channels,
                     drop_path=float(rate) * trained,
                     make_mixer=make_mixer,

@@ -9,15 +9,17 @@ that it registers itself; stages count from 1.
   recipe that its signature names, and a recipe that sets another key is refused. What is `None` in
   a recipe is left to the encoder's own default.
 - **Features** (decoders, `Segmenter`): calling it with an image returns one map for each entry of
-  `channels` and `strides`, fine to coarse, each the output of a stage, in the type of the image. An
-  image side that a stride does not divide is rounded up or down, by less than one pixel.
+  `channels` and `strides`, fine to coarse, each the output of a stage, in the type of the image.
+  Strides of neighbors may be equal. An image side that a stride does not divide is rounded up or
+  down, by less than one pixel.
 - **Scopes** (`models.cost`, the aliasing study): all operations of stage k, and what belongs in
   front of it, run in `jax.named_scope(f"stage{k}")`. All other operations of the encoder count as
   its stem, where everything stands that strides in front of stage 1.
 - **Filters** (`stages.recording_filters`): every stage but the first passes what enters it through
   `stages.apply_filter`, once, in the order of the stages, without a filter too (None), and not
   inside of what `nnx.remat` recomputes: item i of the record belongs to stage i + 2. What stage k
-  hands to the filter of stage k + 1 has the stride of stage k.
+  hands to the filter of stage k + 1 has the stride of stage k. Filters within the stem, such as one
+  on the image ahead of a patch embedding, are none of these: they stand in no record.
 - **Names of parts** (`stages.frozen_parameters`, `torch_weights.parts`): a stem is `stem`; blocks
   are `stages[k - 1]`; what goes in front of stage k + 1 is item k - 1 of `filters` or of
   `downsample_norms` and `downsamples`; norms on the features handed out are `output_norms`; a

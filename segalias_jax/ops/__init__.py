@@ -36,6 +36,7 @@ from segalias_jax.ops.fourier import (
     soft_low_pass,
     split_bands,
 )
+from segalias_jax.ops.grouping import find_centers, group_pixels, merge_segments
 from segalias_jax.ops.joined_conv import joined_conv2d
 from segalias_jax.ops.morphology import boundary_band, dilate, label_boundary
 from segalias_jax.ops.nms import best_of, nms, nms_mask
@@ -51,6 +52,7 @@ from segalias_jax.ops.resample import (
     image_size,
     max_pool,
     max_pool_2x2,
+    resize_bicubic,
     resize_bilinear,
     resize_nearest,
     strided,
@@ -64,6 +66,7 @@ from segalias_jax.ops.roi_align import (
 )
 from segalias_jax.ops.shift import shift_consistency
 from segalias_jax.ops.spectrum import half_plane_weights, spectral_power
+from segalias_jax.ops.targets import Target, current_target, platform_name, target
 from segalias_jax.ops.upsample import (
     checkerboard_score,
     conv2d_transpose,
@@ -77,6 +80,7 @@ __all__ = [
     "IMAGENET_STD",
     "ROI_METHODS",
     "Samples",
+    "Target",
     "adaptive_avg_pool",
     "aliasing_score",
     "apply_along_axis",
@@ -100,12 +104,15 @@ __all__ = [
     "conv2d",
     "conv2d_transpose",
     "crop_or_extend",
+    "current_target",
     "decode_boxes",
     "dilate",
     "encode_boxes",
     "equivalent_sampling_rate",
+    "find_centers",
     "frequency_low_cut",
     "grid_anchors",
+    "group_pixels",
     "half_plane_weights",
     "image_size",
     "insert_zeros",
@@ -117,13 +124,16 @@ __all__ = [
     "max_pool",
     "max_pool_2x2",
     "median_filter",
+    "merge_segments",
     "nms",
     "nms_mask",
     "normalize_image",
     "nyquist_frequency",
+    "platform_name",
     "products_only",
     "ratio_low_pass",
     "ratio_mask",
+    "resize_bicubic",
     "resize_bilinear",
     "resize_nearest",
     "roi_align",
@@ -138,5 +148,6 @@ __all__ = [
     "spectral_power",
     "split_bands",
     "strided",
+    "target",
     "wide_enough",
 ]

@@ -13,6 +13,7 @@ import numpy as np
 
 from segalias_jax.errors import InputError
 from segalias_jax.ops.placement import all_manual
+from segalias_jax.ops.targets import current_target
 from segalias_jax.typing import Array
 
 
@@ -76,7 +77,7 @@ def sharded_like(x: Array, y: Array, axis: int) -> Array:
       >>> sharded_like(x, apply_along_axis(x, np.eye(4), 0), 0).shape
       (4, 2)
     """
-    if jax.device_count() == 1 or x.shape != y.shape or all_manual():
+    if current_target().one_device or x.shape != y.shape or all_manual():
         return y
     row = [(0, 0, 0)] * x.ndim
     row[axis] = (0, 1, 0)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from segalias_jax.ops.placement import any_manual, on_any_mesh
 from segalias_jax.ops.resample import image_size, strided
 from segalias_jax.ops.symbolic import is_fixed
+from segalias_jax.ops.targets import current_target
 from segalias_jax.typing import Array, Float
 
 _FEW_OUTPUTS = 4
@@ -55,14 +56,17 @@ def conv2d(
     height, width, _, outputs = kernel.shape
     if isinstance(padding, str):
         x, padding = _same(x, max(height, width), stride, dilation)
-    if groups == 1 and height == width == 1 and padding == 0:
+    on_cpu = current_target().platform == "cpu"
+    # XLA's GPU compiler aborts on the gradient of a strided slice ahead of a product
+    # (openxla/xla#47381); there, and on a TPU, a strided 1x1 convolution is a product anyway.
+    if groups == 1 and height == width == 1 and padding == 0 and (stride == 1 or on_cpu):
         # XLA's CPU weight gradient of a 1x1 convolution is up to seven times slower than a
         # matrix product's.
         x = strided(x, (0, 0), image_size(x), stride) if stride > 1 else x
         return mix_channels(x, kernel[0, 0])
     one_each = 1 < groups == x.shape[-1] == outputs
     # Inside of `shard_map` a gradient of one's own would have to be summed over devices.
-    if one_each and jax.default_backend() == "cpu" and not any_manual():
+    if one_each and on_cpu and not any_manual():
         if stride == 1:
             return _depthwise(x, kernel, padding, dilation)
         if dilation == 1:
@@ -99,7 +103,9 @@ def mix_channels(
       >>> mix_channels(jnp.ones((1, 1, 2, 3)), jnp.ones((3, 1)))[0, 0, :, 0].tolist()
       [3.0, 3.0]
     """
-    if jax.device_count() > 1:  # merging axes would gather an image whose rows are spread out
+    if (
+        not current_target().one_device
+    ):  # merging axes would gather an image whose rows are spread out
         return jnp.einsum("bhwc,co->bhwo", x, matrix)
     # One axis of pixels: the weight gradient then sums over one axis, where XLA on a CPU transposes
     # the cotangent for a sum over three, and multiplies half as fast.

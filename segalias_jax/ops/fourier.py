@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import math
 from collections.abc import Iterator
 
 import jax
@@ -32,6 +33,7 @@ from segalias_jax.ops.bands import (
 )
 from segalias_jax.ops.placement import any_manual, on_any_mesh
 from segalias_jax.ops.symbolic import band_operators, is_fixed
+from segalias_jax.ops.targets import current_target
 from segalias_jax.typing import Array, Float
 
 _METHODS = ("auto", "matmul", "fft")
@@ -343,20 +345,22 @@ def choose_method(x: Array, axes: tuple[int, ...], method: str) -> str:
     if method != "auto":
         return method
     # A 16-bit transform does not exist, and that of a sharded array gathers all of it.
-    if _products_only.get() or x.dtype.itemsize < 4 or jax.device_count() > 1:
+    compiled_for = current_target()
+    if _products_only.get() or x.dtype.itemsize < 4 or not compiled_for.one_device:
         return "matmul"
     lengths = [x.shape[axis] for axis in axes]
     if not is_fixed(*lengths):
         return "matmul"
-    total = sum(lengths)
-    return "matmul" if total <= _MATMUL_UP_TO.get(jax.default_backend(), 512) else "fft"
+    most = _MATMUL_UP_TO.get(compiled_for.platform, 512)
+    return "matmul" if sum(lengths) <= most else "fft"
 
 
-_MATMUL_UP_TO = {"cpu": 400}
+_MATMUL_UP_TO = {"cpu": 400, "cuda": 512, "rocm": 512, "tpu": math.inf}
 """Sum of the axes' lengths up to which the product form is the faster one, by platform.
 
 Its operations per pixel are twice that sum, those of the FFT hardly grow. Measured by
-`benchmarks/ops.py`; for platforms not listed it was counted, not measured.
+`benchmarks/ops.py` on a CPU; for GPUs it was counted, not measured. The compiler of TPUs
+estimates ten times the cycles for the FFT of a map of 256x512 pixels.
 """
 
 

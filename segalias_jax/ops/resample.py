@@ -13,6 +13,7 @@ from segalias_jax.ops import symbolic
 from segalias_jax.ops.axis import apply_along_axis, check_floating
 from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.ops.symbolic import is_fixed
+from segalias_jax.ops.targets import current_target
 from segalias_jax.typing import Array, Float, Int, Side
 
 
@@ -121,6 +122,58 @@ def bilinear_matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
 
 
 @on_any_mesh
+def resize_bicubic(
+    x: Float[Array, "*batch h w c"], size: tuple[Side, Side]
+) -> Float[Array, "*batch h2 w2 c"]:
+    """Bicubic interpolation to `size`, without anti-aliasing, as PyTorch's without aligned corners.
+
+    Output pixel i reads four samples around (i + 1/2) n / m - 1/2, by the cubic kernel with
+    a = -3/4; beyond the border is the last sample.
+
+    Args:
+      x: feature map, channels last.
+      size: height and width wanted, in pixels.
+
+    Returns:
+      The resized map, in the type of `x`.
+
+    Raises:
+      InputError: `size` is not positive, or `x` holds integers.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> resize_bicubic(jnp.arange(2.0).reshape(1, 2, 1), (1, 1))[0, :, 0].tolist()
+      [0.5]
+
+    Reference:
+      Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981.
+    """
+    if any(side < 1 for side in size):
+        raise InputError(f"size is {size}, but must be positive")
+    check_floating(x)
+    for axis, length in ((-2, size[1]), (-3, size[0])):
+        n = x.shape[axis]
+        if length != n:
+            x = apply_along_axis(x, _bicubic_matrix(n, length), axis)
+    return x
+
+
+def _bicubic_matrix(n: Side, m: Side) -> np.ndarray | Array:
+    numpy = np if is_fixed(n, m) else jnp
+    # Two columns more on each side, for samples beyond the border.
+    position = (2 * numpy.arange(m)[:, None] + 1) * n / numpy.asarray(2 * m) - 0.5
+    d = abs(position - (numpy.arange(n + 4) - 2))
+    near = (1.25 * d - 2.25) * d**2 + 1
+    far = -0.75 * (((d - 5) * d + 8) * d - 4)
+    weights = numpy.where(d <= 1, near, numpy.where(d < 2, far, 0))
+    first = weights[:, :3].sum(1, keepdims=True)
+    last = weights[:, n + 1 :].sum(1, keepdims=True)
+    if n == 1:
+        return numpy.ones_like(first)
+    return numpy.concatenate([first, weights[:, 3 : n + 1], last], 1)
+
+
+@on_any_mesh
 def resize_nearest(
     x: Float[Array, "*batch h w c"], size: tuple[Side, Side]
 ) -> Float[Array, "*batch h2 w2 c"]:
@@ -220,7 +273,7 @@ def max_pool(
     """
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     lowest = np.array(-np.inf, x.dtype)  # concrete, or the maximum has no gradient
-    if jax.device_count() > 1:
+    if not current_target().one_device:
         return _max_of_shifts(jax.lax.pad(x, lowest, [(a, b, 0) for a, b in pads]), window, stride)
     shape, strides = (1, window, window, 1), (1, stride, stride, 1)
     return jax.lax.reduce_window(x, lowest, jax.lax.max, shape, strides, pads)

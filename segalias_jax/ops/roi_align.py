@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.ops.boxes import box_area
 from segalias_jax.ops.placement import on_any_mesh
+from segalias_jax.ops.targets import current_target
 from segalias_jax.typing import Array, Float, Int, Integer, UInt8
 
 ROI_METHODS = ("auto", "gather", "product")
@@ -133,7 +134,7 @@ def roi_align_levels(
             "choose 'product' with sampling_ratio=0"
         )
     if method == "auto":
-        products = sampling_ratio == 0 or jax.default_backend() == "tpu"
+        products = sampling_ratio == 0 or current_target().platform == "tpu"
         method = "product" if products else "gather"
     # Positions in a short type would be off by whole pixels.
     boxes = jax.lax.stop_gradient(boxes.astype(jnp.promote_types(boxes.dtype, jnp.float32)))

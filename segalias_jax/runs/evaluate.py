@@ -66,11 +66,14 @@ def _evaluate(
     trained = has_checkpoint(workdir)
     if not trained and not recipe.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")
+    if not trained:
+        setup.check_pretrained(recipe)
     binding = bind(recipe)
     binding.open_scored()
     task = binding.create_task()
+    create_model = binding.create_model(task)
     trainer = setup.create_trainer(
-        recipe, task, binding.create_model(task), setup.open_mesh(recipe), abstract=trained
+        recipe, task, create_model, setup.open_mesh(recipe), abstract=trained
     )
     binding.check_labels([binding.scored], checked=read_checked(workdir))
     if trained:
@@ -78,7 +81,7 @@ def _evaluate(
             state = store.restore_best(trainer.state)
         checkpoint = describe_checkpoint(state, binding.score_title(store.score))
     else:
-        state = setup.load_pretrained(recipe, trainer.state, whole=True)
+        state, _ = setup.load_pretrained(recipe, trainer.state, create_model, whole=True)
         checkpoint = f"pretrained, {recipe.pretrained}"
     binding.report(
         binding.validation(trainer),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, ClassVar
 
 from segalias_jax.data.instance_settings import InstanceSettings
 from segalias_jax.errors import InputError
@@ -10,7 +11,7 @@ from segalias_jax.models import DETECTORS, ModelConfig
 from segalias_jax.runs.recipe import BaseRecipe
 from segalias_jax.runs.sections import Checked
 from segalias_jax.settings import integer, number, one_of, setting
-from segalias_jax.tasks.instances import AVERAGES, HEADLINES
+from segalias_jax.tasks.instances import AVERAGES, HEADLINES, InstanceSegmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,8 @@ class InstanceRecipe(BaseRecipe):
       ('mask_rcnn', 0.0)
     """
 
+    networks: ClassVar[dict[str, Any]] = DETECTORS
+
     task: str = setting("instances", "what is learned", check=one_of(("instances",)))
     data: InstanceSettings = dataclasses.field(default_factory=InstanceSettings)
     model: DetectorConfig = dataclasses.field(default_factory=DetectorConfig)
@@ -89,10 +92,15 @@ class InstanceRecipe(BaseRecipe):
     def __post_init__(self) -> None:
         """Checks the sections against each other."""
         super().__post_init__()
-        if self.model.name not in DETECTORS:
+        if self.model.name not in self.networks:
             raise InputError(
-                f"model.name is {self.model.name!r}, which finds no objects; choose one of "
-                f"{', '.join(DETECTORS)}"
+                f"model.name is {self.model.name!r}, which task={self.task} does not train; choose "
+                f"one of {', '.join(self.networks)}"
+            )
+        if self.data.has_stuff and self.networks is DETECTORS:
+            raise InputError(
+                "data has classes of stuff, which detectors do not find; set task=panoptic, or "
+                "choose another data.source or no data.stuff"
             )
         if self.mesh.spatial > 1:
             raise InputError(
@@ -104,6 +112,22 @@ class InstanceRecipe(BaseRecipe):
                 f"train.accumulate is {self.train.accumulate}, but losses averaged over a batch "
                 "are no sum over parts of it; set loss.average=image, or train.accumulate=1"
             )
+
+    def create_task(self, classes: tuple[str, ...], *, precision: str) -> InstanceSegmentation:
+        """Makes the task.
+
+        Args:
+          classes: names of the classes of the data.
+          precision: of the network, see `InstanceSegmentation`.
+        """
+        return InstanceSegmentation(
+            len(classes),
+            average=self.loss.average,
+            precision=precision,
+            seed=self.seed,
+            headline=self.eval.headline,
+            threshold=self.eval.threshold,
+        )
 
     @property
     def pretrained(self) -> str:

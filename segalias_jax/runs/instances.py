@@ -32,7 +32,7 @@ from segalias_jax.scoring.instances import InstanceScorer, Objects
 from segalias_jax.scoring.instances.instance_inputs import ImageObjects
 from segalias_jax.scoring.instances.instance_report import InstanceReport
 from segalias_jax.settings import section_errors
-from segalias_jax.tasks.instances import InstanceSegmentation, detected_objects
+from segalias_jax.tasks.instances import InstanceSegmentation
 from segalias_jax.training.fitted import Fitted
 from segalias_jax.training.processes import is_first, merge_scores
 from segalias_jax.training.sharding import row_count
@@ -98,15 +98,8 @@ class InstanceBinding(Binding):
 
     def create_task(self, workdir: Path | None = None) -> InstanceSegmentation:
         """Makes the task."""
-        recipe = self.recipe
-        return InstanceSegmentation(
-            len(self.scored.classes),
-            average=recipe.loss.average,
-            precision=recipe.train.precision,
-            seed=recipe.seed,
-            headline=recipe.eval.headline,
-            threshold=recipe.eval.threshold,
-        )
+        classes = tuple(self.scored.classes)
+        return self.recipe.create_task(classes, precision=self.recipe.train.precision)
 
     def create_model(self, task: Task) -> Callable[[], nnx.Module]:
         """Returns what makes the network of the section `model`."""
@@ -244,11 +237,10 @@ class InstanceValidation:
                     place = mine.indices[index]
                     size = self.source.size(place)
                     height, width = (int(side) for side in batch["size"][row])
-                    scale = size[0] / height, size[1] / width
-                    objects = detected_objects(found, row, size, scale=scale)
-                    scorer.update(
-                        objects, true_objects(self.source, place), name=batch["name"][row]
-                    )
+                    objects = self.task.objects(found, row, (height, width), size)
+                    true = true_objects(self.source, place)
+                    void = self.task.void(true)
+                    scorer.update(objects, true, name=batch["name"][row], void=void)
                     detected[place] = objects
                     bar.update()
         return merge_scores(scorer), detected

@@ -17,7 +17,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from segalias_jax import data, models
-from segalias_jax.checkpoints import fill_state
+from segalias_jax.checkpoints import Source, start
 from segalias_jax.errors import InputError
 from segalias_jax.models.stages import frozen_parameters
 from segalias_jax.runs.instance_recipe import InstanceRecipe
@@ -277,30 +277,52 @@ def create_trainer(
     )
 
 
-def load_pretrained(recipe: BaseRecipe, state: TrainState, *, whole: bool = False) -> TrainState:
+def check_pretrained(recipe: BaseRecipe) -> None:
+    """Raises where the weights that a recipe names are for another model; fetches nothing.
+
+    Args:
+      recipe: the recipe.
+
+    Raises:
+      InputError: an unknown name, or settings that differ from those that the weights need.
+    """
+    try:
+        start.check_settings(recipe.pretrained, vars(getattr(recipe, "model", recipe)))
+    except InputError as error:
+        raise InputError(f"model.pretrained: {error}") from None
+
+
+def load_pretrained(
+    recipe: BaseRecipe,
+    state: TrainState,
+    create_model: Callable[[], nnx.Module],
+    *,
+    whole: bool = False,
+) -> tuple[TrainState, Source | None]:
     """Fills a fresh state with the weights that a recipe starts from, if it names any.
 
     Args:
       recipe: the recipe.
       state: freshly initialized.
+      create_model: makes the model of that state.
       whole: whether the weights have to fill all of the model.
 
     Returns:
-      The state to start from.
+      The state to start from, and where its weights came from, if from anywhere.
 
     Raises:
-      InputError: no such checkpoint, or one that does not fit.
+      InputError: weights that are not there, cannot be fetched or do not fit.
     """
     if not recipe.pretrained:
-        return state
+        return state, None
     try:
-        state, told = fill_state(recipe.pretrained, state, whole=whole)
+        state, source, told = start.fill(recipe.pretrained, state, create_model, whole=whole)
     except InputError as error:
         raise InputError(f"model.pretrained: {error}") from None
     print(f"pretrained: {told}")
     if state.average:  # a copy, as a step consumes both
         state = state._replace(average=jax.tree.map(jnp.copy, state.parameters))
-    return state
+    return state, source
 
 
 def check_labels(

@@ -11,6 +11,7 @@ from segalias_jax.errors import check_choice
 from segalias_jax.runs.binding import Binding
 from segalias_jax.runs.instance_recipe import InstanceRecipe
 from segalias_jax.runs.instances import InstanceBinding
+from segalias_jax.runs.panoptic import PanopticBinding, PanopticRecipe
 from segalias_jax.runs.recipe import BaseRecipe, Recipe
 from segalias_jax.runs.semantic import SemanticBinding
 
@@ -30,6 +31,7 @@ class RecipeTask(NamedTuple):
 TASKS = {
     "semantic": RecipeTask(Recipe, SemanticBinding),
     "instances": RecipeTask(InstanceRecipe, InstanceBinding),
+    "panoptic": RecipeTask(PanopticRecipe, PanopticBinding),
 }
 """The tasks by what `task` of a recipe says."""
 

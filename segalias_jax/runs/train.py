@@ -29,6 +29,7 @@ from segalias_jax.runs.workdir import (
     save_checked,
     save_classes,
     save_recipe,
+    save_source,
 )
 from segalias_jax.settings import section_errors
 from segalias_jax.training.companions import Companions
@@ -72,6 +73,8 @@ def train(
         check_recipe(values, workdir)
         mesh = setup.open_mesh(recipe)
         setup.check_batch(recipe, mesh)
+        if not has_checkpoint(workdir):
+            setup.check_pretrained(recipe)
         binding = bind(recipe)
         binding.check_devices(mesh)
         with section_errors("track"):
@@ -80,13 +83,13 @@ def train(
         training, scored = binding.training, binding.scored
         resuming = has_checkpoint(workdir)
         task = binding.create_task(workdir)
-        trainer = setup.create_trainer(
-            recipe, task, binding.create_model(task), mesh, abstract=resuming
-        )
+        create_model = binding.create_model(task)
+        trainer = setup.create_trainer(recipe, task, create_model, mesh, abstract=resuming)
         checked = binding.check_labels([training, scored], checked=read_checked(workdir))
         state = trainer.first_state(workdir, resume=launch.resume, steps=recipe.train.steps)
+        source = None
         if not resuming and launch.resume in ("auto", "never"):
-            state = setup.load_pretrained(recipe, state)
+            state, source = setup.load_pretrained(recipe, state, create_model)
         folder.lock()
         trackers = []
         if is_first():
@@ -96,6 +99,8 @@ def train(
             save_classes(workdir, training.classes, training.palette)
             binding.keep(workdir)
             save_checked(workdir, checked)
+            if source is not None:
+                save_source(workdir, source)
             trackers.append(
                 stack.enter_context(
                     Trackers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from segalias_jax import data
+from segalias_jax.checkpoints import Source
 from segalias_jax.errors import InputError
 from segalias_jax.files import write_text
 from segalias_jax.training.folder import CHECKPOINTS, METRICS
@@ -30,6 +32,7 @@ STREAM = "stream.json"
 CLASSES = "classes.json"
 CHECKED = "checked.json"
 FILES = "files.json"
+PRETRAINED = "pretrained.json"
 
 
 def check_recipe(
@@ -232,6 +235,24 @@ def save_checked(workdir: Path, fingerprints: Sequence[str]) -> None:
     """
     if fingerprints:
         write_text(workdir / CHECKED, json.dumps({"fingerprints": list(fingerprints)}) + "\n")
+
+
+def save_source(workdir: Path, source: Source) -> None:
+    """Writes what weights a run started from: name, file, SHA-256, whose names it has.
+
+    Args:
+      workdir: folder of the run; exists.
+      source: of the weights.
+
+    Example:
+      >>> import tempfile
+      >>> workdir = Path(tempfile.mkdtemp())
+      >>> save_source(workdir, Source("r50.pth", "e3b0", "torchvision", ()))
+      >>> json.loads((workdir / PRETRAINED).read_text())["sha256"]
+      'e3b0'
+    """
+    content = json.dumps(dataclasses.asdict(source), indent=1)
+    write_text(workdir / PRETRAINED, content + "\n")
 
 
 def save_classes(workdir: Path, names: Sequence[str], palette: UInt8[np.ndarray, "n 3"]) -> None:

@@ -1,6 +1,7 @@
 """What can be learned: tasks for `training.fit`."""
 
 from segalias_jax.tasks.instances import InstanceSegmentation
+from segalias_jax.tasks.panoptic import PanopticSegmentation
 from segalias_jax.tasks.semantic import SemanticSegmentation
 
-__all__ = ["InstanceSegmentation", "SemanticSegmentation"]
+__all__ = ["InstanceSegmentation", "PanopticSegmentation", "SemanticSegmentation"]

@@ -18,7 +18,7 @@ from segalias_jax.models import Detections
 from segalias_jax.scoring.instances import InstanceScorer, Objects
 from segalias_jax.tasks.semantic import PRECISIONS
 from segalias_jax.training.task import Batch, Task
-from segalias_jax.typing import Array, Float, Int
+from segalias_jax.typing import Array, Bool, Float, Int
 
 HEADLINES = ("PQ", "accuracy_50", "segm_AP", "bbox_AP")
 """Scores that a best checkpoint can be kept by; the last two need `segalias_jax[instances]`."""
@@ -61,6 +61,7 @@ class InstanceSegmentation(Task):
     """
 
     further = ("size",)
+    stuff: tuple[int, ...] = ()
     spatial = ()  # boxes lie anywhere in an image, so its height cannot be split
     larger_is_better = True
 
@@ -94,16 +95,25 @@ class InstanceSegmentation(Task):
           batch: see the class; "step" is the number that samplers draw by.
         """
         key = jax.random.fold_in(jax.random.key(self.seed), batch.get("step", 0))
-        losses, features = self._losses(model, batch["image"], batch, key)
+        losses, features = self.network_losses(model, batch["image"], batch, key)
         if "dark" in batch:
-            dark, of_dark = self._losses(model, batch["dark"], batch, jax.random.fold_in(key, 1))
+            of_it = jax.random.fold_in(key, 1)
+            dark, of_dark = self.network_losses(model, batch["dark"], batch, of_it)
             losses |= {f"dark_{name}": loss for name, loss in dark.items()}
             losses["disturbance"] = disturbance_suppression(of_dark, features)
         return sum(losses.values(), start=jnp.zeros(())), losses
 
-    def _losses(
+    def network_losses(
         self, model: Any, image: Array, batch: Batch, key: Array
     ) -> tuple[dict[str, Array], Sequence[Array]]:
+        """Returns what a network is trained by, and the features of its encoder.
+
+        Args:
+          model: the network.
+          image: the images, or darkened ones.
+          batch: their objects.
+          key: random key of the samples.
+        """
         x = self.network_input(image, batch["size"])
         features = model.encoder(x)
         found = model.losses(x, batch, key, features=features, average=self.average)
@@ -142,7 +152,7 @@ class InstanceSegmentation(Task):
 
     def scorer(self) -> BatchScorer:
         """Returns a scorer that has counted nothing."""
-        return BatchScorer(self.empty_scorer())
+        return BatchScorer(self.empty_scorer(), self)
 
     def empty_scorer(self, classes: Sequence[str] | None = None) -> InstanceScorer:
         """Returns the scorer of single images.
@@ -158,18 +168,48 @@ class InstanceSegmentation(Task):
             kinds=(kind,) if kind != self.headline else (),
         )
 
+    def objects(
+        self, prediction: Any, row: int, seen: tuple[int, int], size: tuple[int, int]
+    ) -> Objects:
+        """Returns the objects of an image, best first, see `detected_objects`.
+
+        Args:
+          prediction: of a batch.
+          row: of the image.
+          seen: (height, width) of the image in the batch, without padding.
+          size: (height, width) of the masks.
+        """
+        scale = size[0] / seen[0], size[1] / seen[1]
+        return detected_objects(prediction, row, size, scale=scale)
+
+    def void(self, true: Objects) -> Bool[np.ndarray, "h w"] | None:
+        """Returns the pixels where truth is not known: those of no object, where stuff has classes.
+
+        Args:
+          true: all objects of an image.
+        """
+        if not self.stuff:
+            return None
+        unknown = np.ones(true.shape, np.bool_)
+        for mask in true.masks:
+            height, width = mask.bits.shape
+            rows, columns = slice(mask.top, mask.top + height), slice(mask.left, mask.left + width)
+            unknown[rows, columns] &= ~mask.bits
+        return unknown
+
 
 class BatchScorer:
     """Scores detections in batches, at the size that the network saw.
 
     Args:
       scores: of single images.
+      task: says which objects a prediction has.
     """
 
-    def __init__(self, scores: InstanceScorer):
-        self.scores = scores
+    def __init__(self, scores: InstanceScorer, task: InstanceSegmentation):
+        self.scores, self.task = scores, task
 
-    def update(self, prediction: Detections, batch: Batch) -> None:
+    def update(self, prediction: Any, batch: Batch) -> None:
         """Scores the valid rows of a batch."""
         sizes = np.asarray(batch["size"])
         for row in np.flatnonzero(batch["valid"]):
@@ -179,8 +219,8 @@ class BatchScorer:
             masks = unpack_masks(np.asarray(batch["masks"][row])[there], batch["image"].shape[2])
             crowd = np.asarray(batch["crowd"][row])[there]
             true = Objects(classes[there], masks[:, :height, :width], crowd=crowd)
-            found = detected_objects(prediction, int(row), (height, width))
-            self.scores.update(found, true)
+            found = self.task.objects(prediction, int(row), (height, width), (height, width))
+            self.scores.update(found, true, void=self.task.void(true))
 
     def merge(self, other: BatchScorer) -> BatchScorer:
         """Returns the scorer of the images of both."""

@@ -24,7 +24,7 @@ from segalias_jax.errors import FlagParser
 from segalias_jax.settings import section_errors
 from segalias_jax.torch_weights import files as torch_files
 from segalias_jax.torch_weights.detectors import COCO_IDS
-from segalias_jax.torch_weights.load import Source, fit_torch, torch_arrays
+from segalias_jax.torch_weights.load import Source, checkpoint_names, fit_torch, torch_arrays
 from segalias_jax.torch_weights.names import leaves, table_name
 
 _CLASSIFIERS = {
@@ -61,7 +61,7 @@ def convert(
     arrays = torch_files.read_arrays(src)
     model = _abstract_model(config, _number_of_classes(arrays))
     filled, source = fit_torch(arrays, model, src, allow_missing)
-    names = _our_names(model)
+    names = checkpoint_names(model)
     pretrained.save_weights(dst, {names[path]: array for path, array in filled.items()}, source)
     return source
 
@@ -92,7 +92,7 @@ def export(src: Path, dst: Path, config: Mapping[str, Any]) -> int:
     detector = arrays.get("parameters/box_head/logits/bias", np.empty(2))
     classifier = arrays.get("parameters/classifier/conv/bias", np.empty(len(detector) - 1))
     model = _abstract_model(config, len(classifier))
-    names, variables = _our_names(model), leaves(model)
+    names, variables = checkpoint_names(model), leaves(model)
     shapes = {names[path]: variable.shape for path, variable in variables.items()}
     missing = () if source is None else source.missing
     taken = pretrained.fitting(arrays, shapes, missing, str(src))
@@ -172,13 +172,3 @@ def _abstract_model(
     create = models.create_detector if finds_objects else models.create_model
     with section_errors("model"):
         return nnx.eval_shape(lambda: create(config, num_classes=num_classes, rngs=nnx.Rngs(0)))
-
-
-def _our_names(model: nnx.Module) -> dict[tuple, str]:
-    """Path of a leaf in a checkpoint, by its path in the model."""
-    return {
-        path: "/".join(
-            ["parameters" if isinstance(v, nnx.Param) else "statistics", *map(str, path)]
-        )
-        for path, v in leaves(model).items()
-    }

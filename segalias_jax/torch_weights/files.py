@@ -1,4 +1,4 @@
-"""Files of PyTorch weights: `.pth` and `.pt` through torch, `.safetensors` through numpy.
+"""Files of PyTorch weights: `.pth`, `.pt` and `.bin` through torch, `.safetensors` through numpy.
 
 Pickles are read with `weights_only`, which refuses everything but tensors and plain containers:
 no file runs code here. torch and safetensors are imported when a file needs them.
@@ -19,16 +19,18 @@ import numpy as np
 from segalias_jax.errors import InputError
 from segalias_jax.files import remove_left, write_parts
 
-_PICKLES = (".pth", ".pt")
+_PICKLES = (".pth", ".pt", ".bin")
 _SAFETENSORS = ".safetensors"
+ENDINGS = (*_PICKLES, _SAFETENSORS)
+"""Of all files that are read."""
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Reads all weights of a file.
 
     Args:
-      path: a `.pth`, `.pt` or `.safetensors` file; pickles may hold the weights themselves or
-        under "state_dict" or "model".
+      path: a `.pth`, `.pt`, `.bin` or `.safetensors` file; pickles may hold the weights themselves
+        or under "state_dict" or "model".
 
     Returns:
       Arrays by name, 16-bit floats as float32.
@@ -40,11 +42,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Example:
       >>> read_arrays(Path("weights.onnx"))
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: weights.onnx is no .pth, .pt or .safetensors file
+      segalias_jax.errors.InputError: weights.onnx is no .pth, .pt, .bin or .safetensors file
     """
     path = Path(path)
-    if path.suffix not in (*_PICKLES, _SAFETENSORS):
-        raise InputError(f"{path} is no .pth, .pt or .safetensors file")
+    if path.suffix not in ENDINGS:
+        raise InputError(f"{path} is no .pth, .pt, .bin or .safetensors file")
     if not path.is_file():
         raise InputError(f"{path} is not there; give the path of a weights file")
     return _read_safetensors(path) if path.suffix == _SAFETENSORS else _read_pickle(path)

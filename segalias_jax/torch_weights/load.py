@@ -16,6 +16,7 @@ from segalias_jax import models
 from segalias_jax.errors import InputError
 from segalias_jax.torch_weights import files as torch_files
 from segalias_jax.torch_weights.detectors import normalized
+from segalias_jax.torch_weights.encoders.dinov2 import dinov2_from_transformers
 from segalias_jax.torch_weights.names import (
     WHOLE,
     Path,
@@ -28,7 +29,7 @@ from segalias_jax.torch_weights.names import (
     to_torch,
 )
 from segalias_jax.torch_weights.parts import check_parts, in_parts
-from segalias_jax.torch_weights.rules import rewritten
+from segalias_jax.torch_weights.rules import rewritten, torch_name
 
 _COUNTERS = r"num_batches_tracked$"  # of PyTorch's norms
 _BACKBONE_ONLY = ("decoder", "head", "auxiliary")
@@ -44,8 +45,9 @@ class Source:
       sha256: of its bytes.
       table: names that it used: "mmsegmentation", "published" (mmsegmentation with corner gates),
         for a detector "torchvision" or "mmdetection", or for a backbone alone "torchvision",
-        "open-mmlab" or "timm".
+        "open-mmlab", "timm" or "transformers".
       missing: parts of the model that it need not fill, see `torch_weights.parts`.
+      name: that it was asked for by, see `torch_weights.zoo`; "" for a path.
 
     Example:
       >>> Source("r50.pth", "e3b0", "open-mmlab", ("decoder", "head", "auxiliary")).table
@@ -56,6 +58,7 @@ class Source:
     sha256: str
     table: str
     missing: tuple[str, ...]
+    name: str = ""
 
 
 def load_torch(
@@ -66,9 +69,9 @@ def load_torch(
     Reads mmsegmentation segmenters, Mask R-CNN of torchvision and of mmdetection (by the model's
     `convention`), the published checkpoints of this method (into models with `gate="corner"`,
     `band="reference"` and `cutoff=0.35`), and backbones alone, which fill the encoder: ResNets of
-    torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts of timm, whose norms of the feature maps
-    stay as they are where the file has none. Every name and shape is compared before anything is
-    changed.
+    torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts and Swins of timm, whose norms of the
+    feature maps stay as they are where the file has none, MiTs of transformers, DINOv2s of both and
+    the original ones. Every name and shape is compared before anything is changed.
 
     Args:
       path: a `.pth`, `.pt` or `.safetensors` file.
@@ -127,6 +130,11 @@ def fit_torch(
     """
     path, parts = FilePath(path), tuple(dict.fromkeys(allow_missing))
     check_parts(parts)
+    # Whole networks of transformers keep their encoder under its name.
+    arrays = {name.removeprefix("segformer."): array for name, array in arrays.items()}
+    encoder = model.encoder if isinstance(model, WHOLE) else model
+    if isinstance(encoder, models.DINOv2):
+        arrays = dinov2_from_transformers(arrays)
     alone = _is_backbone(arrays)
     if isinstance(model, models.MaskRCNN) and model.convention == "torchvision":
         arrays = normalized(arrays, model.num_classes)
@@ -135,12 +143,18 @@ def fit_torch(
         table = {name: ("encoder", *at) for name, at in key_table(model.encoder).items()}
         fixed = fixed_arrays(model.encoder)
         parts = tuple(dict.fromkeys(parts + _BACKBONE_ONLY))
+    elif not alone and not isinstance(model, WHOLE) and isinstance(model, models.Encoder):
+        # A segmenter fills an encoder by the names that this has inside of one.
+        names = encoder_names(model, alone=False)
+        table = {torch_name(at, names.rules): at for at in leaves(model)}
+        fixed = names.fixed
+        inside = [name for name in arrays if name.startswith(_PREFIX)]
+        arrays = {name.removeprefix(_PREFIX): arrays[name] for name in inside}
     else:
         table, fixed = key_table(model), fixed_arrays(model)
     norms = [name for name in table if in_parts(name, ("output_norm",))]
     if alone and norms and not arrays.keys() & set(norms):
         parts = tuple(dict.fromkeys((*parts, "output_norm")))
-    encoder = model.encoder if isinstance(model, WHOLE) else model
     names = encoder_names(encoder, alone=alone)
     if alone:
         arrays = {rewritten(name, names.synonyms): array for name, array in arrays.items()}
@@ -276,6 +290,25 @@ def _resnet_variant(arrays: Mapping[str, np.ndarray]) -> str:
         for name, count in axes.items()
     )
     return "v1d" if pooled else "v1c"
+
+
+def checkpoint_names(model: nnx.Module | models.Encoder) -> dict[Path, str]:
+    """Returns the paths that leaves have in a checkpoint.
+
+    Args:
+      model: the model, an abstract one too.
+
+    Returns:
+      Names such as "parameters/encoder/stem/0/conv/kernel", by the path in the model.
+
+    Example:
+      >>> list(checkpoint_names(nnx.BatchNorm(2, rngs=nnx.Rngs(0))).values())[:3]
+      ['parameters/bias', 'statistics/mean', 'parameters/scale']
+    """
+    return {
+        path: _joined(("parameters" if isinstance(leaf, nnx.Param) else "statistics", *path))
+        for path, leaf in leaves(model).items()
+    }
 
 
 def _joined(path: Path) -> str:

@@ -27,13 +27,24 @@ from segalias_jax.torch_weights.detectors import (
     to_detector_layout,
 )
 from segalias_jax.torch_weights.encoders.convnext import convnext_names
+from segalias_jax.torch_weights.encoders.dinov2 import dinov2_names
 from segalias_jax.torch_weights.encoders.efficientnet import efficientnet_names
+from segalias_jax.torch_weights.encoders.mit import mit_names
 from segalias_jax.torch_weights.encoders.mobilenet import mobilenet_names
 from segalias_jax.torch_weights.encoders.resnet import resnet_names
+from segalias_jax.torch_weights.encoders.swin import (
+    from_merging_layout,
+    swin_names,
+    to_merging_layout,
+)
 from segalias_jax.torch_weights.rules import EncoderNames, Path, Rules, torch_name
 
 # Linear layers in PyTorch code, 1x1 convolutions here.
-_LINEAR = re.compile(r"\b(mlp\.fc|pointwise_conv)\d\.weight$")
+_LINEAR = re.compile(
+    r"\b(mlp\.fc\d|pointwise_conv\d|(attn|w_msa)\.(qkv|proj)|downsample\.reduction"
+    r"|blocks\.\d+\.ffn\.layers\.(0\.0|1)"
+    r"|attention\.self\.(query|key|value)|attention\.output\.dense|mlp\.dense\d)\.weight$"
+)
 
 # One kernel for each channel, without an axis of inputs here.
 _OF_CHANNELS = re.compile(r"\bllpf\.weight$")
@@ -89,6 +100,10 @@ DECODERS: dict[type, Rules] = {
 ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
     models.ResNet: resnet_names,
     models.ConvNeXt: convnext_names,
+    models.ConvNeXtV2: convnext_names,
+    models.DINOv2: dinov2_names,
+    models.MiT: mit_names,
+    models.Swin: swin_names,
     models.EfficientNet: efficientnet_names,
     models.MobileNet: mobilenet_names,
 }
@@ -172,7 +187,7 @@ def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
 
     A detector has the names of torchvision or mmdetection, by its convention. A bare encoder has
     the names of an image network: torchvision's (ResNet v1b), open-mmlab's (others) or timm's
-    (ConvNeXt).
+    (ConvNeXt, ConvNeXt V2, Swin, DINOv2).
 
     Args:
       model: a `Segmenter`, a detector or an encoder, abstract ones too.
@@ -267,7 +282,8 @@ def to_torch(name: str, array: np.ndarray) -> np.ndarray:
     if array.ndim == 4:
         array = array.transpose(3, 2, 0, 1)
     if _LINEAR.search(name):
-        return array[:, :, 0, 0]
+        array = array[:, :, 0, 0]
+    array = to_merging_layout(name, array)
     return np.roll(array, array.shape[1] // 2, 1) if _ROLLED.search(name) else array
 
 
@@ -292,6 +308,7 @@ def from_torch(name: str, array: np.ndarray) -> np.ndarray:
         return array[:, 0].transpose(1, 2, 0)
     if _ROLLED.search(name):
         array = np.roll(array, -(array.shape[1] // 2), 1)
+    array = from_merging_layout(name, array)
     if _LINEAR.search(name):
         array = array[:, :, None, None]
     if array.ndim == 2 and name.endswith("weight"):

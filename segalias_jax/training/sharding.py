@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from segalias_jax import ops
 from segalias_jax.errors import InputError
 from segalias_jax.settings import integer
 
@@ -58,6 +59,16 @@ def create_mesh(
     return jax.make_mesh(
         (wanted, fsdp, spatial), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
     )
+
+
+def platform(mesh: Mesh) -> str:
+    """Returns what kind of devices a mesh has, as `ops.target` calls it.
+
+    Example:
+      >>> platform(create_mesh())
+      'cpu'
+    """
+    return ops.platform_name(mesh.devices.flat[0].platform)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -11,8 +11,9 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from segalias_jax import ops
 from segalias_jax.training.optimizer import StepState
-from segalias_jax.training.sharding import replicated, state_shardings
+from segalias_jax.training.sharding import platform, replicated, state_shardings
 from segalias_jax.training.state import TrainState, merge_model, move_average, split_model
 from segalias_jax.training.task import Task
 from segalias_jax.typing import Array
@@ -57,6 +58,12 @@ def create_train_step(
     gradient_of = _gradients(graph, task, mesh, accumulate)
 
     def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, dict[str, Array]]:
+        with ops.target(mesh.size, platform(mesh)):
+            return update(state, batch)
+
+    def update(
+        state: TrainState, batch: Mapping[str, Array]
+    ) -> tuple[TrainState, dict[str, Array]]:
         fields = {key: value for key, value in batch.items() if key != LEAVE}
 
         def evaluated_model() -> nnx.Module:

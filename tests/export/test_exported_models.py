@@ -1,4 +1,4 @@
-"""Programs of every decoder, of ConvNeXt and of U-Nets of any size, against the networks."""
+"""Programs of every decoder, of newer encoders and of U-Nets of any size, against the networks."""
 
 import dataclasses
 
@@ -12,7 +12,8 @@ import segalias_jax as sa
 from segalias_jax.export import export_model
 from segalias_jax.inference import load_trained
 from segalias_jax.layers.upsample import UPSAMPLE
-from segalias_jax.models.convnext import CONVNEXTS
+from segalias_jax.models.convnextv2 import CONVNEXTV2S
+from segalias_jax.models.dinov2 import DINOV2S
 
 FILTERS = ("adaptive_blur", "blur3", "none", "daf")
 SIZES = ((64, 96), (57, 75), (33, 47))
@@ -120,14 +121,16 @@ def test_savedmodel_of_any_size(trained, tmp_path):
         {"name": "deeplabv3plus", "output_stride": 16, "low_level_channels": 4},
         {"name": "semantic_fpn", "pyramid_channels": 8},
         {"name": "unet", "encoder": "double_conv", "upsample": "transpose", "downsample": "daf"},
-        {"name": "fcn", "encoder": "convnext_tiny"},
+        {"name": "fcn", "encoder": "convnextv2_tiny"},
+        {"name": "fcn", "encoder": "dinov2_small", "downsample": "daf"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
 def test_onnx_of_every_decoder(trained, tmp_path, monkeypatch, options):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    monkeypatch.setitem(CONVNEXTS, "convnext_tiny", (8, (1, 1, 2, 1)))  # 18 blocks compile long
+    monkeypatch.setitem(CONVNEXTV2S, "convnextv2_tiny", (8, (1, 1, 2, 1)))  # 18 blocks compile long
+    monkeypatch.setitem(DINOV2S, "dinov2_small", (8, (1, 0, 0, 1)))
     network = with_network(trained, **{"encoder": "resnet18"} | options)
     path = export_model(network, tmp_path, format="onnx", size=(40, 64))
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

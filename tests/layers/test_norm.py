@@ -1,4 +1,4 @@
-"""Layer norm against its definition."""
+"""Layer norm and response norm against their definitions."""
 
 import jax
 import jax.numpy as jnp
@@ -34,3 +34,25 @@ def test_short_types_are_normalised_in_float32():
     assert y.dtype == jnp.bfloat16
     expected = definition(np.asarray(x, np.float64), 1, 0)
     np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=2**-8)  # one rounding
+
+
+def response(x, scale, bias):
+    energy = np.sqrt((x**2).sum((1, 2), keepdims=True))
+    return x + scale * x * energy / (energy.mean(-1, keepdims=True) + 1e-6) + bias
+
+
+def test_response_norm_is_its_definition_and_silent_channels_have_a_gradient():
+    random = np.random.default_rng(0)
+    x, scale, bias = random.normal(size=(2, 3, 5, 7)), random.normal(size=7), random.normal(size=7)
+    x[1, :, :, 2] = 0
+    with jax.enable_x64(True):
+        norm = layers.ResponseNorm(7)
+        norm.scale.set_value(jnp.asarray(scale))
+        norm.bias.set_value(jnp.asarray(bias))
+        np.testing.assert_allclose(norm(jnp.asarray(x)), response(x, scale, bias), atol=1e-12)
+        gradient = jax.grad(lambda x: jnp.sum(jnp.sin(norm(x))))(jnp.asarray(x))
+        assert np.isfinite(gradient).all()
+        step = np.zeros_like(x)
+        step[1, 2, 3, 4] = 1e-6
+        both = [np.sin(response(x + s, scale, bias)).sum() for s in (step, -step)]
+        np.testing.assert_allclose(gradient[1, 2, 3, 4], (both[0] - both[1]) / 2e-6, rtol=1e-6)

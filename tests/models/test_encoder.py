@@ -12,8 +12,11 @@ from segalias_jax import layers, models
 from segalias_jax.errors import InputError
 from segalias_jax.models import efficientnet
 from segalias_jax.models.convnext import CONVNEXTS
+from segalias_jax.models.convnextv2 import CONVNEXTV2S
 from segalias_jax.models.cost.downsampling import find_downsampling
 from segalias_jax.models.cost.scopes import read_model
+from segalias_jax.models.dinov2 import DINOV2S
+from segalias_jax.models.mit import MITS
 from segalias_jax.models.mobilenet import MOBILENETS
 from segalias_jax.models.resnet import RESNETS
 from segalias_jax.models.stages import (
@@ -22,6 +25,7 @@ from segalias_jax.models.stages import (
     make_filter,
     recording_filters,
 )
+from segalias_jax.models.swin import SWINS
 from segalias_jax.torch_weights import names
 from segalias_jax.torch_weights.load import fit_torch, torch_arrays
 from segalias_jax.tracing import read_program
@@ -40,6 +44,11 @@ def make(name, **options):
 def keywords(cls):
     parameters = inspect.signature(cls.__init__).parameters.values()
     return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def learned_filter(name):
+    """A filter with parameters, where nothing is known against it: images have too few channels."""
+    return "none" if models.ENCODERS[name] is models.DINOv2 else "adaptive_blur"
 
 
 def trace(net, height=SIZE, width=SIZE, dtype=jnp.float32):
@@ -107,7 +116,7 @@ def check_scopes(name):
 def check_frozen(name):
     """No gradient enters what is frozen, it enters all else."""
     freezes = "frozen_stages" in keywords(models.ENCODERS[name])
-    net = make(name, frozen_stages=2, downsample="adaptive_blur", mixer="freqmix")
+    net = make(name, frozen_stages=2, downsample=learned_filter(name), mixer="freqmix")
     graph, parameters, rest = nnx.split(net, nnx.Param, ...)
 
     def loss(parameters, rest, x):
@@ -140,7 +149,10 @@ def depends_on_inputs(program, value):
 
 
 def check_weight_names(name):
-    for options in ({"downsample": "blur3"}, {"downsample": "adaptive_blur", "mixer": "freqmix"}):
+    for options in (
+        {"downsample": "blur3"},
+        {"downsample": learned_filter(name), "mixer": "freqmix"},
+    ):
         net = make(name, **options)
         if type(net) not in names.ENCODERS:
             with pytest.raises(InputError, match=f"for the encoder {type(net).__name__}; add its"):
@@ -180,7 +192,7 @@ SMALLEST = {cls: name for name, cls in reversed(models.ENCODERS.items())}.values
 @pytest.mark.parametrize("name", [*SMALLEST, "resnet50"])
 def test_contract(name, monkeypatch):
     """With one block in each stage, where a table says how many: gradients are traced."""
-    for table in (RESNETS, CONVNEXTS):
+    for table in (RESNETS, CONVNEXTS, CONVNEXTV2S, SWINS, MITS, DINOV2S):
         for entry, (block_or_width, _) in table.items():
             monkeypatch.setitem(table, entry, (block_or_width, (1, 1, 1, 1)))
     short = [(*group[:-1], 1) for group in efficientnet.GROUPS]

@@ -155,3 +155,40 @@ def test_what_is_no_number_does_not_vanish_in_a_maximum(stride):
         assert bool(jnp.isnan(y[0, 0, 0, 0])), place
         y = ops.max_pool(x.at[0, place[0], place[1], 0].set(jnp.nan), 2, stride=stride)
         assert bool(jnp.isnan(y[0, 0, 0, 0])), place
+
+
+def cubic(d):
+    """Keys' kernel with a = -3/4, piece by piece."""
+    d, a = abs(d), -0.75
+    if d <= 1:
+        return (a + 2) * d**3 - (a + 3) * d**2 + 1
+    return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a if d < 2 else 0.0
+
+
+@pytest.mark.parametrize("n, m", [(5, 3), (3, 7), (1, 4), (2, 3), (9, 1)])
+def test_bicubic(n, m):
+    """One axis, sample by sample; beyond the border is the last sample."""
+    x = np.random.default_rng(0).normal(size=n)
+    expected = []
+    for i in range(m):
+        at = (i + 0.5) * n / m - 0.5
+        near = range(int(np.floor(at)) - 1, int(np.floor(at)) + 3)
+        expected.append(sum(cubic(at - j) * x[min(max(j, 0), n - 1)] for j in near))
+    with jax.enable_x64(True):
+        y = ops.resize_bicubic(jnp.asarray(x)[:, None, None], (m, 1))
+        across = ops.resize_bicubic(jnp.asarray(x)[None, :, None], (1, m))
+    np.testing.assert_allclose(y[:, 0, 0], expected, atol=1e-12)
+    np.testing.assert_array_equal(across[0, :, 0], y[:, 0, 0])
+
+
+def test_bicubic_of_sizes_that_are_not_known():
+    def resize(x, like):
+        return ops.resize_bicubic(x, like.shape[:2])
+
+    x = jax.random.normal(jax.random.key(0), (7, 7, 2))
+    shape = jax.export.symbolic_shape("h, w")
+    like = jax.ShapeDtypeStruct(shape, jnp.float32)
+    program = jax.export.export(jax.jit(resize))(jax.ShapeDtypeStruct(x.shape, x.dtype), like)
+    found = program.call(x, jnp.zeros((4, 9)))
+    # Positions are rounded in float32 there.
+    np.testing.assert_allclose(found, ops.resize_bicubic(x, (4, 9)), atol=2e-6)

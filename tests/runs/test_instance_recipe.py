@@ -38,7 +38,7 @@ def test_published_schedules():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"model": {"name": "upernet"}}, "model.name is 'upernet', which finds no objects"),
+        ({"model": {"name": "upernet"}}, "model.name is 'upernet', which task=instances does not"),
         ({"mesh": {"spatial": 2}}, "mesh.spatial is 2, but boxes lie anywhere"),
         ({"train": {"accumulate": 2}}, "train.accumulate is 2, .* set loss.average=image"),
         ({"loss": {"average": "mean"}}, "loss.average is 'mean'; choose one of batch, image"),

@@ -204,6 +204,11 @@ def test_report_is_of_the_best_checkpoint(tmp_path, monkeypatch):
         ({"data.eval_split": "vla"}, "split 'vla'"),
         ({"data.pad": False, "data.crop": (64, 64)}, "data.crop: 64x64 is larger than"),
         ({"model.pretrained": "/missing"}, "model.pretrained: /missing is not there"),
+        ({"model.pretrained": "timm:resnet"}, "model.pretrained: name of weights is 'timm:resnet'"),
+        (
+            {"model.pretrained": "torchvision:resnet50"},
+            "model.pretrained: torchvision:resnet50 needs encoder='resnet50', not 'resnet18'",
+        ),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(tmp_path, changes, message):
@@ -239,6 +244,8 @@ def test_run_that_starts_from_another_one(tmp_path, capsys):
     config = make_config(**changes, **{"optimizer.weight_decay": 0.0, "train.steps": 1})
     train(config, tmp_path / "b")
     assert "pretrained: " in capsys.readouterr().out
+    began = json.loads((tmp_path / "b" / "pretrained.json").read_text())
+    assert began["file"] == str(tmp_path / "a") and not (tmp_path / "a/pretrained.json").exists()
     second = saved_state(config, tmp_path / "b", 1)
     assert second.step == 1
     jax.tree.map(np.testing.assert_array_equal, first.parameters, second.parameters)

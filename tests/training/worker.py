@@ -49,10 +49,10 @@ def plan_fault(step, what):
                 happen()
             yield batch
 
-    def faulty_load(recipe, state):
+    def faulty_load(recipe, state, create_model):
         if step == 0:
             happen()
-        return load(recipe, state)
+        return load(recipe, state, create_model)
 
     data.train_batches, setup.load_pretrained = faulty_batches, faulty_load
 

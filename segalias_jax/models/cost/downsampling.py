@@ -235,8 +235,19 @@ class _Search:
         if not part.startswith("stage") or part == "stage1":
             return []
         inside = [o for o in self.operations if part_of(o.scope) == part]
+        entering, leaving = self.entering(inside), inside[-1].output_types[0]
+        # Not what shrinks a map beside the stage's own, such as keys and values of an attention.
+        own = [
+            d
+            for d in own
+            if all(
+                abs(d.input_shape[d.spatial_axes[k]] / d.stride[k] - leaving.shape[1 + k]) < 1
+                for k in (0, 1)
+            )
+        ]
+        if not own:
+            return []
         widest = max(own, key=lambda d: (max(d.kernel_size), d.filter != "none"))
-        entering = self.entering(inside)
         total = dataclasses.replace(
             widest,
             name=part,
@@ -246,7 +257,7 @@ class _Search:
             spatial_axes=(1, 2),
             channel_axis=3,
             in_channels=entering.shape[-1],
-            out_channels=inside[-1].output_types[0].shape[-1],
+            out_channels=leaving.shape[-1],
         )
         return [total]
 

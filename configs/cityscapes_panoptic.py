@@ -1,0 +1,12 @@
+r"""Panoptic-DeepLab on Cityscapes: 8 classes of things and 11 of stuff, 90,000 updates of 32 crops.
+
+Paper: https://arxiv.org/abs/1911.10194 (the schedule of its published program, with crops of
+512x1024); the filters are those of https://arxiv.org/abs/2403.09065, which has no such network.
+Command: python train.py --config configs/cityscapes_panoptic.py --workdir RUN \
+    --config.data.root=DIR
+Not trained here yet.
+"""
+
+from segalias_jax.recipes.cityscapes_panoptic import get_config
+
+__all__ = ["get_config"]

@@ -1,0 +1,84 @@
+"""`segalias models`, and the documented table of weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+from weights_server import *  # noqa: F403
+
+from segalias_jax import cli, models
+from segalias_jax.torch_weights.listing import weights_table
+from segalias_jax.torch_weights.zoo import ZOO, find
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(server, capsys):
+    """Runs the command; its cache is empty."""
+
+    def run(*words):
+        status = cli.main(["models", *words])
+        return status, "".join(capsys.readouterr())
+
+    return run
+
+
+def test_details(run, tmp_path):
+    path = tmp_path / "m.json"
+    status, told = run(
+        "resnet18", "fcn", "torchvision:resnet18", "--size", "64", "96", f"--json={path}"
+    )
+    assert status == 0, told
+    assert "resnet18 (encoder)\n  parameters  11,195,744\n" in told
+    assert "stage4  (as one operator)" in told and "0.7071             0.3536" in told
+    assert "for         model.encoder=resnet18, model.variant=v1b" in told
+    assert "here        no; it would go to" in told and "f37072fd ..." in told
+    encoder, decoder, weights = json.loads(path.read_text())
+    assert encoder["channels"] == [64, 128, 256, 512] and encoder["size"] == [64, 96]
+    assert "torchvision:resnet18" in encoder["weights"]
+    assert decoder["kind"] == "decoder" and decoder["parameters"] > 20_000_000
+    assert weights["address"] == find("torchvision:resnet18").address and weights["path"] is None
+
+
+def test_all_are_listed(run, monkeypatch):
+    monkeypatch.setattr(models, "ENCODERS", {n: models.ResNet for n in ("resnet18", "resnet50")})
+    for table, names in (("MODELS", ("upernet", "fcn")), ("DETECTORS", ("mask_rcnn",))):
+        kept = {name: getattr(models, table)[name] for name in names}
+        monkeypatch.setattr(models, table, kept)
+    status, told = run("--size", "32", "32")
+    assert status == 0 and "one image of 32 x 32" in told
+    first = [line.split()[0] for line in told.splitlines() if line]
+    for name in (*models.ENCODERS, *models.MODELS, *models.DETECTORS):
+        assert name in first
+    (row,) = [line for line in told.splitlines() if line.startswith("resnet18")]
+    assert row.split()[1] == "11,195,744" and row.endswith("mmseg:resnet18_v1c")
+
+
+def test_weights_on_this_machine_are_marked(run, tmp_path, monkeypatch):
+    found = find("mmseg:resnet18_v1c")
+    place = tmp_path / "cache" / found.address.removeprefix("https://")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"by hand")
+    told = run("mmseg:resnet18_v1c", "resnet18", "--size", "32", "32")[1]
+    assert f"here        {place}" in told and "mmseg:resnet18_v1c*" in told
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["resnet19"], "name is 'resnet19'; did you mean 'resnet18'"),
+        (["resnet18", "--size", "0", "64"], "all positive"),
+        (["resnet18", "--size", "32", "32", "--json=no/m.json"], "no/m.json cannot be written"),
+        (["resnet18", "--weights"], "--weights lists weights alone"),
+    ],
+)
+def test_errors(run, words, message):
+    status, told = run(*words)
+    assert status == 2 and told.splitlines()[-1].startswith("error: ") and message in told
+
+
+def test_the_documented_table_is_the_current_one(run):
+    assert weights_table() in (ROOT / "docs" / "weights.md").read_text()
+    told = run("--weights")[1]
+    assert told == weights_table() + "\n" and told.count("\n") == len(ZOO) + 2
