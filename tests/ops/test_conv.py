@@ -119,3 +119,21 @@ def test_depthwise_in_bfloat16_sums_in_float32():
     of_x, of_kernel = pullback(jnp.ones_like(y))
     assert (of_x.dtype, of_kernel.dtype) == (jnp.bfloat16, jnp.float32)
     np.testing.assert_array_equal(of_kernel, 1)
+
+
+def test_same_padding_of_any_size():
+    """In a program for all sizes, where zeros begin is known only when it runs."""
+    dense, own = jax.random.normal(jax.random.key(0), (2, 3, 3, 4, 4))
+    own = own[:, :, :1]
+
+    def run(x):
+        x = ops.conv2d(x, dense, stride=2, padding="same")
+        return ops.conv2d(x, own, stride=2, padding="same", groups=4)
+
+    sides = jax.export.symbolic_shape("h, w", constraints=["h >= 4", "w >= 4"])
+    image = jax.ShapeDtypeStruct((1, *sides, 4), jnp.float32)
+    program = jax.export.export(jax.jit(run))(image)
+    for size in ((9, 8), (6, 7)):
+        x = jax.random.normal(jax.random.key(1), (1, *size, 4))
+        # The same products, summed in float32 in another order.
+        np.testing.assert_allclose(program.call(x), run(x), atol=1e-5)
