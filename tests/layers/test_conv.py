@@ -82,3 +82,11 @@ def test_grouped_kernels():
     x = jnp.ones((1, 4, 4, 6))
     change = conv(x.at[..., 0].set(2.0)) - conv(x)  # of the first group's input
     assert change[..., :4].any() and not change[..., 4:].any()
+
+
+def test_epsilon_and_momentum_of_a_norm():
+    norm = layers.BatchNorm(1, epsilon=3.0, momentum=0.25)
+    y = norm(jnp.asarray([1.0, 3.0]).reshape(2, 1, 1, 1))
+    # Mean 2, biased variance 1, unbiased 2; statistics began at 0 and 1.
+    np.testing.assert_allclose(y.ravel(), [-0.5, 0.5], rtol=1e-6)
+    np.testing.assert_allclose([norm.mean[0], norm.var[0]], [0.5, 1.25], rtol=1e-6)
