@@ -97,7 +97,7 @@ COMMANDS = {
         _Recipe.REQUIRED,
     ),
     "models": _Command(
-        "list encoders, decoders and detectors, what they cost and where their weights are",
+        "list encoders, decoders and whole networks, what they cost and where their weights are",
         "segalias_jax.torch_weights.listing",
     ),
     "browse": _Command(

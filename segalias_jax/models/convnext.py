@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from segalias_jax.errors import InputError, check_choice
@@ -21,7 +20,9 @@ from segalias_jax.models.stages import (
     apply_filter,
     check_mixer,
     check_remat,
+    drop_path_rates,
     freeze_norms,
+    make_drop_path,
     make_filter,
     mixer_factory,
     no_mixer,
@@ -73,10 +74,7 @@ class ConvNeXtBlock(nnx.Module):
         self.expand = conv(channels, 4 * channels)
         self.project = conv(4 * channels, channels)
         self.gamma = nnx.Param(jnp.full(channels, 1e-6, jnp.float32))
-        # One draw for all pixels and channels of a sample.
-        self.drop_path = (
-            nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3), rngs=rngs) if drop_path else None
-        )
+        self.drop_path = make_drop_path(drop_path, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Applies the block, in the type of `x`."""
@@ -162,8 +160,6 @@ class ConvNeXt(nnx.Module):
         check_choice("downsample", downsample, [d for d in DOWNSAMPLE if d not in STRIDING])
         check_mixer(mixer, cutoff=mixer_cutoff, parts=mixer_parts, start=mixer_start)
         check_remat(remat, 4)
-        if not 0 <= drop_path < 1:
-            raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
         own_width, depths = self.sizes[name]
         width = own_width if width is None else width
         self.channels = tuple(width * 2**i for i in range(4))
@@ -172,7 +168,7 @@ class ConvNeXt(nnx.Module):
         self.stem = nnx.List([conv(3, width, 4, stride=4, padding=0), LayerNorm(width)])
         self.downsample_norms = nnx.List([LayerNorm(c) for c in self.channels[:-1]])
         self.output_norms = nnx.List([LayerNorm(c) for c in self.channels])
-        rates = np.split(np.linspace(0, drop_path, sum(depths)), np.cumsum(depths)[:-1])
+        rates = drop_path_rates(drop_path, depths, frozen_stages=frozen_stages)
         downsamples, filters, stages = [], [], []
         for i, channels in enumerate(self.channels):
             make_mixer = no_mixer
@@ -192,11 +188,10 @@ class ConvNeXt(nnx.Module):
                     start=mixer_start,
                     rngs=rngs,
                 )
-            trained = i >= frozen_stages
             blocks = [
                 self.make_block(
                     channels,
-                    drop_path=float(rate) * trained,
+                    drop_path=rate,
                     make_mixer=make_mixer,
                     branched=mixer == "scb",
                     rngs=rngs,

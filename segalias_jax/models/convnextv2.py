@@ -9,7 +9,7 @@ from flax import nnx
 
 from segalias_jax.layers import Conv, LayerNorm, ResponseNorm, SmoothConvolutionBranch
 from segalias_jax.models.convnext import ConvNeXt
-from segalias_jax.models.stages import MakeMixer, no_mixer
+from segalias_jax.models.stages import MakeMixer, make_drop_path, no_mixer
 from segalias_jax.typing import Array, Float
 
 CONVNEXTV2S = {
@@ -52,10 +52,7 @@ class ConvNeXtV2Block(nnx.Module):
         self.expand = conv(channels, 4 * channels)
         self.response = ResponseNorm(4 * channels)
         self.project = conv(4 * channels, channels)
-        # One draw for all pixels and channels of a sample.
-        self.drop_path = (
-            nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3), rngs=rngs) if drop_path else None
-        )
+        self.drop_path = make_drop_path(drop_path, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Applies the block, in the type of `x`."""

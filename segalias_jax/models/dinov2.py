@@ -12,7 +12,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from segalias_jax import ops
@@ -22,7 +21,9 @@ from segalias_jax.models.stages import (
     Filter,
     apply_filter,
     check_remat,
+    drop_path_rates,
     freeze_norms,
+    make_drop_path,
     make_filter,
     run_block,
     stop_at,
@@ -172,9 +173,7 @@ class DINOv2Block(nnx.Module):
         self.expand = conv(channels, 4 * channels)
         self.project = conv(4 * channels, channels)
         # One draw for all tokens and channels of a sample.
-        self.drop_path = (
-            nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3), rngs=rngs) if drop_path else None
-        )
+        self.drop_path = make_drop_path(drop_path, rngs=rngs)
 
     def __call__(self, x: Tokens) -> Tokens:
         """Applies the block, in the type of `x`."""
@@ -249,8 +248,6 @@ class DINOv2(nnx.Module):
         check_choice("encoder", name, DINOV2S)
         check_choice("downsample", downsample, DINOV2_FILTERS)
         check_remat(remat, 4)
-        if not 0 <= drop_path < 1:
-            raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
         own_width, depths = DINOV2S[name]
         width = own_width if width is None else width
         heads = max(width // _HEAD_CHANNELS, 1)
@@ -265,14 +262,14 @@ class DINOv2(nnx.Module):
         limit = nyquist if cutoff is None else cutoff
         image_filter = make_filter(downsample, 3, cutoff=limit, band=band, rngs=rngs)
         self.stem = PatchEmbedding(width, image_filter=image_filter, rngs=rngs)
-        rates = np.split(np.linspace(0, drop_path, sum(depths)), np.cumsum(depths)[:-1])
+        rates = drop_path_rates(drop_path, depths, frozen_stages=frozen_stages)
         stages = [
             nnx.List(
                 [
                     DINOv2Block(
                         width,
                         heads=heads,
-                        drop_path=float(rate) * (i >= frozen_stages),
+                        drop_path=rate,
                         rngs=rngs,
                     )
                     for rate in of_stage

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable
 
 import jax
-import numpy as np
 from flax import nnx
 
 from segalias_jax.errors import InputError, check_choice
@@ -20,7 +19,9 @@ from segalias_jax.models.stages import (
     apply_filter,
     check_mixer,
     check_remat,
+    drop_path_rates,
     freeze_norms,
+    make_drop_path,
     make_filter,
     mixer_factory,
     no_mixer,
@@ -244,11 +245,8 @@ class InvertedResidual(nnx.Module):
         self.expand = widen(in_channels, spec.hidden) if widens else None
         self.separable = Separable(spec, make_mixer=make_mixer, style=style, rngs=rngs)
         self.has_shortcut = spec.stride == 1 and spec.out_channels == in_channels
-        # One draw for all pixels and channels of a sample.
         dropped = drop_path if self.has_shortcut else 0.0
-        self.drop_path = (
-            nnx.Dropout(dropped, broadcast_dims=(1, 2, 3), rngs=rngs) if dropped else None
-        )
+        self.drop_path = make_drop_path(dropped, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
         """Applies the block."""
@@ -345,8 +343,6 @@ class InvertedResidualEncoder(nnx.Module):
                 "mixer is 'scb', a branch beside a convolution of all channels, but such blocks "
                 "convolve each channel by itself; choose 'none' or 'freqmix'"
             )
-        if not 0 <= drop_path < 1:
-            raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
         self.channels, style = layout.channels, layout.style
         self.filter_place, self.frozen_stages, self.remat = filter_place, frozen_stages, remat
         block = functools.partial(InvertedResidual, style=style, rngs=rngs)
@@ -366,7 +362,7 @@ class InvertedResidualEncoder(nnx.Module):
             stem.append(block(before, spec, drop_path=0.0, make_mixer=no_mixer))
             before = spec.out_channels
         counts = [len(stage) for stage in layout.stages]
-        rates = np.split(np.linspace(0, drop_path, sum(counts)), np.cumsum(counts)[:-1])
+        rates = drop_path_rates(drop_path, counts, frozen_stages=frozen_stages)
         filters, stages = [], []
         for i, specs in enumerate(layout.stages):
             make_mixer, first = no_mixer, specs[0]
@@ -391,7 +387,6 @@ class InvertedResidualEncoder(nnx.Module):
                 )
             blocks: list[nnx.Module] = []
             for spec, rate in zip(specs, rates[i], strict=True):
-                rate = float(rate) * (i >= frozen_stages)
                 blocks.append(block(before, spec, drop_path=rate, make_mixer=make_mixer))
                 before = spec.out_channels
             stages.append(nnx.List(blocks))

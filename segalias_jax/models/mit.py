@@ -1,9 +1,7 @@
 """Mix Transformer, with an optional filter before each stride and an optional mixer in each block.
 
 Every stage ends with a norm, which the next stage reads: it belongs to the stage, behind its last
-block. Norms divide by sqrt(variance + 1e-5), as in transformers; mmsegmentation has 1e-6 there,
-the original network 1e-6 but in front of blocks and in reductions. What that changes is a few
-times 1e-6 of a feature.
+block. Norms divide by sqrt(variance + 1e-5), as in transformers.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from segalias_jax import ops
@@ -26,7 +23,9 @@ from segalias_jax.models.stages import (
     apply_filter,
     check_mixer,
     check_remat,
+    drop_path_rates,
     freeze_norms,
+    make_drop_path,
     make_filter,
     mixer_factory,
     no_mixer,
@@ -135,10 +134,7 @@ class MiTBlock(nnx.Module):
         self.expand = conv(channels, inner, kernel_init=_linear)
         self.depthwise = conv(inner, inner, 3, groups=inner, kernel_init=_depthwise)
         self.project = conv(inner, channels, kernel_init=_linear)
-        # One draw for all pixels and channels of a sample.
-        self.drop_path = (
-            nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3), rngs=rngs) if drop_path else None
-        )
+        self.drop_path = make_drop_path(drop_path, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Applies the block, in the type of `x`."""
@@ -226,15 +222,13 @@ class MiT(nnx.Module):
         check_choice("mixer", mixer, ("none", "freqmix"))
         check_mixer(mixer, cutoff=mixer_cutoff, parts=mixer_parts, start=mixer_start)
         check_remat(remat, 4)
-        if not 0 <= drop_path < 1:
-            raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
         own_width, depths = MITS[name]
         width = own_width if width is None else width
         self.channels = tuple(width * heads for heads in _HEADS)
         self.frozen_stages, self.remat = frozen_stages, remat
         conv = functools.partial(Conv, use_bias=True, rngs=rngs)
         self.stem = nnx.List([conv(3, width, 7, stride=4), LayerNorm(width, epsilon=_EPSILON)])
-        rates = np.split(np.linspace(0, drop_path, sum(depths)), np.cumsum(depths)[:-1])
+        rates = drop_path_rates(drop_path, depths, frozen_stages=frozen_stages)
         stride = 1 if downsample in STRIDING else 2
         downsamples, filters, stages = [], [], []
         for i, channels in enumerate(self.channels):
@@ -261,7 +255,7 @@ class MiT(nnx.Module):
                     channels,
                     heads=_HEADS[i],
                     reduction=_REDUCTIONS[i],
-                    drop_path=float(rate) * (i >= frozen_stages),
+                    drop_path=rate,
                     make_mixer=make_mixer,
                     rngs=rngs,
                 )

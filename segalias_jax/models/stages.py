@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import jax
+import numpy as np
 from flax import nnx
 
 from segalias_jax import layers, ops
@@ -263,6 +264,58 @@ def mixer_factory(
         start=start,
         rngs=rngs,
     )
+
+
+def drop_path_rates(
+    drop_path: float, depths: Sequence[int], *, frozen_stages: int
+) -> list[list[float]]:
+    """Returns how often training drops the branch of each block, by stage.
+
+    Block k of n, from 0, drops with probability k / (n - 1) drop_path; frozen ones never do.
+
+    Args:
+      drop_path: probability of the last block.
+      depths: number of blocks of each stage.
+      frozen_stages: as for `freeze_norms`.
+
+    Returns:
+      Probabilities.
+
+    Raises:
+      InputError: `drop_path` outside [0, 1).
+
+    Example:
+      >>> drop_path_rates(0.5, (1, 2), frozen_stages=-1)
+      [[0.0], [0.25, 0.5]]
+
+    Reference:
+      Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+    """
+    if not 0 <= drop_path < 1:
+        raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
+    rates = iter(np.linspace(0, drop_path, sum(depths)))
+    return [
+        [float(next(rates)) * (i >= frozen_stages) for _ in range(count)]
+        for i, count in enumerate(depths)
+    ]
+
+
+def make_drop_path(rate: float, *, rngs: nnx.Rngs) -> nnx.Dropout | None:
+    """Builds what drops the branch of a block, for each sample by itself.
+
+    Args:
+      rate: probability, see `drop_path_rates`.
+      rngs: random stream "dropout".
+
+    Returns:
+      The layer; None where nothing is ever dropped.
+
+    Example:
+      >>> make_drop_path(0.0, rngs=nnx.Rngs(0)) is None
+      True
+    """
+    # One draw for all pixels and channels of a sample.
+    return nnx.Dropout(rate, broadcast_dims=(1, 2, 3), rngs=rngs) if rate else None
 
 
 def run_block(

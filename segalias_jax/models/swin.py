@@ -28,7 +28,9 @@ from segalias_jax.models.stages import (
     apply_filter,
     check_mixer,
     check_remat,
+    drop_path_rates,
     freeze_norms,
+    make_drop_path,
     make_filter,
     mixer_factory,
     no_mixer,
@@ -214,10 +216,7 @@ class SwinBlock(nnx.Module):
         self.norm2 = LayerNorm(channels, epsilon=_EPSILON)
         self.expand = conv(channels, 4 * channels)
         self.project = conv(4 * channels, channels)
-        # One draw for all pixels and channels of a sample.
-        self.drop_path = (
-            nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3), rngs=rngs) if drop_path else None
-        )
+        self.drop_path = make_drop_path(drop_path, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Applies the block, in the type of `x`."""
@@ -330,8 +329,6 @@ class Swin(nnx.Module):
         check_choice("mixer", mixer, ("none", "freqmix"))
         check_mixer(mixer, cutoff=mixer_cutoff, parts=mixer_parts, start=mixer_start)
         check_remat(remat, 4)
-        if not 0 <= drop_path < 1:
-            raise InputError(f"drop_path is {drop_path}, but must lie in [0, 1)")
         own_width, depths = SWINS[name]
         width = own_width if width is None else width
         if width >= 2 * _HEAD_CHANNELS and width % (width // _HEAD_CHANNELS):
@@ -355,7 +352,7 @@ class Swin(nnx.Module):
             ]
         )
         self.output_norms = nnx.List([LayerNorm(c, epsilon=_EPSILON) for c in self.channels])
-        rates = np.split(np.linspace(0, drop_path, sum(depths)), np.cumsum(depths)[:-1])
+        rates = drop_path_rates(drop_path, depths, frozen_stages=frozen_stages)
         downsamples, filters, stages = [], [], []
         for i, channels in enumerate(self.channels):
             make_mixer = no_mixer
@@ -380,7 +377,7 @@ class Swin(nnx.Module):
                     channels,
                     heads=max(channels // _HEAD_CHANNELS, 1),
                     shifted=k % 2 == 1,
-                    drop_path=float(rate) * (i >= frozen_stages),
+                    drop_path=rate,
                     make_mixer=make_mixer,
                     rngs=rngs,
                 )

@@ -17,15 +17,7 @@ def get_config(arg: str = ""):
     for a narrow network that two processor cores can train.
     """
     config, size = instance_base.recipe("nuclei", arg, sizes=("tiny",))
-    config.data.source = "instance_maps"
-    config.data.classes = ("nucleus",)
-    config.data.images = "images/{name}.png"
-    config.data.maps = "instances/{name}.png"
-    config.data.names = "{split}.txt"
-    config.data.crop = (256, 256)
-    config.data.short = (512, 512)
-    config.data.long = 1408
-    config.data.max_objects = 256
+    read_nuclei(config)
     # Learned from random parameters, whose statistics have to be learned too.
     config.model.frozen_stages = -1
     config.model.frozen_norm = False
@@ -47,7 +39,21 @@ def get_config(arg: str = ""):
     return config
 
 
-def _shrink(config) -> None:
+def read_nuclei(config) -> None:
+    """Says where the data are, and at which size images are shown."""
+    config.data.source = "instance_maps"
+    config.data.classes = ("nucleus",)
+    config.data.images = "images/{name}.png"
+    config.data.maps = "instances/{name}.png"
+    config.data.names = "{split}.txt"
+    config.data.crop = (256, 256)
+    config.data.short = (512, 512)
+    config.data.long = 1408
+    config.data.max_objects = 256
+
+
+def read_small_nuclei(config) -> None:
+    """Shows them at the sizes of the variant "tiny", to a small encoder, a few at a time."""
     # Nuclei are 7 to 42 pixels wide in most images, which are shown at twice their size.
     config.data.crop = (224, 224)
     config.data.ratio_range = (0.75, 1.33)
@@ -55,6 +61,11 @@ def _shrink(config) -> None:
     config.data.max_objects = 96
     config.model.encoder = "resnet18"
     config.model.width = 24
+    config.train.batch_size = 4
+
+
+def _shrink(config) -> None:
+    read_small_nuclei(config)
     config.model.pyramid_channels = 48
     config.model.box_channels = 128
     config.model.mask_channels = 32
@@ -64,7 +75,6 @@ def _shrink(config) -> None:
     config.model.box_samples = 96
     config.optimizer.learning_rate = 1.5e-3
     config.schedule.warmup_steps = 100
-    config.train.batch_size = 4
     config.train.steps = 5000
     config.train.eval_every = 1250
     config.train.log_every = 50

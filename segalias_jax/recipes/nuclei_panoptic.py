@@ -7,7 +7,7 @@ DIR holds images/NAME.png, instances/NAME.png (16 bit, one value for each nucleu
 train.txt, val.txt and test.txt. Images are shown as the recipe "nuclei" shows them.
 """
 
-from segalias_jax.recipes import panoptic_base
+from segalias_jax.recipes import nuclei, panoptic_base
 
 
 def get_config(arg: str = ""):
@@ -17,15 +17,7 @@ def get_config(arg: str = ""):
     for a narrow network that two processor cores can train.
     """
     config, size = panoptic_base.recipe("nuclei_panoptic", arg, sizes=("tiny",))
-    config.data.source = "instance_maps"
-    config.data.classes = ("nucleus",)
-    config.data.images = "images/{name}.png"
-    config.data.maps = "instances/{name}.png"
-    config.data.names = "{split}.txt"
-    config.data.crop = (256, 256)
-    config.data.short = (512, 512)
-    config.data.long = 1408
-    config.data.max_objects = 256
+    nuclei.read_nuclei(config)
     config.loss.sigma = 6.0  # centers of nuclei that touch lie 14 pixels apart
     config.loss.small_area = 0  # all are small
     config.eval.max_centers = 400
@@ -38,16 +30,10 @@ def get_config(arg: str = ""):
 
 
 def _shrink(config) -> None:
-    config.data.crop = (224, 224)
-    config.data.ratio_range = (0.75, 1.33)
-    config.data.long = 704  # one image of val is longer, and all would be padded to its size
-    config.data.max_objects = 96
-    config.model.encoder = "resnet18"
-    config.model.width = 24
+    nuclei.read_small_nuclei(config)
     config.model.channels = 48
     config.model.dilations = (1, 3, 6)
     config.optimizer.learning_rate = 2e-3
     config.schedule.warmup_steps = 100
-    config.train.batch_size = 4
     config.train.steps = 3000
     config.train.eval_every = 1000

@@ -1,18 +1,18 @@
-"""Lists encoders, decoders and detectors: size, cost, strides, sampling rates, and weights.
+"""Lists encoders, decoders and whole networks: size, cost, strides, sampling rates, weights.
 
     segalias models                  all of them, and where their weights are
     segalias models NAME [NAME ...]  each operator of theirs that strides, and all about the weights
     segalias models --weights        the table of weights alone
 
-NAME is that of an encoder, a decoder, a detector or of weights. Parameters of decoders and
-detectors are all but those of the encoder, for resnet50 and 19 classes. Nothing is fetched.
+NAME is that of an encoder, a decoder, a detector, a panoptic network or of weights. Parameters of
+all but encoders are those beside the encoder, for resnet50 and 19 classes. Nothing is fetched.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +65,15 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
       InputError: an unknown name, a size that is none, or a file that cannot be written.
     """
-    known = [*models.ENCODERS, *models.MODELS, *models.DETECTORS, *ZOO]
+    known = [*models.ENCODERS, *(name for table, _ in _heads().values() for name in table)]
     for name in flags.names:
-        check_choice("name", name, known)
+        check_choice("name", name, [*known, *ZOO])
     if flags.weights:
         if flags.names or flags.json:
             raise InputError("--weights lists weights alone; leave NAME and --json out")
         print(weights_table())
         return 0
-    chosen = flags.names or [*models.ENCODERS, *models.MODELS, *models.DETECTORS]
+    chosen = flags.names or known
     rows = []
     with progress_bar("counting", len(chosen), unit=" models") as bar:
         for name in chosen:
@@ -89,7 +89,7 @@ def run(flags: argparse.Namespace) -> int:
 
 
 def describe(name: str, size: Sequence[int] = (224, 224)) -> dict[str, Any]:
-    """Returns all that is known of an encoder, decoder, detector or of weights.
+    """Returns all that is known of an encoder, of what stands on one, or of weights.
 
     Args:
       name: of it.
@@ -110,14 +110,23 @@ def describe(name: str, size: Sequence[int] = (224, 224)) -> dict[str, Any]:
         return _describe_encoder(name, size)
     if name in ZOO:
         return {"kind": "weights", "name": name, **_weights_row(ZOO[name])}
-    make = models.create_model if name in models.MODELS else models.create_detector
+    kind, make = next((kind, make) for kind, (table, make) in _heads().items() if name in table)
     section = {"name": name, "encoder": _REFERENCE}
     net: Any = nnx.eval_shape(lambda: make(section, num_classes=_CLASSES, rngs=nnx.Rngs(0)))
     return {
-        "kind": "decoder" if name in models.MODELS else "detector",
+        "kind": kind,
         "name": name,
         "parameters": _count(net) - _count(net.encoder),
         "weights": [w.name for w in ZOO.values() if w.settings.get("name") == name],
+    }
+
+
+def _heads() -> dict[str, tuple[dict[str, Any], Callable[..., Any]]]:
+    """By kind, the table of what stands on an encoder, and what builds it."""
+    return {
+        "decoder": (models.MODELS, models.create_model),
+        "detector": (models.DETECTORS, models.create_detector),
+        "panoptic": (models.PANOPTIC, models.create_panoptic),
     }
 
 
@@ -156,7 +165,7 @@ def _weights_row(weights: Weights) -> dict[str, Any]:
 
 
 def overview(rows: Iterable[dict[str, Any]], size: Sequence[int]) -> str:
-    """Returns a line for each encoder, decoder and detector.
+    """Returns a line for each encoder and each of what stands on one.
 
     Args:
       rows: of `describe`.
@@ -179,7 +188,7 @@ def overview(rows: Iterable[dict[str, Any]], size: Sequence[int]) -> str:
             "that strides after the stem, where filters cut; of a stage with several, that of all",
             "as one. * is on this machine; segalias models NAME tells more.",
         ]
-    for kind in ("decoder", "detector"):
+    for kind in _heads():
         of_kind = [row for row in rows if row["kind"] == kind]
         if of_kind:
             head = (kind, "parameters", "weights")

@@ -49,7 +49,7 @@ def test_all_are_listed(run, monkeypatch):
     status, told = run("--size", "32", "32")
     assert status == 0 and "one image of 32 x 32" in told
     first = [line.split()[0] for line in told.splitlines() if line]
-    for name in (*models.ENCODERS, *models.MODELS, *models.DETECTORS):
+    for name in (*models.ENCODERS, *models.MODELS, *models.DETECTORS, *models.PANOPTIC):
         assert name in first
     (row,) = [line for line in told.splitlines() if line.startswith("resnet18")]
     assert row.split()[1] == "11,195,744" and row.endswith("mmseg:resnet18_v1c")
