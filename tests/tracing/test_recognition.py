@@ -98,6 +98,17 @@ def test_a_1x1_convolution_as_a_matrix_product():
     assert found == [("conv", (1, 1), (2, 2), (4, 6), (1, 2))]
 
 
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_depthwise_convolution_as_shifted_products(size):
+    """Each slice meets numbers of its own channels, as no average does."""
+
+    def convolve(x, kernel):
+        return ops.conv2d(x, kernel, stride=2, padding=size // 2, groups=6)
+
+    found = described(convolve, (1, 16, 16, 6), (size, size, 1, 6))
+    assert found == [("conv", (size, size), (2, 2), (6, 6), (1, 2))]
+
+
 def test_slices_of_one_value_that_go_separate_ways():
     """Two matrix products of every second pixel and a pooling beside them are three operators."""
 
