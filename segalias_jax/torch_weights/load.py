@@ -69,9 +69,10 @@ def load_torch(
     Reads mmsegmentation segmenters, Mask R-CNN of torchvision and of mmdetection (by the model's
     `convention`), the published checkpoints of this method (into models with `gate="corner"`,
     `band="reference"` and `cutoff=0.35`), and backbones alone, which fill the encoder: ResNets of
-    torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts and Swins of timm, whose norms of the
-    feature maps stay as they are where the file has none, MiTs of transformers, DINOv2s of both and
-    the original ones. Every name and shape is compared before anything is changed.
+    torchvision (v1b) and open-mmlab (v1c, v1d), HRNets of it and of timm, ConvNeXts and Swins of
+    timm, whose norms of the feature maps stay as they are where the file has none, MiTs of
+    transformers, DINOv2s of both and the original ones. Every name and shape is compared before
+    anything is changed.
 
     Args:
       path: a `.pth`, `.pt` or `.safetensors` file.

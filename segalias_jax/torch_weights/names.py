@@ -29,6 +29,7 @@ from segalias_jax.torch_weights.detectors import (
 from segalias_jax.torch_weights.encoders.convnext import convnext_names
 from segalias_jax.torch_weights.encoders.dinov2 import dinov2_names
 from segalias_jax.torch_weights.encoders.efficientnet import efficientnet_names
+from segalias_jax.torch_weights.encoders.hrnet import hrnet_names
 from segalias_jax.torch_weights.encoders.mit import mit_names
 from segalias_jax.torch_weights.encoders.mobilenet import mobilenet_names
 from segalias_jax.torch_weights.encoders.resnet import resnet_names
@@ -84,6 +85,16 @@ DECODERS: dict[type, Rules] = {
         (r"^decoder\.low_level", "decode_head.c1_bottleneck"),
         (r"^decoder\.refine\.(\d)", r"decode_head.sep_bottleneck.\1"),
     ],
+    # A cascade: what tells the regions is its first head.
+    models.OCR: [
+        (r"^decoder\.region_mix", "decode_head.0.convs.0"),
+        (r"^decoder\.classifier$", "decode_head.0.conv_seg"),
+        (r"^classifier\.conv", "decode_head.1.conv_seg"),
+        (r"^decoder\.bottleneck", "decode_head.1.bottleneck"),
+        (r"^decoder\.attention\.", "decode_head.1.object_context_block."),
+        (r"\bobject_context_block\.(query|key|value|out)\b", r"object_context_block.\1_project"),
+        (r"\bobject_context_block\.mix\b", "object_context_block.bottleneck"),
+    ],
     # Doublings stand between the convolutions of a head, and count there.
     models.SemanticFPN: [
         (r"^decoder\.laterals\.(\d)", r"neck.lateral_convs.\1.conv"),
@@ -102,6 +113,7 @@ ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
     models.ConvNeXt: convnext_names,
     models.ConvNeXtV2: convnext_names,
     models.DINOv2: dinov2_names,
+    models.HRNet: hrnet_names,
     models.MiT: mit_names,
     models.Swin: swin_names,
     models.EfficientNet: efficientnet_names,
@@ -187,7 +199,7 @@ def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
 
     A detector has the names of torchvision or mmdetection, by its convention. A bare encoder has
     the names of an image network: torchvision's (ResNet v1b), open-mmlab's (others) or timm's
-    (ConvNeXt, ConvNeXt V2, Swin, DINOv2).
+    (ConvNeXt, ConvNeXt V2, Swin, DINOv2, HRNet).
 
     Args:
       model: a `Segmenter`, a detector or an encoder, abstract ones too.
