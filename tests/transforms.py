@@ -110,6 +110,7 @@ def operators() -> dict[str, Row]:
         "normalize_image": Row(ops.normalize_image, "bytes", False, BYTES),
         "ratio_low_pass": Row(lambda x: ops.ratio_low_pass(x, 0.5)),
         "ratio_low_pass, band='round'": Row(lambda x: ops.ratio_low_pass(x, 0.5, band="round")),
+        "resize_bicubic": Row(lambda x: ops.resize_bicubic(x, (24, 10))),
         "resize_bilinear": Row(lambda x: ops.resize_bilinear(x, (24, 10))),
         "resize_nearest": Row(lambda x: ops.resize_nearest(x, (24, 10))),
         "roi_align": Row(lambda x: ops.roi_align(x, boxes(x), 3, scale=0.5, method="gather")),
@@ -181,6 +182,7 @@ def modules() -> dict[str, Callable[[], nnx.Module]]:
         "LayerNorm": lambda: layers.LayerNorm(8),
         "MedianFilter": lambda: layers.MedianFilter(3),
         "PyramidPooling": lambda: layers.PyramidPooling(8, 8, pool_scales=(1, 2), rngs=rngs),
+        "ResponseNorm": lambda: layers.ResponseNorm(8),
         "SeparableConvNormAct": lambda: layers.SeparableConvNormAct(8, 8, rngs=rngs),
         "SmoothConvolutionBranch": lambda: layers.SmoothConvolutionBranch(8, rngs=rngs),
     } | {

@@ -39,7 +39,7 @@ Activation = Callable[[Array], Array]
 _depthwise_init = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
-def round_channels(channels: float) -> int:
+def round_channels(channels: int | float) -> int:
     """Returns the nearest multiple of 8 that is at most a tenth smaller.
 
     Args:

@@ -237,6 +237,7 @@ LAYERS = {
     "FrequencyLowCut": lambda: ((2,), {}),
     "LayerNorm": lambda: ((16,), {}),
     "MedianFilter": lambda: ((3,), {}),
+    "ResponseNorm": lambda: ((16,), {}),
     "PyramidPooling": lambda: ((16, 8), {"pool_scales": (1, 2)}),
     "SeparableConvNormAct": lambda: ((16, 8), {}),
     "SmoothConvolutionBranch": lambda: ((16,), {}),
