@@ -12,6 +12,7 @@ import segalias_jax as sa
 from segalias_jax.export import export_model
 from segalias_jax.inference import load_trained
 from segalias_jax.layers.upsample import UPSAMPLE
+from segalias_jax.models import hrnet
 from segalias_jax.models.convnextv2 import CONVNEXTV2S
 from segalias_jax.models.dinov2 import DINOV2S
 
@@ -123,6 +124,7 @@ def test_savedmodel_of_any_size(trained, tmp_path):
         {"name": "unet", "encoder": "double_conv", "upsample": "transpose", "downsample": "daf"},
         {"name": "fcn", "encoder": "convnextv2_tiny"},
         {"name": "fcn", "encoder": "dinov2_small", "downsample": "daf"},
+        {"name": "ocr", "encoder": "hrnet_w18", "downsample": "daf"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
@@ -131,6 +133,8 @@ def test_onnx_of_every_decoder(trained, tmp_path, monkeypatch, options):
     runtime = pytest.importorskip("onnxruntime")
     monkeypatch.setitem(CONVNEXTV2S, "convnextv2_tiny", (8, (1, 1, 2, 1)))  # 18 blocks compile long
     monkeypatch.setitem(DINOV2S, "dinov2_small", (8, (1, 0, 0, 1)))
+    monkeypatch.setitem(hrnet.HRNETS, "hrnet_w18", (8, (1, 1, 1, 1)))
+    monkeypatch.setattr(hrnet, "BLOCKS", 1)
     network = with_network(trained, **{"encoder": "resnet18"} | options)
     path = export_model(network, tmp_path, format="onnx", size=(40, 64))
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
