@@ -219,12 +219,8 @@ leave it out, or choose one of fcn
     low_level_channels: int = setting(48, 'of the finest features in "deeplabv3plus"')
     num_convs: int = setting(2, 'convolutions in a row: "fcn"')
     concat_input: bool = setting(True, 'join the encoder\'s features again behind them: "fcn"')
-    lateral_norm: bool = setting(
-        False, 'norm and ReLU behind each linear layer, as in mmsegmentation: "segformer"'
-    )
-    pyramid_channels: int = setting(
-        256, 'of the pyramid below the heads: "semantic_fpn", detectors'
-    )
+    lateral_norm: bool = setting(False, 'norm and ReLU after linear layers: "segformer"')
+    pyramid_channels: int = setting(256, 'of the pyramid below heads: "semantic_fpn", detectors')
     upsample: str = setting(
         "bilinear",
         """of "unet": "zeros", "nearest", "bilinear" or "transpose"; of the exchanges of HRNets:

@@ -245,6 +245,7 @@ DECODERS = {
     + 2 * conv(256, 256, 1)
     + conv(256, 512, 1)
     + conv(2 * 512, 512, 1),
+    "segformer": sum((c + 1) * 256 for c in (256, 512, 1024, 2048)) + conv(4 * 256, 256, 1),
 }
 # As published for image networks, less their classifiers; the deep stem has 19,232 more.
 ENCODERS = {
@@ -294,6 +295,8 @@ def test_initial_weights_are_the_published_ones():
             elif name == "semantic_fpn" and path[1] in ("laterals", "outputs"):
                 deviation = np.sqrt(2 / (height * width * (inputs + outputs)))
                 assert np.abs(values).max() <= deviation * np.sqrt(3), path  # uniform
+            elif name == "segformer" and path[1] == "laterals":
+                deviation = 0.02
             else:
                 deviation = np.sqrt(2 / (height * width * outputs))
             # Five times the standard error of a mean and a deviation from as many numbers.
