@@ -15,6 +15,7 @@ from segalias_jax.layers.upsample import UPSAMPLE
 from segalias_jax.models import hrnet
 from segalias_jax.models.convnextv2 import CONVNEXTV2S
 from segalias_jax.models.dinov2 import DINOV2S
+from segalias_jax.models.mit import MITS
 
 FILTERS = ("adaptive_blur", "blur3", "none", "daf")
 SIZES = ((64, 96), (57, 75), (33, 47))
@@ -114,6 +115,15 @@ def test_savedmodel_of_any_size(trained, tmp_path):
         assert_close(found, run_once(unet.apply, image))
 
 
+def test_segformer_of_any_size(trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(MITS, "mit_b0", (8, (1, 1, 1, 1)))
+    network = with_network(trained, name="segformer", encoder="mit_b0", downsample="daf")
+    path = export_model(network, tmp_path, format="stablehlo", size="any")
+    program = jax.export.deserialize(bytearray(path.read_bytes()))
+    image = drawn_image(SIZES[1])
+    assert_close(run_once(program.call, image), run_once(network.apply, image))
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -125,6 +135,7 @@ def test_savedmodel_of_any_size(trained, tmp_path):
         {"name": "fcn", "encoder": "convnextv2_tiny"},
         {"name": "fcn", "encoder": "dinov2_small", "downsample": "daf"},
         {"name": "ocr", "encoder": "hrnet_w18", "downsample": "daf"},
+        {"name": "segformer", "encoder": "mit_b0", "downsample": "daf"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
@@ -134,6 +145,7 @@ def test_onnx_of_every_decoder(trained, tmp_path, monkeypatch, options):
     monkeypatch.setitem(CONVNEXTV2S, "convnextv2_tiny", (8, (1, 1, 2, 1)))  # 18 blocks compile long
     monkeypatch.setitem(DINOV2S, "dinov2_small", (8, (1, 0, 0, 1)))
     monkeypatch.setitem(hrnet.HRNETS, "hrnet_w18", (8, (1, 1, 1, 1)))
+    monkeypatch.setitem(MITS, "mit_b0", (8, (1, 1, 1, 1)))
     monkeypatch.setattr(hrnet, "BLOCKS", 1)
     network = with_network(trained, **{"encoder": "resnet18"} | options)
     path = export_model(network, tmp_path, format="onnx", size=(40, 64))
