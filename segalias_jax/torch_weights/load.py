@@ -181,7 +181,7 @@ def fit_torch(
     return filled, Source(path.name, torch_files.sha256(path), table_of, parts)
 
 
-def _backbone_names(arrays: Mapping[str, np.ndarray], encoder: nnx.Module) -> EncoderNames:
+def _backbone_names(arrays: Mapping[str, np.ndarray], encoder: Any) -> EncoderNames:
     """Names of an image network, or those inside a segmenter if more of a file's are such."""
     choices = [encoder_names(encoder, alone=alone) for alone in (True, False)]
     paths = leaves(encoder)

@@ -109,6 +109,12 @@ def test_names_of_mmsegmentation():
     for name, shape in NAMES.items():
         at = BLOCK + name if "../" not in name else f"backbone.layers.1.{name.rpartition('/')[2]}"
         assert arrays[at].shape == shape, at
+    # Queries, keys and values in the order of PyTorch's attention.
+    apart = of_transformers()[1]
+    kinds = [f"segformer.encoder.block.1.0.attention.self.{k}" for k in ("query", "key", "value")]
+    for leaf in ("weight", "bias"):
+        expected = np.concatenate([apart[f"{kind}.{leaf}"] for kind in kinds])
+        np.testing.assert_array_equal(arrays[f"{BLOCK}attn.attn.in_proj_{leaf}"], expected)
     heads = {name for name in arrays if name.startswith("decode_head.")}
     norms = {f"bn.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var")}
     layers = [
