@@ -189,7 +189,7 @@ _LINES = {
     "optimizer.learning_rate": 3e-3,
     "train.steps": 600,
 }
-_STREETS = {"train.steps": 400}
+_STREETS = {"train.steps": 800}
 _NUCLEI = {"train.steps": 1200}
 
 STUDIES: tuple[Study, ...] = (

@@ -70,12 +70,15 @@ def _fine_tune(config) -> None:
     if config.model.mixer == "freqmix":
         config.model.mixer_start = "identity"
     config.loss.average = "valid"
+    config.loss.class_weights = INVERSE_ROOT_SHARES
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 5e-4
     config.optimizer.weight_decay = 0.02
     config.optimizer.rate_multipliers = (("decoder", 4.0), ("classifier", 4.0))
     config.schedule.end_value = 0.0
     config.schedule.warmup_steps = 50
-    config.train.steps = 1000
-    config.train.eval_every = 250
+    # So few images teach more in many small steps: 1000 steps of 8 without weights reached 62.6.
+    config.train.batch_size = 4
+    config.train.steps = 2600
+    config.train.eval_every = 650
     config.train.log_every = 20
