@@ -33,6 +33,7 @@ class SegFormer(nnx.Module):
       rngs: random streams.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> decoder = SegFormer((8, 16), channels=4, rngs=nnx.Rngs(0))
       >>> decoder((jnp.ones((1, 9, 8, 8)), jnp.ones((1, 5, 4, 16)))).shape
       (1, 9, 8, 4)
