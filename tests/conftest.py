@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: recorded numbers of the published code, and real images."""
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -27,6 +28,16 @@ if importlib.util.find_spec("torch") is None:
 # SEGALIAS_GOLDEN points at the complete recordings; tests/golden keeps a sample of large arrays.
 GOLDEN = Path(os.environ.get("SEGALIAS_GOLDEN", Path(__file__).parent / "golden"))
 SAMPLED_EVERY = 7
+
+
+def pytest_collection_finish():
+    """Modules and tests stay: to search them for garbage at every step takes time and finds none.
+
+    Tracing makes many objects that live for a moment, for which the usual threshold is too low.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")
