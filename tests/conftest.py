@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: recorded numbers of the published code, and real images."""
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -8,11 +9,12 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Keras reads it when it is imported, and takes TensorFlow else, which is not there.
 os.environ.setdefault("KERAS_BACKEND", "jax")
-# Most of the time of the tests is compiling, which takes half as long without optimization; it
-# orders sums otherwise, no more. The runs of tests/faults are compiled as usual.
+# Most of the time of the tests is compiling, which takes half as long without optimization, and a
+# sixth of that with the older writers of loops; they order sums otherwise, no more. The runs of
+# tests/faults are compiled as usual.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 "
+    "--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false "
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
 
@@ -26,6 +28,16 @@ if importlib.util.find_spec("torch") is None:
 # SEGALIAS_GOLDEN points at the complete recordings; tests/golden keeps a sample of large arrays.
 GOLDEN = Path(os.environ.get("SEGALIAS_GOLDEN", Path(__file__).parent / "golden"))
 SAMPLED_EVERY = 7
+
+
+def pytest_collection_finish():
+    """Modules and tests stay: to search them for garbage at every step takes time and finds none.
+
+    Tracing makes many objects that live for a moment, for which the usual threshold is too low.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")

@@ -90,9 +90,11 @@ def detector_recipe(coco_tree):
 def detector_model(detector_recipe):
     """A network whose classes, boxes and masks differ from place to place."""
     random = np.random.default_rng(1)
-    model = models.create_detector(
-        detector_recipe.model.to_dict(), num_classes=len(CLASSES), rngs=nnx.Rngs(0)
-    )
+    config = detector_recipe.model.to_dict()
+    # Drawn by one program, not by hundreds that are compiled one after the other.
+    model = nnx.jit(
+        lambda: models.create_detector(config, num_classes=len(CLASSES), rngs=nnx.Rngs(0))
+    )()
     for head, factor in (("box_head.logits", 60), ("box_head.deltas", 100), ("rpn.logits", 20)):
         part: Any = model
         for name in head.split("."):

@@ -20,12 +20,17 @@ TINY = (
     "--config.model.reduction=4",
 )
 
+# Compiling takes most of the time of small runs, and what it saves there is nothing.
+QUICK_FLAGS = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false"
+)
+
 
 def environment(folder):
     """Returns the variables of a process that keeps what it compiles in a folder."""
     return os.environ | {
-        # Compiling takes most of the time of so small a run, and what it saves here is nothing.
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+        "XLA_FLAGS": QUICK_FLAGS,
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
     }

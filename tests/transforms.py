@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 "
+    "--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false "
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
 

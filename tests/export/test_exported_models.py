@@ -1,4 +1,4 @@
-"""Programs of every decoder, of newer encoders and of U-Nets of any size, against the networks."""
+"""Programs of newer encoders, and of U-Nets of any size, against the networks."""
 
 import dataclasses
 
@@ -91,9 +91,9 @@ def test_networks_of_symbolic_size(encoder, monkeypatch):
     "encoder, downsample, upsample, sizes",
     [
         ("double_conv", "none", "zeros", SIZES),
-        ("double_conv", "daf", "transpose", SIZES[:2]),
-        ("double_conv", "blur5", "bilinear", SIZES[1:]),
-        ("resnet18", "daf", "nearest", SIZES[:2]),
+        ("double_conv", "daf", "transpose", SIZES[1:2]),
+        ("double_conv", "blur5", "bilinear", SIZES[2:]),
+        ("resnet18", "daf", "nearest", SIZES[1:2]),
     ],
 )
 def test_unet_of_any_size(trained, tmp_path, encoder, downsample, upsample, sizes):
@@ -120,10 +120,6 @@ def test_savedmodel_of_any_size(trained, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"name": "fcn"},
-        {"name": "pspnet"},
-        {"name": "deeplabv3plus", "output_stride": 16, "low_level_channels": 4},
-        {"name": "semantic_fpn", "pyramid_channels": 8},
         {"name": "unet", "encoder": "double_conv", "upsample": "transpose", "downsample": "daf"},
         {"name": "fcn", "encoder": "convnextv2_tiny"},
         {"name": "fcn", "encoder": "dinov2_small", "downsample": "daf"},
@@ -132,7 +128,7 @@ def test_savedmodel_of_any_size(trained, tmp_path):
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
-def test_onnx_of_every_decoder(trained, tmp_path, monkeypatch, options):
+def test_onnx_of_newer_networks(trained, tmp_path, monkeypatch, options):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
     monkeypatch.setitem(CONVNEXTV2S, "convnextv2_tiny", (8, (1, 1, 2, 1)))  # 18 blocks compile long

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 from flax import nnx
 
 import segalias_jax as sa
@@ -415,10 +416,7 @@ def test_example_on_eight_devices_is_that_of_one():
 def test_example_killed_at_random_moments_ends_with_the_same_bits(tmp_path):
     """A network and a loop of a user's own, as written for people."""
     assert len(EXAMPLE.read_text().splitlines()) <= 60
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+    environment = tiny.environment(tmp_path) | {
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": str(EXAMPLE.parents[1]),
     }

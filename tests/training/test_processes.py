@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
 from segalias_jax.errors import InputError
 from segalias_jax.training.processes import Launch, initialize
@@ -29,7 +30,7 @@ class Group:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        flags = f"--xla_force_host_platform_device_count={4 // count}"
+        flags = f"{tiny.QUICK_FLAGS} --xla_force_host_platform_device_count={4 // count}"
         environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
         environment["WORKER_FAULT"] = fault  # see worker.py
         environment["JAX_COMPILATION_CACHE_DIR"] = str(folder / f"cache-{count}")

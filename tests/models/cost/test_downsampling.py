@@ -42,8 +42,10 @@ def test_operators_in_order():
     assert len(found) == 11
 
 
-@pytest.mark.parametrize("size", [(64, 64), (65, 71)])
-@pytest.mark.parametrize("downsample", ["daf", "blur5", "adaptive_blur", "awd_keep"])
+@pytest.mark.parametrize(
+    "downsample, size",
+    [("daf", (65, 71)), ("blur5", (64, 64)), ("adaptive_blur", (65, 71)), ("awd_keep", (64, 64))],
+)
 def test_filters_ahead(downsample, size):
     found = operators(size, downsample=downsample, mixer="freqmix")
     assert [d.filter for d in found] == ["none"] * 2 + [downsample] * 9
