@@ -28,7 +28,7 @@ from segalias_jax.models.stages import (
 from segalias_jax.models.swin import SWINS
 from segalias_jax.torch_weights import names
 from segalias_jax.torch_weights.load import fit_torch, torch_arrays
-from segalias_jax.tracing import read_program
+from segalias_jax.tracing import profile_aliasing, read_program
 
 SIZE = 64
 
@@ -94,6 +94,33 @@ def check_filters(name):
         for i, (before, after) in enumerate(seen):
             side = SIZE // net.strides[i]
             assert before.shape == (2, side, side, net.channels[i]) == after.shape
+
+
+def filled(net, seed=0):
+    """An abstract network with random numbers, which costs no compiling."""
+    random = np.random.default_rng(seed)
+    for _, variable in nnx.to_flat_state(nnx.state(net, nnx.Any(nnx.Param, nnx.BatchStat))):
+        variable.set_value(random.uniform(0.1, 1, variable.shape).astype(np.float32))
+    return net
+
+
+def check_aliasing(name):
+    """Every operator that can carry what its filter lets through gets nothing beyond."""
+    net = filled(make(name, downsample="daf", filter_place="depthwise"))
+    cutoffs = {f"stage{i + 2}": f.cutoff for i, f in enumerate(getattr(net, "filters", ()))}
+    if not cutoffs:
+        cutoffs = {"stem": net.stem.filter.cutoff}
+    image = np.random.default_rng(1).normal(size=(1, SIZE, 80, 3)).astype(np.float32)
+    report = profile_aliasing(lambda x: net(x), image)
+    for part, cutoff in cutoffs.items():
+        filtered = [
+            o
+            for o in report.operators
+            if part in (o.operator.name or o.operator.module) and o.cutoff >= cutoff - 1e-9
+        ]
+        assert filtered, f"{part}: {report.table()}"
+        # Rounding of float32 leaves 1e-12 of the power.
+        assert all(0 <= o.score < 1e-9 for o in filtered), report.table()
 
 
 def check_scopes(name):
@@ -173,6 +200,7 @@ def hold_contract(name):
     check_construction(name)
     check_features(make(name))
     check_filters(name)
+    check_aliasing(name)
     check_scopes(name)
     check_frozen(name)
     check_weight_names(name)
