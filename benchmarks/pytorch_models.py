@@ -1,6 +1,5 @@
-"""UPerNet in PyTorch, on ResNet v1c or another encoder: the peer that ours is timed by.
+"""UPerNet in PyTorch, with mmsegmentation's names: the peer that ours is timed by.
 
-Names are mmsegmentation's.
 Our weights load into it by the key tables of `segalias_jax.torch_weights`; both compute the same.
 """
 
@@ -131,13 +130,17 @@ class UPerNet(nn.Module):
         self,
         num_classes: int,
         *,
+        width: int = 64,
         backbone: nn.Module | None = None,
-        in_channels: Sequence[int] = (256, 512, 1024, 2048),
+        in_channels: Sequence[int] = (),
         channels: int = 128,
         auxiliary_channels: int = 256,
     ):
         super().__init__()
-        self.backbone = ResNet((3, 4, 6, 3), 64) if backbone is None else backbone
+        if backbone is None:
+            backbone = ResNet((3, 4, 6, 3), width)
+            in_channels = [4 * width * 2**i for i in range(4)]
+        self.backbone = backbone
         self.decode_head = DecodeHead(in_channels, channels, num_classes)
         self.auxiliary_head = AuxiliaryHead(in_channels[2], auxiliary_channels, num_classes)
 

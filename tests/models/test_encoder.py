@@ -96,11 +96,14 @@ def check_filters(name):
             assert before.shape == (2, side, side, net.channels[i]) == after.shape
 
 
-def filled(net, seed=0):
-    """An abstract network with random numbers, which costs no compiling."""
-    random = np.random.default_rng(seed)
-    for _, variable in nnx.to_flat_state(nnx.state(net, nnx.Any(nnx.Param, nnx.BatchStat))):
-        variable.set_value(random.uniform(0.1, 1, variable.shape).astype(np.float32))
+def filled(net):
+    """An abstract network with random numbers, which costs no compiling; evaluates."""
+    random = np.random.default_rng(0)
+    for path, variable in nnx.to_flat_state(nnx.state(net, nnx.Any(nnx.Param, nnx.BatchStat))):
+        # Negative variances have no root.
+        draw = random.uniform if path[-1] == "var" else random.standard_normal
+        variable.set_value(jnp.asarray(draw(size=variable.shape), jnp.float32))
+    net.eval()
     return net
 
 
@@ -110,8 +113,8 @@ def check_aliasing(name):
     cutoffs = {f"stage{i + 2}": f.cutoff for i, f in enumerate(getattr(net, "filters", ()))}
     if not cutoffs:
         cutoffs = {"stem": net.stem.filter.cutoff}
-    image = np.random.default_rng(1).normal(size=(1, SIZE, 80, 3)).astype(np.float32)
-    report = profile_aliasing(lambda x: net(x), image)
+    image = jnp.asarray(np.random.default_rng(1).normal(size=(1, SIZE, 80, 3)), jnp.float32)
+    report = profile_aliasing(net, image)
     for part, cutoff in cutoffs.items():
         filtered = [
             o
@@ -124,20 +127,21 @@ def check_aliasing(name):
 
 
 def check_scopes(name):
-    """Each stage but the first that strides is found as one operator, behind its filter."""
-    net = make(name, downsample="blur3")
-    filtered = "downsample" in keywords(models.ENCODERS[name])
+    """Each stage but the first that strides is one operator, whose rate sets the cutoff."""
+    net = make(name, downsample="daf")
     found = [
-        (d.part, d.in_channels, d.out_channels, d.filter)
+        d
         for d in find_downsampling(net, read_model(net, (1, SIZE, SIZE, 3))[0])
         if d.kind == "stage"
     ]
-    expected = [
-        (f"stage{i + 2}", *net.channels[i : i + 2], "blur3" if filtered else "none")
+    filter_ahead = "daf" if "downsample" in keywords(models.ENCODERS[name]) else "none"
+    assert [(d.part, d.in_channels, d.filter) for d in found] == [
+        (f"stage{i + 2}", net.channels[i], filter_ahead)
         for i in range(len(net.strides) - 1)
         if net.strides[i + 1] > net.strides[i]
     ]
-    assert found == expected
+    for d in found:
+        assert d.cutoff == pytest.approx(d.nyquist_frequency)
 
 
 def check_frozen(name):
@@ -239,7 +243,7 @@ class Patches(nnx.Module):
     def __init__(self, name, *, downsample="none", rngs):
         self.stem = layers.ConvNormAct(3, 8, 3, stride=2, rngs=rngs)
         self.filters = nnx.List(
-            [make_filter(downsample, 8, cutoff=0.3, band="symmetric", rngs=rngs)]
+            [make_filter(downsample, 8, cutoff=2**0.5 / 4, band="symmetric", rngs=rngs)]
         )
         self.stages = nnx.List(
             [nnx.Linear(8, 8, rngs=rngs), layers.Conv(8, 16, 3, stride=2, rngs=rngs)]
