@@ -59,6 +59,12 @@ class TimmEncoder(torch.nn.Module):
             self.add_module(f"norm{i}", torch.nn.LayerNorm(channels))
         self.normed = bool(normed)
 
+    def fill(self, arrays: dict[str, Tensor]) -> None:
+        """Loads arrays; those of norms of features stand beside the network's."""
+        own = {f"norm{i}" for i in range(4)}
+        named = {k if k.split(".")[0] in own else f"net.{k}": v for k, v in arrays.items()}
+        fill(self, named)
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """Returns four feature maps, fine to coarse."""
         features = self.net.forward_intermediates(x, self.indices, intermediates_only=True)
@@ -74,10 +80,13 @@ class TimmEncoder(torch.nn.Module):
 class MiTEncoder(torch.nn.Module):
     """MiT-B1 of transformers."""
 
-    def __init__(self):
-        super().__init__()
-        options = MIT_B1 | dict.fromkeys(NO_DROPOUT, 0.0)
-        self.net = transformers.SegformerModel(transformers.SegformerConfig(**options))
+    def fill(self, arrays: dict[str, Tensor]) -> None:
+        """Builds it from arrays, whose names in files are not those of its modules."""
+        config = transformers.SegformerConfig(**MIT_B1 | dict.fromkeys(NO_DROPOUT, 0.0))
+        self.net, left = transformers.SegformerModel.from_pretrained(
+            None, config=config, state_dict=arrays, output_loading_info=True
+        )
+        assert not left["missing_keys"] and not left["unexpected_keys"], left
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Returns four feature maps, fine to coarse."""
@@ -120,9 +129,9 @@ def peer_network(encoder: str, graph, params, rest) -> torch.nn.Module:
     model = nnx.merge(graph, params, rest, copy=True)
     channels = model.encoder.channels
     peer = pytorch_models.UPerNet(CLASSES, backbone=PEERS[encoder](), in_channels=channels)
-    fill(peer.backbone, encoder_arrays(model))
-    heads = {at: np.asarray(leaf[...]) for at, leaf in leaves(model).items() if at[0] != "encoder"}
-    fill(peer, torch_arrays(model, heads))
+    peer.backbone.fill(tensors(model.encoder, leaves(model.encoder)))
+    heads = {at: leaf for at, leaf in leaves(model).items() if at[0] != "encoder"}
+    fill(peer, tensors(model, heads))
     image = np.random.default_rng(0).normal(size=(1, 224, 224, 3)).astype(np.float32)
     model.eval()
     ours = np.asarray(nnx.jit(lambda m, x: m(x))(model, jnp.asarray(image)))
@@ -137,19 +146,14 @@ def peer_network(encoder: str, graph, params, rest) -> torch.nn.Module:
     return peer
 
 
-def encoder_arrays(model: nnx.Module) -> dict[str, np.ndarray]:
-    """The encoder's weights by the names of the image network, with norms of features beside it."""
-    values = {at: np.asarray(leaf[...]) for at, leaf in leaves(model.encoder).items()}
-    arrays = torch_arrays(model.encoder, values)
-    outside = ("norm0", "norm1", "norm2", "norm3")
-    return {
-        name if name.startswith(outside) else f"net.{name}": array for name, array in arrays.items()
-    }
+def tensors(module: nnx.Module, variables: dict) -> dict[str, Tensor]:
+    """Some variables of a module by their PyTorch names."""
+    arrays = torch_arrays(module, {at: np.asarray(leaf[...]) for at, leaf in variables.items()})
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
-def fill(module: torch.nn.Module, arrays: dict[str, np.ndarray]) -> None:
-    """Loads arrays, all of which must have a place."""
-    named = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+def fill(module: torch.nn.Module, named: dict[str, Tensor]) -> None:
+    """Loads tensors, all of which must have a place."""
     left = module.load_state_dict(named, strict=False)
     assert not left.unexpected_keys, left.unexpected_keys
 
