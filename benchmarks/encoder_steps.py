@@ -280,11 +280,10 @@ def main() -> None:
     torch.manual_seed(0)
     rates = machine_rates()
     print(f"{rates[0] / 1e9:.0f} Gflop/s, {rates[1] / 1e9:.1f} GB/s", flush=True)
-    rows = [row for row in stored(SECTION) if row["encoder"] not in options.encoders]
     for encoder in options.encoders:
-        rows += measure(encoder, options.repeats, rates)
-        # Each takes minutes: what is measured stays if the next one is interrupted.
-        save(SECTION, rows)
+        rows = measure(encoder, options.repeats, rates)
+        # Each takes minutes: what was measured stays, also if the next one is interrupted.
+        save(SECTION, [row for row in stored(SECTION) if row["encoder"] != encoder] + rows)
 
 
 if __name__ == "__main__":
