@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -340,16 +341,15 @@ def operators_table(names: Iterable[str]) -> str:
 def _operator_cells(of_part: Iterable[Downsampling]) -> Iterator[tuple[str, ...]]:
     """Rows of a part: operators that are alike, and its stage where one filter serves several."""
     operators = list(of_part)
-    within = [o for o in operators if o.kind != "stage"]
-    behind_filter = [_sizes(o) for o in within if o.filter != "none"]
-    as_one = [o for o in operators if o.kind == "stage" and behind_filter != [_sizes(o)]]
-    for sizes, alike in itertools.groupby([*within, *as_one], _sizes):
+    served = [o for o in operators if o.filter != "none" and not _has_own_filter(o)]
+    shown = [o for o in operators if o.kind != "stage" or served]
+    for sizes, alike in itertools.groupby(shown, lambda o: (o.kind == "stage", *_sizes(o))):
         first, *others = alike
         yield (
             (first.where or f"{first.part} as one") + (f", {len(others)} more" if others else ""),
-            *sizes,
+            *sizes[1:],
             f"{first.sampling_rate:.3f}",
-            _filter_ahead(first, of_stage=bool(as_one) and first not in as_one),
+            _filter_ahead(first),
         )
 
 
@@ -359,12 +359,18 @@ def _sizes(operator: Downsampling) -> tuple[str, str, str]:
     return str(max(operator.kernel_size)), str(max(operator.stride)), channels
 
 
-def _filter_ahead(operator: Downsampling, *, of_stage: bool) -> str:
+def _has_own_filter(operator: Downsampling) -> bool:
+    return operator.cutoff is not None and math.isclose(operator.cutoff, operator.nyquist_frequency)
+
+
+def _filter_ahead(operator: Downsampling) -> str:
     """What stands ahead of an operator, or why nothing does."""
-    if operator.filter != "none" and of_stage:
-        return "that of the stage as one"
-    if operator.filter != "none":
+    if _has_own_filter(operator):
         return f"cuts at {operator.cutoff:.3f}"
+    if operator.filter != "none":
+        return "that of the stage as one"
+    if operator.nyquist_frequency >= 0.5:
+        return "none: it can carry all frequencies"
     if ".attention." in operator.where:
         return "none: it makes keys and values, which attention alone reads"
     return "none: the stem and stage 1 have no filter, as published"
