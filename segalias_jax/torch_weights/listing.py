@@ -343,11 +343,13 @@ def _operator_cells(of_part: Iterable[Downsampling]) -> Iterator[tuple[str, ...]
     operators = list(of_part)
     served = [o for o in operators if o.filter != "none" and not _has_own_filter(o)]
     shown = [o for o in operators if o.kind != "stage" or served]
-    for sizes, alike in itertools.groupby(shown, lambda o: (o.kind == "stage", *_sizes(o))):
-        first, *others = alike
+    alike: dict[tuple[Any, ...], list[Downsampling]] = {}
+    for o in shown:
+        alike.setdefault((o.kind == "stage", *_sizes(o)), []).append(o)
+    for (_, *sizes), (first, *others) in alike.items():
         yield (
             (first.where or f"{first.part} as one") + (f", {len(others)} more" if others else ""),
-            *sizes[1:],
+            *sizes,
             f"{first.sampling_rate:.3f}",
             _filter_ahead(first),
         )
