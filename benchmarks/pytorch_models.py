@@ -1,9 +1,11 @@
-"""UPerNet on ResNet v1c in PyTorch, with mmsegmentation's names: the peer that ours is timed by.
+"""UPerNet in PyTorch, with mmsegmentation's names: the peer that ours is timed by.
 
 Our weights load into it by the key tables of `segalias_jax.torch_weights`; both compute the same.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +83,7 @@ class ResNet(nn.Module):
 class DecodeHead(nn.Module):
     """Pyramid pooling on top, a feature pyramid below, and the classifier."""
 
-    def __init__(self, in_channels: list[int], channels: int, num_classes: int):
+    def __init__(self, in_channels: Sequence[int], channels: int, num_classes: int):
         super().__init__()
         *finer, top = in_channels
         self.psp_modules = nn.ModuleList(
@@ -122,20 +124,23 @@ class AuxiliaryHead(nn.Module):
 
 
 class UPerNet(nn.Module):
-    """UPerNet on ResNet-50 v1c with an auxiliary head on stage 3."""
+    """UPerNet with an auxiliary head on stage 3: on ResNet-50 v1c, or on another encoder."""
 
     def __init__(
         self,
         num_classes: int,
         *,
-        depths: tuple[int, ...] = (3, 4, 6, 3),
         width: int = 64,
+        backbone: nn.Module | None = None,
+        in_channels: Sequence[int] = (),
         channels: int = 128,
         auxiliary_channels: int = 256,
     ):
         super().__init__()
-        self.backbone = ResNet(depths, width)
-        in_channels = [4 * width * 2**i for i in range(4)]
+        if backbone is None:
+            backbone = ResNet((3, 4, 6, 3), width)
+            in_channels = [4 * width * 2**i for i in range(4)]
+        self.backbone = backbone
         self.decode_head = DecodeHead(in_channels, channels, num_classes)
         self.auxiliary_head = AuxiliaryHead(in_channels[2], auxiliary_channels, num_classes)
 

@@ -158,7 +158,7 @@ class WindowAttention(nnx.Module):
         count = split[1] * split[3]
         windows = windows.reshape(batch * count, WINDOW, WINDOW, channels)
         separate = apart(rows, columns, (vertical, horizontal)) if vertical or horizontal else None
-        y = self._attend(self.qkv(windows), batch, separate)
+        y = self._attend(self.qkv(windows), separate)
         y = self.project(y.reshape(batch * count, WINDOW, WINDOW, channels))
         y = y.reshape(batch, split[1], split[3], WINDOW, WINDOW, channels)
         y = y.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows, columns, channels)
@@ -166,7 +166,7 @@ class WindowAttention(nnx.Module):
             y = jnp.roll(y, (vertical, horizontal), (1, 2))
         return y[:, :height, :width]
 
-    def _attend(self, qkv: Array, batch: int, separate: np.ndarray | None) -> Array:
+    def _attend(self, qkv: Array, separate: np.ndarray | None) -> Array:
         windows, pixels = qkv.shape[0], WINDOW**2
         qkv = qkv.reshape(windows, pixels, 3, self.heads, -1).transpose(2, 0, 3, 1, 4)
         query, key, value = qkv[0], qkv[1], qkv[2]
@@ -177,7 +177,8 @@ class WindowAttention(nnx.Module):
         logits = logits.astype(bias.dtype) + bias
         if separate is not None:
             shape = logits.shape
-            logits = logits.reshape(batch, -1, *shape[1:])
+            count = len(separate)
+            logits = logits.reshape(windows // count, count, *shape[1:])
             # As published: -100, not minus infinity.
             logits = logits + np.where(separate, np.float32(-100), np.float32(0))[:, None]
             logits = logits.reshape(shape)

@@ -3,6 +3,7 @@
     segalias models                  all of them, and where their weights are
     segalias models NAME [NAME ...]  each operator of theirs that strides, and all about the weights
     segalias models --weights        the table of weights alone
+    segalias models --operators      the table of strided operators and filters, of each family
 
 NAME is that of an encoder, a decoder, a detector, a panoptic network or of weights. Parameters of
 all but encoders are those beside the encoder, for resnet50 and 19 classes. Nothing is fetched.
@@ -11,8 +12,10 @@ all but encoders are those beside the encoder, for resnet50 and 19 classes. Noth
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,9 @@ from flax import nnx
 from segalias_jax import models
 from segalias_jax.errors import FlagParser, InputError, check_choice
 from segalias_jax.files import write_text
+from segalias_jax.models.cost.downsampling import Downsampling, find_downsampling
+from segalias_jax.models.cost.scopes import read_model
+from segalias_jax.models.resnet import RESNETS
 from segalias_jax.progress import progress_bar
 from segalias_jax.torch_weights.named import cache_folder, look
 from segalias_jax.torch_weights.zoo import ZOO, Weights
@@ -50,6 +56,7 @@ def add_flags(parser: FlagParser) -> None:
         help="of the image, in pixels, for operations (224 224)",
     )
     add("--weights", action="store_true", help="list weights alone, as a Markdown table")
+    add("--operators", action="store_true", help="list strided operators, as a Markdown table")
     add("--json", type=Path, metavar="FILE", help="file for all numbers")
 
 
@@ -68,10 +75,11 @@ def run(flags: argparse.Namespace) -> int:
     known = [*models.ENCODERS, *(name for table, _ in _heads().values() for name in table)]
     for name in flags.names:
         check_choice("name", name, [*known, *ZOO])
-    if flags.weights:
-        if flags.names or flags.json:
-            raise InputError("--weights lists weights alone; leave NAME and --json out")
-        print(weights_table())
+    tables = {"--weights": flags.weights, "--operators": flags.operators}
+    for flag in (flag for flag, given in tables.items() if given):
+        if flags.names or flags.json or all(tables.values()):
+            raise InputError(f"{flag} prints one table alone; leave all else out")
+        print(weights_table() if flags.weights else operators_table(families()))
         return 0
     chosen = flags.names or known
     rows = []
@@ -131,7 +139,7 @@ def _heads() -> dict[str, tuple[dict[str, Any], Callable[..., Any]]]:
 
 
 def _describe_encoder(name: str, size: Sequence[int]) -> dict[str, Any]:
-    net: Any = nnx.eval_shape(lambda: models.create_encoder(name, rngs=nnx.Rngs(0)))
+    net = _abstract(name)
     summary = models.summarize(net, (1, *size, 3))
     operators = [operator.to_json() for operator in summary.downsampling]
     return {
@@ -256,12 +264,15 @@ def details(row: dict[str, Any]) -> str:
     names = row["weights"]
     lines.append(f"  weights     {_marked(names) or 'none listed'}")
     if row["kind"] == "encoder":
-        head = ("part", "where", "kind", "channels", "sampling rate", "Nyquist frequency")
+        head = ("part", "where", "kind", "kernel", "stride", "channels", "sampling rate")
+        head += ("Nyquist frequency",)
         cells = [
             (
                 o["part"],
                 o["where"] or "(as one operator)",
                 o["kind"],
+                str(o["kernel_size"]),
+                str(o["stride"]),
                 f"{o['in_channels']} -> {o['out_channels']}",
                 f"{o['sampling_rate']:.4f}",
                 f"{o['nyquist_frequency']:.4f}",
@@ -292,6 +303,84 @@ def weights_table() -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def families() -> list[str]:
+    """Returns an encoder of each family; of ResNets one of each kind of blocks.
+
+    Example:
+      >>> families()[:2]
+      ['resnet18', 'resnet50']
+    """
+    first: dict[Any, str] = {}
+    for name, family in models.ENCODERS.items():
+        first.setdefault(RESNETS[name][0] if family is models.ResNet else family, name)
+    return list(first.values())
+
+
+def operators_table(names: Iterable[str]) -> str:
+    """Returns what strides in encoders, and where the filter "daf" stands, in Markdown.
+
+    Args:
+      names: of encoders.
+
+    Example:
+      >>> print(operators_table(["dinov2_small"]).splitlines()[2])
+      | dinov2_small | stem.conv | 14 | 14 | 3 -> 384 | 0.808 | cuts at 0.404 |
+    """
+    lines = ["| encoder | operator | kernel | stride | channels | sampling rate | filter |"]
+    lines += ["|---|---|---:|---:|---:|---:|---|"]
+    for name in names:
+        net = _abstract(name, downsample="daf")
+        found = find_downsampling(net, read_model(net, (1, 224, 224, 3))[0])
+        for _, of_part in itertools.groupby(found, lambda o: o.part):
+            lines += [f"| {name} | {' | '.join(cells)} |" for cells in _operator_cells(of_part)]
+    return "\n".join(lines)
+
+
+def _operator_cells(of_part: Iterable[Downsampling]) -> Iterator[tuple[str, ...]]:
+    """Rows of a part: operators that are alike, and its stage where one filter serves several."""
+    operators = list(of_part)
+    served = [o for o in operators if o.filter != "none" and not _has_own_filter(o)]
+    shown = [o for o in operators if o.kind != "stage" or served]
+    alike: dict[tuple[Any, ...], list[Downsampling]] = {}
+    for o in shown:
+        alike.setdefault((o.kind == "stage", *_sizes(o)), []).append(o)
+    for (_, *sizes), (first, *others) in alike.items():
+        yield (
+            (first.where or f"{first.part} as one") + (f", {len(others)} more" if others else ""),
+            *sizes,
+            f"{first.sampling_rate:.3f}",
+            _filter_ahead(first),
+        )
+
+
+def _sizes(operator: Downsampling) -> tuple[str, str, str]:
+    """Kernel, stride and channels."""
+    channels = f"{operator.in_channels} -> {operator.out_channels}"
+    return str(max(operator.kernel_size)), str(max(operator.stride)), channels
+
+
+def _has_own_filter(operator: Downsampling) -> bool:
+    return operator.cutoff is not None and math.isclose(operator.cutoff, operator.nyquist_frequency)
+
+
+def _filter_ahead(operator: Downsampling) -> str:
+    """What stands ahead of an operator, or why nothing does."""
+    if _has_own_filter(operator):
+        return f"cuts at {operator.cutoff:.3f}"
+    if operator.filter != "none":
+        return "that of the stage as one"
+    if operator.nyquist_frequency >= 0.5:
+        return "none: it can carry all frequencies"
+    if ".attention." in operator.where:
+        return "none: it makes keys and values, which attention alone reads"
+    return "none: the stem and stage 1 have no filter, as published"
+
+
+def _abstract(name: str, **settings: Any) -> Any:
+    """An encoder without numbers."""
+    return nnx.eval_shape(lambda: models.create_encoder(name, settings=settings, rngs=nnx.Rngs(0)))
 
 
 def _count(net: nnx.Module) -> int:

@@ -16,6 +16,7 @@ from segalias_jax.models import hrnet
 from segalias_jax.models.convnextv2 import CONVNEXTV2S
 from segalias_jax.models.dinov2 import DINOV2S
 from segalias_jax.models.mit import MITS
+from segalias_jax.models.swin import SWINS
 
 FILTERS = ("adaptive_blur", "blur3", "none", "daf")
 SIZES = ((64, 96), (57, 75), (33, 47))
@@ -121,6 +122,7 @@ def test_savedmodel_of_any_size(trained, tmp_path):
     "options",
     [
         {"name": "unet", "encoder": "double_conv", "upsample": "transpose", "downsample": "daf"},
+        {"name": "fcn", "encoder": "swin_tiny", "downsample": "daf"},
         {"name": "fcn", "encoder": "convnextv2_tiny"},
         {"name": "fcn", "encoder": "dinov2_small", "downsample": "daf"},
         {"name": "ocr", "encoder": "hrnet_w18", "downsample": "daf"},
@@ -131,6 +133,7 @@ def test_savedmodel_of_any_size(trained, tmp_path):
 def test_onnx_of_newer_networks(trained, tmp_path, monkeypatch, options):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
+    monkeypatch.setitem(SWINS, "swin_tiny", (8, (2, 1, 1, 1)))  # with a block whose windows shift
     monkeypatch.setitem(CONVNEXTV2S, "convnextv2_tiny", (8, (1, 1, 2, 1)))  # 18 blocks compile long
     monkeypatch.setitem(DINOV2S, "dinov2_small", (8, (1, 0, 0, 1)))
     monkeypatch.setitem(hrnet.HRNETS, "hrnet_w18", (8, (1, 1, 1, 1)))

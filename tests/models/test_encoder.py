@@ -28,7 +28,7 @@ from segalias_jax.models.stages import (
 from segalias_jax.models.swin import SWINS
 from segalias_jax.torch_weights import names
 from segalias_jax.torch_weights.load import fit_torch, torch_arrays
-from segalias_jax.tracing import read_program
+from segalias_jax.tracing import profile_aliasing, read_program
 
 SIZE = 64
 
@@ -99,22 +99,56 @@ def check_filters(name):
             assert before.shape[3] == net.channels[i] or narrowed
 
 
+def filled(net):
+    """An abstract network with random numbers, which costs no compiling; evaluates."""
+    random = np.random.default_rng(0)
+    for path, variable in nnx.to_flat_state(nnx.state(net, nnx.Any(nnx.Param, nnx.BatchStat))):
+        # Negative variances have no root.
+        draw = random.uniform if path[-1] == "var" else random.standard_normal
+        variable.set_value(jnp.asarray(draw(size=variable.shape), jnp.float32))
+    net.eval()
+    return net
+
+
+def check_aliasing(name):
+    """Every operator that can carry what its filter lets through gets nothing beyond."""
+    net = filled(make(name, downsample="daf", filter_place="depthwise"))
+    cutoffs = {f"stage{i + 2}": f.cutoff for i, f in enumerate(getattr(net, "filters", ()))}
+    if not cutoffs:
+        cutoffs = {"stem": net.stem.filter.cutoff}
+    image = jnp.asarray(np.random.default_rng(1).normal(size=(1, SIZE, 80, 3)), jnp.float32)
+    report = profile_aliasing(net, image)
+    # Rounding of float32 leaves 1e-12 of the power.
+    clean = {o.operator.index for o in report.operators if 0 <= o.score < 1e-9}
+    for part, cutoff in cutoffs.items():
+        able = [
+            o.operator
+            for o in report.operators
+            if part in (o.operator.name or o.operator.module) and o.cutoff >= cutoff - 1e-9
+        ]
+        assert able, f"{part}: {report.table()}"
+        # Of a block each operator may have a filter of its own, and the block none.
+        filtered = [o.index in clean or bool(o.members) and clean >= {*o.members} for o in able]
+        assert all(filtered), report.table()
+
+
 def check_scopes(name):
-    """Each stage but the first that strides is found as one operator, behind its filter."""
-    net = make(name, downsample="blur3")
-    filtered = "downsample" in keywords(models.ENCODERS[name])
+    """Each stage but the first that strides is one operator, whose rate sets the cutoff."""
+    net = make(name, downsample="daf")
     found = [
-        (d.part, d.in_channels, d.out_channels, d.filter)
+        d
         for d in find_downsampling(net, read_model(net, (1, SIZE, SIZE, 3))[0])
         if d.kind == "stage"
     ]
+    filter_ahead = "daf" if "downsample" in keywords(models.ENCODERS[name]) else "none"
     read = [before.shape[-1] for before, _ in trace(net)[1]]
-    expected = [
-        (f"stage{i + 2}", read[i], net.channels[i + 1], "blur3" if filtered else "none")
+    assert [(d.part, d.in_channels, d.filter) for d in found] == [
+        (f"stage{i + 2}", read[i], filter_ahead)
         for i in range(len(net.strides) - 1)
         if net.strides[i + 1] > net.strides[i]
     ]
-    assert found == expected
+    for d in found:
+        assert d.cutoff == pytest.approx(d.nyquist_frequency)
 
 
 def check_frozen(name):
@@ -177,6 +211,7 @@ def hold_contract(name):
     check_construction(name)
     check_features(make(name))
     check_filters(name)
+    check_aliasing(name)
     check_scopes(name)
     check_frozen(name)
     check_weight_names(name)
@@ -217,7 +252,7 @@ class Patches(nnx.Module):
     def __init__(self, name, *, downsample="none", rngs):
         self.stem = layers.ConvNormAct(3, 8, 3, stride=2, rngs=rngs)
         self.filters = nnx.List(
-            [make_filter(downsample, 8, cutoff=0.3, band="symmetric", rngs=rngs)]
+            [make_filter(downsample, 8, cutoff=2**0.5 / 4, band="symmetric", rngs=rngs)]
         )
         self.stages = nnx.List(
             [nnx.Linear(8, 8, rngs=rngs), layers.Conv(8, 16, 3, stride=2, rngs=rngs)]

@@ -7,7 +7,7 @@ import pytest
 from weights_server import *  # noqa: F403
 
 from segalias_jax import cli, models
-from segalias_jax.torch_weights.listing import weights_table
+from segalias_jax.torch_weights.listing import families, operators_table, weights_table
 from segalias_jax.torch_weights.zoo import ZOO, find
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,8 @@ def test_weights_on_this_machine_are_marked(run, tmp_path, monkeypatch):
         (["resnet19"], "name is 'resnet19'; did you mean 'resnet18'"),
         (["resnet18", "--size", "0", "64"], "all positive"),
         (["resnet18", "--size", "32", "32", "--json=no/m.json"], "no/m.json cannot be written"),
-        (["resnet18", "--weights"], "--weights lists weights alone"),
+        (["resnet18", "--weights"], "--weights prints one table alone"),
+        (["--weights", "--operators"], "--weights prints one table alone"),
     ],
 )
 def test_errors(run, words, message):
@@ -83,3 +84,19 @@ def test_the_documented_table_is_the_current_one(run):
     assert weights_table() in (ROOT / "docs" / "weights.md").read_text()
     told = run("--weights")[1]
     assert told == weights_table() + "\n" and told.count("\n") == len(ZOO) + 2
+
+
+def test_the_documented_operators_are_the_current_ones(run, monkeypatch):
+    """Of four families, with every kind of row; the others would take as long to trace."""
+    documented = (ROOT / "docs" / "aliasing.md").read_text()
+    for name in families():
+        assert f"\n| {name} | " in documented, f"segalias models --operators now has {name}"
+    few = ("resnet18", "mit_b0", "efficientnet_lite0", "dinov2_small")
+    monkeypatch.setattr(models, "ENCODERS", {name: models.ENCODERS[name] for name in few})
+    told = run("--operators")[1]
+    assert told == operators_table(few) + "\n"
+    by_name = {name: [line for line in told.splitlines() if f"| {name} |" in line] for name in few}
+    for name, lines in by_name.items():
+        assert lines and "\n".join(lines) in documented
+        assert documented.count(f"| {name} |") == len(lines)
+    assert "| stage3 as one | 3 | 2 | 40 -> 80 | 0.707 | cuts at 0.354 |" in told

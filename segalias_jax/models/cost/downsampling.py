@@ -30,7 +30,7 @@ class Downsampling(DownsamplingOperator):
     """A downsampling operator of a model: where it is, and the filter in front of it.
 
     Its `kind` is "conv", "pool", "flc" and other filters that stride, or "stage": all strided
-    operators of a stage as one, from what enters the stage to what leaves it.
+    operators of a stage as one, from what enters the stage to what leaves the block that strides.
 
     Attributes:
       part: of the model, see `scopes.part_of`.
@@ -229,7 +229,7 @@ class _Search:
         raise ValueError("nothing enters")
 
     def stage(self, part: str, found: list[Downsampling]) -> list[Downsampling]:
-        """The stage as one operator: its widest kernel, and the channels around it."""
+        """The stage as one operator: its widest kernel, and the channels around its block."""
         own = [d for d in found if d.part == part]
         # What strides in stage 1 has no filter, as a stem's stride has none.
         if not part.startswith("stage") or part == "stage1":
@@ -257,9 +257,21 @@ class _Search:
             spatial_axes=(1, 2),
             channel_axis=3,
             in_channels=entering.shape[-1],
-            out_channels=leaving.shape[-1],
+            out_channels=self.written_around(widest, inside),
         )
         return [total]
+
+    def written_around(self, found: Downsampling, inside: list[Operation]) -> int:
+        """Channels of what leaves the block of a stage that an operator is in.
+
+        Later blocks may change them again: they do not sample. Filters that stride belong to none.
+        """
+        words = found.name.split("/")
+        block = next((word for word in words if word.startswith(f"{ENCODER}.")), None)
+        if block is None:
+            return found.out_channels
+        within = [o for o in inside if block in o.scope.split("/") and block not in self.filters]
+        return (within or inside)[-1].output_types[0].shape[-1]
 
     def filter_around(self, operation: Operation) -> str | None:
         words = operation.scope.split("/")
