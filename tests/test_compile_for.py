@@ -1,4 +1,4 @@
-"""Programs for chips that are not here: read as counted by hand, and the guide's tables from them."""
+"""Programs for chips that are not here, and the guide's tables of what was read from them."""
 
 import importlib
 import importlib.util
