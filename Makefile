@@ -7,9 +7,10 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 CONSTRAINTS := $(wildcard constraints/py$(VERSION).txt)
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
+TPU := .venv-tpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test faults soak page lint bench transforms fidelity clean
+.PHONY: help install quickstart test faults soak page lint bench tpu transforms fidelity clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,8 +59,12 @@ bench: $(DEV)  ## measure operators, networks and scores on this machine, beside
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/inference.py
 
+tpu: $(TPU)/.ready  ## compile for TPUs that are not here; writes tables of docs/scaling.md (hours, resumes)
+	$(TPU)/bin/python -m pytest -rs tests/test_compile_for.py
+	$(TPU)/bin/python benchmarks/compile_for.py
+
 clean:  ## remove what the targets made, but no run
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TPU) build dist *.egg-info .pytest_cache .ruff_cache
 
 # The installed versions are the tested ones where a constraint file for this Python exists.
 $(VENV)/bin/python:
@@ -73,4 +78,10 @@ $(READY): $(VENV)/bin/python pyproject.toml $(CONSTRAINTS)
 
 $(DEV): $(READY)
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[dev]'
+	touch $@
+
+# libtpu is 200 MB, and whatever imports jax beside it looks for a TPU.
+$(TPU)/.ready: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(TPU)
+	$(TPU)/bin/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[tpu]' beartype pytest
 	touch $@

@@ -332,7 +332,9 @@ def _mean_magnitude(band: Array) -> Array:
     height, width = band.shape[1:3]
     magnitude = jnp.sqrt(ops.spectral_power(band) / (height * width) + 1e-8)
     twice = jnp.asarray(ops.half_plane_weights(width), magnitude.dtype)
-    return jnp.einsum("bhwc,w->bc", magnitude, twice) / (height * width)
+    highest = jax.lax.Precision.HIGHEST  # a mean, which must not be one of rounded numbers
+    total = jnp.einsum("bhwc,w->bc", magnitude, twice, precision=highest)
+    return total / (height * width)
 
 
 @on_any_mesh
@@ -345,7 +347,8 @@ def _corner_values(x: Array, cutoff: float, band: str) -> tuple[tuple, tuple]:
     for length in x.shape[1:3]:
         if not is_fixed(length):
             (matrix,), ((left, right),) = band_operators([length], cutoff, band)
-            rows.append(jnp.stack(jnp.broadcast_arrays(matrix[0], left[0] @ right)))
+            odd = jnp.matmul(left[0], right, precision=jax.lax.Precision.HIGHEST)
+            rows.append(jnp.stack(jnp.broadcast_arrays(matrix[0], odd)))
             continue
         kernel = ops.band_kernel(length, *ops.band_bounds(length, cutoff, band=band))
         first_row = kernel[-np.arange(length) % length]

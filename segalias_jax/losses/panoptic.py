@@ -94,7 +94,10 @@ def panoptic_targets(
     def draw(seen: PanopticTargets, k: Array) -> tuple[PanopticTargets, None]:
         mask = jnp.unpackbits(masks[k], axis=-1, count=width).astype(bool) & (classes[k] > 0)
         of_rows, of_columns = mask.sum(1) / areas[k], mask.sum(0) / areas[k]
-        y, x = of_rows @ rows, of_columns @ columns
+        # In the short type of a TPU's products, a center would be off by whole pixels.
+        highest = jax.lax.Precision.HIGHEST
+        y = jnp.matmul(of_rows, rows, precision=highest)
+        x = jnp.matmul(of_columns, columns, precision=highest)
         squares = jnp.square(rows - jnp.round(y))[:, None] + jnp.square(columns - jnp.round(x))
         heat = jnp.exp(squares / (-2 * sigma**2)) * single[k]
         weight = jnp.where(single[k] & (areas[k] < small_area), small_weight, 1.0)

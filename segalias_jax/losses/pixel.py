@@ -17,7 +17,7 @@ import optax
 from jax.core import Tracer
 
 from segalias_jax.errors import InputError, check_choice
-from segalias_jax.ops import boundary_band
+from segalias_jax.ops import boundary_band, current_target
 from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.settings import integer, number
 from segalias_jax.typing import IGNORE_LABEL, Array, Bool, Float, Int
@@ -304,8 +304,12 @@ def outside_classes(
 def _pixel_losses(logits, label, class_weights, valid):
     """Cross-entropy of every pixel, and the two masks of `labeled_pixels`."""
     labeled, rows = labeled_pixels(label, valid)
-    safe = jnp.where(labeled, label, 0)
-    loss = optax.softmax_cross_entropy_with_integer_labels(wide(logits), safe)
+    logits, safe = wide(logits), jnp.where(labeled, label, 0)
+    loss = (
+        optax.softmax_cross_entropy_with_integer_labels(logits, safe)
+        if current_target().platform == "cpu"
+        else jax.nn.logsumexp(logits, -1) - _compare_and_sum(logits, safe)
+    )
     loss = jnp.where(outside_classes(label, labeled, logits.shape[-1]), jnp.nan, loss)
     return loss * _of_class(class_weights, label, logits), labeled, rows
 
@@ -316,7 +320,18 @@ def _of_class(class_weights, label, logits) -> Array | float:
         return 1.0
     check_class_weights(class_weights, logits.shape[-1])
     table = jnp.asarray(class_weights, wide(logits).dtype)
-    return table[jnp.where(label == IGNORE_LABEL, 0, label)]
+    safe = jnp.where(label == IGNORE_LABEL, 0, label)
+    return table[safe] if current_target().platform == "cpu" else _compare_and_sum(table, safe)
+
+
+def _compare_and_sum(values, label):
+    """The value of every pixel's class: y = sum_k [k = label] values_k, exact as all but one are 0.
+
+    An accelerator reads all classes in one pass that it joins with what stands before and behind;
+    a gather, and the scatter that is its gradient, it takes pixel by pixel.
+    """
+    own = label[..., None] == jnp.arange(values.shape[-1], dtype=label.dtype)
+    return jnp.sum(jnp.where(own, values, 0), -1)
 
 
 def check_class_weights(

@@ -62,6 +62,11 @@ def _evaluate(
 ) -> None:
     check_studies(studies)
     recipe = parse_recipe(config)
+    with setup.matmul_precision(recipe):
+        _evaluate_recipe(recipe, workdir, studies)
+
+
+def _evaluate_recipe(recipe: BaseRecipe, workdir: Path, studies: Studies) -> None:
     check_recipe(recipe.to_flat(), workdir, prefixes=WHAT_WAS_TRAINED)
     trained = has_checkpoint(workdir)
     if not trained and not recipe.pretrained:

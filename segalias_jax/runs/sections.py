@@ -18,6 +18,7 @@ from segalias_jax.training.optimizer import OPTIMIZERS
 from segalias_jax.training.schedules import SCHEDULES
 from segalias_jax.training.trainer import NONFINITE
 
+MATMUL_PRECISIONS = ("default", "high", "highest")
 _COUNT = integer(least=1)
 _AMOUNT = number(least=0)
 
@@ -102,6 +103,12 @@ class TrainSection(Checked):
     log_every: int = setting(50, "between lines of metrics.jsonl", unit="updates", check=_COUNT)
     precision: str = setting(
         "float32", "of the network; parameters are float32", check=one_of(PRECISIONS)
+    )
+    matmul_precision: str = setting(
+        "default",
+        """of float32 products on a TPU or GPU: "default" is bfloat16 and TF32 there, "high" three
+        such products, "highest" all of float32; filters and losses have all of it in any case""",
+        check=one_of(MATMUL_PRECISIONS),
     )
     accumulate: int = setting(
         1,

@@ -5,6 +5,7 @@ What can be checked is checked here, before anything is written or compiled.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -44,6 +45,23 @@ def enable_compilation_cache() -> None:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "segalias_jax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def matmul_precision(recipe: BaseRecipe) -> contextlib.AbstractContextManager[Any]:
+    """Within, products that ask for nothing themselves are as precise as a recipe says.
+
+    "default" leaves that to `JAX_DEFAULT_MATMUL_PRECISION`, and without it to the compiler.
+
+    Args:
+      recipe: the recipe.
+
+    Example:
+      >>> with matmul_precision(Recipe.from_config({"train": {"matmul_precision": "highest"}})):
+      ...     print(jax.config.jax_default_matmul_precision)
+      highest
+    """
+    wanted = recipe.train.matmul_precision
+    return contextlib.nullcontext() if wanted == "default" else jax.default_matmul_precision(wanted)
 
 
 def open_mesh(recipe: BaseRecipe) -> Mesh:

@@ -71,6 +71,7 @@ def train(
         recipe = parse_recipe(config)
         values = recipe.to_flat()
         check_recipe(values, workdir)
+        stack.enter_context(setup.matmul_precision(recipe))
         mesh = setup.open_mesh(recipe)
         setup.check_batch(recipe, mesh)
         if not has_checkpoint(workdir):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from segalias_jax import ops
 from segalias_jax.errors import InputError
 from segalias_jax.losses import (
     balanced_class_weights,
@@ -63,6 +64,28 @@ def test_gradient_equals_finite_differences():
         down[at] -= 1e-5
         slope = (reference(up, label, "all") - reference(down, label, "all")) / 2e-5
         np.testing.assert_allclose(gradient[at], slope, atol=1e-7)
+
+
+@pytest.mark.parametrize(("loss", "platform"), [(cross_entropy, "tpu"), (focal_loss, "cuda")])
+def test_form_without_gathers_has_the_same_bits(loss, platform):
+    logits, label = sample(4)
+    # What is nowhere else must not be multiplied by 0; -inf is a class that is ruled out.
+    logits = logits.at[0, 1, 2].set(jnp.asarray([jnp.nan, 1.0, 2.0, 3.0]))
+    logits = logits.at[0, 1, 3].set(jnp.asarray([1.0, -jnp.inf, 2.0, 3.0]))
+    label = label.at[0, 1, 2].set(255).at[0, 1, 3].set(2)
+
+    def run(platform):
+        def of_logits(logits):  # a new function, since a known one is not traced again
+            return loss(logits, label, class_weights=WEIGHTS)
+
+        with ops.target(1, platform):
+            text = str(jax.make_jaxpr(jax.grad(of_logits))(logits))
+            return ("gather" in text, "scatter" in text), jax.value_and_grad(of_logits)(logits)
+
+    (forms, expected), (others, found) = run("cpu"), run(platform)
+    assert forms == (True, True) and others == (False, False) and np.isfinite(expected[0])
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("average", ["all", "valid"])

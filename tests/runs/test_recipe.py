@@ -69,6 +69,11 @@ def test_views_follow_the_crop():
         ("train.nonfinite_limit", 0, "train.nonfinite_limit is 0; it must be at least 1"),
         ("train.nonfinite", "go", "train.nonfinite is 'go'; choose one of stop, skip"),
         ("train.precision", "half", "train.precision is 'half'; choose one of float32, bfloat16"),
+        (
+            "train.matmul_precision",
+            "tf32",
+            "train.matmul_precision is 'tf32'; choose one of default",
+        ),
         ("train.ema_decay", 1.0, "train.ema_decay is 1.0; it must be at least 0 and below 1"),
         ("train.stall_seconds", -1.0, "train.stall_seconds is -1.0; it must be at least 0"),
         ("train.accumulate", 3, "train.batch_size is 8, .* in 3 parts .*choose a multiple of 3"),
