@@ -30,14 +30,17 @@ from segalias_jax.models.encoder import Encoder
 from segalias_jax.models.fcn import FCN
 from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.models.folding import fold_branches
+from segalias_jax.models.hrnet import HRNet
 from segalias_jax.models.lr_aspp import LRASPP
 from segalias_jax.models.mask_rcnn import MaskRCNN
 from segalias_jax.models.mit import MiT
 from segalias_jax.models.mobilenet import MobileNet
+from segalias_jax.models.ocr import OCR
 from segalias_jax.models.panoptic_deeplab import PanopticDeepLab, PanopticMaps
 from segalias_jax.models.point_rend import PointRend
 from segalias_jax.models.pspnet import PSPNet
 from segalias_jax.models.resnet import ResNet, stage_nyquist_frequency
+from segalias_jax.models.segformer import SegFormer
 from segalias_jax.models.segmenter import Segmenter
 from segalias_jax.models.semantic_fpn import SemanticFPN
 from segalias_jax.models.swin import Swin
@@ -52,6 +55,7 @@ __all__ = [
     "FCN",
     "LRASPP",
     "MODELS",
+    "OCR",
     "PANOPTIC",
     "ConvNeXt",
     "ConvNeXtV2",
@@ -62,6 +66,7 @@ __all__ = [
     "EfficientNet",
     "Encoder",
     "FeaturePyramid",
+    "HRNet",
     "MaskRCNN",
     "MiT",
     "MobileNet",
@@ -71,6 +76,7 @@ __all__ = [
     "PanopticMaps",
     "PointRend",
     "ResNet",
+    "SegFormer",
     "Segmenter",
     "SemanticFPN",
     "Summary",
@@ -115,16 +121,16 @@ leave it out, or choose one of fcn
     name: str = setting(
         "upernet",
         """decoder: "upernet", "fcn", "pspnet", "deeplabv3plus", "semantic_fpn", "lr_aspp", "unet",
-        or one that `imports` adds to `models.MODELS`; a detector: "mask_rcnn", "point_rend"; or
-        "panoptic_deeplab" """,
+        "ocr", "segformer", or one that `imports` adds to `models.MODELS`; a detector: "mask_rcnn",
+        "point_rend"; or "panoptic_deeplab" """,
     )
     encoder: str = setting(
         "resnet50",
         """"resnet18" to "resnet152", "convnext_tiny", "convnextv2_tiny", "efficientnet_lite0",
-        "mobilenet_v2", "swin_tiny", "mit_b0", "dinov2_small", "double_conv" (of U-Net) and their
-        relatives, which `segalias models` lists; or one that `imports` adds to `models.ENCODERS`. A
-        key below is read by the encoders or decoders that it speaks of; set for others, it is an
-        error""",
+        "mobilenet_v2", "swin_tiny", "mit_b0", "dinov2_small", "hrnet_w18", "double_conv" (of
+        U-Net) and their relatives, which `segalias models` lists; or one that `imports` adds to
+        `models.ENCODERS`. A key below is read by the encoders or decoders that it speaks of; set
+        for others, it is an error""",
     )
     variant: str = setting("v1c", 'stem and shortcuts of ResNets: "v1a", "v1b", "v1c" or "v1d"')
     width: int | None = setting(None, "channels of stage 1; None: as published")
@@ -197,7 +203,7 @@ leave it out, or choose one of fcn
     channels: int | None = setting(
         None,
         """of the decoder; None: 128 for "upernet", "semantic_fpn" and "lr_aspp", 64 for "unet"
-        (finest map), 256 for "panoptic_deeplab", 512 for all others""",
+        (finest map), 256 for "segformer" and "panoptic_deeplab", 512 for all others""",
     )
     pool_scales: tuple[int, ...] = setting(
         (1, 2, 3, 6),
@@ -213,10 +219,13 @@ leave it out, or choose one of fcn
     low_level_channels: int = setting(48, 'of the finest features in "deeplabv3plus"')
     num_convs: int = setting(2, 'convolutions in a row: "fcn"')
     concat_input: bool = setting(True, 'join the encoder\'s features again behind them: "fcn"')
-    pyramid_channels: int = setting(
-        256, 'of the pyramid below the heads: "semantic_fpn", detectors'
+    lateral_norm: bool = setting(False, 'norm and ReLU after linear layers: "segformer"')
+    pyramid_channels: int = setting(256, 'of the pyramid below heads: "semantic_fpn", detectors')
+    upsample: str = setting(
+        "bilinear",
+        """of "unet": "zeros", "nearest", "bilinear" or "transpose"; of the exchanges of HRNets:
+        "bilinear", or "nearest" as in networks for images""",
     )
-    upsample: str = setting("bilinear", 'of "unet": "zeros", "nearest", "bilinear" or "transpose"')
     box_channels: int = setting(1024, "of the layers that tell class and box: detectors")
     mask_channels: int = setting(256, "of the convolutions that tell the mask: detectors")
     anchor_sizes: tuple[int, ...] = setting(
@@ -328,7 +337,14 @@ def create_model(
     """
     c = _checked(config, MODELS, "create_model")
     encoder = _build(ENCODERS[c.encoder], c, c.encoder, rngs=rngs)
-    decoder = _build(MODELS[c.name], c, encoder.channels, strides=encoder.strides, rngs=rngs)
+    decoder = _build(
+        MODELS[c.name],
+        c,
+        encoder.channels,
+        strides=encoder.strides,
+        num_classes=num_classes,
+        rngs=rngs,
+    )
     return Segmenter(
         encoder,
         decoder,

@@ -9,7 +9,8 @@ that it registers itself; stages count from 1.
   recipe that its signature names, and a recipe that sets another key is refused. What is `None` in
   a recipe is left to the encoder's own default.
 - **Features** (decoders, `Segmenter`): calling it with an image returns one map for each entry of
-  `channels` and `strides`, fine to coarse, each the output of a stage, in the type of the image.
+  `channels` and `strides`, fine to coarse, each the output of a stage, or, in a network of parallel
+  branches, that of the last stage in the branch that a stage opened, in the type of the image.
   Strides of neighbors may be equal. An image side that a stride does not divide is rounded up or
   down, by less than one pixel.
 - **Scopes** (`models.cost`, the aliasing study): all operations of stage k, and what belongs in

@@ -23,6 +23,9 @@ from segalias_jax.typing import Array, Float
 class Decoder(Protocol):
     """Maps an encoder's features to one feature map; an `nnx.Module`.
 
+    One that tells classes on its way has a method `with_auxiliary`, too, which returns the map and
+    a tuple of their logits; these are trained as those of the auxiliary head are.
+
     Attributes:
       channels: of the result.
 
@@ -137,13 +140,14 @@ class Segmenter(nnx.Module):
     def with_auxiliary(
         self, x: Float[Array, "b h w 3"]
     ) -> tuple[Float[Array, "b h w n"], tuple[Float[Array, "b h w n"], ...]]:
-        """Returns the logits, and those of the auxiliary head (an empty tuple without one)."""
+        """Returns the logits, and a tuple of those that the decoder and the auxiliary head add."""
         features = self.encoder(x)
-        logits = self._to_image(self.classifier(self.decoder(features)), x)
-        if self.auxiliary is None:
-            return logits, ()
-        auxiliary = self.auxiliary(features[self.auxiliary_stage - 1])
-        return logits, (self._to_image(auxiliary, x),)
+        of_decoder = getattr(self.decoder, "with_auxiliary", None)
+        y, auxiliary = of_decoder(features) if of_decoder else (self.decoder(features), ())
+        if self.auxiliary is not None:
+            auxiliary = (*auxiliary, self.auxiliary(features[self.auxiliary_stage - 1]))
+        logits = self._to_image(self.classifier(y), x)
+        return logits, tuple(self._to_image(scores, x) for scores in auxiliary)
 
     def _to_image(self, logits: Array, x: Array) -> Array:
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

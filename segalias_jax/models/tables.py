@@ -13,14 +13,17 @@ from segalias_jax.models.deeplab import DeepLabV3Plus
 from segalias_jax.models.dinov2 import DINOV2S, DINOv2
 from segalias_jax.models.efficientnet import EFFICIENTNETS, EfficientNet
 from segalias_jax.models.fcn import FCN
+from segalias_jax.models.hrnet import HRNETS, HRNet
 from segalias_jax.models.lr_aspp import LRASPP
 from segalias_jax.models.mask_rcnn import MaskRCNN
 from segalias_jax.models.mit import MITS, MiT
 from segalias_jax.models.mobilenet import MOBILENETS, MobileNet
+from segalias_jax.models.ocr import OCR
 from segalias_jax.models.panoptic_deeplab import PanopticDeepLab
 from segalias_jax.models.point_rend import PointRend
 from segalias_jax.models.pspnet import PSPNet
 from segalias_jax.models.resnet import RESNETS, ResNet
+from segalias_jax.models.segformer import SegFormer
 from segalias_jax.models.semantic_fpn import SemanticFPN
 from segalias_jax.models.swin import SWINS, Swin
 from segalias_jax.models.unet import DOUBLE_CONVS, DoubleConvEncoder, UNet
@@ -34,6 +37,8 @@ MODELS: dict[str, Any] = {
     "semantic_fpn": SemanticFPN,
     "lr_aspp": LRASPP,
     "unet": UNet,
+    "ocr": OCR,
+    "segformer": SegFormer,
 }
 """Decoders by the name of the model that they make; they take the encoder's channels first."""
 
@@ -52,6 +57,7 @@ ENCODERS: dict[str, Any] = {
     **{name: EfficientNet for name in EFFICIENTNETS},
     **{name: MobileNet for name in MOBILENETS},
     **{name: DINOv2 for name in DINOV2S},
+    **{name: HRNet for name in HRNETS},
     **{name: DoubleConvEncoder for name in DOUBLE_CONVS},
 }
 """Encoders by name; they take that name first."""

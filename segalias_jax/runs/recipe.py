@@ -368,7 +368,7 @@ _LATER = frozenset(
     (
         *("data.stuff", "task", "schedule.milestones", "loss.auxiliary_terms", "model.imports"),
         *("model.mixer_cutoff", "model.mixer_parts", "model.mixer_start", "model.box_channels"),
-        "model.filter_place",
+        *("model.filter_place", "model.lateral_norm"),
         *("model.mask_channels", "model.anchor_sizes", "model.anchor_ratios", "model.convention"),
         *("model.pre_nms", "model.post_nms", "model.pre_nms_train", "model.post_nms_train"),
         *("model.rpn_samples", "model.box_samples", "model.rpn_nms_threshold"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -31,6 +33,9 @@ SIZES = ("small", "medium", "large")
 REACH = 16
 """Signed distances of displaced pixels are clipped to this many pixels."""
 
+# Records, and bytes of JSON, that are Python's objects at a time.
+_AT_ONCE, _PIECE = 1 << 14, 1 << 20
+
 
 class ObjectRecord(NamedTuple):
     """One object that is missed, false, confused, merged or split.
@@ -56,6 +61,94 @@ class ObjectRecord(NamedTuple):
     pixels: int
 
 
+class ObjectRecords(Sequence[ObjectRecord]):
+    """A list of objects in a sixth of the memory: noise on a large map makes millions of them.
+
+    Args:
+      numbers: of each object what `ObjectRecord` holds, the cause as an index into `CAUSES`.
+
+    Attributes:
+      numbers: the same.
+
+    Raises:
+      ValueError: other numbers of columns, or causes that there are not.
+
+    Example:
+      >>> ObjectRecords(np.asarray([[0, 1, 2, 10, 20, 3, 4, 12]]))[0].cause
+      'missed object'
+    """
+
+    def __init__(self, numbers: Int[np.ndarray, "objects columns"] | None = None):
+        columns = len(ObjectRecord._fields)
+        self.numbers = np.zeros((0, columns), np.int64) if numbers is None else numbers
+        if self.numbers.shape[1] != columns:
+            raise ValueError(f"{self.numbers.shape[1]} numbers of an object, not {columns}")
+        if len(self) and not 0 <= self.numbers[:, 0].min() <= self.numbers[:, 0].max() < len(
+            CAUSES
+        ):
+            raise ValueError("an object of an unknown cause")
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[ObjectRecord]:
+        for first in range(0, len(self), _AT_ONCE):
+            for cause, *rest in self.numbers[first : first + _AT_ONCE].tolist():
+                yield ObjectRecord(CAUSES[cause], *rest)
+
+    @overload
+    def __getitem__(self, index: int) -> ObjectRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> ObjectRecords: ...
+    def __getitem__(self, index: int | slice) -> ObjectRecord | ObjectRecords:
+        if isinstance(index, slice):
+            return ObjectRecords(self.numbers[index])
+        cause, *rest = self.numbers[index].tolist()
+        return ObjectRecord(CAUSES[cause], *rest)
+
+    def __add__(self, other: ObjectRecords) -> ObjectRecords:
+        return ObjectRecords(np.concatenate([self.numbers, other.numbers]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectRecords) and np.array_equal(self.numbers, other.numbers)
+
+    def to_json(self) -> str:
+        """Writes a list of the numbers of each object."""
+        parts = (
+            json.dumps(self.numbers[first : first + _AT_ONCE].tolist(), separators=(",", ":"))[1:-1]
+            for first in range(0, len(self), _AT_ONCE)
+        )
+        return f"[{','.join(parts)}]"
+
+    @classmethod
+    def of(cls, rows: Any) -> ObjectRecords:
+        """Takes a list of the numbers of each object, as JSON holds it.
+
+        Raises:
+          ValueError: they are none of an object.
+        """
+        if not rows:
+            return cls()
+        numbers = np.asarray(rows)
+        if numbers.ndim != 2 or numbers.dtype != np.int64:
+            raise ValueError("objects are not lists of integers")
+        return cls(numbers)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> ObjectRecords:
+        """Reads what `to_json` wrote, in pieces.
+
+        Raises:
+          ValueError: something else.
+        """
+        parts, start = [cls().numbers], 1
+        while start < len(text) - 1:
+            end = text.find(b"],[", start + _PIECE) + 1 or len(text) - 1
+            parts.append(cls.of(json.loads(b"[%b]" % text[start:end])).numbers)
+            start = end + 1
+        return cls(np.concatenate(parts))
+
+
 @dataclasses.dataclass(frozen=True)
 class CauseCounts:
     """Causes of the errors of one image, or of many added up.
@@ -75,7 +168,7 @@ class CauseCounts:
     pixels: Int[np.ndarray, "causes 2 classes"]
     objects: Int[np.ndarray, "rows classes sizes"]
     displacement: Int[np.ndarray, "classes bins"]
-    records: tuple[ObjectRecord, ...] = ()
+    records: ObjectRecords = dataclasses.field(default_factory=ObjectRecords)
 
     @classmethod
     def zeros(cls, num_classes: int) -> CauseCounts:

@@ -5,7 +5,7 @@ What the seven causes are stands in `cause_rules`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from segalias_jax.scoring.cause_counts import (
     SPLIT,
     CauseCounts,
     ObjectRecord,
+    ObjectRecords,
     repaired_miou,
     size_of,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "CauseCounts",
     "CauseSettings",
     "ObjectRecord",
+    "cause_thumbnail",
     "count_causes",
     "error_types",
     "paint_causes",
@@ -134,6 +136,38 @@ def paint_causes(
         for rows in strips(band.stop - band.start, label.shape[1]):
             whole = slice(band.start + rows.start, band.start + rows.stop)
             yield whole, explained.paint(rows)
+        del explained  # or it would be there while the next one is found
+
+
+def cause_thumbnail(
+    painted: Iterable[tuple[slice, UInt8[np.ndarray, "_ w"]]],
+    top: Int[np.ndarray, " a"],
+    left: Int[np.ndarray, " b"],
+) -> UInt8[np.ndarray, "a b"]:
+    """Reduces a map of causes to a pixel for each block, in which thin errors stay.
+
+    Args:
+      painted: what `paint_causes` yields.
+      top: first row of the blocks, ascending from 0.
+      left: first column of the blocks, ascending from 0.
+
+    Returns:
+      Of each block the largest code of a wrong pixel; without one, `IGNORED` where all of it is.
+
+    Example:
+      >>> causes = np.asarray([[0, 255, 255], [3, 0, 255]], np.uint8)
+      >>> cause_thumbnail([(slice(0, 2), causes)], np.asarray([0]), np.asarray([0, 2])).tolist()
+      [[3, 255]]
+    """
+    # What is ignored comes last: it is made 0, and what is right 1, until the end.
+    highest = np.zeros((len(top), len(left)), np.uint8)
+    for rows, causes in painted:
+        line = np.searchsorted(top, np.arange(rows.start, rows.stop), "right") - 1
+        first = np.flatnonzero(np.diff(line, prepend=-1))
+        found = np.maximum.reduceat(causes + np.uint8(1), first, axis=0)
+        found = np.maximum.reduceat(found, left, axis=1)
+        highest[line[first]] = np.maximum(highest[line[first]], found)
+    return highest - np.uint8(1)
 
 
 def count_causes(
@@ -167,17 +201,28 @@ def count_causes(
     settings = settings or CauseSettings()
     total = CauseCounts.zeros(num_classes)
     for band in bands(prediction, label):
-        explained = explain(prediction[band], label[band], rules, num_classes, settings)
-        objects, records = _objects(explained, num_classes, settings.ground(num_classes))
-        total += CauseCounts(
-            pixels=_pixels(explained, num_classes),
-            objects=objects,
-            displacement=_distances(explained, label[band], rules, num_classes),
-            records=tuple(one._replace(y=one.y + band.start) for one in records)
-            if band.start
-            else records,
-        )
+        found = _count_band(prediction[band], label[band], rules, num_classes, settings)
+        found.records.numbers[:, ObjectRecord._fields.index("y")] += band.start
+        total += found
     return total
+
+
+def _count_band(
+    prediction: Integer[np.ndarray, "h w"],
+    label: Integer[np.ndarray, " ..."],
+    rules: ScoreRules,
+    num_classes: int,
+    settings: CauseSettings,
+) -> CauseCounts:
+    # What it needs of a band is gone when the next one comes.
+    explained = explain(prediction, label, rules, num_classes, settings)
+    objects, records = _objects(explained, num_classes, settings.ground(num_classes))
+    return CauseCounts(
+        pixels=_pixels(explained, num_classes),
+        objects=objects,
+        displacement=_distances(explained, label, rules, num_classes),
+        records=records,
+    )
 
 
 def _pixels(explained: Explained, classes: int) -> Int[np.ndarray, "causes 2 classes"]:
@@ -197,7 +242,7 @@ def _pixels(explained: Explained, classes: int) -> Int[np.ndarray, "causes 2 cla
 
 def _objects(
     explained: Explained, classes: int, ground: int
-) -> tuple[Int[np.ndarray, "rows classes sizes"], tuple[ObjectRecord, ...]]:
+) -> tuple[Int[np.ndarray, "rows classes sizes"], ObjectRecords]:
     true, predicted, regions = explained.true, explained.predicted, explained.regions
     blamed: list[_Objects] = []
     for side, code in ((true, MISSED), (true, CONFUSED), (predicted, FALSE)):
@@ -221,15 +266,17 @@ def _objects(
         objects[OBJECT_ROWS.index(name)] = np.bincount(
             cell, minlength=classes * len(SIZES)
         ).reshape(classes, len(SIZES))
-    records = [record for one in blamed for record in _records(explained, one, ground)]
-    return objects, tuple(records)
+    records = [_records(explained, one, ground) for one in blamed]
+    return objects, ObjectRecords(np.concatenate(records))
 
 
-def _records(explained: Explained, objects: _Objects, ground: int) -> list[ObjectRecord]:
+def _records(
+    explained: Explained, objects: _Objects, ground: int
+) -> Int[np.ndarray, "objects numbers"]:
     regions, (code, side, which) = explained.regions, objects
     ids = np.flatnonzero(which & (side.pixels > 0) & (side.classes != ground))
     if not len(ids):
-        return []
+        return ObjectRecords().numbers
     index = np.full(len(side.classes), -1)
     index[ids] = np.arange(len(ids))
     group = index[side.component]
@@ -244,9 +291,9 @@ def _records(explained: Explained, objects: _Objects, ground: int) -> list[Objec
     most[keys[order] // size] = keys[order] % size
     pair = (side.classes[ids], most) if side is explained.true else (most, side.classes[ids])
     top, left, bottom, right = regions.boxes(group, len(ids)).T
-    columns = (*pair, left, top, right - left, bottom - top, side.pixels[ids])
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [ObjectRecord(CAUSES[code - 1], *row) for row in rows]
+    cause = np.full(len(ids), code - 1)
+    columns = (cause, *pair, left, top, right - left, bottom - top, side.pixels[ids])
+    return np.stack(columns, 1)
 
 
 def _distances(

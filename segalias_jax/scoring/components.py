@@ -30,7 +30,7 @@ from segalias_jax.scoring.host_bands import ignored_pixels, strips
 from segalias_jax.typing import Bool, Int, Integer
 
 # Regions of so many runs take less than a gigabyte.
-BAND_RUNS = 1 << 22
+BAND_RUNS = 1 << 21
 # Fibonacci hashing: the upper bits of the product with 2^64 over the golden ratio.
 _HASH, _HASH_BITS = np.uint64(0x9E3779B97F4A7C15), 8
 

@@ -19,7 +19,7 @@ from segalias_jax.metrics.distance_counts import DistanceCounts, DistanceSetting
 from segalias_jax.metrics.rules import ScoreRules
 from segalias_jax.metrics.totals import BINS
 from segalias_jax.scoring import pair_scores
-from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, ObjectRecord
+from segalias_jax.scoring.cause_counts import CauseCounts, ObjectRecords
 from segalias_jax.scoring.cause_rules import CauseSettings
 from segalias_jax.scoring.causes import count_causes
 from segalias_jax.scoring.counting import CountSettings, PairCounts, count_pair
@@ -31,6 +31,7 @@ from segalias_jax.typing import Int, Integer, Num, Shaped
 DEFAULT_CAUSES = CauseSettings()
 """What separates the causes of errors where nothing is said."""
 
+_RECORDS = '"records":[]'
 _PAIR = ("regions", "inner", "contour", "hits")
 _CAUSES = ("pixels", "objects", "displacement")
 _DISTANCES = tuple(field.name for field in dataclasses.fields(DistanceCounts))
@@ -197,13 +198,16 @@ class ImageCounts:
                 content[name] = _sparse(array)
         if self.causes is not None:
             content["causes"] = {name: _sparse(getattr(self.causes, name)) for name in _CAUSES} | {
-                "records": [
-                    [CAUSES.index(cause), *numbers] for cause, *numbers in self.causes.records
-                ]
+                "records": []
             }
         if self.distances is not None:
             content["distances"] = {n: _sparse(getattr(self.distances, n)) for n in _DISTANCES}
-        return json.dumps(content, separators=(",", ":"))
+        text = json.dumps(content, separators=(",", ":"))
+        if self.causes is None or not self.causes.records:
+            return text
+        # Names have no quote without a backslash before it.
+        before, mark, after = text.partition(_RECORDS)
+        return f"{before}{mark[:-2]}{self.causes.records.to_json()}{after}"
 
     @classmethod
     def from_json(cls, text: str | bytes | Mapping[str, Any], plan: CountPlan) -> ImageCounts:
@@ -220,7 +224,7 @@ class ImageCounts:
           InputError: something else, or counts of another plan.
         """
         try:
-            content = text if isinstance(text, Mapping) else json.loads(text)
+            content, records = (text, None) if isinstance(text, Mapping) else _parsed(text)
             pair, causes, distances = PairCounts.zeros(plan.settings), None, None
             for name in _PAIR:
                 _fill(getattr(pair, name), content[name])
@@ -229,8 +233,9 @@ class ImageCounts:
                 causes = CauseCounts.zeros(plan.num_classes)
                 for name in _CAUSES:
                     _fill(getattr(causes, name), found[name])
-                records = (ObjectRecord(CAUSES[cause], *rest) for cause, *rest in found["records"])
-                causes = dataclasses.replace(causes, records=tuple(records))
+                if records is None:
+                    records = ObjectRecords.of(found["records"])
+                causes = dataclasses.replace(causes, records=records)
             if plan.distances is not None:
                 distances = DistanceCounts.zeros(plan.num_classes, plan.distances)
                 for name in _DISTANCES:
@@ -299,6 +304,18 @@ def count_image(
         distances = count_distances(prediction, label, rules, classes, plan.distances)
     height, width = label.shape
     return ImageCounts(name, height, width, pair, bins, shifted, causes, distances)
+
+
+def _parsed(text: str | bytes) -> tuple[Any, ObjectRecords | None]:
+    """The content of a line, the objects apart: as lists they would take ten times their text."""
+    line = text.encode("ascii") if isinstance(text, str) else text
+    start = line.find(_RECORDS[:-1].encode("ascii"))
+    if start < 0:
+        return json.loads(line), None
+    start += len(_RECORDS) - 2
+    end = start + 2 if line[start + 1 : start + 2] == b"]" else line.find(b"]]", start) + 2
+    content = json.loads(line[:start] + b"[]" + line[end:])
+    return content, ObjectRecords.from_json(line[start:end])
 
 
 def _sparse(array: Num[np.ndarray, "*shape"]) -> list[int | float]:

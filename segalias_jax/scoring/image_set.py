@@ -18,7 +18,7 @@ from segalias_jax.metrics.distance_counts import DistanceCounts
 from segalias_jax.metrics.lookup import rows_of
 from segalias_jax.metrics.totals import BinaryTotals, SegmentationTotals
 from segalias_jax.scoring import pair_scores
-from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, repaired_miou
+from segalias_jax.scoring.cause_counts import CAUSES, CauseCounts, ObjectRecords, repaired_miou
 from segalias_jax.scoring.counting import PairCounts
 from segalias_jax.scoring.distance_report import distance_columns
 from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
@@ -88,7 +88,7 @@ class ImageSet:
             regions += one.pair.regions
             if causes is not None and one.causes is not None:
                 # Without records, of which there is one for each object.
-                causes += dataclasses.replace(one.causes, records=())
+                causes += dataclasses.replace(one.causes, records=ObjectRecords())
             total += parts.add(one)
         parts.flush()
         _check_names(parts.names)

@@ -29,6 +29,8 @@ from segalias_jax.torch_weights.names import leaves, table_name
 
 _CLASSIFIERS = {
     "decode_head.conv_seg.weight": 0,
+    "decode_head.1.conv_seg.weight": 0,
+    "decode_head.classifier.weight": 0,
     "roi_heads.box_predictor.cls_score.weight": 1,
     "roi_head.bbox_head.fc_cls.weight": 1,
 }

@@ -17,7 +17,12 @@ from segalias_jax.errors import InputError
 from segalias_jax.torch_weights import files as torch_files
 from segalias_jax.torch_weights.detectors import normalized
 from segalias_jax.torch_weights.encoders.dinov2 import dinov2_from_transformers
+from segalias_jax.torch_weights.encoders.mit import (
+    in_names_of_key_tables,
+    with_joined_projections,
+)
 from segalias_jax.torch_weights.names import (
+    SEGFORMER_PREFIX,
     WHOLE,
     Path,
     encoder_names,
@@ -29,7 +34,7 @@ from segalias_jax.torch_weights.names import (
     to_torch,
 )
 from segalias_jax.torch_weights.parts import check_parts, in_parts
-from segalias_jax.torch_weights.rules import rewritten, torch_name
+from segalias_jax.torch_weights.rules import EncoderNames, rewritten, torch_name
 
 _COUNTERS = r"num_batches_tracked$"  # of PyTorch's norms
 _BACKBONE_ONLY = ("decoder", "head", "auxiliary")
@@ -44,8 +49,9 @@ class Source:
       file: name of the file.
       sha256: of its bytes.
       table: names that it used: "mmsegmentation", "published" (mmsegmentation with corner gates),
-        for a detector "torchvision" or "mmdetection", or for a backbone alone "torchvision",
-        "open-mmlab", "timm" or "transformers".
+        "segformer" (a whole SegFormer of transformers), for a detector "torchvision" or
+        "mmdetection", or for a backbone alone "torchvision", "open-mmlab", "timm", "transformers",
+        or "mmsegmentation" where it has the names that it has inside of a segmenter.
       missing: parts of the model that it need not fill, see `torch_weights.parts`.
       name: that it was asked for by, see `torch_weights.zoo`; "" for a path.
 
@@ -69,10 +75,11 @@ def load_torch(
     Reads mmsegmentation segmenters, Mask R-CNN of torchvision and of mmdetection (by the model's
     `convention`), the published checkpoints of this method (into models with `gate="corner"`,
     `band="reference"` and `cutoff=0.35`), and backbones alone, which fill the encoder: ResNets of
-    torchvision (v1b) and open-mmlab (v1c, v1d), ConvNeXts and Swins of timm, whose norms of the
-    feature maps stay as they are where the file has none, its EfficientNets, MobileNets of
-    torchvision, MiTs of transformers, DINOv2s of both and the original ones. Every name and shape
-    is compared before anything is changed.
+    torchvision (v1b) and open-mmlab (v1c, v1d), HRNets of it and of timm, ConvNeXts and Swins of
+    timm, whose norms of the feature maps stay as they are where the file has none, its
+    EfficientNets, MobileNets of torchvision, MiTs of transformers, mmsegmentation and the original
+    ones (whole SegFormers of each, too), DINOv2s of timm, transformers and the original ones. Every
+    name and shape is compared before anything is changed.
 
     Args:
       path: a `.pth`, `.pt` or `.safetensors` file.
@@ -131,22 +138,31 @@ def fit_torch(
     """
     path, parts = FilePath(path), tuple(dict.fromkeys(allow_missing))
     check_parts(parts)
-    # Whole networks of transformers keep their encoder under its name.
-    arrays = {name.removeprefix("segformer."): array for name, array in arrays.items()}
     encoder = model.encoder if isinstance(model, WHOLE) else model
     if isinstance(encoder, models.DINOv2):
         arrays = dinov2_from_transformers(arrays)
+    if isinstance(encoder, models.MiT):
+        arrays = in_names_of_key_tables(arrays)
+        # Whole networks of transformers keep their encoder under its name.
+        inside = [name for name in arrays if name.startswith(SEGFORMER_PREFIX)]
+        if inside and encoder is model:
+            arrays = {name: arrays[name] for name in inside}
     alone = _is_backbone(arrays)
+    names = encoder_names(encoder, alone=alone)
     if isinstance(model, models.MaskRCNN) and model.convention == "torchvision":
         arrays = normalized(arrays, model.num_classes)
-    if alone and isinstance(model, WHOLE):
-        # A backbone fills an encoder; what it leaves out is no error.
-        table = {name: ("encoder", *at) for name, at in key_table(model.encoder).items()}
-        fixed = fixed_arrays(model.encoder)
-        parts = tuple(dict.fromkeys(parts + _BACKBONE_ONLY))
-    elif not alone and not isinstance(model, WHOLE) and isinstance(model, models.Encoder):
+    if alone:
+        arrays = {name.removeprefix(SEGFORMER_PREFIX): array for name, array in arrays.items()}
+        names = _backbone_names(arrays, encoder)
+        arrays = {rewritten(name, names.synonyms): array for name, array in arrays.items()}
+        prefix = ("encoder",) if isinstance(model, WHOLE) else ()
+        table = {torch_name(at, names.rules): (*prefix, *at) for at in leaves(encoder)}
+        fixed = names.fixed
+        if isinstance(model, WHOLE):
+            # A backbone fills an encoder; what it leaves out is no error.
+            parts = tuple(dict.fromkeys(parts + _BACKBONE_ONLY))
+    elif not isinstance(model, WHOLE) and isinstance(model, models.Encoder):
         # A segmenter fills an encoder by the names that this has inside of one.
-        names = encoder_names(model, alone=False)
         table = {torch_name(at, names.rules): at for at in leaves(model)}
         fixed = names.fixed
         inside = [name for name in arrays if name.startswith(_PREFIX)]
@@ -156,16 +172,20 @@ def fit_torch(
     norms = [name for name in table if in_parts(name, ("output_norm",))]
     if alone and norms and not arrays.keys() & set(norms):
         parts = tuple(dict.fromkeys((*parts, "output_norm")))
-    names = encoder_names(encoder, alone=alone)
-    if alone:
-        arrays = {rewritten(name, names.synonyms): array for name, array in arrays.items()}
     ignored = f"{_COUNTERS}|{names.ignored}" if alone and names.ignored else _COUNTERS
     arrays = {name: array for name, array in arrays.items() if not re.search(ignored, name)}
     filled = _match(
         arrays, table, fixed, leaves(model), parts=parts, file=path, variant=names.variant
     )
-    table_of = table_name(model, alone=alone)
+    table_of = names.table if alone else table_name(model, alone=False)
     return filled, Source(path.name, torch_files.sha256(path), table_of, parts)
+
+
+def _backbone_names(arrays: Mapping[str, np.ndarray], encoder: Any) -> EncoderNames:
+    """Names of an image network, or those inside a segmenter if more of a file's are such."""
+    choices = [encoder_names(encoder, alone=alone) for alone in (True, False)]
+    paths = leaves(encoder)
+    return max(choices, key=lambda c: sum(torch_name(at, c.rules) in arrays for at in paths))
 
 
 def _is_backbone(names: Iterable[str]) -> bool:
@@ -202,7 +222,7 @@ def torch_arrays(model: nnx.Module, values: Mapping[Path, np.ndarray]) -> dict[s
     """
     table = key_table(model)
     arrays = {name: to_torch(name, values[at]) for name, at in table.items() if at in values}
-    return arrays | fixed_arrays(model)
+    return with_joined_projections(arrays) | fixed_arrays(model)
 
 
 def _match(

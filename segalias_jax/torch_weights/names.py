@@ -29,6 +29,7 @@ from segalias_jax.torch_weights.detectors import (
 from segalias_jax.torch_weights.encoders.convnext import convnext_names
 from segalias_jax.torch_weights.encoders.dinov2 import dinov2_names
 from segalias_jax.torch_weights.encoders.efficientnet import efficientnet_names
+from segalias_jax.torch_weights.encoders.hrnet import hrnet_names
 from segalias_jax.torch_weights.encoders.mit import mit_names
 from segalias_jax.torch_weights.encoders.mobilenet import mobilenet_names
 from segalias_jax.torch_weights.encoders.resnet import resnet_names
@@ -43,8 +44,12 @@ from segalias_jax.torch_weights.rules import EncoderNames, Path, Rules, torch_na
 _LINEAR = re.compile(
     r"\b(mlp\.fc\d|pointwise_conv\d|(attn|w_msa)\.(qkv|proj)|downsample\.reduction"
     r"|blocks\.\d+\.ffn\.layers\.(0\.0|1)"
-    r"|attention\.self\.(query|key|value)|attention\.output\.dense|mlp\.dense\d)\.weight$"
+    r"|attention\.self\.(query|key|value)|attention\.output\.dense|mlp\.dense\d"
+    r"|attn\.in_proj\.\d|attn\.attn\.out_proj|linear_c\.\d\.proj)\.weight$"
 )
+
+# SegFormers of transformers join features from coarse to fine, square blocks of this array.
+_COARSE_FIRST = re.compile(r"^decode_head\.linear_fuse\.weight$")
 
 # One kernel for each channel, without an axis of inputs here.
 _OF_CHANNELS = re.compile(r"\bllpf\.weight$")
@@ -84,6 +89,21 @@ DECODERS: dict[type, Rules] = {
         (r"^decoder\.low_level", "decode_head.c1_bottleneck"),
         (r"^decoder\.refine\.(\d)", r"decode_head.sep_bottleneck.\1"),
     ],
+    # A cascade: what tells the regions is its first head.
+    models.OCR: [
+        (r"^decoder\.region_mix", "decode_head.0.convs.0"),
+        (r"^decoder\.classifier$", "decode_head.0.conv_seg"),
+        (r"^classifier\.conv", "decode_head.1.conv_seg"),
+        (r"^decoder\.bottleneck", "decode_head.1.bottleneck"),
+        (r"^decoder\.attention\.", "decode_head.1.object_context_block."),
+        (r"\bobject_context_block\.(query|key|value|out)\b", r"object_context_block.\1_project"),
+        (r"\bobject_context_block\.mix\b", "object_context_block.bottleneck"),
+    ],
+    # Those with norms behind the linear layers; others are `_SEGFORMER`s.
+    models.SegFormer: [
+        (r"^decoder\.laterals\.(\d)", r"decode_head.convs.\1"),
+        (r"^decoder\.join", "decode_head.fusion_conv"),
+    ],
     # Doublings stand between the convolutions of a head, and count there.
     models.SemanticFPN: [
         (r"^decoder\.laterals\.(\d)", r"neck.lateral_convs.\1.conv"),
@@ -96,12 +116,24 @@ DECODERS: dict[type, Rules] = {
 }
 """Names as in mmsegmentation; 0.x and 1.x have the same ones."""
 
+_SEGFORMER: Rules = [
+    (r"^decoder\.laterals\.(\d)$", r"decode_head.linear_c.\1.proj"),
+    (r"^decoder\.join\.conv$", "decode_head.linear_fuse"),
+    (r"^decoder\.join\.norm$", "decode_head.batch_norm"),
+    (r"^classifier\.conv$", "decode_head.classifier"),
+]
+"""Of the SegFormer decoder as transformers has it."""
+
+SEGFORMER_PREFIX = "segformer."
+"""In front of a whole SegFormer's encoder in transformers."""
+
 
 ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
     models.ResNet: resnet_names,
     models.ConvNeXt: convnext_names,
     models.ConvNeXtV2: convnext_names,
     models.DINOv2: dinov2_names,
+    models.HRNet: hrnet_names,
     models.MiT: mit_names,
     models.Swin: swin_names,
     models.EfficientNet: efficientnet_names,
@@ -148,8 +180,9 @@ def table_name(model: nnx.Module | models.Encoder, *, alone: bool) -> str:
       alone: whether as an image network, or inside a segmenter.
 
     Returns:
-      "timm", "torchvision" or "open-mmlab" for an image network; "torchvision" or "mmdetection"
-      for a detector; else "mmsegmentation", or "published" (mmsegmentation with corner gates).
+      "timm", "torchvision", "transformers" or "open-mmlab" for an image network; "torchvision" or
+      "mmdetection" for a detector; else "mmsegmentation", "published" (mmsegmentation with corner
+      gates) or "segformer" (a whole SegFormer of transformers).
 
     Raises:
       InputError: as for `encoder_names`.
@@ -161,6 +194,8 @@ def table_name(model: nnx.Module | models.Encoder, *, alone: bool) -> str:
     """
     if isinstance(model, models.MaskRCNN) and not alone:
         return model.convention
+    if _is_of_transformers(model) and not alone:
+        return "segformer"
     encoder = model.encoder if isinstance(model, WHOLE) else model
     return encoder_names(encoder, alone=alone).table
 
@@ -185,9 +220,10 @@ def leaves(model: nnx.Module | models.Encoder) -> dict[Path, nnx.Variable]:
 def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
     """Names every parameter and statistic of a model as mmsegmentation does.
 
-    A detector has the names of torchvision or mmdetection, by its convention. A bare encoder has
+    A detector has the names of torchvision or mmdetection, by its convention, and a SegFormer
+    without norms behind its linear layers those of transformers. A bare encoder has
     the names of an image network: torchvision's (ResNet v1b), open-mmlab's (others) or timm's
-    (ConvNeXt, ConvNeXt V2, Swin, DINOv2).
+    (ConvNeXt, ConvNeXt V2, Swin, DINOv2, HRNet).
 
     Args:
       model: a `Segmenter`, a detector or an encoder, abstract ones too.
@@ -217,6 +253,9 @@ def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
         prefix = ENCODER_PREFIX[model.convention]
     elif type(model.decoder) not in DECODERS:
         raise InputError(_unknown("decoder", model.decoder, "DECODERS"))
+    elif _is_of_transformers(model):
+        of_encoder, prefix = encoder_names(model.encoder, alone=True).rules, SEGFORMER_PREFIX
+        of_heads = _SEGFORMER + _HEADS
     else:
         of_heads = DECODERS[type(model.decoder)] + _HEADS
     table: dict[str, Path] = {}
@@ -283,6 +322,8 @@ def to_torch(name: str, array: np.ndarray) -> np.ndarray:
         array = array.transpose(3, 2, 0, 1)
     if _LINEAR.search(name):
         array = array[:, :, 0, 0]
+    if _COARSE_FIRST.search(name):
+        array = _blocks_reversed(array)
     array = to_merging_layout(name, array)
     return np.roll(array, array.shape[1] // 2, 1) if _ROLLED.search(name) else array
 
@@ -308,12 +349,33 @@ def from_torch(name: str, array: np.ndarray) -> np.ndarray:
         return array[:, 0].transpose(1, 2, 0)
     if _ROLLED.search(name):
         array = np.roll(array, -(array.shape[1] // 2), 1)
+    if _COARSE_FIRST.search(name):
+        array = _blocks_reversed(array)
     array = from_merging_layout(name, array)
     if _LINEAR.search(name):
         array = array[:, :, None, None]
     if array.ndim == 2 and name.endswith("weight"):
         return array.T
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+
+
+def _is_of_transformers(model: nnx.Module | models.Encoder) -> bool:
+    """Whether a model is what transformers calls a SegFormer; mmsegmentation has another one."""
+    return (
+        isinstance(model, models.Segmenter)
+        and type(model.encoder) is models.MiT
+        and type(model.decoder) is models.SegFormer
+        and not model.decoder.lateral_norm
+    )
+
+
+def _blocks_reversed(array: np.ndarray) -> np.ndarray:
+    """Inputs of a kernel `[o, n o, 1, 1]`, in blocks of o, the other way around."""
+    outputs, inputs = array.shape[:2]
+    if not outputs or inputs % outputs:
+        return array  # of no such kernel; shapes are compared later
+    blocks = array.reshape(outputs, -1, outputs, *array.shape[2:])
+    return blocks[:, ::-1].reshape(array.shape)
 
 
 def _unknown(part: str, module: Any, registry: str) -> str:

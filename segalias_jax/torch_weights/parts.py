@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from segalias_jax.errors import check_choice
 
 PARTS = {
-    "head": r"^(auxiliary/)?classifier/|^\w+_head\.conv_seg\.|^(rpn|box_head|mask_head)/|"
-    r"^(rpn|rpn_head|roi_heads?)\.",
+    "head": r"^((auxiliary|decoder)/)?classifier/|^\w+_head\.(\d\.)?(conv_seg|classifier)\.|"
+    r"^(rpn|box_head|mask_head)/|^(rpn|rpn_head|roi_heads?)\.",
     "auxiliary": r"^auxiliary/|^auxiliary_head\.",
-    "decoder": r"^decoder/|^decode_head\.(?!conv_seg)|^neck\.|^pyramid/|^backbone\.fpn\.",
+    "decoder": r"^decoder/(?!classifier)|^decode_head\.(?!(\d\.)?(conv_seg|classifier))|"
+    r"^neck\.|^pyramid/|^backbone\.fpn\.",
     "mixer": r"/(mixer|branch)/|\.att\.|\.(mixer|branch|llpf|learnable_conv1)\.",
     "filter": r"(^|/)filters/|(^|\.)(AdaD|filters)\.",
     "output_norm": r"(^|/)output_norms/|^(backbone\.)?norm\d\.",

@@ -12,8 +12,10 @@ import segalias_jax as sa
 from segalias_jax.export import export_model
 from segalias_jax.inference import load_trained
 from segalias_jax.layers.upsample import UPSAMPLE
+from segalias_jax.models import hrnet
 from segalias_jax.models.convnextv2 import CONVNEXTV2S
 from segalias_jax.models.dinov2 import DINOV2S
+from segalias_jax.models.mit import MITS
 
 FILTERS = ("adaptive_blur", "blur3", "none", "daf")
 SIZES = ((64, 96), (57, 75), (33, 47))
@@ -68,18 +70,20 @@ def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
 
 
-@pytest.mark.parametrize("encoder", ["double_conv", "resnet18"])
-def test_unets_of_symbolic_size(encoder):
+@pytest.mark.parametrize("encoder", ["double_conv", "resnet18", "mit_b0"])
+def test_networks_of_symbolic_size(encoder, monkeypatch):
     """Height and width come out as they went in, whatever they are."""
+    monkeypatch.setitem(MITS, "mit_b0", (8, (1, 1, 1, 1)))
     image = jax.ShapeDtypeStruct(
         jax.export.symbolic_shape("b, h, w, 3", constraints=["h >= 32", "w >= 32"]), jnp.float32
     )
     for filter_ahead, upsample in zip(FILTERS, UPSAMPLE, strict=True):
-        options = {"encoder": encoder, "downsample": filter_ahead, "upsample": upsample}
+        options = {"name": "unet", "encoder": encoder, "upsample": upsample}
+        if encoder == "mit_b0":
+            options = {"name": "segformer", "encoder": encoder}
+        model = create(**options, downsample=filter_ahead)
         with sa.ops.products_only():
-            logits = nnx.eval_shape(
-                lambda model, x: model(x), create(name="unet", **options), image
-            )
+            logits = nnx.eval_shape(lambda model, x: model(x), model, image)
         assert logits.shape == (*image.shape[:3], 8)
 
 
@@ -123,6 +127,8 @@ def test_savedmodel_of_any_size(trained, tmp_path):
         {"name": "unet", "encoder": "double_conv", "upsample": "transpose", "downsample": "daf"},
         {"name": "fcn", "encoder": "convnextv2_tiny"},
         {"name": "fcn", "encoder": "dinov2_small", "downsample": "daf"},
+        {"name": "ocr", "encoder": "hrnet_w18", "downsample": "daf"},
+        {"name": "segformer", "encoder": "mit_b0", "downsample": "daf"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
@@ -131,6 +137,9 @@ def test_onnx_of_every_decoder(trained, tmp_path, monkeypatch, options):
     runtime = pytest.importorskip("onnxruntime")
     monkeypatch.setitem(CONVNEXTV2S, "convnextv2_tiny", (8, (1, 1, 2, 1)))  # 18 blocks compile long
     monkeypatch.setitem(DINOV2S, "dinov2_small", (8, (1, 0, 0, 1)))
+    monkeypatch.setitem(hrnet.HRNETS, "hrnet_w18", (8, (1, 1, 1, 1)))
+    monkeypatch.setitem(MITS, "mit_b0", (8, (1, 1, 1, 1)))
+    monkeypatch.setattr(hrnet, "BLOCKS", 1)
     network = with_network(trained, **{"encoder": "resnet18"} | options)
     path = export_model(network, tmp_path, format="onnx", size=(40, 64))
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from segalias_jax import models, ops
+from segalias_jax.models import hrnet
 
 TINY = {"width": 8, "channels": 8, "auxiliary_channels": 8, "dilations": (1, 2, 3)}
 TINY |= {"low_level_channels": 4, "pyramid_channels": 8, "dropout": 0.0}
@@ -110,15 +111,15 @@ def test_forward_and_backward(name, encoder):
     np.testing.assert_allclose(short, logits, rtol=0, atol=bound)
 
 
-# Names of these differ in numbers only.
-FAMILIES = {models.EfficientNet: "efficientnet_b0", models.MobileNet: "mobilenet_v3_small"}
+# One of each class: members of a family differ in numbers only.
+SMALLEST = {cls: name for name, cls in reversed(models.ENCODERS.items())}.values()
 
 
-@pytest.mark.parametrize(
-    "encoder", [name for name, cls in models.ENCODERS.items() if FAMILIES.get(cls, name) == name]
-)
-def test_every_encoder_forward_and_backward(encoder):
+@pytest.mark.parametrize("encoder", [*SMALLEST, "resnet50"])
+def test_every_encoder_forward_and_backward(encoder, monkeypatch):
     """Without numbers: sizes and types, in bfloat16; sizes that strides do not divide."""
+    monkeypatch.setattr(hrnet, "BLOCKS", 1)
+    monkeypatch.setitem(hrnet.HRNETS, "hrnet_w18", (18, (1, 1, 1, 1)))
 
     def loss(params, rest, x):
         model = nnx.merge(graph, params, rest, copy=True)
@@ -237,6 +238,14 @@ DECODERS = {
         (below + 1) * c + conv(skip + c, c, 3) + conv(c, c, 3)
         for below, skip, c in ((2048, 1024, 256), (256, 512, 128), (128, 256, 64))
     ),
+    "ocr": conv(3840, 3840, 1)
+    + 19 * (3840 + 1)
+    + conv(3840, 512, 3)
+    + 3 * conv(512, 256, 1)
+    + 2 * conv(256, 256, 1)
+    + conv(256, 512, 1)
+    + conv(2 * 512, 512, 1),
+    "segformer": sum((c + 1) * 256 for c in (256, 512, 1024, 2048)) + conv(4 * 256, 256, 1),
 }
 # As published for image networks, less their classifiers; the deep stem has 19,232 more.
 ENCODERS = {
@@ -286,6 +295,8 @@ def test_initial_weights_are_the_published_ones():
             elif name == "semantic_fpn" and path[1] in ("laterals", "outputs"):
                 deviation = np.sqrt(2 / (height * width * (inputs + outputs)))
                 assert np.abs(values).max() <= deviation * np.sqrt(3), path  # uniform
+            elif name == "segformer" and path[1] == "laterals":
+                deviation = 0.02
             else:
                 deviation = np.sqrt(2 / (height * width * outputs))
             # Five times the standard error of a mean and a deviation from as many numbers.

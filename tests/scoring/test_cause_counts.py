@@ -1,9 +1,19 @@
 """Sizes, sums, and what a repair would gain against repaired confusion matrices."""
 
+import json
+
 import numpy as np
 import pytest
 
-from segalias_jax.scoring.cause_counts import CauseCounts, repaired_miou, size_of
+from segalias_jax.scoring import cause_counts
+from segalias_jax.scoring.cause_counts import (
+    CAUSES,
+    CauseCounts,
+    ObjectRecord,
+    ObjectRecords,
+    repaired_miou,
+    size_of,
+)
 
 
 def miou(confusion):
@@ -50,3 +60,24 @@ def test_counts_add_up():
 
 def test_sizes_are_those_of_coco():
     assert size_of(np.asarray([1, 1023, 1024, 9215, 9216])).tolist() == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 50])
+def test_objects_are_those_of_their_json_however_many_pieces_it_is_read_in(monkeypatch, count):
+    numbers = np.random.default_rng(count).integers(0, 7, (count, 8))
+    numbers[:, 7] += 1 << 33
+    monkeypatch.setattr(cause_counts, "_AT_ONCE", 7)
+    monkeypatch.setattr(cause_counts, "_PIECE", 90)
+    records = ObjectRecords(numbers)
+    expected = [ObjectRecord(CAUSES[cause], *rest) for cause, *rest in numbers.tolist()]
+    assert list(records) == expected and [records[i] for i in range(count)] == expected
+    text = records.to_json()
+    assert text == json.dumps(numbers.tolist(), separators=(",", ":"))
+    assert ObjectRecords.from_json(text.encode()) == records == ObjectRecords.of(numbers.tolist())
+    assert list(records[1:5] + records[:1]) == expected[1:5] + expected[:1]
+
+
+@pytest.mark.parametrize("text", ["[[0,1]]", "[[7,1,1,1,1,1,1,1]]", "[[0.5,1,1,1,1,1,1,1]]", "[1]"])
+def test_what_is_no_list_of_objects_is_refused(text):
+    with pytest.raises(ValueError):
+        ObjectRecords.from_json(text.encode())

@@ -18,12 +18,17 @@ from segalias_jax.scoring.image_counts import CountPlan, ImageCounts, count_imag
 def test_json_holds_all_exactly(plan):
     prediction, label = maps(classes=plan.num_classes)
     foreground = np.random.default_rng(1).random(label.shape) if plan.probabilities else None
-    counts = count_image(prediction, label, plan, name='a "|\xe9\n', foreground=foreground)
+    counts = count_image(
+        prediction, label, plan, name='a "records":[]|\xe9\n', foreground=foreground
+    )
     text = counts.to_json()
     assert "\n" not in text and text.isascii()
     again = ImageCounts.from_json(text, CountPlan.from_json(json.loads(json.dumps(plan.to_json()))))
     assert again.to_json() == text
     assert_same(dataclasses.asdict(again), dataclasses.asdict(counts))
+    parsed = json.loads(text)
+    assert json.dumps(parsed, separators=(",", ":")) == text
+    assert ImageCounts.from_json(parsed, plan).to_json() == text
 
 
 def assert_same(one, other):

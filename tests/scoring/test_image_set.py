@@ -35,7 +35,7 @@ def test_sums_and_numbers_of_images(images, monkeypatch, at_once):
     )
     np.testing.assert_array_equal(found.sums, sum(one.sums for one in images))
     np.testing.assert_array_equal(found.causes.pixels, sum(one.causes.pixels for one in images))
-    assert found.causes.records == () and found.names == tuple("0123456")
+    assert not found.causes.records and found.names == tuple("0123456")
     assert found.sizes.tolist() == [[40, 56]] * 7
     assert found.offsets.shape == (7, 3, 3, 4) and found.distances.surface.shape == (7, 2, 4)
     for i in range(7):

@@ -15,11 +15,20 @@ from segalias_jax.torch_weights.parts import check_parts, in_parts
             ("auxiliary/mix/conv/kernel", "decode_head.bottleneck.conv.weight"),
         ),
         (
+            "head",
+            ("decoder/classifier/kernel", "decode_head.0.conv_seg.bias"),
+            ("decoder/region_mix/conv/kernel", "decode_head.1.bottleneck.conv.weight"),
+        ),
+        (
             "auxiliary",
             ("auxiliary/mix/conv/kernel", "auxiliary_head.conv_seg.bias"),
             ("decoder/a",),
         ),
-        ("decoder", ("decoder/laterals/0/norm/bias", "neck.a"), ("decode_head.conv_seg.bias",)),
+        (
+            "decoder",
+            ("decoder/laterals/0/norm/bias", "neck.a", "decode_head.1.bottleneck.a"),
+            ("decode_head.conv_seg.bias", "decode_head.1.conv_seg.bias", "decoder/classifier/bias"),
+        ),
         ("mixer", ("encoder/stages/1/0/mixer/spatial_gate/bias", "layer2.0.att.a"), ("encoder/a",)),
         (
             "filter",

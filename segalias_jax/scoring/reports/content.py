@@ -111,14 +111,15 @@ def written_content(report: FolderReport) -> Iterator[bytes]:
     yield b"\n ]}\n}\n"
 
 
-def read_content(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+def read_content(path: Path) -> tuple[dict[str, Any], Iterator[bytes | dict[str, Any]]]:
     """Reads `report.json`, of any number of images in constant memory.
 
     Args:
       path: the file.
 
     Returns:
-      The content without "images", "counts" without its images; and these, one after the other.
+      The content without "images", "counts" without its images; and these, one after the other, as
+      `ImageCounts.from_json` takes them.
 
     Raises:
       OSError: it cannot be read.
@@ -138,13 +139,15 @@ def read_content(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
     return content | {"counts": about}, _read_lines(path, place)
 
 
-def _read_lines(path: Path, place: int) -> Iterator[dict[str, Any]]:
+def _read_lines(path: Path, place: int) -> Iterator[bytes]:
     with path.open("rb") as file:
         file.seek(place)
         for line in file:
             if line.startswith(b" ]"):
                 return
-            yield json.loads(line.rstrip().removesuffix(b","))
+            if not line.endswith((b"}\n", b"},\n")):
+                break
+            yield line.rstrip().removesuffix(b",")
     raise ValueError("cut off")
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from segalias_jax.errors import InputError
-from segalias_jax.scoring.causes import CauseSettings, error_types
+from segalias_jax.scoring.causes import CauseSettings, paint_causes
 from segalias_jax.scoring.reports import binary_page
 from segalias_jax.scoring.reports.overlays import CAUSE_COLORS
-from segalias_jax.scoring.reports.views.embedded import LONGEST, Panels
+from segalias_jax.scoring.reports.views.embedded import Blocks, Panels
 from segalias_jax.scoring.reports.views.payload import LISTED
 from segalias_jax.scoring.reports.views.report_page import report_page
-from segalias_jax.typing import UInt8
 
 if TYPE_CHECKING:
     from segalias_jax.scoring.reports.folder import FolderReport
@@ -58,46 +56,29 @@ def image_panels(result: FolderReport, index: int) -> Panels:
       index: of the image.
 
     Returns:
-      The panels, the photograph not larger than a page needs it.
+      The panels, not larger than a page shows them.
 
     Raises:
       InputError: a file cannot be read any more.
     """
     sample, remark = result.sample(index)
+    rules, classes = result.state.rules, len(result.classes)
+    blocks = Blocks.of(sample.label.shape)
+    # Maps may have 16384 x 16384 pixels: nothing else of their size is made.
     shown = bool(result.files[index].image) and not remark
-    image = _reduced(sample.image) if shown else None
-    prediction, label, rules = sample.prediction, sample.label, result.state.rules
-    del sample  # a photograph of 16384 x 16384 pixels would stay beside all that follows
+    image = blocks.photograph(sample.image) if shown else None
+    prediction, label = sample.prediction, sample.label
+    del sample
     settings = result.plan.causes or CauseSettings()
     try:
-        causes, _ = error_types(
-            prediction,
-            label,
-            num_classes=len(result.classes),
-            ignore=rules.ignore_label,
-            reduce_zero_label=rules.reduce_zero_label,
-            coverage=settings.coverage,
-            reach=settings.reach,
-            background=settings.background,
-        )
+        causes = blocks.causes(paint_causes(prediction, label, rules, classes, settings))
     except InputError as error:
-        causes, remark = np.zeros(label.shape, np.uint8), f"causes are unknown: {error}"
-    if label.dtype == np.uint8 and len(result.classes) < 255:
-        # Bytes stay bytes: 255, which 0 - 1 is as well, is no class.
-        truth = label - np.uint8(rules.reduce_zero_label)
-        if 0 <= rules.ignore_label < 255:
-            truth[label == rules.ignore_label] = 255
-    else:
-        truth = rules.class_label(label)
-        if rules.ignore_label < len(result.classes):
-            truth = np.where(truth == rules.ignore_label, -1, truth.astype(np.int32))
+        causes, remark = None, f"causes are unknown: {error}"
+    prediction, label = blocks.ids(prediction), blocks.ids(label)
+    if causes is None:
+        causes = np.zeros(label.shape, np.uint8)
+    truth = rules.class_label(label)
+    if rules.ignore_label < classes:
+        truth = np.where(truth == rules.ignore_label, -1, truth.astype(np.int32))
+    remark = "; ".join(text for text in (remark, blocks.remark) if text)
     return Panels(image, truth, prediction, causes, remark)
-
-
-def _reduced(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "a b 3"]:
-    height, width = image.shape[:2]
-    step = -(-max(height, width) // LONGEST)
-    if step == 1:
-        return image
-    size = (-(-width // step), -(-height // step))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -10,7 +10,7 @@ import numpy as np
 
 from segalias_jax.errors import InputError
 from segalias_jax.metrics.rules import ERROR_KINDS, IGNORED, ScoreRules
-from segalias_jax.scoring.causes import CAUSES, CauseSettings, paint_causes
+from segalias_jax.scoring.causes import CAUSES, CauseSettings, cause_thumbnail, paint_causes
 from segalias_jax.scoring.host_bands import error_kinds, ignored_pixels, strips
 from segalias_jax.typing import Integer, UInt8
 
@@ -146,20 +146,11 @@ def cause_overlay(
         )
     if num_classes is None:
         num_classes = max(2, _classes_held(label, prediction, rules))
-    # The highest cause of the pixels that each pixel of the image stands for. What is ignored comes
-    # last: it is made 0, and what is right 1, until the end.
-    causes = np.zeros((height, width), np.uint8)
+    painted = paint_causes(prediction, label, rules, num_classes, settings or CauseSettings())
+    # What each pixel of the image stands for begins there.
     top = np.arange(height) * label.shape[0] // height
     left = np.arange(width) * label.shape[1] // width
-    for rows, painted in paint_causes(
-        prediction, label, rules, num_classes, settings or CauseSettings()
-    ):
-        line = np.searchsorted(top, np.arange(rows.start, rows.stop), "right") - 1
-        first = np.flatnonzero(np.diff(line, prepend=-1))
-        highest = np.maximum.reduceat(painted + np.uint8(1), first, axis=0)
-        highest = np.maximum.reduceat(highest, left, axis=1)
-        causes[line[first]] = np.maximum(causes[line[first]], highest)
-    causes -= np.uint8(1)
+    causes = cause_thumbnail(painted, top, left)
     gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     out = np.repeat((16 + 0.3 * gray).astype(np.uint8)[..., None], 3, axis=-1)
     for k, name in enumerate(CAUSES, start=1):

@@ -75,7 +75,7 @@ def test_it_is_read_as_it_was_written(report, tmp_path):
     whole = strict(path.read_bytes())
     counts = whole.pop("counts")
     whole.pop("images")
-    assert list(images) == counts.pop("images")
+    assert [strict(line) for line in images] == counts.pop("images")
     assert head.pop("counts") == counts and head == whole
 
 

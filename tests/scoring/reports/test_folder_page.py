@@ -12,6 +12,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.scoring import error_types, score_folders
 from segalias_jax.scoring.reports.folder_page import image_panels
 from segalias_jax.scoring.reports.overlays import CAUSE_COLORS
+from segalias_jax.scoring.reports.views.embedded import Panels, embed
 
 
 @pytest.fixture
@@ -94,6 +95,29 @@ def test_ignored_pixels_are_no_class_whatever_their_label(folders, options):
     ignored = label == 2 if "ignore_label" in options else (label == 0) | (label == 255)
     shown = (panels.truth >= 0) & (panels.truth < 3)
     np.testing.assert_array_equal(shown, ~ignored)
+
+
+@pytest.mark.parametrize("shape", [(2600, 7), (9, 1281)])
+def test_large_maps_are_reduced_as_the_page_would_reduce_them(tmp_path, shape):
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 3, (shape[0] // 6 + 1, shape[1] // 6 + 1)).repeat(6, 0).repeat(6, 1)
+    label = label[: shape[0], : shape[1]].astype(np.uint8)
+    prediction = np.roll(label, 1, 0)
+    label[: shape[0] // 2, :4] = 255
+    for kind, array in (
+        ("gt", label),
+        ("pred", prediction),
+        ("images", label[..., None] * [80] * 3),
+    ):
+        (tmp_path / kind).mkdir()
+        cv2.imwrite(str(tmp_path / kind / "a.png"), array)
+    report = scored(tmp_path)
+    panels = image_panels(report, 0)
+    causes, _ = error_types(prediction, label, num_classes=3)
+    colors = tuple(CAUSE_COLORS.values())
+    whole = Panels(report.sample(0)[0].image, label, prediction, causes)
+    assert embed(panels, report.palette, colors) == embed(whole, report.palette, colors)
+    assert max(panels.truth.shape) <= 1280 and panels.causes.shape == panels.truth.shape
 
 
 def test_a_file_that_is_gone_is_named(folders):

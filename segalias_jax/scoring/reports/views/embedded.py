@@ -11,11 +11,12 @@ import base64
 import dataclasses
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
 
+from segalias_jax.scoring.causes import cause_thumbnail
 from segalias_jax.typing import Integer, UInt8
 
 IGNORED = 255
@@ -45,8 +46,8 @@ class Panels:
 
     Example:
       >>> ids = np.zeros((2, 3), np.uint8)
-      >>> Panels(None, ids, ids, ids).shape
-      (2, 3)
+      >>> Panels(None, ids, ids, ids).remark
+      ''
     """
 
     image: UInt8[np.ndarray, "h w 3"] | None
@@ -55,15 +56,65 @@ class Panels:
     causes: UInt8[np.ndarray, "h w"]
     remark: str = ""
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        height, width = self.truth.shape
-        return height, width
-
 
 PanelSource = Callable[[int], Panels]
 """Gives the panels of an image by its index in the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """Blocks of pixels, each of which is a pixel of what a page shows.
+
+    Attributes:
+      height: of the maps in pixels.
+      width: of the maps in pixels.
+      step: side of the blocks; those at the far borders may be cut.
+
+    Example:
+      >>> Blocks.of((1000, 3000)).remark
+      'shown at 1/3 of its 3000 x 1000 pixels'
+    """
+
+    height: int
+    width: int
+    step: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], longest: int = LONGEST) -> Blocks:
+        """Returns the smallest ones with which no side is longer than so many pixels."""
+        height, width = shape
+        return cls(height, width, -(-max(shape) // longest))
+
+    @property
+    def remark(self) -> str:
+        """What a reader must know of the size; empty where it is that of the maps."""
+        if self.step == 1:
+            return ""
+        return f"shown at 1/{self.step} of its {self.width} x {self.height} pixels"
+
+    def photograph(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "a b 3"]:
+        """Returns the mean of each block."""
+        if self.step == 1:
+            return image
+        size = (-(-self.width // self.step), -(-self.height // self.step))
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+    def ids(self, ids: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "a b"]:
+        """Returns the ids in the middle of each block."""
+        if self.step == 1:
+            return ids
+        rows, columns = (
+            np.minimum(np.arange(0, n, self.step) + self.step // 2, n - 1)
+            for n in (self.height, self.width)
+        )
+        return ids[np.ix_(rows, columns)]
+
+    def causes(
+        self, painted: Iterable[tuple[slice, UInt8[np.ndarray, "_ w"]]]
+    ) -> UInt8[np.ndarray, "a b"]:
+        """Returns the cause of each block, see `causes.cause_thumbnail`."""
+        starts = (np.arange(0, n, self.step) for n in (self.height, self.width))
+        return cause_thumbnail(painted, *starts)
 
 
 def embed(
@@ -95,46 +146,18 @@ def embed(
       >>> list(found), found["truth"][:22]
       (['truth', 'prediction', 'causes', 'remark'], 'data:image/png;base64,')
     """
-    height, width = panels.shape
-    step = -(-max(height, width) // longest)
+    blocks = Blocks.of(panels.truth.shape, longest)
     found: dict[str, str] = {}
     if panels.image is not None:
-        found["image"] = _jpeg(panels.image, step)
-    rows, columns = (np.minimum(np.arange(0, n, step) + step // 2, n - 1) for n in (height, width))
+        found["image"] = _jpeg(blocks.photograph(panels.image))
     for name, ids in (("truth", panels.truth), ("prediction", panels.prediction)):
-        found[name] = _ids_png(ids[np.ix_(rows, columns)], palette)
-    causes = worst_of_blocks(panels.causes, step)
+        found[name] = _ids_png(blocks.ids(ids), palette)
+    causes = blocks.causes([(slice(0, blocks.height), panels.causes)])
     striped = _striped(causes, causes == IGNORED, 1 + len(cause_colors))
     colors = [_CLEAR, *((*color, 255) for color in cause_colors), *_CAUSE_STRIPES]
     found["causes"] = _uri("png", palette_png(striped, np.asarray(colors, np.uint8)))
-    reduced = f"shown at 1/{step} of its {width} x {height} pixels" if step > 1 else ""
-    found["remark"] = "; ".join(text for text in (panels.remark, reduced) if text)
+    found["remark"] = "; ".join(text for text in (panels.remark, blocks.remark) if text)
     return found
-
-
-def worst_of_blocks(causes: UInt8[np.ndarray, "h w"], step: int) -> UInt8[np.ndarray, "a b"]:
-    """Reduces a map of causes by an integer and keeps thin errors.
-
-    Args:
-      causes: 0 right, 1, 2, ... causes, 255 ignored.
-      step: side of the blocks that become one pixel; those at the far border may be cut.
-
-    Returns:
-      Of each block the largest code of a wrong pixel; without one, 255 where all of it is ignored.
-
-    Example:
-      >>> worst_of_blocks(np.asarray([[0, 255, 255], [3, 0, 255]], np.uint8), 2).tolist()
-      [[3, 255]]
-    """
-    if step == 1:
-        return causes
-    height, width = causes.shape
-    room = ((0, -height % step), (0, -width % step))
-    blocks = np.pad(causes, room, mode="edge")
-    blocks = blocks.reshape(-(-height // step), step, -(-width // step), step)
-    wrong = np.where(blocks == IGNORED, 0, blocks).max((1, 3))
-    ignored = (blocks == IGNORED).all((1, 3))
-    return np.where(ignored, IGNORED, wrong).astype(np.uint8)
 
 
 def _ids_png(ids: np.ndarray, palette: np.ndarray) -> str:
@@ -191,11 +214,7 @@ def palette_png(codes: Integer[np.ndarray, "h w"], colors: UInt8[np.ndarray, "co
     return b"".join(parts)
 
 
-def _jpeg(image: np.ndarray, step: int) -> str:
-    if step > 1:
-        height, width = image.shape[:2]
-        size = (-(-width // step), -(-height // step))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+def _jpeg(image: np.ndarray) -> str:
     flags = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
     return _uri("jpeg", cv2.imencode(".jpg", image[..., ::-1], flags)[1].tobytes())
 

@@ -8,10 +8,10 @@ import pytest
 from page_reports import COLORS, PALETTE
 
 from segalias_jax.scoring.reports.views.embedded import (
+    Blocks,
     Panels,
     embed,
     palette_png,
-    worst_of_blocks,
 )
 
 
@@ -74,7 +74,7 @@ def test_blocks_against_a_plain_loop():
     rng = np.random.default_rng(1)
     causes = rng.choice(np.asarray([0, 0, 1, 5, 255], np.uint8), (23, 17))
     causes[:6, :6] = 255
-    found = worst_of_blocks(causes, 3)
+    found = Blocks(23, 17, 3).causes([(slice(0, 10), causes[:10]), (slice(10, 23), causes[10:])])
     for i in range(8):
         for j in range(6):
             block = causes[3 * i : 3 * i + 3, 3 * j : 3 * j + 3].ravel().tolist()
