@@ -4,8 +4,8 @@ Paper: https://arxiv.org/abs/2403.09065 (which does not use them)
 Command: segalias train --config nuclei --config.data.root=DIR --workdir RUN
 On a laptop: --config nuclei:daf,freqmix,tiny
 DIR holds images/NAME.png, instances/NAME.png (16 bit, one value for each nucleus) and the lists
-train.txt, val.txt and test.txt.
-Half the updates of "tiny" reach PQ 63.7 on val; all of them were not run yet, see docs/instances.md.
+train.txt, val.txt and test.txt. Half the updates of "baseline,tiny" reached PQ 63.7 on val; all of
+them were not run yet (docs/instances.md).
 """
 
 from segalias_jax.recipes import instance_base
@@ -26,7 +26,7 @@ def get_config(arg: str = ""):
     config.model.anchor_ratios = (0.5, 1.0, 2.0)
     config.model.max_detections = 400
     # Boxes of nuclei that touch overlap little, and what is scored from 0.4 to 0.5 is right often
-    # enough: both are best on training images, see docs/instances.md.
+    # enough: both are the best tried on training images, see docs/instances.md.
     config.model.nms_threshold = 0.3
     config.eval.threshold = 0.4
     config.optimizer.name = "adamw"
@@ -62,8 +62,8 @@ def read_small_nuclei(config) -> None:
     # Nuclei are 7 to 42 pixels wide in most images, which are shown at twice their size.
     config.data.crop = (224, 224)
     config.data.ratio_range = (0.75, 1.33)
-    # With 704 and 96, nuclei of embryos (images 1272 pixels wide) are 6 pixels wide and a crop has
-    # more than fit in a batch: none was found.
+    # With 704 and 96, nuclei of embryos (images 1272 pixels wide) are 6 to 10 pixels wide and a
+    # crop has more than fit in a batch: none was found.
     config.data.long = 1408
     config.data.max_objects = 128
     config.model.encoder = "resnet18"
