@@ -1,16 +1,19 @@
 """Detectors: do they learn a few photographs by heart, and where does the time of a step go?
 
     SEGALIAS_DATA=DIR python benchmarks/detection.py --overfit --workdir NEW
-    python benchmarks/detection.py --time [--repeats N]
+    python benchmarks/detection.py --time [--repeats N] [--peer PYTHON] [--cores N]
 
 `--overfit` trains a narrow Mask R-CNN from random parameters on the first eight images of
 `coco_permissive` whose objects are all of at least 32x32 pixels, through the recipe as
 `segalias train` would, and scores it on the same eight: mask AP50 has to be 0.95 or more. What came
 out goes to `results/detection_overfit.json`.
 
-`--time` measures RoIAlign and NMS by themselves, and a training step of Mask R-CNN on ResNet-18
-with images of 416x608 and its parts, in processor time, which other programs on the machine disturb
-least. The tables go to this device's result file.
+`--time` measures a training step of Mask R-CNN on ResNet-18 with images of 416x608, its parts, and
+RoIAlign and NMS by themselves, in processor time on one core, which other programs on the machine
+disturb least. With `--peer`, a Python that has torch and torchvision (none is needed beside JAX),
+PyTorch takes turns in a process of its own, see `detection_peer.py`. Its whole step reads masks of
+the proposals that fit an object alone, ours of 128 boxes. The table goes to this device's result
+file.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
+import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +38,6 @@ from flax import nnx
 
 from segalias_jax import models, ops
 from segalias_jax.files import write_text
-from segalias_jax.models import roi_heads
 from segalias_jax.models.detections import Truths
 from segalias_jax.runs.recipes import load_recipe
 from segalias_jax.runs.train import train
@@ -44,6 +48,11 @@ IMAGES, LEAST_SIDE = 8, 32
 WANTED = 0.95
 SIZE = 416, 608
 OBJECTS = 8
+CLASSES = 81  # with the background
+POOLED = ((7, 512), (14, 128))
+WHOLE = "whole step without the optimizer"
+MODULES = ("encoder and pyramid", "RPN", "box head of 512 boxes", "mask head of 128 boxes")
+PEER = ("torch", "torchvision", "operators")
 
 OVERFIT = {
     "data.images": "images",
@@ -130,15 +139,6 @@ def overfit(workdir: Path) -> None:
         sys.exit(f"mask AP50 is {scores['segm_AP50']:.3f}, not {WANTED}")
 
 
-def processor_ms(call: Callable[[], Any], repeats: int) -> float:
-    """Milliseconds of processor time of a call that was compiled before."""
-    jax.block_until_ready(call())
-    used = time.process_time()
-    for _ in range(repeats):
-        jax.block_until_ready(call())
-    return 1e3 * (time.process_time() - used) / repeats
-
-
 def drawn_batch(rows: int) -> Mapping[str, jax.Array]:
     """Images of noise with rectangles for objects."""
     rng = np.random.default_rng(0)
@@ -159,58 +159,38 @@ def drawn_batch(rows: int) -> Mapping[str, jax.Array]:
     }
 
 
-def operators(repeats: int) -> list[dict[str, Any]]:
-    """RoIAlign and NMS alone, at the sizes that the published detector has at 416x608."""
-    rng = np.random.default_rng(0)
-    low = rng.uniform(0, (500, 300), (1, 2000, 2))
-    boxes = jnp.asarray(
-        np.concatenate([low, low + rng.uniform(8, 100, low.shape)], -1), jnp.float32
-    )
-    features = jnp.asarray(rng.standard_normal((1, 104, 152, 256)), jnp.float32)
-    scores = jnp.asarray(rng.random(2000), jnp.float32)
-
-    def align(features: jax.Array, boxes: jax.Array, cells: int) -> jax.Array:
-        return ops.roi_align(features, boxes, cells, scale=0.25, aligned=False)
-
-    rows = []
-    for cells, count in ((7, 512), (14, 128)):
-        part = boxes[:, :count]
-        forward = jax.jit(lambda x, part=part, cells=cells: align(x, part, cells))
-        gradient = jax.jit(jax.grad(lambda x, f=forward: f(x).sum()))
-        name = f"RoIAlign, {count} boxes of {cells}x{cells} cells, 256 channels"
-        for way, call in (("forward", forward), ("forward and gradient", gradient)):
-            took = processor_ms(lambda call=call: call(features), repeats)
-            rows.append({"operator": f"{name}, {way}", "processor ms": round(took, 1)})
-    for count in (1000, 2000):
-        call = jax.jit(lambda b, s: ops.nms_mask(b, s, 0.7))
-        took = processor_ms(lambda c=call, n=count: c(boxes[0, :n], scores[:n]), repeats)
-        rows.append({"operator": f"NMS of {count} boxes", "processor ms": round(took, 1)})
-    return rows
+def squares(arrays: Iterable[jax.Array]) -> jax.Array:
+    """The sum of squares of all numbers, whose gradient needs them all."""
+    return sum((jnp.square(array).sum() for array in arrays), start=jnp.zeros(()))
 
 
-def step_parts(repeats: int) -> list[dict[str, Any]]:
-    """A training step of the published detector on ResNet-18, and its parts one by one."""
-    config = {"name": "mask_rcnn", "encoder": "resnet18", "variant": "v1b"}
-    model = models.create_detector(config, num_classes=80, rngs=nnx.Rngs(0))
-    task, batch = InstanceSegmentation(80), drawn_batch(1)
+def our_calls() -> dict[str, Callable[[], Any]]:
+    """A training step of the published detector on ResNet-18, its parts, and operators alone."""
+    config = {"name": "mask_rcnn", "encoder": "resnet18", "variant": "v1b", "frozen_norm": True}
+    model = models.create_detector(config, num_classes=CLASSES - 1, rngs=nnx.Rngs(0))
+    task, batch = InstanceSegmentation(CLASSES - 1), drawn_batch(1)
     graph, state = nnx.split(model)
     x = task.network_input(batch["image"], batch["size"])
-    truths = Truths.of_batch(batch)
+    masks = Truths.of_batch(batch).masks[0]
+    rng = np.random.default_rng(0)
+    pooled = [
+        jnp.asarray(rng.random((1, count, cells, cells, 256)), jnp.float32)
+        for cells, count in POOLED
+    ]
+    low = rng.uniform(0, (500, 300), (1, 2000, 2))
+    boxes = jnp.asarray(np.concatenate([low, low + rng.uniform(8, 100, low.shape)], -1), np.float32)
+    scores = jnp.asarray(rng.random(2000), jnp.float32)
+    pixels = jnp.asarray(rng.standard_normal((1, 104, 152, 256)), jnp.float32)
 
-    def features(state: Any) -> Any:
+    def encode(state: Any) -> Any:
         model = nnx.merge(graph, state)
         return model.levels(model.encoder(x))
 
-    levels = jax.jit(features)(state)
-    count = model.box_samples
-    sides = jax.random.uniform(jax.random.key(0), (1, count, 2), minval=20.0, maxval=200.0)
-    boxes = jnp.concatenate([jnp.zeros_like(sides), sides], -1) + 50
-    most = int(count * roi_heads.POSITIVE_FRACTION)
+    levels = jax.jit(encode)(state)
 
-    def proposals(state: Any, levels: Any) -> Any:
+    def propose(state: Any, levels: Any) -> Any:
         model = nnx.merge(graph, state)
-        grids = tuple(ops.image_size(level) for level in levels)
-        anchors = model.rpn.anchors(grids, SIZE)
+        anchors = model.rpn.anchors(tuple(ops.image_size(level) for level in levels), SIZE)
         return model.rpn.propose(
             *model.rpn(levels),
             anchors,
@@ -219,40 +199,99 @@ def step_parts(repeats: int) -> list[dict[str, Any]]:
             post_nms=model.post_nms_train,
         )
 
-    def box_part(state: Any, levels: Any) -> jax.Array:
-        model = nnx.merge(graph, state)
-        logits, deltas = model.box_head(model.pool(levels, boxes, 7))
-        return logits.sum() + deltas.sum()
+    def part(name: str) -> Callable[..., jax.Array]:
+        def total(state: Any, given: Any) -> jax.Array:
+            outputs = getattr(nnx.merge(graph, state), name)(given)
+            return squares(jax.tree.leaves(outputs))
 
-    def mask_part(state: Any, levels: Any) -> jax.Array:
-        model = nnx.merge(graph, state)
-        return model.mask_head(model.pool(levels, boxes[:, :most], 14)).sum()
-
-    def targets(masks: jax.Array, boxes: jax.Array) -> jax.Array:
-        index = jnp.zeros(most, jnp.int32)
-        return ops.roi_align_masks(masks, boxes, index, 28, image_size=batch["size"][0])
+        return total
 
     def gradient(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
         over = tuple(range(len(arguments)))
-        compiled = jax.jit(jax.grad(function, argnums=over, allow_int=True))
+        compiled = jax.jit(jax.value_and_grad(function, argnums=over, allow_int=True))
         return lambda: compiled(*arguments)
 
-    whole = gradient(lambda state: task.loss(nnx.merge(graph, state), batch)[0], state)
-    propose, target = jax.jit(proposals), jax.jit(targets)
+    def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+        program = jax.jit(function)
+        return lambda: program(*arguments)
+
+    def target(masks: jax.Array, boxes: jax.Array) -> jax.Array:
+        index = jnp.zeros(len(boxes), jnp.int32)
+        return ops.roi_align_masks(masks, boxes, index, 28, image_size=batch["size"][0])
+
     calls = {
-        "whole step without the optimizer": whole,
-        "encoder and pyramid": gradient(lambda s: sum(f.sum() for f in features(s)), state),
-        "RPN forward, top-k and NMS": lambda: propose(state, levels),
-        f"box head of {count} boxes with its RoIAlign": gradient(box_part, state, levels),
-        f"mask head of {most} boxes with its RoIAlign": gradient(mask_part, state, levels),
-        "targets of the masks": lambda: target(truths.masks[0], boxes[0, :most]),
+        WHOLE: gradient(lambda state: task.loss(nnx.merge(graph, state), batch)[0], state),
+        "encoder and pyramid": gradient(lambda s: squares(encode(s)), state),
+        "RPN": gradient(part("rpn"), state, levels),
+        "box head of 512 boxes": gradient(part("box_head"), state, pooled[0]),
+        "mask head of 128 boxes": gradient(part("mask_head"), state, pooled[1]),
+        "RPN forward, best anchors and NMS": compiled(propose, state, levels),
+        "targets of 128 masks": compiled(target, masks, boxes[0, :128]),
     }
-    took = {name: processor_ms(call, repeats) for name, call in calls.items()}
-    total = took["whole step without the optimizer"]
-    return [
-        {"part": name, "processor ms": round(ms), "of the step": f"{ms / total:.0%}"}
-        for name, ms in took.items()
-    ]
+    for cells, count in POOLED:
+
+        def align(x: jax.Array, cells: int = cells, count: int = count) -> jax.Array:
+            return ops.roi_align(x, boxes[:, :count], cells, scale=0.25, aligned=False)
+
+        name = f"RoIAlign, {count} boxes of {cells}x{cells} cells"
+        calls[f"{name}, forward"] = compiled(align, pixels)
+        calls[f"{name}, and gradient"] = gradient(lambda x, a=align: squares([a(x)]), pixels)
+    for count in (1000, 2000):
+        some = boxes[0, :count], scores[:count]
+        calls[f"NMS of {count} boxes"] = compiled(lambda b, s: ops.nms_mask(b, s, 0.7), *some)
+    return calls
+
+
+class Peer:
+    """PyTorch in a process and an environment of its own, see `detection_peer.py`."""
+
+    def __init__(self, python: str, cores: int):
+        script = Path(__file__).with_name("detection_peer.py")
+        words = [python, str(script), *map(str, (*SIZE, CLASSES, cores))]
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=-1, text=True)
+        self.about = self._answer()
+
+    def ms(self, name: str) -> float:
+        """Milliseconds of processor time of a call."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{name}\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+
+def measure(peer: Peer | None, repeats: int) -> list[dict[str, Any]]:
+    """Medians of processor time of all calls, each in turn with the peer's; and their quotient."""
+    calls = our_calls()
+    shared = set(peer.about["names"]) if peer else set()
+    ours, theirs = defaultdict(list), defaultdict(list)
+    for turn in range(repeats + 1):  # the first one compiles, and fills caches
+        for name, call in calls.items():
+            used = time.process_time()
+            jax.block_until_ready(call())
+            took = 1e3 * (time.process_time() - used)
+            other = peer.ms(name) if peer and name in shared else None
+            if turn:
+                ours[name].append(took)
+                theirs[name] += [] if other is None else [other]
+    parts = "sum of the four parts"
+    for times in (ours, theirs):
+        times[parts] = [sum(one) for one in zip(*(times[name] for name in MODULES), strict=True)]
+    found = {name: statistics.median(times) for name, times in theirs.items() if times}
+    rows = []
+    for name, times in ours.items():
+        row: dict[str, Any] = {"call": name, "ours, ms": round(statistics.median(times), 1)}
+        if peer and name in found:
+            row["PyTorch, ms"] = round(found[name], 1)
+            row["ours / PyTorch"] = round(statistics.median(times) / found[name], 2)
+        rows.append(row)
+    if peer:
+        print({key: value for key, value in peer.about.items() if key != "names"})
+        rows[0]["peer"] = ", ".join(f"{key} {peer.about[key]}" for key in PEER)
+    return rows
 
 
 def main() -> None:
@@ -261,6 +300,8 @@ def main() -> None:
     parser.add_argument("--overfit", action="store_true", help="learn eight photographs by heart")
     parser.add_argument("--time", action="store_true", help="processor time of operators and step")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each call")
+    parser.add_argument("--cores", type=int, default=1, help="that both sides may use")
+    parser.add_argument("--peer", default="", help="Python with torch and torchvision")
     parser.add_argument("--workdir", type=Path, help="folder of that run, new or to go on with")
     flags = parser.parse_args()
     if not (flags.overfit or flags.time):
@@ -268,8 +309,9 @@ def main() -> None:
     if flags.overfit and not flags.workdir:
         parser.error("--overfit needs --workdir")
     if flags.time:
-        common.save("detection operators", operators(flags.repeats))
-        common.save("detection step", step_parts(flags.repeats))
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: flags.cores])
+        peer = Peer(flags.peer, flags.cores) if flags.peer else None
+        common.save("detection", measure(peer, flags.repeats))
     if flags.overfit:
         overfit(flags.workdir)
 

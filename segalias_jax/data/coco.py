@@ -37,6 +37,7 @@ class CocoSource(InstanceSource):
       images: folder that its `file_name`s are in.
       classes: names of the categories that are read, in the order of their ids here; () for all.
       exif: see `decode_image`.
+      complete: raise where an image is missing; otherwise only where it is read.
 
     Raises:
       InputError: names the file, what in it is wrong, and what to do.
@@ -54,6 +55,7 @@ class CocoSource(InstanceSource):
         *,
         classes: Sequence[str] = (),
         exif: bool = True,
+        complete: bool = True,
     ):
         lists = _read_lists(annotations)
         entries, categories = lists["images"], lists["categories"]
@@ -72,7 +74,7 @@ class CocoSource(InstanceSource):
         self.rule = tuple(self.category_ids)
         self._sizes = [(entry["height"], entry["width"]) for entry in entries]
         self._objects = self._by_image(lists["annotations"], known)
-        for pair in pairs:
+        for pair in pairs if complete else ():
             if not pair.image.is_file():
                 raise InputError(
                     f"{annotations}: its image {pair.name} is missing, there is no {pair.image}"

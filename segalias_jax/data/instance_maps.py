@@ -19,6 +19,7 @@ from segalias_jax.data.instances import Instances, InstanceSource, check_memory
 from segalias_jax.data.labels import LabelRule
 from segalias_jax.data.layouts import Files
 from segalias_jax.data.maps import read_map
+from segalias_jax.data.masks import boxes_of_values, masks_of_map
 from segalias_jax.data.pairs import Pair
 from segalias_jax.data.splits import find_pairs
 from segalias_jax.errors import InputError
@@ -142,6 +143,7 @@ class MapSource(InstanceSource):
       rule: what the values of a map mean.
       classes: names of the classes, by id from 1.
       exif: see `decode_image`.
+      complete: raise where an image or map is missing; otherwise only where it is read.
 
     Raises:
       InputError: no pairs, or an image or map that does not exist.
@@ -160,19 +162,43 @@ class MapSource(InstanceSource):
         rule: ObjectRule,
         classes: tuple[str, ...],
         exif: bool = True,
+        complete: bool = True,
     ):
         if not pairs:
             raise InputError(f"{origin}: holds no images; check data.root and the split")
-        for pair in pairs:
+        for pair in pairs if complete else ():
             if not pair.image.is_file():
                 raise InputError(f"{pair.image}: no such image, though {origin} names it")
             if not pair.label.is_file():
                 raise InputError(f"{pair.image}: image without objects, {pair.label} is missing")
         super().__init__(pairs, classes=classes, exif=exif)
         self.rule = rule
+        self._counts: dict[int, int] = {}
 
     def instances(self, index: int, size: tuple[int, int] | None = None) -> Instances:
         """Reads the objects of an image, see `InstanceSource`."""
+        stored, objects = self._read(index, size)
+        masks, boxes = masks_of_map(stored, [value for value, _, _ in objects])
+        classes = np.array([label for _, label, _ in objects], np.int32)
+        return Instances(
+            boxes, classes, np.array([crowd for *_, crowd in objects], np.bool_), masks
+        )
+
+    def count(self, index: int) -> int:
+        """Returns how many objects an image has, crowds not counted; its map is read once."""
+        if index not in self._counts:
+            _, objects = self._read(index)
+            self._counts[index] = sum(not crowd for *_, crowd in objects)
+        return self._counts[index]
+
+    def check(self, index: int) -> None:
+        """Raises `InputError` where a map is unusable, as counting its objects does."""
+        self.count(index)
+
+    def _read(
+        self, index: int, size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, list[tuple[int, int, bool]]]:
+        """A map and its objects; all that can be wrong with them is found here."""
         pair = self.pairs[index]
         stored = read_map(pair.label, max_pixels=MAX_IMAGE_PIXELS)
         if size is None:
@@ -183,7 +209,7 @@ class MapSource(InstanceSource):
                 f"{pair.image} {size[1]}x{size[0]}; they must match"
             )
         try:
-            objects = self.rule.objects(np.unique(stored))
+            objects = self.rule.objects(boxes_of_values(stored)[0])
         except InputError as error:
             raise InputError(f"{pair.label}: {error}") from None
         for value, label, _ in objects:
@@ -192,22 +218,15 @@ class MapSource(InstanceSource):
                     f"{pair.label}: the value {value} is of class {label}, and {len(self.classes)} "
                     "are named; name all classes"
                 )
-        objects, stored = _one_region_each(objects, stored, self.rule.stuff)
+        stored, objects = _one_region_each(stored, objects, self.rule.stuff)
         check_memory(pair.label, len(objects), stored.shape)
-        masks = np.zeros((len(objects), *stored.shape), np.bool_)
-        for k, (value, _, _) in enumerate(objects):
-            np.equal(stored, value, out=masks[k])
-        return Instances.of_masks(
-            masks,
-            classes=[label for _, label, _ in objects],
-            crowd=[crowd for _, _, crowd in objects],
-        )
+        return stored, objects
 
 
 def _one_region_each(
-    objects: list[tuple[int, int, bool]], stored: np.ndarray, stuff: tuple[int, ...]
-) -> tuple[list[tuple[int, int, bool]], np.ndarray]:
-    """Objects and map where each class of stuff has the first of its values alone."""
+    stored: np.ndarray, objects: list[tuple[int, int, bool]], stuff: tuple[int, ...]
+) -> tuple[np.ndarray, list[tuple[int, int, bool]]]:
+    """Map and objects where each class of stuff has the first of its values alone."""
     first: dict[int, int] = {}
     kept = []
     for value, label, crowd in objects:
@@ -215,7 +234,7 @@ def _one_region_each(
             stored = np.where(stored == value, first[label], stored)
         else:
             kept.append((value, label, crowd))
-    return kept, stored
+    return stored, kept
 
 
 def open_maps(
@@ -228,6 +247,7 @@ def open_maps(
     classes: tuple[str, ...],
     rule: ObjectRule | None = None,
     exif: bool = True,
+    complete: bool = True,
 ) -> MapSource:
     """Opens a split of a folder of images and maps.
 
@@ -240,6 +260,7 @@ def open_maps(
       classes: names of the classes, by id from 1.
       rule: what the values of a map mean; None for objects of one class.
       exif: see `decode_image`.
+      complete: see `MapSource`.
 
     Returns:
       The split, with random access.
@@ -256,10 +277,19 @@ def open_maps(
         if "{name}" not in path:
             raise InputError(f"{key}: {path!r} lacks {{name}}, where each image's name goes")
     pairs, origin = find_pairs(root, Files(images, (maps,), LabelRule(0), names=names), split)
-    return MapSource(pairs, origin=origin, rule=rule or ObjectRule(), classes=classes, exif=exif)
+    return MapSource(
+        pairs,
+        origin=origin,
+        rule=rule or ObjectRule(),
+        classes=classes,
+        exif=exif,
+        complete=complete,
+    )
 
 
-def open_cityscapes(root: Path, split: str, *, stuff: bool = False, exif: bool = True) -> MapSource:
+def open_cityscapes(
+    root: Path, split: str, *, stuff: bool = False, exif: bool = True, complete: bool = True
+) -> MapSource:
     """Opens the objects of a split of Cityscapes in its official tree.
 
     Things are eight classes. A value below 1000 is a group, which is a crowd here.
@@ -269,6 +299,7 @@ def open_cityscapes(root: Path, split: str, *, stuff: bool = False, exif: bool =
       split: "train" or "val".
       stuff: add eleven classes of stuff, which come first.
       exif: see `decode_image`.
+      complete: see `MapSource`.
 
     Returns:
       The split, with random access.
@@ -285,4 +316,4 @@ def open_cityscapes(root: Path, split: str, *, stuff: bool = False, exif: bool =
     things = tuple(CITYSCAPES_THINGS.values())
     classes = (*CITYSCAPES_STUFF.values(), *things) if stuff else things
     rule = CITYSCAPES_PANOPTIC_RULE if stuff else CITYSCAPES_RULE
-    return MapSource(pairs, origin=origin, rule=rule, classes=classes, exif=exif)
+    return MapSource(pairs, origin=origin, rule=rule, classes=classes, exif=exif, complete=complete)

@@ -131,6 +131,16 @@ class InstanceSettings:
         check=_CLASSES,
     )
     exif: bool = setting(True, "turn images as their EXIF orientation says")
+    on_error: str = setting(
+        "stop",
+        'an unusable image: "stop" ends the run; "skip" leaves it out of losses and scores',
+        check=one_of(("stop", "skip")),
+    )
+    max_skipped: int = setting(
+        10,
+        'unusable images of a split above which "skip" ends the run too',
+        check=integer(least=0),
+    )
     train_split: str = setting("train", "split that is trained on")
     eval_split: str = setting("val", "split that is scored")
     empty: bool = setting(False, "train on images without objects too, which teach what is none")

@@ -36,6 +36,7 @@ from segalias_jax.data.instance_transforms import (
 )
 from segalias_jax.data.instances import ChosenImages, InstanceSource
 from segalias_jax.data.pipeline import Batch, batch_names, stream_batches
+from segalias_jax.data.skipping import SkippingInstances
 from segalias_jax.data.transforms import apply_transforms
 from segalias_jax.errors import InputError
 from segalias_jax.files import map_ahead
@@ -65,41 +66,68 @@ def create_instance_source(
 folder of the data set
     """
     settings = read_instance_settings(data_config)
+    source, skips = open_instances(settings, split), settings.on_error == "skip"
+    if training and not settings.empty:
+        source = with_objects(source, threads=settings.threads, unusable=skips)
+    return SkippingInstances(source, max_skipped=settings.max_skipped) if skips else source
+
+
+def open_instances(settings: InstanceSettings, split: str) -> InstanceSource:
+    """Opens a split as it is, whose unusable images raise where they are read.
+
+    Args:
+      settings: the recipe's `data` section.
+      split: as for `create_instance_source`.
+
+    Returns:
+      The split, with random access.
+
+    Raises:
+      InputError: as for `create_instance_source`; with `on_error` "skip" not for missing files.
+
+    Example:
+      >>> open_instances(InstanceSettings("coco"), "val2017")
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: data.root: not set; pass --config.data.root=DIR, the folder \
+of the data set
+    """
     root = Path(settings.root)
     if not settings.root or not root.is_dir():
         what = f"no folder {root}" if settings.root else "not set"
         raise InputError(
             f"data.root: {what}; pass --config.data.root=DIR, the folder of the data set"
         )
-    source: InstanceSource
+    exif, complete = settings.exif, settings.on_error == "stop"
     if settings.source.startswith("cityscapes"):
-        source = open_cityscapes(root, split, stuff=settings.has_stuff, exif=settings.exif)
-    elif settings.source == "coco":
+        return open_cityscapes(root, split, stuff=settings.has_stuff, exif=exif, complete=complete)
+    if settings.source == "coco":
         annotations = root / settings.annotations.replace("{split}", split)
         images = root / (settings.images or "{split}").replace("{split}", split)
-        source = CocoSource(annotations, images, classes=settings.classes, exif=settings.exif)
-    else:
-        source = open_maps(
-            root,
-            split,
-            images=settings.images or "images/{split}/{name}.*",
-            maps=settings.maps,
-            names=settings.names,
-            classes=settings.classes,
-            rule=_object_rule(settings),
-            exif=settings.exif,
+        return CocoSource(
+            annotations, images, classes=settings.classes, exif=exif, complete=complete
         )
-    if training and not settings.empty:
-        return with_objects(source, threads=settings.threads)
-    return source
+    return open_maps(
+        root,
+        split,
+        images=settings.images or "images/{split}/{name}.*",
+        maps=settings.maps,
+        names=settings.names,
+        classes=settings.classes,
+        rule=_object_rule(settings),
+        exif=exif,
+        complete=complete,
+    )
 
 
-def with_objects(source: InstanceSource, *, threads: int = 4) -> InstanceSource:
+def with_objects(
+    source: InstanceSource, *, threads: int = 4, unusable: bool = False
+) -> InstanceSource:
     """Returns the images of a data set that have an object, crowds not counted.
 
     Args:
       source: the data set.
       threads: maps read at a time.
+      unusable: keep images that cannot be used, whose places in the order of training stay.
 
     Returns:
       The data set itself where all have.
@@ -113,7 +141,16 @@ def with_objects(source: InstanceSource, *, threads: int = 4) -> InstanceSource:
       segalias_jax.errors.InputError: data: none of the 0 images has an object; check the files, \
 or set data.empty
     """
-    counts = _counts(source, threads)
+
+    def count(index: int) -> int:
+        try:
+            return source.count(index)
+        except InputError:
+            if not unusable:
+                raise
+            return 1
+
+    counts = _counts(count, len(source), threads)
     indices = [index for index, count in enumerate(counts) if count]
     if not indices:
         raise InputError(
@@ -138,7 +175,8 @@ def left_out(source: InstanceSource, max_objects: int, *, threads: int = 4) -> t
       >>> left_out(InstanceSource([], classes=("a",)), 100)
       (0, 0)
     """
-    more = [count - max_objects for count in _counts(source, threads) if count > max_objects]
+    counts = _counts(source.count, len(source), threads)
+    more = [count - max_objects for count in counts if count > max_objects]
     return len(more), sum(more)
 
 
@@ -250,7 +288,8 @@ def instance_eval_batches(
     Args:
       data_config: the recipe's `data` section.
       source: the data set.
-      batch_size: rows in every batch; those that the last one lacks are zeros and not `valid`.
+      batch_size: rows in every batch; those that the last one lacks are zeros and not `valid`,
+        as are images that were skipped.
 
     Returns:
       An iterator of batches; `name` and `index` list the names and indices of the valid rows.
@@ -281,13 +320,10 @@ def instance_eval_batches(
         if len(rows) < batch_size and index + 1 < len(source):
             continue
         blank = {key: np.zeros_like(array) for key, array in made.items()}
-        first, count = index + 1 - len(rows), len(rows)
-        batch = stack_rows(rows + [blank] * (batch_size - count))
-        yield batch | {
-            "valid": np.arange(batch_size) < count,
-            "name": source.names[first : index + 1],
-            "index": list(range(first, index + 1)),
-        }
+        first = index + 1 - len(rows)
+        batch = stack_rows(rows + [blank] * (batch_size - len(rows)))
+        indices = (first + np.flatnonzero(batch["valid"])).tolist()
+        yield batch | {"name": [source.names[k] for k in indices], "index": indices}
         rows = []
 
 
@@ -298,11 +334,10 @@ def stack_rows(rows: Sequence[Sample]) -> Batch:
       rows: of one size.
 
     Example:
-      >>> stack_rows([{"size": np.array([3, 4])}])["valid"].tolist()
-      [True]
+      >>> stack_rows([{"size": np.array([3, 4])}])["size"].tolist()
+      [[3, 4]]
     """
-    batch: Batch = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-    return batch | {"valid": np.ones(len(rows), np.bool_)}
+    return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 
 def _object_rule(settings: InstanceSettings) -> ObjectRule:
@@ -354,10 +389,10 @@ def _training_row(
     return fixed_arrays(apply_transforms(transforms, sample, rng), size, max_objects)
 
 
-def _counts(source: InstanceSource, threads: int) -> list[int]:
+def _counts(count: Callable[[int], int], images: int, threads: int) -> list[int]:
     counts = []
-    with progress_bar("counting objects", len(source), unit=" files") as bar:
-        for _, count in map_ahead(source.count, range(len(source)), threads=threads):
-            counts.append(count)
+    with progress_bar("counting objects", images, unit=" files") as bar:
+        for _, found in map_ahead(count, range(images), threads=threads):
+            counts.append(found)
             bar.update()
     return counts

@@ -237,7 +237,8 @@ def fixed_arrays(sample: Sample, size: tuple[int, int], max_objects: int) -> Sam
 
     Returns:
       "image" uint8[h, w, 3], "size" int32[2], "boxes" float32[g, 4], "classes" int32[g] (0 where
-      there is no object), "crowd" bool[g], "masks" uint8[g, h, w / 8] and, of a pair, "dark".
+      there is no object), "crowd" bool[g], "masks" uint8[g, h, w / 8], "valid" bool (as the sample
+      says, else True) and, of a pair, "dark".
 
     Example:
       >>> from segalias_jax.data.instances import Instances
@@ -250,6 +251,7 @@ def fixed_arrays(sample: Sample, size: tuple[int, int], max_objects: int) -> Sam
     height, width = sample["image"].shape[:2]
     keep = largest(sample["masks"], max_objects)
     row = {
+        "valid": np.asarray(sample.get("valid", True)),
         "size": np.array([height, width], np.int32),
         "boxes": np.zeros((max_objects, 4), np.float32),
         "classes": np.zeros(max_objects, np.int32),

@@ -162,6 +162,9 @@ class ChosenImages(InstanceSource):
         self.rule = source.rule
         self.source, self.indices = source, list(indices)
 
+    def __getitem__(self, index: int) -> Sample:
+        return self.source[self.indices[index]]
+
     def instances(self, index: int, size: tuple[int, int] | None = None) -> Instances:
         """Reads the objects of an image, see `InstanceSource`."""
         return self.source.instances(self.indices[index], size)
@@ -173,6 +176,10 @@ class ChosenImages(InstanceSource):
     def count(self, index: int) -> int:
         """Returns how many objects an image has, as its source says."""
         return self.source.count(self.indices[index])
+
+    def check(self, index: int) -> None:
+        """Raises where an image is unusable, as its source does."""
+        self.source.check(self.indices[index])
 
 
 def check_memory(path: Path, objects: int, size: tuple[int, ...]) -> None:

@@ -6,10 +6,12 @@ would otherwise take a hundred times the memory of the image's pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
-from segalias_jax.typing import Bool, Float, Float32, UInt8
+from segalias_jax.typing import Bool, Float, Float32, Integer, UInt8
 
 
 def pack_masks(masks: Bool[np.ndarray, "*n h w"]) -> UInt8[np.ndarray, "*n h bytes"]:
@@ -65,6 +67,69 @@ def boxes_of_masks(masks: Bool[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n 4
         boxes[:, k] = np.where(some, shown.argmax(-1), 0)
         boxes[:, k + 2] = np.where(some, shown.shape[1] - shown[:, ::-1].argmax(-1), 0)
     return boxes
+
+
+def boxes_of_values(
+    stored: Integer[np.ndarray, "h w"],
+) -> tuple[Integer[np.ndarray, " n"], Float32[np.ndarray, "n 4"]]:
+    """Returns the values of a map but for 0, ascending, and the smallest box that holds each.
+
+    A map has far fewer runs of equal pixels than pixels, and their ends say all.
+
+    Args:
+      stored: values of pixels.
+
+    Returns:
+      The values, and boxes as those of `boxes_of_masks`.
+
+    Example:
+      >>> values, boxes = boxes_of_values(np.array([[0, 7, 7], [3, 3, 7]]))
+      >>> values.tolist(), boxes.tolist()
+      ([3, 7], [[0.0, 1.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0]])
+    """
+    flat, width = stored.reshape(-1), stored.shape[1]
+    begins = np.ones(flat.size, np.bool_)
+    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+    begins[::width] = True
+    starts = np.flatnonzero(begins)
+    lengths = np.diff(starts, append=flat.size)
+    inside = flat[starts] != 0
+    starts, lengths = starts[inside], lengths[inside]
+    order = np.argsort(flat[starts], kind="stable")
+    starts, lengths = starts[order], lengths[order]
+    values, first = np.unique(flat[starts], return_index=True)
+    y, x = np.divmod(starts, width)
+    edges = [np.minimum.reduceat(line, first) for line in (x, y)]
+    edges += [np.maximum.reduceat(line, first) for line in (x + lengths, y + 1)]
+    return values, np.stack(edges, -1).astype(np.float32)
+
+
+def masks_of_map(
+    stored: Integer[np.ndarray, "h w"], values: Sequence[int]
+) -> tuple[Bool[np.ndarray, "n h w"], Float32[np.ndarray, "n 4"]]:
+    """Returns the masks of some values of a map, and the smallest boxes that hold them.
+
+    A mask is compared inside of its box alone: objects are small, and may be a thousand.
+
+    Args:
+      stored: values of pixels.
+      values: of the masks; all of them are in the map, and none is 0.
+
+    Returns:
+      The masks and their boxes, in the order of `values`.
+
+    Example:
+      >>> masks, boxes = masks_of_map(np.array([[0, 7, 7], [3, 3, 7]]), [7])
+      >>> masks.astype(int).tolist(), boxes.tolist()
+      ([[[0, 1, 1], [0, 0, 1]]], [[1.0, 0.0, 3.0, 2.0]])
+    """
+    there, boxes = boxes_of_values(stored)
+    boxes = boxes[np.searchsorted(there, values)]
+    masks = np.zeros((len(values), *stored.shape), np.bool_)
+    for k, (value, box) in enumerate(zip(values, boxes.astype(int).tolist(), strict=True)):
+        window = slice(box[1], box[3]), slice(box[0], box[2])
+        np.equal(stored[window], value, out=masks[(k, *window)])
+    return masks, boxes
 
 
 def paste_masks(

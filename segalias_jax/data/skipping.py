@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from segalias_jax.data.instances import Instances, InstanceSource
 from segalias_jax.data.transforms import Sample
 from segalias_jax.errors import InputError
 from segalias_jax.typing import IGNORE_LABEL
@@ -62,8 +63,10 @@ class SkippingSource:
         if not 0 <= index < len(self):  # what ends a plain `for` loop over the source
             raise IndexError(index)
         used, sample = self._first_usable(index, self._source.__getitem__)
-        if used == index:
-            return sample
+        return sample if used == index else self.unlabeled(sample)
+
+    def unlabeled(self, sample: Sample) -> Sample:
+        """Returns a sample that no loss and no score counts."""
         return sample | {"label": np.full_like(sample["label"], IGNORE_LABEL)}
 
     def size(self, index: int) -> tuple[int, int]:
@@ -110,6 +113,45 @@ class SkippingSource:
                 f"{len(skipped)} samples cannot be used, more than data.max_skipped="
                 f"{self._most}; the first: {next(iter(skipped.values()))}"
             )
+
+
+class SkippingInstances(SkippingSource, InstanceSource):
+    """A data set of objects whose unusable images give the next usable one, not "valid".
+
+    Rows that are not valid are in no loss and no score, see `SkippingSource`.
+
+    Args:
+      source: the data set.
+      max_skipped: more unusable images than these end the run.
+
+    Attributes:
+      source: the data set, which raises where an image is unusable.
+
+    Example:
+      >>> SkippingInstances(InstanceSource([], classes=("cell",)), max_skipped=3).skipped()
+      {}
+    """
+
+    def __init__(self, source: InstanceSource, *, max_skipped: int):
+        super().__init__(source, max_skipped=max_skipped)
+        self.source, self.exif = source, source.exif
+
+    def unlabeled(self, sample: Sample) -> Sample:
+        """Returns a sample that no loss and no score counts."""
+        return sample | {"valid": np.asarray(False)}
+
+    def instances(self, index: int, size: tuple[int, int] | None = None) -> Instances:
+        """Reads the objects of a usable image, see `InstanceSource`."""
+        return self.source.instances(index, size)
+
+    def count(self, index: int) -> int:
+        """Returns how many objects an image has, crowds not counted; 0 where it is unusable."""
+        if index not in self.skipped():
+            try:
+                return self.source.count(index)
+            except InputError as error:
+                self._note(index, str(error))
+        return 0
 
 
 def describe_skipped(source: Any) -> str:

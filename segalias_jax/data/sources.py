@@ -266,7 +266,7 @@ def fingerprint(source: Source) -> str:
       >>> fingerprint(create_source({"source": "synthetic"}, "val"))
       ''
     """
-    if not isinstance(source, PairSource | InstanceSource):
+    if isinstance(source, SkippingSource) or not isinstance(source, PairSource | InstanceSource):
         return ""
     digest = hashlib.sha256(repr((source.rule, source.exif)).encode())
     for pair in source.pairs:

@@ -42,8 +42,8 @@ def describe_detector(
     """
     if isinstance(trained.config, PanopticRecipe):
         raise InputError(
-            f"{trained.config.model.name} has no program; predict with sa.Predictor or segalias "
-            "predict"
+            f"{trained.config.model.name} is not exported: programs return boxes and masks of "
+            "objects, and it groups pixels; predict with sa.Predictor or segalias predict"
         )
     if batch not in (None, 1):
         raise InputError(
@@ -83,7 +83,7 @@ def detector_manifest(
       inputs: of the program.
     """
     assert isinstance(trained.model, MaskRCNN)
-    most, side = trained.model.max_detections, 28
+    most, side = trained.model.max_detections, trained.model.mask_side
     outputs = {
         "boxes": ([1, most, 4], "float32", "x1, y1, x2, y2 in pixels of the padded image"),
         "scores": ([1, most], "float32", "falling; 0 where there is no object"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from segalias_jax.errors import InputError
@@ -146,12 +147,28 @@ def _top_k(graph: Graph, inputs: list[Value], equation: Any) -> list[Value]:
     return [values, graph.node("Cast", [places.name], shape, to=to)]
 
 
+def _scatter(graph: Graph, inputs: list[Value], equation: Any) -> Tensor:
+    """Replaces single numbers; of two numbers for one place either may win, as in JAX."""
+    value, places, numbers = inputs
+    about, mode = equation.params["dimension_numbers"], equation.params["mode"]
+    if about.update_window_dims or about.operand_batching_dims:
+        raise InputError("ONNX export replaces single numbers only, not windows of an array")
+    # JAX leaves out places that are not inside, where ONNX counts them from the end or fails.
+    if mode != jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS:
+        raise InputError(f"ONNX export replaces numbers in 'promise_in_bounds' alone, not {mode}")
+    order = np.argsort(about.scatter_dims_to_operand_dims).tolist()
+    places = graph.node("Gather", [_long(graph, places), graph.integers(*order)], (), axis=-1).name
+    names = [graph.full(value), places, graph.full(numbers)]
+    return graph.node("ScatterND", names, equation.outvars[0].aval.shape)
+
+
 INDEXING = {
     "dynamic_slice": _dynamic_slice,
     "gather": _gather,
     "iota": _iota,
     "pad": _pad,
     "rev": _rev,
+    "scatter": _scatter,
     "slice": _slice,
     "split": _split,
     "top_k": _top_k,

@@ -106,7 +106,8 @@ def load_trained(
     """Reads the best checkpoint of a run, or converted weights.
 
     Modules that the recipe names in `model.imports` are imported first, see `Recipe.from_config`:
-    they may add encoders and decoders to the tables.
+    they may add encoders and decoders to the tables. Branches that only training needs are folded
+    into the convolutions beside them, see `models.fold_branches`.
 
     Args:
       folder: of a run, or of weights that `torch_weights.convert` wrote.
@@ -140,7 +141,7 @@ def load_trained(
         )
         _fill(detector, arrays, str(folder))
         detector.eval()
-        return TrainedDetector(detector, recipe, names, palette)
+        return TrainedDetector(models.fold_branches(detector), recipe, names, palette)
     assert isinstance(recipe, Recipe)
     num_classes = _count(arrays, _CLASSIFIER, folder)
     names, palette = _classes(folder, _KNOWN.get(recipe.data.source), num_classes)
@@ -149,7 +150,8 @@ def load_trained(
     )
     _fill(model, arrays, str(folder))
     model.eval()
-    return TrainedModel(model, recipe, names, palette, None if ratio is None else float(ratio))
+    ended = None if ratio is None else float(ratio)
+    return TrainedModel(models.fold_branches(model), recipe, names, palette, ended)
 
 
 def read_trained_recipe(

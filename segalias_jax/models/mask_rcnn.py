@@ -133,6 +133,11 @@ class MaskRCNN(nnx.Module):
         """
         return MaskHead(in_channels, channels, self.num_classes, rngs=rngs)
 
+    @property
+    def mask_side(self) -> int:
+        """Cells along each side of a detected mask."""
+        return 2 * MASK_CELLS
+
     def levels(
         self, features: Sequence[Float[Array, "b _ _ _"]]
     ) -> tuple[Float[Array, "b _ _ c"], ...]:

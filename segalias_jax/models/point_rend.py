@@ -215,7 +215,9 @@ class PointMaskHead(nnx.Module):
             points = jnp.stack([cells % side + 0.5, cells // side + 0.5], -1) / side
             points = points.astype(boxes.dtype)
             found = of_classes(self.point_logits(features, coarse, boxes, points), classes)
-            flat = jnp.put_along_axis(flat, cells, found.astype(flat.dtype), 2, inplace=False)
+            flat = jnp.put_along_axis(
+                flat, cells, found.astype(flat.dtype), 2, inplace=False, mode="promise_in_bounds"
+            )
             masks = flat.reshape(masks.shape)
         return masks
 
@@ -351,6 +353,11 @@ class PointRend(MaskRCNN):
             stride=self.strides[0],
             rngs=rngs,
         )
+
+    @property
+    def mask_side(self) -> int:
+        """Cells along each side of a detected mask."""
+        return BOX_CELLS * 2**self.mask_head.subdivisions
 
     def masks(
         self,

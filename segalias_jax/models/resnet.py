@@ -65,8 +65,10 @@ class ResNet(nnx.Module):
       name: "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
       width: channels of the first stage's 3x3 convolutions; None for the published 64.
       variant: "v1b": a 7x7 convolution as stem; "v1a": v1b, and the first convolution of a
-        bottleneck strides, not the 3x3 one ("caffe" elsewhere); "v1c": three 3x3 ones as stem;
-        "v1d": v1c, and strided shortcuts average 2x2 pixels instead of dropping three of four.
+        bottleneck strides, not the 3x3 one ("caffe" elsewhere; files of such weights are for BGR
+        bytes less their mean, and changed for normalized RGB when they are read); "v1c": three 3x3
+        ones as stem; "v1d": v1c, and strided shortcuts average 2x2 pixels instead of dropping three
+        of four.
       output_stride: pixels of the image per pixel of the last feature map: 32, 16 or 8.
       multi_grid: dilation of each block of the last stage, in place of the stage's own, such as
         (1, 2, 4); () for none.

@@ -28,8 +28,8 @@ ROI_METHODS = ("auto", "gather", "product")
 # Samples of a cell along an axis with `sampling_ratio=0`: none of more than 4096 lies in a map.
 _MOST_SAMPLES = 4096
 
-_TOGETHER = 64
-"""Boxes whose intermediate values exist at a time."""
+_TOGETHER, _TOGETHER_CPU = 64 * 14**2, 16 * 7**2
+"""Cells whose intermediate values exist at a time, of one box at least; a CPU's caches hold few."""
 
 
 @on_any_mesh
@@ -298,7 +298,7 @@ def _product(
             )
         return total
 
-    return _in_parts(some, boxes, levels)
+    return _in_parts(some, boxes, levels, size)
 
 
 def _gather(
@@ -328,7 +328,7 @@ def _gather(
         highest = jax.lax.Precision.HIGHEST
         return jnp.einsum("npaqb,npaqbc->npqc", weights.astype(read.dtype), read, precision=highest)
 
-    return _in_parts(some, boxes, levels)
+    return _in_parts(some, boxes, levels, size)
 
 
 def _taps(
@@ -355,10 +355,14 @@ def _taps(
     return pixels.reshape(shape), weights.reshape(shape)
 
 
-def _in_parts(some: Callable[[Array, Array], Array], boxes: Array, levels: Array) -> Array:
-    """Applies a function to `_TOGETHER` boxes at a time, whose intermediate values are large."""
-    if len(boxes) <= _TOGETHER:
+def _in_parts(
+    some: Callable[[Array, Array], Array], boxes: Array, levels: Array, size: int
+) -> Array:
+    """Applies a function to some boxes at a time, whose intermediate values are large."""
+    cells = _TOGETHER_CPU if current_target().platform == "cpu" else _TOGETHER
+    together = max(cells // size**2, 1)
+    if len(boxes) <= together:
         return some(boxes, levels)
     return jax.lax.map(
-        lambda box: some(box[0][None], box[1][None])[0], (boxes, levels), batch_size=_TOGETHER
+        lambda box: some(box[0][None], box[1][None])[0], (boxes, levels), batch_size=together
     )

@@ -21,6 +21,7 @@ from segalias_jax.data.instance_source import (
     left_out,
 )
 from segalias_jax.data.instances import ChosenImages
+from segalias_jax.data.skipping import SkippingInstances
 from segalias_jax.errors import InputError
 from segalias_jax.progress import progress_bar
 from segalias_jax.runs import setup
@@ -78,8 +79,9 @@ class InstanceBinding(Binding):
         if remark := data.check_splits(*names, (training, self.scored)):
             print(f"note: {remark}")
         self.training = training
-        if is_first() and isinstance(training, ChosenImages):
-            number = len(training.source) - len(training)
+        kept = training.source if isinstance(training, SkippingInstances) else training
+        if is_first() and isinstance(kept, ChosenImages):
+            number = len(kept.source) - len(kept)
             print(f"note: {number} training images without objects are left out (data.empty)")
         threads = recipe.data.threads
         images, objects = left_out(training, recipe.data.max_objects, threads=threads)
@@ -123,7 +125,7 @@ class InstanceBinding(Binding):
         recipe = self.recipe
         keep_stream(workdir, self.training, batch_size=recipe.train.batch_size, seed=recipe.seed)
         splits = {recipe.data.train_split: self.training, recipe.data.eval_split: self.scored}
-        keep_files(workdir, splits)
+        keep_files(workdir, splits, missing=recipe.data.on_error == "skip")
 
     def stream(self) -> InstanceStream:
         """Returns the training batches of this process."""
@@ -170,10 +172,11 @@ class InstanceBinding(Binding):
         if not is_first():
             return
         source, recipe = self.scored, self.recipe
-        names = source.names if jax.process_count() == 1 else ()
+        shown = sorted(detected.items()) if jax.process_count() == 1 else ()
+        skipped = data.describe_skipped(source)
         report = InstanceReport(
             scores,
-            [self._shown(index, detected[index]) for index in range(len(names))],
+            [self._shown(index, found) for index, found in shown],
             settings={
                 "predictions": f"{recipe.name} on {recipe.data.source} {recipe.data.eval_split}",
                 "recipe": recipe.name,
@@ -182,6 +185,7 @@ class InstanceBinding(Binding):
                 f"images, sha256 of their names {data.split_hash(source.names)[:16]}",
                 "parameters": f"{count_parameters(state):,}",
             },
+            notices=[f"skipped: {skipped}"] if skipped else (),
         )
         report.save(folder, pictures=recipe.eval.images, overwrite=True)
         print(report.table())
@@ -233,14 +237,19 @@ class InstanceValidation:
             for batch in instance_eval_batches(self.recipe.data, mine, batch_size=rows):
                 fitted.alive()
                 found = fitted.predict(batch["image"], size=batch["size"])
-                for row, index in enumerate(batch["index"]):
+                for row, name, index in zip(
+                    np.flatnonzero(batch["valid"]).tolist(),
+                    batch["name"],
+                    batch["index"],
+                    strict=True,
+                ):
                     place = mine.indices[index]
                     size = self.source.size(place)
                     height, width = (int(side) for side in batch["size"][row])
                     objects = self.task.objects(found, row, (height, width), size)
                     true = true_objects(self.source, place)
                     void = self.task.void(true)
-                    scorer.update(objects, true, name=batch["name"][row], void=void)
+                    scorer.update(objects, true, name=name, void=void)
                     detected[place] = objects
                     bar.update()
         return merge_scores(scorer), detected

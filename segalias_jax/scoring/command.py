@@ -41,6 +41,7 @@ from segalias_jax.scoring.instances.instance_command import (
     check_no_instance_flags,
     run_instances,
 )
+from segalias_jax.scoring.limits import LEFT_OUT
 from segalias_jax.scoring.merging import merge_reports
 from segalias_jax.scoring.offsets import DIRECTIONS, EDGES
 from segalias_jax.scoring.pair_list import Pair, PairList
@@ -50,9 +51,6 @@ from segalias_jax.scoring.reports.tables import check_unused
 from segalias_jax.scoring.reports.views.report_page import PICTURES
 from segalias_jax.scoring.sources import shown
 from segalias_jax.typing import IGNORE_LABEL
-
-LEFT_OUT = 3
-"""Exit status of a report that some files are missing from."""
 
 _MERGE = "merge"
 _WITH_MERGE = ("folders", "out", "overwrite", "fail_under", "baseline")
@@ -149,7 +147,7 @@ def run(flags: argparse.Namespace) -> int:
       flags: of `add_flags`.
 
     Returns:
-      Exit status: 0, `LEFT_OUT`, or `limits.FAILED`.
+      Exit status: 0, `limits.LEFT_OUT`, or `limits.FAILED`.
 
     Raises:
       InputError: an error in the flags or the files.
@@ -167,7 +165,7 @@ def run(flags: argparse.Namespace) -> int:
     if flags.instances:
         command = _command_line(flags)
         return run_instances(flags, _defaults(), predictions, labels, command)
-    check_no_instance_flags(flags)
+    check_no_instance_flags(flags, predictions)
     inputs, classes = input_options(flags)
     folders = [predictions, *flags.compare]
     names = model_names(folders)

@@ -19,6 +19,9 @@ from segalias_jax.scoring.counting import PairCounts
 from segalias_jax.scoring.image_counts import CountPlan
 from segalias_jax.scoring.pair_scores import areas, class_counts
 
+LEFT_OUT = 3
+"""Exit status of a report that some files are missing from."""
+
 FAILED = 4
 """Exit status where a score is on the wrong side of its limit."""
 

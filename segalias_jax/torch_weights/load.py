@@ -25,6 +25,7 @@ from segalias_jax.torch_weights.names import (
     SEGFORMER_PREFIX,
     WHOLE,
     Path,
+    bgr_kernel,
     encoder_names,
     fixed_arrays,
     from_torch,
@@ -34,7 +35,7 @@ from segalias_jax.torch_weights.names import (
     to_torch,
 )
 from segalias_jax.torch_weights.parts import check_parts, in_parts
-from segalias_jax.torch_weights.rules import EncoderNames, rewritten, torch_name
+from segalias_jax.torch_weights.rules import EncoderNames, rewritten, rgb_kernel, torch_name
 
 _COUNTERS = r"num_batches_tracked$"  # of PyTorch's norms
 _BACKBONE_ONLY = ("decoder", "head", "auxiliary")
@@ -177,6 +178,9 @@ def fit_torch(
     filled = _match(
         arrays, table, fixed, leaves(model), parts=parts, file=path, variant=names.variant
     )
+    bgr = bgr_kernel(model)
+    if bgr in filled:
+        filled[bgr] = rgb_kernel(filled[bgr]).astype(filled[bgr].dtype)
     table_of = names.table if alone else table_name(model, alone=False)
     return filled, Source(path.name, torch_files.sha256(path), table_of, parts)
 
@@ -220,7 +224,10 @@ def torch_arrays(model: nnx.Module, values: Mapping[Path, np.ndarray]) -> dict[s
       >>> torch_arrays(net, values)["stem.0.weight"].shape
       (32, 3, 3, 3)
     """
-    table = key_table(model)
+    table, values = key_table(model), dict(values)
+    bgr = bgr_kernel(model)
+    if bgr in values:
+        values[bgr] = rgb_kernel(values[bgr], back=True).astype(values[bgr].dtype)
     arrays = {name: to_torch(name, values[at]) for name, at in table.items() if at in values}
     return with_joined_projections(arrays) | fixed_arrays(model)
 

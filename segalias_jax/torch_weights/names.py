@@ -172,6 +172,28 @@ key table to segalias_jax.torch_weights.names.ENCODERS
     return make(encoder, alone)
 
 
+def bgr_kernel(model: nnx.Module | models.Encoder) -> Path:
+    """Returns the leaf that PyTorch code multiplies by BGR bytes less their mean, see `rgb_kernel`.
+
+    Args:
+      model: a network or an encoder, an abstract one too.
+
+    Returns:
+      Its path, or () where the network reads normalized RGB there, too.
+
+    Raises:
+      InputError: as for `encoder_names`.
+
+    Example:
+      >>> make = lambda: models.ResNet("resnet50", variant="v1a", rngs=nnx.Rngs(0))
+      >>> bgr_kernel(nnx.eval_shape(make))
+      ('stem', 0, 'conv', 'kernel')
+    """
+    whole = isinstance(model, WHOLE)
+    inside = encoder_names(model.encoder if whole else model, alone=not whole).bgr_kernel
+    return ("encoder", *inside) if whole and inside else inside
+
+
 def table_name(model: nnx.Module | models.Encoder, *, alone: bool) -> str:
     """Returns whose names a model's key table has.
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from segalias_jax.ops import IMAGENET_STD
+
 Path = tuple[Any, ...]
 """Of a leaf: names of attributes and numbers of items, from the module down to the leaf."""
 
@@ -75,6 +77,8 @@ class EncoderNames:
         encoder, such as its classifier; such arrays are left out of what is compared.
       synonyms: from names of other code bases that files may have instead to those of `table`.
       variant: the encoder's argument `variant`, where names depend on it.
+      bgr_kernel: leaf of the encoder that PyTorch code multiplies by BGR bytes less their mean, not
+        by normalized RGB, see `rgb_kernel`; () for none.
 
     Example:
       >>> names = EncoderNames("mine", [("^stages", "layers")])
@@ -88,3 +92,28 @@ class EncoderNames:
     ignored: str = r"^(head\.)?fc\.(weight|bias)$|^head\.norm\."
     synonyms: Rules = dataclasses.field(default_factory=list)
     variant: str = ""
+    bgr_kernel: Path = ()
+
+
+def rgb_kernel(kernel: np.ndarray, *, back: bool = False) -> np.ndarray:
+    """Brings a kernel that reads BGR bytes less their mean to one that reads normalized RGB.
+
+    Both subtract the same mean, so that the products, and zeros of the padding, are the same:
+    K[c] = s[c] B[2 - c], with the standard deviation s of channel c.
+
+    Args:
+      kernel: [h, w, 3, o], or `back` the result.
+      back: the other way.
+
+    Returns:
+      The other kernel, in float64.
+
+    Example:
+      >>> kernel = rgb_kernel(np.array([1.0, 0, 0]).reshape(1, 1, 3, 1))
+      >>> kernel.ravel().tolist(), rgb_kernel(kernel, back=True).ravel().tolist()
+      ([0.0, 0.0, 57.375], [1.0, 0.0, 0.0])
+    """
+    deviations = np.asarray(IMAGENET_STD)[:, None]
+    if back:
+        return (kernel / deviations)[:, :, ::-1]
+    return kernel[:, :, ::-1].astype(np.float64) * deviations

@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from segalias_jax import ops
+from segalias_jax.models import fold_branches
 from segalias_jax.training.optimizer import StepState
 from segalias_jax.training.sharding import platform, replicated, state_shardings
 from segalias_jax.training.state import TrainState, merge_model, move_average, split_model
@@ -125,7 +126,7 @@ def compile_forward(graph: nnx.GraphDef, forward: Callable[..., Any]) -> Callabl
 
 
 def create_predict(graph: nnx.GraphDef, task: Task) -> Callable[..., Any]:
-    """Compiles the prediction of a batch.
+    """Compiles the prediction of a batch, by a network without the branches of training.
 
     Args:
       graph: structure of the model.
@@ -137,7 +138,7 @@ def create_predict(graph: nnx.GraphDef, task: Task) -> Callable[..., Any]:
     return compile_forward(
         graph,
         lambda model, carry, image, **fields: task.predict(
-            model, image, **fields, **task.prediction_inputs(carry)
+            fold_branches(model), image, **fields, **task.prediction_inputs(carry)
         ),
     )
 

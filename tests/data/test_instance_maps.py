@@ -2,8 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
+from segalias_jax.data import instance_maps
 from segalias_jax.data.coco import CocoSource
 from segalias_jax.data.instance_maps import ObjectRule, open_cityscapes, open_maps
+from segalias_jax.data.instances import ChosenImages
 from segalias_jax.data.sources import check_source
 from segalias_jax.errors import InputError
 
@@ -85,6 +87,17 @@ def test_negative_values_are_an_error(folder):
 def test_a_map_of_another_size_is_an_error(folder):
     with pytest.raises(InputError, match=r"a.png: the map has 12x8 pixels, its image .*a.jpg 9x9"):
         opened(folder(size=(9, 9)))[0]
+
+
+def test_a_map_is_decoded_once_to_be_counted_and_checked(folder, monkeypatch):
+    source, read = opened(folder()), []
+    decode = instance_maps.read_map
+    monkeypatch.setattr(
+        instance_maps, "read_map", lambda *given, **more: read.append(1) or decode(*given, **more)
+    )
+    assert source.count(0) == 3 and ChosenImages(source, [0]).count(0) == 3
+    check_source(ChosenImages(source, [0]))
+    assert len(read) == 1
 
 
 def test_noise_is_no_map_of_objects(folder):

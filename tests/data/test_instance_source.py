@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from segalias_jax.data.instance_source import (
 from segalias_jax.data.instance_transforms import evaluation_resize
 from segalias_jax.data.masks import unpack_masks
 from segalias_jax.data.pipeline import resume_step, stream_state
-from segalias_jax.data.sources import fingerprint
+from segalias_jax.data.skipping import describe_skipped
+from segalias_jax.data.sources import check_source, fingerprint
 from segalias_jax.data.splits import check_splits
 from segalias_jax.errors import InputError
 
@@ -169,6 +172,43 @@ def test_images_without_objects_are_left_out(section):
 def test_objects_that_batches_leave_out_are_counted(section):
     assert left_out(opened(section), 1) == (1, 1)
     assert left_out(opened(section), 2) == (0, 0)
+
+
+def test_unusable_images_are_replaced_and_count_nowhere(section):
+    root = Path(section["root"])
+    (root / "images/b.png").unlink()
+    with pytest.raises(InputError, match="its image b.png is missing"):
+        opened(section)
+    section |= {"on_error": "skip", "empty": True}
+    source = create_instance_source(section, "train", training=True)
+    assert source.names == ["a.png", "b.png", "c.png"] and not fingerprint(source)
+    (batch,) = taken(InstanceStream(section, source, batch_size=6, seed=0), 0, 1)
+    names = InstanceStream(section, source, batch_size=6, seed=0).describe(1).split(", ")
+    assert batch["valid"].tolist() == [name != "b.png" for name in names]
+    first, last = instance_eval_batches(section, source, batch_size=2)
+    assert first["name"] == ["a.png"] and first["index"] == [0] and last["index"] == [2]
+    assert first["valid"].tolist() == last["valid"].tolist() == [True, False]
+    assert "1 of 3: " in describe_skipped(source) and "b.png" in describe_skipped(source)
+    with pytest.raises(InputError, match="1 samples cannot be used, more than data.max_skipped=0"):
+        check_source(create_instance_source(section | {"max_skipped": 0}, "train"))
+
+
+def test_broken_maps_keep_their_place_in_the_order(tmp_path):
+    for kind in ("images", "maps"):
+        (tmp_path / kind).mkdir()
+    for name, value in (("a", 0), ("b", 1), ("c", 2)):
+        cv2.imwrite(str(tmp_path / f"images/{name}.png"), np.zeros((16, 16, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f"maps/{name}.png"), np.full((16, 16), value, np.uint16))
+    (tmp_path / "maps/c.png").write_bytes(b"no map")
+    maps = {"source": "instance_maps", "root": str(tmp_path), "classes": ("cell",)}
+    maps |= {"images": "images/{name}.png", "maps": "maps/{name}.png"}
+    with pytest.raises(InputError, match=r"c\.png"):
+        create_instance_source(maps, "train", training=True)
+    source = create_instance_source(maps | {"on_error": "skip"}, "train", training=True)
+    assert source.names == ["b", "c"] and not source.skipped()
+    assert left_out(source, 1) == (0, 0) and list(source.skipped()) == [1]
+    assert [source.count(k) for k in (0, 1)] == [1, 0]
+    assert not source[1]["valid"] and "valid" not in source[0]
 
 
 def test_the_size_of_batches_holds_all_images_or_is_an_error(section):

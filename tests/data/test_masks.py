@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from segalias_jax.data.masks import boxes_of_masks, pack_masks, paste_masks, unpack_masks
+from segalias_jax.data.masks import (
+    boxes_of_masks,
+    boxes_of_values,
+    masks_of_map,
+    pack_masks,
+    paste_masks,
+    unpack_masks,
+)
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 30])
@@ -22,6 +29,27 @@ def test_boxes_equal_those_of_a_loop():
             box[:] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     np.testing.assert_array_equal(boxes_of_masks(masks), expected)
     assert boxes_of_masks(np.zeros((0, 4, 4), bool)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("size", [(9, 7), (1, 12), (12, 1)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
+def test_masks_of_maps_are_those_of_their_values(kind, size):
+    rng = np.random.default_rng(0)
+    stored = rng.choice(np.array([0, 0, 0, 3, 7, 90, 200], kind), size)
+    values, boxes = boxes_of_values(stored)
+    there = np.unique(stored[stored > 0])
+    np.testing.assert_array_equal(values, there)
+    expected = stored == there[:, None, None]
+    np.testing.assert_array_equal(boxes, boxes_of_masks(expected))
+    backwards = there[::-1].tolist()
+    masks, boxes = masks_of_map(stored, backwards)
+    np.testing.assert_array_equal(masks, expected[::-1])
+    np.testing.assert_array_equal(boxes, boxes_of_masks(expected)[::-1])
+
+
+def test_a_map_without_objects_has_no_masks():
+    masks, boxes = masks_of_map(np.zeros((3, 4), np.uint16), [])
+    assert masks.shape == (0, 3, 4) and boxes.shape == (0, 4) and boxes.dtype == np.float32
 
 
 def test_pasting_equals_what_was_recorded(golden):

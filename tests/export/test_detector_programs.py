@@ -3,11 +3,14 @@
 import json
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import segalias_jax as sa
-from segalias_jax import cli
+from segalias_jax import cli, models
 from segalias_jax.errors import InputError
 from segalias_jax.export import export_model
 from segalias_jax.inference import check_program, load_exported, load_trained
@@ -57,6 +60,47 @@ def test_onnxruntime_finds_the_same_objects(trained, detector_run, tmp_path):
         check_same(found, expected)
         numbers.add(int((found[2] > 0).sum()))
     assert max(numbers) > 2
+
+
+class Maps(nnx.Module):
+    """An encoder of no account: masks start from levels."""
+
+    channels, strides = (3, 3), (8, 16)
+
+    def __call__(self, x):
+        return (x, x)
+
+
+def test_onnxruntime_refines_the_same_masks():
+    """What PointRend has beyond Mask R-CNN: doublings, points, and their numbers put back."""
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    from segalias_jax.export.onnx_rules import to_onnx
+
+    random = np.random.default_rng(0)
+    given = {"pyramid_channels": 6, "box_channels": 8, "mask_channels": 5}
+    model = models.PointRend(Maps(), num_classes=3, rngs=nnx.Rngs(0), **given)
+    head = model.mask_head
+    head.subdivisions, head.refined_points = 3, 200
+    for layer in (head.coarse.logits, head.points.logits):  # which start at zero, nearly
+        kernel = random.normal(size=layer.kernel.shape).astype(np.float32)
+        layer.kernel.set_value(jnp.asarray(kernel))
+    level = random.normal(size=(1, 8, 8, 6)).astype(np.float32)
+    boxes = np.array([[[8.0, 4, 44, 40], [20, 30, 64, 60]]], np.float32)
+    classes = np.array([[2, 1]], np.int32)
+    arrays = {"level": level, "boxes": boxes, "classes": classes}
+
+    def masks(level, boxes, classes):
+        return model.masks((level,), boxes, classes)
+
+    shapes = {key: jax.ShapeDtypeStruct(x.shape, x.dtype) for key, x in arrays.items()}
+    program = to_onnx(masks, shapes, ["masks"]).SerializeToString()
+    session = runtime.InferenceSession(program, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, arrays)
+    expected = np.asarray(jax.jit(masks)(*arrays.values()))
+    assert found.shape[2:] == (model.mask_side,) * 2 and expected.std() > 0.1
+    # A point as unsure as another may be chosen instead of it: numbers that differ by rounding.
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_stablehlo_predicts_as_the_run(trained, detector_run, tmp_path, capsys):

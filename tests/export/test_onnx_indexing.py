@@ -64,6 +64,8 @@ def test_equals_jax(name):
     [
         (lambda x: jnp.pad(x, ((0, 0), (0, x.shape[2]), (0, 0), (0, 0))), "at the borders only"),
         (lambda x: x[:, ::2, 1:-3], "whole axes only"),
+        (lambda x: x.at[jnp.array([0]), 0, 0, 0].set(1), "in 'promise_in_bounds' alone, not"),
+        (lambda x: x.at[:, jnp.array([0])].set(1), "single numbers only"),
     ],
 )
 def test_what_has_no_rule_is_refused(function, message):

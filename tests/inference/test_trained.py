@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx, traverse_util
+from published import settle_rngs
 
 import segalias_jax as sa
-from segalias_jax import ops
+from segalias_jax import models, ops
 from segalias_jax.checkpoints import CheckpointStore
 from segalias_jax.errors import InputError
 from segalias_jax.export import export_model
@@ -17,6 +18,9 @@ from segalias_jax.inference import load_exported, predictor
 from segalias_jax.inference.trained import TrainedModel, load_trained
 from segalias_jax.runs.recipe import Recipe
 from segalias_jax.runs.recipes import flat_items, nested_recipe
+from segalias_jax.runs.workdir import CHECKPOINTS, save_recipe
+from segalias_jax.torch_weights.names import leaves
+from segalias_jax.training.state import split_model
 
 
 def test_recipes_survive_the_run_folder(run):
@@ -63,6 +67,27 @@ def test_errors_in_the_run(run, tmp_path):
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(InputError, match="holds no checkpoint"):
         sa.Predictor(copy)
+
+
+def test_branches_of_training_are_folded(detector_recipe, tmp_path):
+    """Programs and predictions of a detector have none; test_folding says that it is the same."""
+    config = detector_recipe.copy_and_resolve_references()
+    config.model.mixer = "scb"
+    section, random = config.model.to_dict(), np.random.default_rng(0)
+    model = nnx.eval_shape(lambda: models.create_detector(section, num_classes=3, rngs=nnx.Rngs(0)))
+    settle_rngs(model)
+    for leaf in leaves(model).values():
+        leaf.set_value(jnp.asarray(random.normal(size=leaf.shape), jnp.float32))
+    _, parameters, statistics = split_model(model)
+    save_recipe(flat_items(config), tmp_path)
+    with CheckpointStore(tmp_path / CHECKPOINTS) as store:
+        store.save(0, {"parameters": parameters, "statistics": statistics})
+    found = load_trained(tmp_path).model
+    block, whole = found.encoder.stages[1][0], model.encoder.stages[1][0]
+    assert all(block.branch is None for stage in found.encoder.stages for block in stage)
+    kernel = np.asarray(whole.branch.folded(whole.conv2.kernel[...]))
+    assert np.abs(kernel - whole.conv2.kernel[...]).max() > 0.1
+    np.testing.assert_allclose(block.conv2.kernel[...], kernel, rtol=1e-6, atol=1e-6)
 
 
 MY_ENCODERS = """

@@ -223,3 +223,21 @@ def test_a_broken_map_stops_the_run_before_its_first_step(tmp_path):
     with pytest.raises(InputError, match=r"val001\.png"):
         train(make_config("nuclei:baseline,tiny", root), tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_broken_files_are_skipped_where_the_recipe_says_so(tmp_path, capsys, monkeypatch):
+    """In training and in scores; the report names them."""
+    root = nuclei_tree(tmp_path / "data")
+    for name in ("train001", "val001"):
+        (root / f"instances/{name}.png").write_bytes(b"no image")
+    monkeypatch.setattr(models, "create_detector", stand_in)
+    changes = {"data.crop": (32, 32), "data.empty": True, "train.batch_size": 4}  # as above
+    changes |= {"data.on_error": "skip"}
+    fitted = train(make_config("nuclei:baseline,tiny", root, **changes), tmp_path / "run")
+    assert fitted.step == 2
+    out = capsys.readouterr().out
+    assert "skipped: 1 of 4: " in out and "skipped in training: 1 of 4: " in out
+    report = (tmp_path / "run/report.md").read_text()
+    assert "Note: skipped: 1 of 3: " in report and "val001.png" in report
+    rows = (tmp_path / "run/per_image.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2

@@ -81,7 +81,7 @@ def test_a_run_trains_and_reports(run):
 
 def test_a_run_predicts_segments_at_the_size_of_the_image(run, streets):
     trained = load_trained(run)
-    with pytest.raises(InputError, match="panoptic_deeplab has no program; predict with"):
+    with pytest.raises(InputError, match="panoptic_deeplab is not exported: programs return boxes"):
         describe_detector(trained, None, None)
     predictor = sa.Predictor(run)
     (path, *_) = sorted(streets.glob("leftImg8bit/val/*/*.png"))

@@ -5,19 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from drawn_objects import make_batch, make_detector
+from drawn_objects import TINY, make_batch, make_detector
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
 
 import segalias_jax as sa
 from segalias_jax.data.masks import unpack_masks
 from segalias_jax.errors import InputError
-from segalias_jax.models import Detections
+from segalias_jax.models import Detections, create_detector
 from segalias_jax.tasks import InstanceSegmentation
 from segalias_jax.tasks.instances import detected_objects
 from segalias_jax.training.sharding import create_mesh, shard_batch
-from segalias_jax.training.state import create_state
-from segalias_jax.training.step import create_train_step
+from segalias_jax.training.state import TrainState, create_state, split_model
+from segalias_jax.training.step import create_predict, create_train_step
 from segalias_jax.training.trainer import Trainer
 
 ONE = jax.devices()[:1]
@@ -230,6 +230,25 @@ def test_bfloat16_is_near_float32():
     assert short.dtype == jnp.float32
     # Proposals near a limit may change sides, beside roundings of 2^-8.
     assert float(short) == pytest.approx(float(exact), rel=0.05)
+
+
+def test_branches_are_folded_where_nothing_is_learned():
+    """What a run is scored by has as many convolutions as without them."""
+    task, image = InstanceSegmentation(2), np.zeros((1, 64, 64, 3), np.uint8)
+
+    def convolutions(mixer):
+        section = {key.removeprefix("model."): value for key, value in TINY.items()}
+        section |= {"name": "mask_rcnn", "mixer": mixer}
+
+        def predict(image):
+            model = create_detector(section, num_classes=2, rngs=nnx.Rngs(0))
+            graph, parameters, statistics = split_model(model)
+            state = TrainState(0, parameters, statistics, (), None, None)
+            return create_predict(graph, task)(state, image).boxes
+
+        return str(jax.make_jaxpr(predict)(image)).count("conv_general_dilated[")
+
+    assert convolutions("scb") == convolutions("none") > 20
 
 
 def test_padding_is_zero_in_the_network():

@@ -1,5 +1,6 @@
 """The task of panoptic segmentation: what it learns, how it is averaged, what it predicts."""
 
+import functools
 import os
 
 import jax
@@ -9,7 +10,9 @@ import optax
 import pytest
 from drawn_objects import Encoder, draw, make_batch
 from flax import nnx
+from run_folders import compile_once  # noqa: F401
 
+import segalias_jax as sa
 from segalias_jax.data.masks import boxes_of_masks, pack_masks
 from segalias_jax.errors import InputError
 from segalias_jax.models import PanopticDeepLab, PanopticMaps
@@ -25,10 +28,13 @@ ONE = jax.devices()[:1]
 SMALL = PanopticLoss(sigma=3.0, small_area=40, fraction=0.3)
 
 
-def make_network():
+def make_network(channels=32, dilations=(1, 2)):
     rngs = nnx.Rngs(0)
-    encoder = Encoder(True, rngs)
-    return PanopticDeepLab(encoder, num_classes=2, channels=32, dilations=(1, 2), rngs=rngs)
+    sizes = {"channels": channels, "dilations": dilations}
+    return PanopticDeepLab(Encoder(True, rngs), num_classes=2, rngs=rngs, **sizes)
+
+
+make_narrow = functools.partial(make_network, 16, (1,))
 
 
 def ideal_maps(batch, task):
@@ -114,6 +120,66 @@ def test_a_small_scene_is_learned_by_heart():
     scorer = task.scorer()
     scorer.update(found(batch), batch)
     assert scorer.compute()["PQ"] > 0.9
+
+
+def check_equal(one, other, atol=0.0):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=0, atol=atol), one, other)
+
+
+class Stop(Exception):
+    """A kill, at a place that is known."""
+
+
+@pytest.mark.skipif("SEGALIAS_OVERFIT" not in os.environ, reason="takes 20 s; set it to 1")
+def test_a_stopped_run_ends_with_the_same_bits(tmp_path, compile_once):  # noqa: F811
+    def run(folder, *, stops=()):
+        class Validation(sa.training.Validation):
+            def run(self, fitted):
+                if fitted.step in stops:
+                    raise Stop
+                yield from super().run(fitted)
+
+        task = PanopticSegmentation(2, how=SMALL, max_centers=8, headline="PQ")
+        return sa.fit(
+            make_narrow,
+            task,
+            [make_batch(2, seed=number) for number in range(3)],
+            optimizer=optax.adam(0.01),
+            steps=4,
+            workdir=folder,
+            evaluators=[Validation(task, [make_batch(2, seed=9, invalid=(1,))])],
+            eval_every=2,
+            log_every=1,
+            mesh=create_mesh(devices=ONE),
+            progress=False,
+        )
+
+    unbroken = run(tmp_path / "unbroken")
+    with pytest.raises(Stop):
+        run(tmp_path / "broken", stops=(2,))
+    broken = run(tmp_path / "broken")
+    for part in ("parameters", "statistics", "optimizer"):
+        check_equal(getattr(unbroken.state, part), getattr(broken.state, part))
+    seen, losses = ([x["loss"] for x in one.history if "loss" in x] for one in (broken, unbroken))
+    assert seen == losses and len(losses) == 4 and np.isfinite(losses).all()
+
+
+@pytest.mark.skipif("SEGALIAS_OVERFIT" not in os.environ, reason="takes 40 s; set it to 1")
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
+def test_eight_devices_compute_what_one_does():
+    task, optimizer = PanopticSegmentation(2, how=SMALL), optax.sgd(0.02)
+    found = []
+    for mesh in (create_mesh(devices=ONE), create_mesh(2, 4, 1)):  # data and fsdp
+        graph, state = create_state(make_narrow, optimizer, mesh)
+        step = create_train_step(graph, task, optimizer, mesh)
+        placed = shard_batch(make_batch(8, empty=(2,), invalid=(7,)), mesh, spatial=task.spatial)
+        for _ in range(2):
+            state, metrics = step(state, placed)
+        losses = {key: float(x) for key, x in metrics.items() if "loss" in key}
+        found.append((losses, jax.device_get((state.parameters, state.statistics))))
+    (losses, state), (others, other) = found
+    assert len(losses) > 3 and others == pytest.approx(losses, rel=1e-5, abs=1e-6)
+    check_equal(state, other, atol=1e-5)
 
 
 def test_losses_of_images_are_means_over_parts_of_a_batch():

@@ -1,8 +1,11 @@
 """Key tables of detectors: both ways, names and shapes of the published files."""
 
 import json
+import re
 
 import detectors
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -10,8 +13,12 @@ from flax import nnx
 from segalias_jax import models
 from segalias_jax.checkpoints import load_torch
 from segalias_jax.errors import InputError
+from segalias_jax.inference import load_trained
+from segalias_jax.models import resnet
+from segalias_jax.tasks import InstanceSegmentation
+from segalias_jax.torch_weights.convert import convert, export
 from segalias_jax.torch_weights.detectors import COCO_IDS, normalized
-from segalias_jax.torch_weights.files import write_safetensors
+from segalias_jax.torch_weights.files import read_arrays, write_safetensors
 from segalias_jax.torch_weights.load import fit_torch, torch_arrays
 from segalias_jax.torch_weights.names import from_torch, key_table, leaves, to_torch
 
@@ -217,3 +224,96 @@ def test_other_classes_and_backbones_alone(tmp_path):
     ours = leaves(detector)["encoder", "stages", 0, 0, "conv1", "kernel"][...]
     theirs = alone["layer1.0.conv1.weight"]
     np.testing.assert_array_equal(ours, from_torch("conv1.weight", theirs))
+
+
+TO_MMDETECTION = [
+    (r"^backbone\.body\.", "backbone."),
+    (r"^backbone\.fpn\.inner_blocks\.(\d)\.0", r"neck.lateral_convs.\1.conv"),
+    (r"^backbone\.fpn\.layer_blocks\.(\d)\.0", r"neck.fpn_convs.\1.conv"),
+    (r"^rpn\.head\.conv\.0\.0", "rpn_head.rpn_conv"),
+    (r"^rpn\.head\.cls_logits", "rpn_head.rpn_cls"),
+    (r"^rpn\.head\.bbox_pred", "rpn_head.rpn_reg"),
+    (r"^roi_heads\.box_head\.fc6", "roi_head.bbox_head.shared_fcs.0"),
+    (r"^roi_heads\.box_head\.fc7", "roi_head.bbox_head.shared_fcs.1"),
+    (r"^roi_heads\.box_predictor\.cls_score", "roi_head.bbox_head.fc_cls"),
+    (r"^roi_heads\.box_predictor\.bbox_pred", "roi_head.bbox_head.fc_reg"),
+    (r"^roi_heads\.mask_head\.(\d)\.0", r"roi_head.mask_head.convs.\1.conv"),
+    (r"^roi_heads\.mask_predictor\.conv5_mask", "roi_head.mask_head.upsample"),
+    (r"^roi_heads\.mask_predictor\.mask_fcn_logits", "roi_head.mask_head.conv_logits"),
+]
+
+
+def test_mmdetections_file_of_the_recorded_network_is_the_recorded_network():
+    """So that it finds what was recorded of torchvision's, see tests/models/test_mask_rcnn.py."""
+    recorded = detectors.recorded_model()
+    arrays = {}
+    for name, path in key_table(recorded).items():
+        array = to_torch(name, np.asarray(leaves(recorded)[path][...]))
+        for pattern, replacement in TO_MMDETECTION:
+            name = re.sub(pattern, replacement, name)
+        if "fc_cls" in name:
+            array = np.concatenate([array[1:], array[:1]])
+        elif "fc_reg" in name or "conv_logits" in name:
+            array = array[4 if "fc_reg" in name else 1 :]
+        arrays[name] = array
+    model = abstract(detectors.CONFIG, num_classes=8, convention="mmdetection")
+    filled, source = fit_torch(arrays, model, "/dev/null")
+    assert source.table == "mmdetection"
+    for path, leaf in leaves(recorded).items():
+        ours, expected = filled[path], np.asarray(leaf[...])
+        if path[:2] in (("box_head", "deltas"), ("mask_head", "logits")):  # nobody reads the
+            first = 4 if path[0] == "box_head" else 1  # background's
+            ours, expected = ours[..., first:], expected[..., first:]
+        np.testing.assert_array_equal(ours, expected, err_msg=str(path))
+
+
+def test_what_is_for_bgr_bytes_detects_the_same_in_normalized_rgb(
+    tmp_path, detector_recipe, monkeypatch
+):
+    """A file of mmdetection's "caffe" networks, as its own code shows it images."""
+    kind, _ = resnet.RESNETS["resnet50"]
+    monkeypatch.setitem(resnet.RESNETS, "resnet50", (kind, (1, 1, 1, 1)))  # compiled sooner
+    config = detector_recipe.copy_and_resolve_references()
+    config.model.update({"encoder": "resnet50", "variant": "v1a", "convention": "mmdetection"})
+    section = config.model.to_dict()
+    theirs = models.create_detector(section, num_classes=3, rngs=nnx.Rngs(0))
+    for layer, factor in (
+        (theirs.box_head.logits, 60),
+        (theirs.box_head.deltas, 100),
+        (theirs.rpn.logits, 20),
+        (theirs.encoder.stem[0].conv, 1 / 58),
+    ):
+        layer.kernel.set_value(factor * layer.kernel[...])
+    theirs.eval()
+    arrays = {
+        name: to_torch(name, np.asarray(leaves(theirs)[path][...]))
+        for name, path in key_table(theirs).items()
+    }
+    path = tmp_path / "caffe.safetensors"
+    write_safetensors(path, arrays, {})
+    convert(path, tmp_path / "ours", section)
+    ours = load_trained(tmp_path / "ours", config).model
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), np.uint8)
+    size = jnp.array([[57, 90]])  # the rest is padding, zero whatever the bytes are
+    less_mean = image[..., ::-1] - np.array([103.53, 116.28, 123.675], np.float32)
+    seen = np.zeros_like(less_mean)
+    seen[:, :57, :90] = less_mean[:, :57, :90]
+    graph, _ = nnx.split(theirs)
+    detect = jax.jit(lambda state, x: nnx.merge(graph, state).detect(x, size))
+    expected = detect(nnx.state(theirs), seen)
+    task = InstanceSegmentation(3)
+    found = detect(nnx.state(ours), task.network_input(jnp.asarray(image), size))
+    np.testing.assert_array_equal(found.classes, expected.classes)
+    assert (np.asarray(found.classes) > 0).sum() > 2
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+    np.testing.assert_allclose(found.masks, expected.masks, atol=1e-5)
+    # Without the change of the kernel another image would be seen.
+    other = detect(nnx.state(theirs), task.network_input(jnp.asarray(image), size))
+    assert np.abs(other.boxes - expected.boxes).max() > 1
+    # And the way back gives their file again.
+    export(tmp_path / "ours", tmp_path / "back.safetensors", section)
+    back = read_arrays(tmp_path / "back.safetensors")
+    assert back.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_allclose(back[name], array, rtol=2e-7, err_msg=name)

@@ -11,20 +11,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from segalias_jax.data.instance_settings import INSTANCE_SOURCES
+from segalias_jax.data.instance_settings import INSTANCE_SOURCES, read_instance_settings
 from segalias_jax.data.pairs import PairSource
 from segalias_jax.data.settings import DataSettings, read_settings
 from segalias_jax.data.sources import Source, open_split
 from segalias_jax.data.splits import same_content
-from segalias_jax.data.tools import browse_objects, sheets
+from segalias_jax.data.tools import sheets
+from segalias_jax.data.tools.browse_objects import browse_objects
 from segalias_jax.data.tools.statistics import Statistics, collect_statistics
-from segalias_jax.data.transforms import Sample, apply_transforms, training_transforms
+from segalias_jax.data.transforms import Sample, training_transforms
 from segalias_jax.errors import FlagParser, InputError
 from segalias_jax.typing import IGNORE_LABEL, UInt8
 
@@ -119,19 +121,8 @@ def browse(
     indices = sheets.spread(len(source), len(source) if limit is None else limit)
     statistics = collect_statistics(source, indices, threads=settings.threads)
     transforms = training_transforms(settings) if augment else ()
-    samples = []
-    for index in sheets.spread(len(source), count):
-        try:
-            sample = source[index]
-        except InputError:
-            continue  # the statistics say so, if they have read it
-        rng = np.random.default_rng([seed, index])
-        samples.append((source.names[index], apply_transforms(transforms, sample, rng)))
-    if not samples:
-        reason = statistics.unusable[0] if statistics.unusable else "no sample can be used"
-        raise InputError(f"split {split!r}: {reason}")
     sheet = contact_sheet(
-        samples,
+        sheets.chosen_samples(source, split, transforms, count=count, seed=seed),
         classes=source.classes,
         palette=source.palette,
         fractions=statistics.class_shares().tolist(),
@@ -186,12 +177,14 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
       InputError: an error in the recipe, the data or the files to be written.
     """
-    config = flags.config
-    if config.data.source in INSTANCE_SOURCES:
-        return browse_objects.run(flags)
-    settings = read_settings(config.data.to_dict())
+    config, section = flags.config, flags.config.data.to_dict()
+    about_objects = config.data.source in INSTANCE_SOURCES
+    if about_objects and flags.duplicates:
+        raise InputError("--duplicates: compares images of label maps; leave it out for objects")
+    settings = read_instance_settings(section) if about_objects else read_settings(section)
+    show: Callable[..., tuple[np.ndarray, Any, Any]] = browse_objects if about_objects else browse
     split = flags.split or settings.train_split
-    sheet, statistics, source = browse(
+    sheet, statistics, source = show(
         settings,
         split,
         count=flags.count,
@@ -202,7 +195,7 @@ def run(flags: argparse.Namespace) -> int:
     print(f"{settings.source}, split {split}, {len(source)} images")
     print(statistics.table(source.classes))
     if flags.duplicates:
-        print(_duplicates(settings, config.data.train_split, config.data.eval_split))
+        print(_duplicates(read_settings(section), settings.train_split, settings.eval_split))
     sheets.write(flags.out, cv2.imencode(flags.out.suffix, sheet[..., ::-1])[1].tobytes())
     print(f"sheet: {flags.out}")
     if flags.json:

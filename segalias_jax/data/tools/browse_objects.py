@@ -5,9 +5,7 @@ Objects have the outline and the tint of their class, their box and its name; cr
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,12 +14,11 @@ import numpy as np
 
 from segalias_jax.data.files import image_size
 from segalias_jax.data.geometry import Sample
-from segalias_jax.data.instance_settings import InstanceSettings, read_instance_settings
-from segalias_jax.data.instance_source import create_instance_source
+from segalias_jax.data.instance_settings import InstanceSettings
+from segalias_jax.data.instance_source import open_instances
 from segalias_jax.data.instance_transforms import object_transforms
 from segalias_jax.data.instances import InstanceSource
 from segalias_jax.data.tools import sheets
-from segalias_jax.data.transforms import apply_transforms
 from segalias_jax.errors import InputError
 from segalias_jax.files import map_ahead
 from segalias_jax.progress import progress_bar
@@ -37,8 +34,10 @@ _SIDES = (32, 96)
 class ObjectStatistics:
     """What the objects of a data set are, as its files have them.
 
+    Args:
+      num_classes: number of classes.
+
     Attributes:
-      classes: names of the classes.
       images: that could be read.
       objects: of each class, crowds not counted.
       crowds: of each class.
@@ -48,16 +47,16 @@ class ObjectStatistics:
       unusable: what is wrong with images that cannot be used.
 
     Example:
-      >>> statistics = ObjectStatistics(("cell",))
+      >>> statistics = ObjectStatistics(1)
       >>> statistics.add(np.ones(2, np.int32), np.zeros(2, np.bool_), np.array([9, 2000]))
-      >>> print(statistics.table())
+      >>> print(statistics.table(["cell"]))
       1 images, 0 of them without objects; 2 objects, at most 2 an image, and 0 crowds
       area: 1 below 32x32 pixels, 1 below 96x96, 0 larger
       class  objects  crowds
       cell         2       0
     """
 
-    classes: tuple[str, ...]
+    num_classes: int
     images: int = 0
     objects: list[int] = dataclasses.field(default_factory=list)
     crowds: list[int] = dataclasses.field(default_factory=list)
@@ -68,8 +67,8 @@ class ObjectStatistics:
 
     def __post_init__(self) -> None:
         """Begins the counts of the classes."""
-        self.objects = self.objects or [0] * len(self.classes)
-        self.crowds = self.crowds or [0] * len(self.classes)
+        self.objects = self.objects or [0] * self.num_classes
+        self.crowds = self.crowds or [0] * self.num_classes
 
     def add(self, classes: np.ndarray, crowd: np.ndarray, areas: np.ndarray) -> None:
         """Counts the objects of an image.
@@ -90,8 +89,22 @@ class ObjectStatistics:
         self.empty += not len(own)
         self.most = max(self.most, len(own))
 
-    def table(self) -> str:
-        """Returns the statistics as text; classes without objects are only counted."""
+    def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Returns all numbers for a JSON file.
+
+        Args:
+          class_names: of the classes, from 1.
+        """
+        numbers = dataclasses.asdict(self)
+        del numbers["num_classes"]
+        return {"classes": list(class_names), **numbers}
+
+    def table(self, class_names: Sequence[str]) -> str:
+        """Returns the statistics as text; classes without objects are only counted.
+
+        Args:
+          class_names: of the classes, from 1.
+        """
         small, medium, large = self.sizes
         lines = [
             f"{self.images} images, {self.empty} of them without objects; {sum(self.objects)} "
@@ -100,7 +113,7 @@ class ObjectStatistics:
         ]
         rows = [
             (name, str(objects), str(crowds))
-            for name, objects, crowds in zip(self.classes, self.objects, self.crowds, strict=True)
+            for name, objects, crowds in zip(class_names, self.objects, self.crowds, strict=True)
             if objects or crowds
         ]
         rows = [("class", "objects", "crowds"), *rows]
@@ -108,7 +121,7 @@ class ObjectStatistics:
         for name, *counts in rows:
             numbers = (f"  {text:>{width}}" for text, width in zip(counts, widths[1:], strict=True))
             lines.append(f"{name:{widths[0]}}" + "".join(numbers))
-        absent = len(self.classes) - len(rows) + 1
+        absent = self.num_classes - len(rows) + 1
         lines += [f"{absent} classes have none"] * bool(absent)
         lines += [f"unusable: {reason}" for reason in self.unusable]
         return "\n".join(lines)
@@ -191,64 +204,18 @@ def browse_objects(
       segalias_jax.errors.InputError: data.root: not set; pass --config.data.root=DIR, the folder \
 of the data set
     """
-    source = create_instance_source(settings, split)
+    # What is missing is to be counted and listed, not to end the command.
+    source = open_instances(dataclasses.replace(settings, on_error="skip"), split)
     indices = sheets.spread(len(source), len(source) if limit is None else limit)
     statistics = _collect(source, indices, settings.threads)
     transforms = object_transforms(settings) if augment else ()
-    pictures = []
-    for index in sheets.spread(len(source), count):
-        try:
-            sample = source[index]
-        except InputError:
-            continue  # the statistics say so, if they have read it
-        rng = np.random.default_rng([seed, index])
-        sample = apply_transforms(transforms, sample, rng)
-        picture = object_picture(sample, source.classes, source.palette)
-        pictures.append((source.names[index], picture))
-    if not pictures:
-        reason = statistics.unusable[0] if statistics.unusable else "no sample can be used"
-        raise InputError(f"split {split!r}: {reason}")
+    samples = sheets.chosen_samples(source, split, transforms, count=count, seed=seed)
+    pictures = [(name, object_picture(s, source.classes, source.palette)) for name, s in samples]
     return sheets.picture_sheet(pictures, cell=_CELL), statistics, source
 
 
-def run(flags: argparse.Namespace) -> int:
-    """Writes the sheet and prints the statistics of a recipe about objects.
-
-    Args:
-      flags: of `segalias browse`, and the recipe `config`.
-
-    Returns:
-      The exit status, 0.
-
-    Raises:
-      InputError: an error in the recipe, the data or the files to be written.
-    """
-    config = flags.config
-    settings = read_instance_settings(config.data.to_dict())
-    if flags.duplicates:
-        raise InputError("--duplicates: compares images of label maps; leave it out for objects")
-    split = flags.split or settings.train_split
-    sheet, statistics, source = browse_objects(
-        settings,
-        split,
-        count=flags.count,
-        limit=flags.limit,
-        augment=flags.augment,
-        seed=config.seed,
-    )
-    print(f"{settings.source}, split {split}, {len(source)} images")
-    print(statistics.table())
-    sheets.write(flags.out, cv2.imencode(flags.out.suffix, sheet[..., ::-1])[1].tobytes())
-    print(f"sheet: {flags.out}")
-    if flags.json:
-        text = json.dumps(dataclasses.asdict(statistics), indent=1, allow_nan=False)
-        sheets.write(flags.json, (text + "\n").encode())
-        print(f"statistics: {flags.json}")
-    return 0
-
-
 def _collect(source: InstanceSource, indices: Sequence[int], threads: int) -> ObjectStatistics:
-    statistics = ObjectStatistics(source.classes)
+    statistics = ObjectStatistics(len(source.classes))
 
     def read(index: int) -> Any:
         try:

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from segalias_jax.data.instance_settings import INSTANCE_SOURCES
 from segalias_jax.data.pairs import PairSource
 from segalias_jax.data.prepared import (
     MANIFEST,
@@ -88,6 +89,12 @@ letters, digits and underscores, beginning with a letter
         raise InputError(
             f"name is {name!r}, which is no name for a set; use small letters, digits and "
             "underscores, beginning with a letter"
+        )
+    given = "" if isinstance(data_config, DataSettings) else data_config.get("source")
+    if given in INSTANCE_SOURCES:
+        raise InputError(
+            f"data.source: {given} holds objects, and prepared sets hold label maps; "
+            "train on its files as they are"
         )
     # What is left out while training would be missing from the set for good.
     settings = dataclasses.replace(read_settings(data_config), on_error="stop")

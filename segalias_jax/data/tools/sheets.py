@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from segalias_jax.data.geometry import Sample, Transform
+from segalias_jax.data.transforms import apply_transforms
 from segalias_jax.errors import InputError
 from segalias_jax.files import write_bytes
 from segalias_jax.typing import UInt8
@@ -58,6 +61,45 @@ def spread(total: int, count: int) -> list[int]:
       [0, 4, 8]
     """
     return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+
+
+def chosen_samples(
+    source: Any, split: str, transforms: Sequence[Transform], *, count: int, seed: int
+) -> list[tuple[str, Sample]]:
+    """Reads samples of a data set, spread evenly, as training sees them.
+
+    Args:
+      source: the data set; unusable samples are left out, the statistics list them.
+      split: its name, which an error says.
+      transforms: of training; () shows samples as they are.
+      count: how many.
+      seed: of the transforms.
+
+    Returns:
+      Names and samples.
+
+    Raises:
+      InputError: none can be used; the reason is that of the first one.
+
+    Example:
+      >>> from segalias_jax.data.settings import DataSettings
+      >>> from segalias_jax.data.synthetic import SyntheticScenes
+      >>> scenes = SyntheticScenes(DataSettings("synthetic", num_eval=3), "val")
+      >>> [name for name, _ in chosen_samples(scenes, "val", (), count=2, seed=0)]
+      ['val_00000', 'val_00002']
+    """
+    samples, reasons = [], []
+    for index in spread(len(source), count):
+        try:
+            sample = source[index]
+        except InputError as error:
+            reasons.append(error)
+            continue
+        rng = np.random.default_rng([seed, index])
+        samples.append((source.names[index], apply_transforms(transforms, sample, rng)))
+    if not samples:
+        raise InputError(f"split {split!r}: {reasons[0]}")
+    return samples
 
 
 def shortened(name: str, width: int) -> str:

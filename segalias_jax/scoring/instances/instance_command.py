@@ -15,6 +15,7 @@ from segalias_jax.errors import FlagParser, InputError, check_choice
 from segalias_jax.files import map_ahead
 from segalias_jax.progress import progress_bar
 from segalias_jax.scoring.instances.coco_scores import coco_names
+from segalias_jax.scoring.instances.instance_comparison import InstanceComparison
 from segalias_jax.scoring.instances.instance_inputs import (
     ImageObjects,
     InstanceInputs,
@@ -25,15 +26,21 @@ from segalias_jax.scoring.instances.instance_scorer import InstanceScorer
 from segalias_jax.scoring.instances.map_files import MapOptions
 from segalias_jax.scoring.instances.records import KINDS, InstanceRecord, record_image
 from segalias_jax.scoring.instances.totals import SCORES
-from segalias_jax.scoring.limits import FAILED, Limit
+from segalias_jax.scoring.limits import FAILED, LEFT_OUT, Limit
+from segalias_jax.scoring.reports.comparison import check_unused_by, model_names
+from segalias_jax.scoring.reports.folder import left_out_text
 from segalias_jax.scoring.reports.tables import check_unused
 
 _OWN = ("score_threshold", "average_precision", "max_detections", "divisor", "class_maps")
 _SHARED = (
     *("instances", "folders", "predictions", "labels", "num_classes", "out", "overwrite"),
     *("images", "pictures", "threads", "classes", "pattern", "label_pattern", "key"),
-    *("max_pixels", "fail_under", "words"),
+    *("max_pixels", "fail_under", "words", "keep_going", "compare"),
 )
+_INSTEAD = {
+    "resume": "objects are scored in one go; run the same command again",
+    "baseline": "a report of objects does not keep them; give the earlier predictions to --compare",
+}
 
 
 def add_instance_flags(parser: FlagParser) -> None:
@@ -88,25 +95,28 @@ def add_instance_flags(parser: FlagParser) -> None:
     )
 
 
-def check_no_instance_flags(flags: argparse.Namespace) -> None:
-    """Raises where a flag of objects is given without `--instances`.
+def check_no_instance_flags(flags: argparse.Namespace, predictions: Path) -> None:
+    """Raises where something about objects is given without `--instances`.
 
     Args:
       flags: of `segalias score`.
+      predictions: what is scored.
 
     Raises:
-      InputError: names the flag.
+      InputError: names the flag, or a JSON file.
 
     Example:
       >>> parser = FlagParser("score")
       >>> add_instance_flags(parser)
-      >>> check_no_instance_flags(parser.parse(["--divisor=1000"]))
+      >>> check_no_instance_flags(parser.parse(["--divisor=1000"]), Path("maps"))
       Traceback (most recent call last):
       segalias_jax.errors.InputError: --divisor: is about objects; add --instances
     """
     for name in _OWN:
         if getattr(flags, name) is not None:
             raise InputError(f"--{name.replace('_', '-')}: is about objects; add --instances")
+    if predictions.suffix == ".json":
+        raise InputError(f"{predictions}: JSON is about objects; add --instances")
 
 
 def run_instances(
@@ -126,54 +136,81 @@ def run_instances(
       command: the command line, for the report.
 
     Returns:
-      Exit status: 0, or `limits.FAILED`.
+      Exit status: 0, `limits.LEFT_OUT` or `limits.FAILED`.
 
     Raises:
       InputError: an error in the flags or the files; nothing is written then.
     """
     for name, default in defaults.items():
         if name not in (*_OWN, *_SHARED) and getattr(flags, name) != default:
-            raise InputError(f"--{name.replace('_', '-')}: is not for --instances; leave it out")
-    if flags.out:
+            instead = _INSTEAD.get(name, "leave it out")
+            raise InputError(f"--{name.replace('_', '-')}: is not for --instances; {instead}")
+    models = [predictions, *flags.compare]
+    names = model_names([one.with_suffix("") if one.is_file() else one for one in models])
+    if flags.out and flags.compare:
+        check_unused_by(flags.out, names, overwrite=flags.overwrite, model_files=FILES)
+    elif flags.out:
         check_unused(flags.out, () if flags.overwrite else FILES)
     elif flags.overwrite:
         raise InputError("--overwrite: says what to do with the report in --out; give --out")
-    options = MapOptions(flags.divisor or 0, flags.key, flags.max_pixels)
+    # All models, before the first one takes its time.
+    opened = [_opened(flags, one, truths) for one in models]
+    scorers = [_scorer(flags, one) for one in opened]
+    for scorer in scorers:
+        _check_limits(flags.fail_under, scorer)
+    reports, left_out = [], False
+    for name, path, inputs, scorer in zip(names, models, opened, scorers, strict=True):
+        title = f"scoring {name}" if flags.compare else "scoring"
+        images, records, lost = _scored(inputs.images, scorer, flags, title)
+        lost = sorted([*inputs.left_out, *lost])
+        if not records:
+            raise InputError(f"{path}: no image could be scored; {lost[0][1]}")
+        scorer.add(records)
+        settings: dict[str, Any] = {"predictions": str(path), "truths": str(truths)}
+        if lost:
+            left_out = True
+            print(left_out_text(lost), file=sys.stderr)
+            settings["left out"] = "; ".join(": ".join(one) for one in lost)
+        reports.append(InstanceReport(scorer, images, settings, inputs.notices, command))
+    _finish(InstanceComparison(tuple(reports), names) if flags.compare else reports[0], flags)
+    failed = []
+    for name, report in zip(names, reports, strict=True):
+        phrases = _failures(flags.fail_under, report.scores, report.scorer.classes)
+        failed += [f"{name}: {one}" if flags.compare else one for one in phrases]
+    if failed:
+        print(f"failed: {'; '.join(failed)}", file=sys.stderr)
+    return FAILED if failed else LEFT_OUT if left_out else 0
+
+
+def _finish(result: InstanceReport | InstanceComparison, flags: argparse.Namespace) -> None:
+    """Prints the tables, and then writes the report."""
+    print(result.table(), flush=True)
+    if not flags.out:
+        return
+    try:
+        result.save(flags.out, pictures=flags.pictures, overwrite=flags.overwrite)
+    except OSError as error:
+        raise InputError(
+            f"{flags.out}: the report cannot be written ({error.strerror or error}); make room "
+            "for it there, and run the same command again"
+        ) from None
+    print(f"report: {flags.out / 'report.html'}")
+
+
+def _opened(flags: argparse.Namespace, predictions: Path, truths: Path) -> InstanceInputs:
     inputs = open_inputs(
         predictions,
         truths,
         images=flags.images,
-        options=options,
+        options=MapOptions(flags.divisor or 0, flags.key, flags.max_pixels),
         class_maps=flags.class_maps or (),
         pattern=flags.pattern,
         label_pattern=flags.label_pattern,
+        keep_going=flags.keep_going,
     )
     if predictions.resolve() == truths.resolve():
         print(f"warning: {predictions} is the ground truth, too", file=sys.stderr)
-    scorer = _scorer(flags, inputs)
-    _check_limits(flags.fail_under, scorer)
-    scorer.add(_scored(inputs.images, scorer, flags.threads))
-    report = InstanceReport(
-        scorer,
-        inputs.images,
-        {"predictions": str(predictions), "truths": str(truths)},
-        inputs.notices,
-        command,
-    )
-    print(report.table(), flush=True)
-    if flags.out:
-        try:
-            report.save(flags.out, pictures=flags.pictures, overwrite=flags.overwrite)
-        except OSError as error:
-            raise InputError(
-                f"{flags.out}: the report cannot be written ({error.strerror or error}); make room "
-                "for it there, and run the same command again"
-            ) from None
-        print(f"report: {flags.out / 'report.html'}")
-    failed = _failures(flags.fail_under, report.scores, scorer.classes)
-    if failed:
-        print(f"failed: {'; '.join(failed)}", file=sys.stderr)
-    return FAILED if failed else 0
+    return inputs
 
 
 def _scorer(flags: argparse.Namespace, inputs: InstanceInputs) -> InstanceScorer:
@@ -208,35 +245,54 @@ def _scorer(flags: argparse.Namespace, inputs: InstanceInputs) -> InstanceScorer
 
 
 def _scored(
-    images: Sequence[ImageObjects], scorer: InstanceScorer, threads: int | None
-) -> list[InstanceRecord]:
-    def score(image: ImageObjects) -> InstanceRecord:
-        predicted, true = image.load()
+    images: Sequence[ImageObjects], scorer: InstanceScorer, flags: argparse.Namespace, title: str
+) -> tuple[list[ImageObjects], list[InstanceRecord], list[tuple[str, str]]]:
+    """The images that could be scored, what is kept of them, and with --keep-going the others."""
+
+    def score(image: ImageObjects) -> InstanceRecord | InputError:
+        try:
+            predicted, true = image.load()
+        except InputError as error:
+            return error
         try:
             return record_image(predicted, true, scorer.settings, name=image.name)
         except InputError as error:
-            raise InputError(f"{image.name}: {error}") from None
+            return InputError(f"{image.name}: {error}")
 
-    records = []
-    with progress_bar("scoring", len(images)) as bar:
-        for _, record in map_ahead(score, images, threads=max(1, threads or os.cpu_count() or 1)):
-            records.append(record)
+    kept, records, lost = [], [], []
+    threads = max(1, flags.threads or os.cpu_count() or 1)
+    with progress_bar(title, len(images)) as bar:
+        for image, record in map_ahead(score, images, threads=threads):
+            if isinstance(record, InstanceRecord):
+                kept.append(image)
+                records.append(record)
+            elif flags.keep_going:
+                lost.append((image.name, str(record)))
+            else:
+                raise record
             bar.update()
-    return records
+    return kept, records, lost
 
 
 def _check_limits(limits: Sequence[Limit], scorer: InstanceScorer) -> None:
     """Raises where a limit is of no score or class."""
-    settings = scorer.settings
     rows = [row for row in SCORES if row.direction]
-    names = [n for kind in settings.kinds for n in coco_names(kind, settings.max_detections)]
-    whole = [row.name for row in rows] + names
-    per_class = [row.name for row in rows if row.per_class]
-    per_class += [f"{kind}_AP" for kind in settings.kinds]
+    most = scorer.settings.max_detections
     for limit in limits:
-        check_choice("--fail-under", limit.score, per_class if limit.of_class else whole)
+        flag = f"--fail-under {limit.score}"
+        precisions = {
+            kind: [f"{kind}_AP"] if limit.of_class else coco_names(kind, most) for kind in KINDS
+        }
+        for kind, names in precisions.items():
+            if f"{kind}_{limit.score}" in names:
+                raise InputError(f"{flag}: say of what, such as {kind}_{limit.score}")
+            if limit.score in names and kind not in scorer.settings.kinds:
+                raise InputError(f"{flag}: is not counted here; add --average-precision={kind}")
+        whole = [row.name for row in rows if row.per_class or not limit.of_class]
+        counted = [name for kind in scorer.settings.kinds for name in precisions[kind]]
+        check_choice("--fail-under", limit.score, whole + counted)
         if limit.of_class:
-            check_choice(f"--fail-under {limit.score}", limit.of_class, scorer.classes)
+            check_choice(flag, limit.of_class, scorer.classes)
 
 
 def _failures(

@@ -12,7 +12,7 @@ from segalias_jax.errors import InputError
 from segalias_jax.scoring.instances.coco_files import CocoTruth, read_results, read_truth
 from segalias_jax.scoring.instances.map_files import MapOptions
 from segalias_jax.scoring.instances.objects import Objects
-from segalias_jax.scoring.matching import IMAGE_SUFFIXES, match_folders
+from segalias_jax.scoring.matching import IMAGE_SUFFIXES, Matches, match_folders
 from segalias_jax.scoring.sources import list_files, shown
 
 
@@ -40,6 +40,7 @@ class InstanceInputs:
       scored: whether predictions have scores of their own.
       boxes: whether predictions are boxes alone.
       notices: what a user should know.
+      left_out: (file or image, reason) of what one side lacks.
     """
 
     images: Sequence[ImageObjects]
@@ -47,6 +48,7 @@ class InstanceInputs:
     scored: bool = False
     boxes: bool = False
     notices: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 def open_inputs(
@@ -58,6 +60,7 @@ def open_inputs(
     class_maps: Sequence[Path] = (),
     pattern: str | None = None,
     label_pattern: str | None = None,
+    keep_going: bool = False,
 ) -> InstanceInputs:
     """Finds the images of two sides.
 
@@ -69,6 +72,7 @@ def open_inputs(
       class_maps: folders of class maps, of predictions and of truths, where both are maps.
       pattern: how predicted maps are named, see `match_folders`.
       label_pattern: the same of true ones.
+      keep_going: leave maps out that one side alone has, instead of raising.
 
     Returns:
       The images.
@@ -96,11 +100,16 @@ def open_inputs(
                 f"{predictions}: results refer to images by the ids of a ground truth in JSON; "
                 f"give that in place of {truths}"
             )
-        return _maps(predictions, truths, images, options, class_maps, pattern, label_pattern)
+        found = match_folders(
+            predictions, truths, images, pattern=pattern, label_pattern=label_pattern
+        )
+        if not keep_going:
+            _check_both(found.lonely)
+        return _maps(found, options, class_maps)
     truth = read_truth(truths)
-    found = _files_of(images, truth) if images else {}
+    files = _files_of(images, truth) if images else {}
     if not jsons[0]:
-        return _maps_of_truth(predictions, truth, found, options)
+        return _maps_of_truth(predictions, truth, files, options, keep_going=keep_going)
     results = read_results(predictions, truth)
 
     def loader(image: int) -> Callable[[], tuple[Objects, Objects]]:
@@ -114,7 +123,7 @@ def open_inputs(
         notices.append("predictions have no masks: objects are their boxes")
     return InstanceInputs(
         [
-            ImageObjects(shown(truth.images[image][0]), loader(image), found.get(image))
+            ImageObjects(shown(truth.images[image][0]), loader(image), files.get(image))
             for image in sorted(truth.images)
         ],
         truth.classes,
@@ -135,20 +144,14 @@ def _files_of(folder: Path, truth: CocoTruth) -> dict[int, Path]:
     return {image: files[name] for image, name in names.items() if name in files}
 
 
-def _maps(
-    predictions: Path,
-    truths: Path,
-    images: Path | None,
-    options: MapOptions,
-    class_maps: Sequence[Path],
-    pattern: str | None,
-    label_pattern: str | None,
-) -> InstanceInputs:
-    found = match_folders(predictions, truths, images, pattern=pattern, label_pattern=label_pattern)
-    if found.lonely:
-        name, reason = found.lonely[0]
-        more = f"; {len(found.lonely) - 1} more files are alone" if len(found.lonely) > 1 else ""
+def _check_both(lonely: Sequence[tuple[str, str]]) -> None:
+    if lonely:
+        name, reason = lonely[0]
+        more = f"; {len(lonely) - 1} more files are alone" if len(lonely) > 1 else ""
         raise InputError(f"{name}: {reason}{more}; give both sides the same images")
+
+
+def _maps(found: Matches, options: MapOptions, class_maps: Sequence[Path]) -> InstanceInputs:
     classes: list[dict[str, Path]] = [{}, {}]
     for k, folder in enumerate(class_maps):
         files = {path.stem: path for path in list_files(folder, MAP_SUFFIXES).files}
@@ -170,11 +173,17 @@ def _maps(
             for pair in found.pairs
         ],
         notices=found.notices,
+        left_out=tuple(found.lonely),
     )
 
 
 def _maps_of_truth(
-    predictions: Path, truth: CocoTruth, found: dict[int, Path], options: MapOptions
+    predictions: Path,
+    truth: CocoTruth,
+    found: dict[int, Path],
+    options: MapOptions,
+    *,
+    keep_going: bool,
 ) -> InstanceInputs:
     """Maps that have the names of the images of a ground truth."""
     if len(truth.classes) > 1 and not options.divisor:
@@ -184,16 +193,19 @@ def _maps_of_truth(
         )
     files = {path.stem: path for path in list_files(predictions, MAP_SUFFIXES).files}
     stems = {Path(one[0]).stem: image for image, one in truth.images.items()}
-    if missing := sorted(stems.keys() - files.keys()):
+    missing, extra = sorted(stems.keys() - files.keys()), sorted(files.keys() - stems.keys())
+    if missing and not keep_going:
         more = f" and for {len(missing) - 1} more images" if len(missing) > 1 else ""
         raise InputError(
             f"{predictions}: no map is there for {truth.images[stems[missing[0]]][0]}{more} of "
             f"{truth.path}; give a map for each image, empty where nothing was found"
         )
-    if extra := sorted(files.keys() - stems.keys()):
+    if extra and not keep_going:
         raise InputError(
             f"{files[extra[0]]}: is for no image of {truth.path}; give both sides the same images"
         )
+    left_out = [(truth.images[stems[stem]][0], f"no map in {predictions}") for stem in missing]
+    left_out += [(str(files[stem]), f"is for no image of {truth.path}") for stem in extra]
 
     def loader(image: int, path: Path) -> Callable[[], tuple[Objects, Objects]]:
         return lambda: (options.objects(path), truth.objects(image))
@@ -204,6 +216,8 @@ def _maps_of_truth(
                 shown(truth.images[image][0]), loader(image, files[stem]), found.get(image)
             )
             for stem, image in sorted(stems.items(), key=lambda one: truth.images[one[1]][0])
+            if stem in files
         ],
         truth.classes,
+        left_out=tuple(left_out),
     )

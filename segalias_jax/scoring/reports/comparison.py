@@ -16,7 +16,12 @@ from segalias_jax.scoring.reports import tables as report
 from segalias_jax.scoring.reports.comparison_page import comparison_page
 from segalias_jax.scoring.reports.folder import FILES as MODEL_FILES
 from segalias_jax.scoring.reports.folder import FolderReport
-from segalias_jax.scoring.reports.paired import ImageArrays, PairedModels, check_comparable
+from segalias_jax.scoring.reports.paired import (
+    ImageArrays,
+    PairedModels,
+    check_comparable,
+    difference_cells,
+)
 from segalias_jax.scoring.reports.saving import save_files
 from segalias_jax.scoring.reports.views.report_page import PICTURES
 
@@ -95,19 +100,10 @@ class Comparison(ShownInNotebooks):
         return report.markdown_table(self._cells(), names=True)
 
     def _cells(self) -> list[list[str]]:
-        first, *others = self.names
-        header = ["score", first, *(x for n in others for x in (n, f"{n} - {first}"))]
-        cells = [header]
-        for row in self.rows():
-            if row["model"] == first:
-                cells.append([score_title(row["score"])])
-            value, low, high = (100 * row[key] for key in ("value", "low", "high"))
-            cells[-1].append(bootstrap.with_interval(value, low, high))
-            if row["model"] != first:
-                value, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
-                text = bootstrap.with_interval(value, low, high, sign="+")
-                cells[-1].append(text + significance.with_p(row["p_corrected"]))
-        return cells
+        rows = self.rows()
+        return difference_cells(
+            self.names, rows, {row["score"]: score_title(row["score"]) for row in rows}
+        )
 
     def save(self, folder: str | Path, *, worst: int = PICTURES, overwrite: bool = False) -> None:
         """Writes the comparison, and the report of each model into a folder of its name.
@@ -174,20 +170,27 @@ class Comparison(ShownInNotebooks):
         ]
 
 
-def check_unused_by(folder: Path, names: Sequence[str], *, overwrite: bool = False) -> None:
+def check_unused_by(
+    folder: Path,
+    names: Sequence[str],
+    *,
+    overwrite: bool = False,
+    model_files: Sequence[str] = MODEL_FILES,
+) -> None:
     """Raises where a comparison cannot be written, or would replace one that is there.
 
     Args:
       folder: of the comparison.
       names: of the models.
       overwrite: replace it.
+      model_files: of the report of each model.
 
     Raises:
       InputError: names the folder or the file.
     """
     report.check_unused(folder, () if overwrite else FILES)
     for name in names:
-        report.check_unused(folder / name, () if overwrite else MODEL_FILES)
+        report.check_unused(folder / name, () if overwrite else model_files)
 
 
 def _encoded(text: str) -> list[bytes]:

@@ -346,9 +346,23 @@ class FolderReport(ShownInNotebooks):
 
     def left_out_text(self) -> str:
         """The files that were left out, for a terminal; empty when none was."""
-        if not self.left_out:
-            return ""
-        lines = [f"  {name}: {reason}" for name, reason in self.left_out[:_LISTED]]
-        rest = len(self.left_out) - _LISTED
-        lines += [f"  and {rest} more, see report.md"] if rest > 0 else []
-        return f"left out {len(self.left_out)}:\n" + "\n".join(lines)
+        return left_out_text(self.left_out)
+
+
+def left_out_text(left_out: Sequence[tuple[str, str]]) -> str:
+    """Says what was not scored, for a terminal; "" where all was.
+
+    Args:
+      left_out: (file or name, reason) of each.
+
+    Example:
+      >>> print(left_out_text([("a.png", "no label")]))
+      left out 1:
+        a.png: no label
+    """
+    if not left_out:
+        return ""
+    lines = [f"  {name}: {reason}" for name, reason in left_out[:_LISTED]]
+    rest = len(left_out) - _LISTED
+    lines += [f"  and {rest} more, see report.md"] if rest > 0 else []
+    return f"left out {len(left_out)}:\n" + "\n".join(lines)

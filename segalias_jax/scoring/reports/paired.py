@@ -16,7 +16,7 @@ from segalias_jax.metrics.rows import Score
 from segalias_jax.scoring import pair_scores
 from segalias_jax.scoring.cause_counts import CAUSES, repaired_miou
 from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
-from segalias_jax.scoring.reports import binary, significance, tables
+from segalias_jax.scoring.reports import binary, bootstrap, significance, tables
 from segalias_jax.typing import Float, Int32
 
 MODELS = 8
@@ -153,7 +153,7 @@ class PairedModels:
         return [
             {"score": name, **row}
             for i, name in enumerate(names)
-            for row in self._model_rows(found, corrected, (i,))
+            for row in model_rows(self.names, found, corrected, (i,))
         ]
 
     def class_rows(self, score: str = "IoU") -> list[dict[str, Any]]:
@@ -231,7 +231,7 @@ class PairedModels:
 
         from_best = significance.paired_differences(statistic, self._sums(), base=order[0])
         corrected = significance.holm(from_best.p)
-        rows = self._model_rows(from_best, corrected, (), base=order[0])
+        rows = model_rows(self.names, from_best, corrected, (), base=order[0])
         # nan is better than nothing, and nothing is better than it.
         values = np.where(np.isnan(values), np.inf, values)
         return [{"rank": 1 + int((values < values[i]).sum()), **rows[i]} for i in order]
@@ -305,31 +305,83 @@ class PairedModels:
         return [
             {kind: name, **row}
             for i, name in enumerate(names)
-            for row in self._model_rows(found, corrected, (i,))
+            for row in model_rows(self.names, found, corrected, (i,))
         ]
 
-    def _model_rows(
-        self,
-        found: significance.Differences,
-        corrected: np.ndarray,
-        index: tuple[int, ...],
-        *,
-        base: int = 0,
-    ) -> list[dict[str, Any]]:
-        """Numbers of one statistic, a row for each model."""
-        rows = []
-        for i, model in enumerate(self.names):
-            value, low, high = (float(array[(i, *index)]) for array in found.values.arrays)
-            row: dict[str, Any] = {"model": model, "value": value, "low": low, "high": high}
-            if i != base:
-                place = (i - (i > base), *index)
-                ends = ("", "_low", "_high")
-                for end, array in zip(ends, found.differences.arrays, strict=True):
-                    row[f"difference{end}"] = float(array[place])
-                row["p"], row["p_corrected"] = float(found.p[place]), float(corrected[place])
-                row["clear"] = row["p_corrected"] < significance.LEVEL
-            rows.append(row)
-        return rows
+
+def model_rows(
+    names: Sequence[str],
+    found: significance.Differences,
+    corrected: np.ndarray,
+    index: tuple[int, ...],
+    *,
+    base: int = 0,
+) -> list[dict[str, Any]]:
+    """Returns the numbers of one statistic, a row for each model.
+
+    Args:
+      names: of the models.
+      found: statistics of all.
+      corrected: p of their differences.
+      index: of the statistic in the arrays of both.
+      base: the model that others differ from.
+
+    Returns:
+      Rows as those of `PairedModels.rows`, without the name of the score.
+    """
+    rows = []
+    for i, model in enumerate(names):
+        value, low, high = (float(array[(i, *index)]) for array in found.values.arrays)
+        row: dict[str, Any] = {"model": model, "value": value, "low": low, "high": high}
+        if i != base:
+            place = (i - (i > base), *index)
+            ends = ("", "_low", "_high")
+            for end, array in zip(ends, found.differences.arrays, strict=True):
+                row[f"difference{end}"] = float(array[place])
+            row["p"], row["p_corrected"] = float(found.p[place]), float(corrected[place])
+            row["clear"] = row["p_corrected"] < significance.LEVEL
+        rows.append(row)
+    return rows
+
+
+def difference_cells(
+    names: Sequence[str], rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
+) -> list[list[str]]:
+    """Returns the cells of a table that has a row for each score and columns for each model.
+
+    Args:
+      names: of the models; the first is what others differ from.
+      rows: as those of `PairedModels.rows`, in per cent after multiplication by 100; those without
+        an interval have a value alone.
+      titles: of the scores.
+
+    Returns:
+      Texts, the header first.
+
+    Example:
+      >>> rows = [{"score": "AP", "model": "a", "value": 0.5}]
+      >>> rows.append({"score": "AP", "model": "b", "value": 0.6, "difference": 0.1})
+      >>> difference_cells(["a", "b"], rows, {"AP": "AP of masks"})
+      [['score', 'a', 'b', 'b - a'], ['AP of masks', '50.00', '60.00', '+10.00']]
+    """
+    first, *others = names
+
+    def text(row: Mapping[str, Any], *keys: str, sign: str = "") -> str:
+        value, low, high = (100 * row.get(key, np.nan) for key in keys)
+        if keys[1] in row:
+            return bootstrap.with_interval(value, low, high, sign=sign)
+        return "-" if np.isnan(value) else f"{value:{sign}.2f}"
+
+    cells = [["score", first, *(x for n in others for x in (n, f"{n} - {first}"))]]
+    for row in rows:
+        if row["model"] == first:
+            cells.append([titles[row["score"]]])
+        cells[-1].append(text(row, "value", "low", "high"))
+        if row["model"] != first:
+            p = significance.with_p(row.get("p_corrected", np.nan))
+            keys = ("difference", "difference_low", "difference_high")
+            cells[-1].append(text(row, *keys, sign="+") + p)
+    return cells
 
 
 def check_comparable(images: Sequence[set[str]]) -> set[str]:

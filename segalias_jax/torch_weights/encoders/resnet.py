@@ -89,4 +89,6 @@ def resnet_names(encoder: nnx.Module, alone: bool) -> EncoderNames:
             if taps.size:  # PyTorch code keeps one copy of them for each channel
                 shape = (encoder.channels[i], 1, taps.size, taps.size)
                 fixed[f"AdaD.{i + 1}.filt"] = np.broadcast_to(np.outer(taps, taps), shape)
-    return EncoderNames(table, rules, fixed, variant=variant)
+    # Weights that stride in the first convolution come from Caffe, and so does what they read.
+    bgr = ("stem", 0, "conv", "kernel") if variant == "v1a" else ()
+    return EncoderNames(table, rules, fixed, variant=variant, bgr_kernel=bgr)

@@ -21,7 +21,7 @@ def settings_of(root):
 
 def test_objects_are_counted_as_the_files_have_them(coco_set):
     sheet, statistics, source = browse_objects(settings_of(coco_set()), "train", count=2)
-    assert statistics.classes == ("nucleus", "cell") == source.classes
+    assert source.classes == ("nucleus", "cell")
     assert statistics.objects == [1, 1] and statistics.crowds == [1, 0]
     assert statistics.sizes == [2, 0, 0]
     assert (statistics.images, statistics.empty, statistics.most) == (3, 2, 2)
@@ -30,9 +30,9 @@ def test_objects_are_counted_as_the_files_have_them(coco_set):
 
 def test_what_cannot_be_used_is_listed(coco_set, annotation):
     root = coco_set(annotations=[annotation(1, 9, 3, [[1, 1, 5]])])
-    _, statistics, _ = browse_objects(settings_of(root), "train")
+    _, statistics, source = browse_objects(settings_of(root), "train")
     assert statistics.images == 2
-    assert "annotation 1 of b.png" in statistics.table()
+    assert "annotation 1 of b.png" in statistics.table(source.classes)
 
 
 def objects_of(crowd):
@@ -73,7 +73,8 @@ def test_the_command_shows_a_recipe_about_objects(coco_set, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "coco, split train, 3 images" in shown and "2 objects, at most 2 an image" in shown
     assert cv2.imread(str(sheet)) is not None
-    assert json.loads(numbers.read_text())["objects"] == [1, 1]
+    written = json.loads(numbers.read_text())
+    assert written["objects"] == [1, 1] and written["classes"] == ["nucleus", "cell"]
     flags.duplicates = True
     with pytest.raises(InputError, match="--duplicates"):
         browse.run(flags)

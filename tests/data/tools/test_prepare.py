@@ -220,3 +220,8 @@ def test_recipe_on_the_command_line(tfds, camvid, tmp_path, monkeypatch, capsys)
     assert "tfds:street" in capsys.readouterr().out
     manifest = json.loads((tmp_path / "street" / "1.0.0" / "segalias.json").read_text())
     assert manifest["source"] == "camvid" and list(manifest["splits"]) == ["train", "val"]
+
+
+def test_sets_of_objects_are_refused(tmp_path):
+    with pytest.raises(InputError, match="data.source: coco holds objects, and prepared sets hold"):
+        prepare("photos", {"source": "coco", "root": str(tmp_path)}, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -35,9 +36,9 @@ def made(tmp_path_factory):
                 pixels = mask.window(0, 0, *true.shape)
                 ids[pixels] = i + 1
                 one = {"image_id": k, "category_id": 10 * int(objects.classes[i])}
-                one["segmentation"] = encode_mask(pixels)
+                one["segmentation"] = encode_mask(pixels)  # a string, as mmdetection writes it
+                one["bbox"] = [float(x) for x in mask.box]
                 if side == "true":
-                    one["bbox"] = [float(x) for x in mask.box]
                     truth["annotations"].append(
                         {**one, "id": len(truth["annotations"]), "iscrowd": 0, "area": mask.area}
                     )
@@ -58,8 +59,10 @@ def test_a_report_of_results(made, tmp_path, capsys):
     pytest.importorskip("faster_coco_eval")
     out = tmp_path / "out"
     words = (made / "dt.json", made / "gt.json", "--images", made / "images", "--out", out)
-    assert run(*words, "--score-threshold=0.2") == 0
-    printed = capsys.readouterr().out
+    limits = ("--fail-under=segm_AP=100", "--fail-under=bbox_AP:<c1>=1")
+    assert run(*words, "--score-threshold=0.2", *limits) == 4
+    printed, said = capsys.readouterr()
+    assert said.count("failed: segm_AP is ") == 1 and "bbox_AP" not in said
     assert {path.name for path in out.iterdir()} == set(FILES)
     report = json.loads((out / "report.json").read_text())
     assert (report["kind"], report["schema"]) == ("instances", 1)
@@ -120,7 +123,15 @@ def test_classes_off_by_one_are_told(made, tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["--compare=x"], "--compare: is not for --instances"),
+        (["--compare", "x"], "x: no such file or folder"),
+        (["--resume"], "--resume: is not for --instances; objects are scored in one go"),
+        (["--baseline", "x"], "--baseline: is not for --instances; a report of objects does not"),
+        (["--fail-under=AP=30"], "--fail-under AP: say of what, such as bbox_AP"),
+        (
+            ["--fail-under=segm_AP50=30"],
+            "segm_AP50: is not counted here; add --average-prec",
+        ),
+        (["--fail-under=segm_AP:object=30"], "segm_AP: is not counted here; add --average-prec"),
         (["--probabilities"], "--probabilities: is not for --instances"),
         (["--fail-under=mIoU=3"], "--fail-under is 'mIoU'; "),
         (["--fail-under=PQ:car=3"], "--fail-under PQ is 'car'"),
@@ -140,6 +151,8 @@ def test_flags_that_do_not_fit(made, words, said, capsys):
 def test_flags_of_objects_alone_and_sizes_that_differ(made, tmp_path, capsys):
     assert cli.main(["score", str(made), str(made), "--divisor=10"]) == 2
     assert "--divisor: is about objects; add --instances" in capsys.readouterr().err
+    assert cli.main(["score", str(made / "dt.json"), str(made / "gt.json")]) == 2
+    assert "dt.json: JSON is about objects; add --instances" in capsys.readouterr().err
     for k in range(4):
         np.save(tmp_path / f"{k}.npy", np.ones((20, 25), int))
     assert run(tmp_path, made / "true", "--out", tmp_path / "out") == 2
@@ -154,6 +167,59 @@ def test_a_report_is_not_replaced_unless_asked(made, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
     assert run(made / "pred", made / "true", "--out", out, "--overwrite") == 0
     assert '"pictures":{}' not in (out / "report.html").read_text()
+
+
+def test_what_cannot_be_used_is_left_out_where_asked(made, tmp_path, capsys):
+    shutil.copytree(made / "pred", tmp_path / "pred")
+    (tmp_path / "pred/0.png").write_bytes(b"no map")
+    (tmp_path / "pred/1.png").unlink()
+    assert run(tmp_path / "pred", made / "true") == 2
+    out = tmp_path / "out"
+    assert run(tmp_path / "pred", made / "true", "--keep-going", "--out", out) == 3
+    said = capsys.readouterr().err
+    assert "left out 2:" in said and "0.png: " in said and "1" in said
+    report = json.loads((out / "report.json").read_text())
+    assert [one["name"] for one in report["images"]] == ["2", "3"]
+    assert "0.png" in report["settings"]["left out"]
+    # Maps for a ground truth in JSON.
+    for k in (0, 2, 3):
+        cv2.imwrite(str(tmp_path / f"pred/{k}.png"), np.full((40, 50), 1001, np.uint16))
+    words = (tmp_path / "pred", made / "gt.json", "--divisor=1000", "--keep-going")
+    assert run(*words) == 3
+    assert "1.png: no map in" in capsys.readouterr().err
+    for k in range(4):
+        (tmp_path / f"pred/{k}.png").write_bytes(b"no map")
+    assert run(tmp_path / "pred", made / "true", "--keep-going") == 2
+    assert "no image could be scored" in capsys.readouterr().err
+
+
+def test_models_are_compared(made, tmp_path, capsys):
+    out, limit = tmp_path / "out", "--fail-under=PQ=99"
+    words = (made / "pred", made / "true", "--compare", made / "true", "--out", out, limit)
+    assert run(*words) == 4
+    said = capsys.readouterr()
+    assert "true - pred" in said.out and "failed: pred: PQ is " in said.err
+    assert "true: PQ" not in said.err
+    comparison = json.loads((out / "report.json").read_text())
+    assert comparison["models"] == ["pred", "true"] and len(comparison["images"]) == 4
+    for name in comparison["models"]:
+        scores = json.loads((out / name / "report.json").read_text())["scores"]
+        for row in comparison["rows"]:
+            if row["model"] == name and row["score"] in scores and row["score"] not in CAUSES:
+                assert row["value"] == pytest.approx(scores[row["score"]], abs=1e-12)
+    page = (out / "report.html").read_text()
+    assert "pred/report.html" in page and "Images that differ most" in page
+    assert run(*words) == 2 and "is there already" in capsys.readouterr().err
+
+
+def test_average_precision_is_compared_without_intervals(made, capsys):
+    pytest.importorskip("faster_coco_eval")
+    words = (made / "dt.json", made / "gt.json", "--compare", made / "gt.json")
+    assert run(*words, "--average-precision=segm") == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "segm AP" in line]
+    assert len(rows) == 1 and "[" not in rows[0] and "100.00" in rows[0]
+    assert run(*words) == 2
+    assert "gt was scored by other rules than dt" in capsys.readouterr().err
 
 
 def test_otsu_on_nuclei_has_its_known_scores(real_data):
