@@ -63,7 +63,7 @@ class InstanceComparison:
     def __post_init__(self):
         """Raises `InputError` where there is nothing to compare."""
         scorers = [one.scorer for one in self.reports]
-        check_comparable([{image.name for image in one.images} for one in scorers])
+        check_comparable(self.names, [{image.name for image in one.images} for one in scorers])
         for name, one in zip(self.names, scorers, strict=True):
             if (one.settings, one.classes) != (scorers[0].settings, scorers[0].classes):
                 raise InputError(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from segalias_jax.scoring.instances.objects import Mask, Objects, intersections
-from segalias_jax.typing import Bool, Float64, Int64
+from segalias_jax.typing import Bool, Float64, Int64, UInt8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,12 @@ def boundary_offset(predicted: Mask, true: Mask, size: tuple[int, int]) -> float
     edge = (inner > kept) if inner.size else inner.astype(bool)
     if not edge.any() or wanted.all() or not wanted.any():
         return float("nan")
-    away = cv2.distanceTransform(1 - wanted, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    depth = cv2.distanceTransform(wanted, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    distances = np.where(wanted > 0, 1 - depth, away)[edge]
-    return float(distances.astype(np.float64).mean())
+    distances = np.where(wanted > 0, 1 - _depth(wanted), _depth(1 - wanted))
+    return float(distances[edge].mean())
+
+
+def _depth(mask: UInt8[np.ndarray, "h w"]) -> Float64[np.ndarray, "h w"]:
+    """Distance of set pixels from the nearest one that is not."""
+    rounded = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Its threads round differently each time; the squares of distances are whole numbers.
+    return np.sqrt(np.rint(np.square(rounded, dtype=np.float64)))

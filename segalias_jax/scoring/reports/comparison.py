@@ -57,11 +57,7 @@ class Comparison(ShownInNotebooks):
             for one in self.reports
         ):
             raise InputError("reports: the models were scored by different rules; score all alike")
-        if len(set(self.names)) < len(self.reports):
-            raise InputError(
-                f"names: two models have one name among {', '.join(self.names)}; name each one"
-            )
-        check_comparable([set(one.whole.names) for one in self.reports])
+        check_comparable(self.names, [set(one.whole.names) for one in self.reports])
 
     @functools.cached_property
     def models(self) -> PairedModels:

@@ -136,7 +136,7 @@ class PairedModels:
         Raises:
           InputError: there are fewer than two models or more than eight, or no common image.
         """
-        common = check_comparable([set(one.names) for one in models.values()])
+        common = check_comparable(list(models), [set(one.names) for one in models.values()])
         images = tuple(one.chosen(sorted(common)) for one in models.values())
         return cls(tuple(models), images, plan, tuple(classes))
 
@@ -384,24 +384,28 @@ def difference_cells(
     return cells
 
 
-def check_comparable(images: Sequence[set[str]]) -> set[str]:
+def check_comparable(names: Sequence[str], images: Sequence[set[str]]) -> set[str]:
     """Raises where models cannot be compared.
 
     Args:
+      names: of the models.
       images: of each model the names of its images.
 
     Returns:
       The images that all models have.
 
     Raises:
-      InputError: there are fewer than two models or more than eight, or no common image.
+      InputError: there are fewer than two models or more than eight, two of one name, or no common
+        image.
 
     Example:
-      >>> check_comparable([{"a", "b"}, {"b", "c"}])
+      >>> check_comparable(["x", "y"], [{"a", "b"}, {"b", "c"}])
       {'b'}
     """
     if not 2 <= len(images) <= MODELS:
         raise InputError(f"reports: {len(images)} models; 2 to {MODELS} can be compared")
+    if len(set(names)) < len(names):
+        raise InputError(f"names: two models have one name among {', '.join(names)}; name each one")
     common = set.intersection(*images)
     if not common:
         raise InputError(

@@ -64,3 +64,5 @@ def test_what_cannot_be_compared():
         InstanceComparison(reports, ("a", "b"))
     with pytest.raises(InputError, match="1 models; 2 to 8"):
         InstanceComparison(reports[:1], ("a",))
+    with pytest.raises(InputError, match="two models have one name among a, a"):
+        InstanceComparison((reports[0], reports[0]), ("a", "a"))
