@@ -9,6 +9,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.layers import Conv
 from segalias_jax.losses.detection import binary_cross_entropy, mean_over_samples
+from segalias_jax.losses.points import draw_points, least_sure
 from segalias_jax.models import roi_heads
 from segalias_jax.models.detections import Truths
 from segalias_jax.models.mask_rcnn import MaskRCNN
@@ -228,53 +229,13 @@ class PointMaskHead(nnx.Module):
           key: random key.
           coarse: logits of the true classes.
         """
-        count = self.training_points
-        of_candidates, of_rest = jax.random.split(key)
-        shape = coarse.shape[:2]
-        candidates = jax.random.uniform(of_candidates, (*shape, self.oversampling * count, 2))
-        chosen = int(self.importance * count)
-        rest = jax.random.uniform(of_rest, (*shape, count - chosen, 2))
-        return training_points(coarse, candidates, rest, chosen=chosen)
-
-
-def training_points(
-    coarse: Float[Array, "b n m m"],
-    candidates: Float[Array, "b n p 2"],
-    rest: Float[Array, "b n r 2"],
-    *,
-    chosen: int,
-) -> Float[Array, "b n q 2"]:
-    """Returns the candidates at which masks are the least sure, and the rest of the points.
-
-    Args:
-      coarse: logits of the masks.
-      candidates: points of each box.
-      rest: points that are taken anyway.
-      chosen: number of candidates taken.
-
-    Returns:
-      The least sure one first.
-    """
-    logits = ops.sample_points(coarse[..., None], candidates * coarse.shape[-1])[..., 0]
-    best = least_sure(logits, chosen)
-    return jnp.concatenate([jnp.take_along_axis(candidates, best[..., None], 2), rest], 2)
-
-
-def least_sure(logits: Float[Array, "b n p"], count: int) -> Int[Array, "b n k"]:
-    """Returns the indices of the logits nearest to 0, of equal ones the first.
-
-    Args:
-      logits: of points.
-      count: how many.
-
-    Returns:
-      Indices, the least sure one first.
-
-    Example:
-      >>> least_sure(jnp.array([[[3.0, -1.0, 0.5, 1.0]]]), 3).tolist()
-      [[[2, 1, 3]]]
-    """
-    return jax.lax.top_k(-jnp.abs(jax.lax.stop_gradient(logits)), count)[1]
+        return draw_points(
+            key,
+            coarse,
+            count=self.training_points,
+            oversampling=self.oversampling,
+            importance=self.importance,
+        )
 
 
 def of_classes(

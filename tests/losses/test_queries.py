@@ -1,0 +1,130 @@
+"""Losses of queries: those of transformers' Mask2Former, means, and images without objects."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import record_mask2former_loss as recording
+
+from segalias_jax.data.masks import pack_masks
+from segalias_jax.losses.assignment import cheapest_assignment
+from segalias_jax.losses.points import training_points
+from segalias_jax.losses.queries import (
+    QueryLoss,
+    QueryTruths,
+    match_costs,
+    matched_masks,
+    output_losses,
+    query_losses,
+)
+
+HOW = QueryLoss(points=recording.POINTS)
+SIZE = recording.SIZE
+
+
+def make_truths(images=range(3), *, room=7):
+    classes = np.zeros((len(images), room), np.int32)
+    masks = np.zeros((len(images), room, SIZE[0], SIZE[1] // 8), np.uint8)
+    for row, image in enumerate(images):
+        labels = recording.LABELS[image]
+        classes[row, : len(labels)] = np.array(labels) + 1
+        masks[row, : len(labels)] = pack_masks(recording.truth(image))
+    return QueryTruths(classes, masks, SIZE, np.ones(len(images), bool))
+
+
+@pytest.fixture(scope="module")
+def recorded(golden):
+    return golden("j_mask2former_loss")
+
+
+@pytest.fixture(scope="module")
+def found(recorded):
+    """Losses of each layer, their sum's gradients, and the assignments."""
+    truths = make_truths()
+
+    def losses(layers):
+        found, matches = [], []
+        for k, (of_classes, of_masks) in enumerate(layers):
+            points, candidates, rest = (
+                recorded[f"{name}{k}"] for name in ("points", "candidates", "rest")
+            )
+            costs = jax.vmap(lambda c, m, g, t, p: match_costs(c, m, g, t, SIZE, p, HOW))(
+                of_classes, of_masks, truths.classes, truths.masks, points
+            )
+            match = jax.vmap(cheapest_assignment)(costs, truths.classes > 0)
+            own = matched_masks(of_masks, match)
+            at = training_points(own, candidates, rest, chosen=24)
+            found.append(
+                output_losses(of_classes, own, match, truths, at, how=HOW, average="batch")
+            )
+            matches.append(match)
+        return sum(sum(one.values()) for one in found), (found, matches)
+
+    run = jax.jit(jax.value_and_grad(losses, has_aux=True))
+    (total, (each, matches)), gradients = run(recording.layers())
+    return total, each, matches, gradients
+
+
+def test_recorded_assignments(found, recorded):
+    """Of an image with more objects than queries, too."""
+    for k, match in enumerate(found[2]):
+        np.testing.assert_array_equal(match, recorded[f"match{k}"])
+
+
+def test_recorded_losses_and_gradients(found, recorded, assert_recorded):
+    total, each, _, gradients = found
+    np.testing.assert_allclose(total, recorded["total"], rtol=1e-5)
+    for ours, theirs in (("class", "cross_entropy"), ("mask", "mask"), ("dice", "dice")):
+        np.testing.assert_allclose(each[0][f"loss_{ours}"], recorded[f"loss_{theirs}"], rtol=1e-5)
+    for k, (of_classes, of_masks) in enumerate(gradients):
+        assert_recorded(of_classes, recorded[f"g_classes{k}"], 1e-5)
+        assert_recorded(of_masks, recorded[f"g_masks{k}"], 1e-5)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return jax.jit(query_losses, static_argnames=("how", "average"))
+
+
+def test_means_over_a_batch_and_over_images(run):
+    """The second are the means of the images' own; rows without an image count in neither."""
+    outputs, truths = recording.layers(), make_truths()
+    empty = truths._replace(classes=truths.classes * np.array([[1], [0], [1]]))
+    how, key = QueryLoss(points=256), jax.random.key(0)
+
+    def of(rows, there, average):
+        some = [tuple(x[rows] for x in output) for output in outputs]
+        given = QueryTruths(empty.classes[rows], empty.masks[rows], SIZE, np.array(there))
+        losses = run(some, given, key, how=how, average=average)
+        assert all(np.isfinite(loss) for loss in losses.values())
+        return losses
+
+    one, none, other = (of([k], [True], "image") for k in range(3))
+    assert none["loss_mask"] == none["loss_dice"] == 0 < none["loss_class"]
+    each = of([0, 1, 2], [True] * 3, "image")
+    np.testing.assert_allclose(
+        each["loss_class"],
+        np.mean([one["loss_class"], none["loss_class"], other["loss_class"]]),
+        rtol=1e-6,
+    )
+    # Three truths and one; the points of the single images are others.
+    both = of([0, 1, 2], [True, True, True], "batch")
+    mean = (3 * one["loss_dice"] + other["loss_dice"]) / 4
+    np.testing.assert_allclose(both["loss_dice"], mean, rtol=0.1)
+    alone = of([0, 1, 2], [True, False, False], "batch")
+    np.testing.assert_allclose(alone["loss_class"], one["loss_class"], rtol=1e-6)
+    np.testing.assert_allclose(alone["loss_mask"], one["loss_mask"], rtol=0.1)
+
+
+def test_the_best_outputs_cost_little(run):
+    truths = make_truths([0])
+    masks = 100 * (2.0 * recording.truth(0)[None] - 1)
+    label = np.array([*recording.LABELS[0], 3])
+    of_classes = 50.0 * np.eye(4)[label][None]
+    perfect = of_classes, np.concatenate([masks, -100 * np.ones((1, 1, *SIZE))], 1)
+    order = np.array([3, 1, 0, 2])  # whatever order the queries are in
+    outputs = [tuple(jnp.asarray(x[:, order], jnp.float32) for x in perfect)]
+    losses = run(outputs, truths, jax.random.key(1), how=QueryLoss(points=256))
+    assert losses["loss_class"] < 1e-6 and losses["loss_auxiliary"] == 0
+    # Points between two pixels, one inside and one outside, are fractions; all others are sure.
+    assert losses["loss_dice"] < 0.5
