@@ -13,13 +13,16 @@ from segalias_jax.data.masks import paste_masks
 from segalias_jax.data.run_length import compress_counts
 from segalias_jax.data.tools.browse_objects import draw_box, light_color
 from segalias_jax.errors import InputError
-from segalias_jax.models import Detections
+from segalias_jax.models import Detections, MaskDetections
 from segalias_jax.scoring.instances import Objects
 from segalias_jax.scoring.instances.objects import Mask, runs_of_mask
 from segalias_jax.tasks.panoptic import Segments
 from segalias_jax.typing import Bool, Float32, Int64, UInt8, UInt16
 
 _TINT = 0.45
+
+Found = Detections | MaskDetections | Segments
+"""What networks of objects predict."""
 
 
 class DetectedObjects:
@@ -58,7 +61,7 @@ class DetectedObjects:
     def __init__(
         self,
         image: UInt8[np.ndarray, "h w 3"],
-        detections: Detections | Segments,
+        detections: Found,
         seen: tuple[int, int],
         *,
         classes: Sequence[str],

@@ -17,13 +17,12 @@ from segalias_jax.data.instance_settings import InstanceSettings
 from segalias_jax.data.instance_transforms import ResizeSides, padded_size
 from segalias_jax.data.instances import Instances
 from segalias_jax.errors import InputError
-from segalias_jax.inference.detected import DetectedObjects
+from segalias_jax.inference.detected import DetectedObjects, Found
 from segalias_jax.inference.exported import load_exported_detector
 from segalias_jax.inference.predictor import Predictor, load_image
 from segalias_jax.inference.segmented import SegmentedObjects
 from segalias_jax.inference.trained import TrainedDetector, load_trained
 from segalias_jax.models import Detections
-from segalias_jax.tasks.panoptic import Segments
 from segalias_jax.typing import Float, UInt8
 
 
@@ -142,7 +141,7 @@ class InstancePredictor(Predictor):
     """
 
     settings: Any  # DetectionSettings
-    _detect: Callable[[np.ndarray, np.ndarray], Detections | Segments]
+    _detect: Callable[[np.ndarray, np.ndarray], Found]
 
     def _open_run(self, config: Any, settings: dict[str, Any]) -> None:
         trained = load_trained(self.run, config)
@@ -153,7 +152,7 @@ class InstancePredictor(Predictor):
         graph, state = nnx.split(trained.model)
 
         @jax.jit
-        def detect(state: Any, image: jax.Array, size: jax.Array) -> Detections | Segments:
+        def detect(state: Any, image: jax.Array, size: jax.Array) -> Found:
             return dataclasses.replace(trained, model=nnx.merge(graph, state)).apply(image, size)
 
         self._detect = lambda image, size: detect(state, image, size)
@@ -225,7 +224,7 @@ class InstancePredictor(Predictor):
         padded = np.zeros((1, *self.settings.padded_size(seen), 3), np.uint8)
         padded[0, : seen[0], : seen[1]] = resized["image"]
         found = self._detect(padded, np.asarray([seen], np.int32))
-        kind = SegmentedObjects if isinstance(found, Segments) else DetectedObjects
+        kind = DetectedObjects if isinstance(found, Detections) else SegmentedObjects
         return kind(
             image,
             found,

@@ -33,6 +33,7 @@ _KNOWN = {name: layout.classes for name, layout in LAYOUTS.items()} | {"syntheti
 _CLASSIFIER = "parameters/classifier/conv/bias"
 _DETECTOR = "parameters/box_head/logits/bias"  # one of them is the background's
 _PANOPTIC = "parameters/semantic/out/bias"  # as of those
+_UNIVERSAL = "parameters/query_decoder/classes/bias"  # one of them is no object
 _COCO_CLASSES = 80
 
 
@@ -86,7 +87,7 @@ class TrainedDetector:
       (1, 100, 4)
     """
 
-    model: models.MaskRCNN | models.PanopticDeepLab
+    model: models.MaskRCNN | models.PanopticDeepLab | models.Mask2Former
     config: InstanceRecipe
     classes: tuple[str, ...]
     palette: UInt8[np.ndarray, "n 3"]
@@ -94,7 +95,7 @@ class TrainedDetector:
     def apply(self, image: UInt8[Array, "b h w 3"], size: Int32[Array, "b 2"]) -> Any:
         """Returns the objects in images in bytes, of (height, width) `size` without padding.
 
-        They are `models.Detections`, or `tasks.panoptic.Segments`.
+        They are `models.Detections`, `models.MaskDetections` or `tasks.panoptic.Segments`.
         """
         task = self.config.create_task(self.classes, precision="float32")
         return task.predict(self.model, image, size=size)
@@ -132,9 +133,12 @@ def load_trained(
     # There is no gradient to recompute anything for.
     section = dataclasses.replace(recipe.model, pretrained="", remat=())
     if isinstance(recipe, InstanceRecipe):
-        panoptic = isinstance(recipe, PanopticRecipe)
-        num_classes = _count(arrays, _PANOPTIC if panoptic else _DETECTOR, folder) - 1
-        create = models.create_panoptic if panoptic else models.create_detector
+        create, name = models.create_detector, _DETECTOR
+        if recipe.by_queries:
+            create, name = models.create_universal, _UNIVERSAL
+        elif isinstance(recipe, PanopticRecipe):
+            create, name = models.create_panoptic, _PANOPTIC
+        num_classes = _count(arrays, name, folder) - 1
         names, palette = _classes(folder, _names_of_objects(recipe, num_classes), num_classes)
         detector = nnx.eval_shape(
             lambda: create(section, num_classes=num_classes, rngs=nnx.Rngs(0))
@@ -143,7 +147,10 @@ def load_trained(
         detector.eval()
         return TrainedDetector(models.fold_branches(detector), recipe, names, palette)
     assert isinstance(recipe, Recipe)
-    num_classes = _count(arrays, _CLASSIFIER, folder)
+    if recipe.model.name in models.UNIVERSAL:
+        num_classes = _count(arrays, _UNIVERSAL, folder) - 1
+    else:
+        num_classes = _count(arrays, _CLASSIFIER, folder)
     names, palette = _classes(folder, _KNOWN.get(recipe.data.source), num_classes)
     model = nnx.eval_shape(
         lambda: models.create_model(section, num_classes=num_classes, rngs=nnx.Rngs(0))
@@ -187,7 +194,7 @@ def read_trained_recipe(
 def _count(arrays: Mapping[str, np.ndarray], name: str, folder: Path) -> int:
     if name in arrays:
         return len(arrays[name])
-    if {_CLASSIFIER, _DETECTOR, _PANOPTIC} & arrays.keys():
+    if {_CLASSIFIER, _DETECTOR, _PANOPTIC, _UNIVERSAL} & arrays.keys():
         raise InputError(
             f"{folder} holds a network of another task; give the recipe of its weights"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,9 @@ class QueryLoss:
     points: int = 112**2
 
 
-class QueryTruths(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class QueryTruths:
     """What images show; of each image, filled up to one number of objects.
 
     Attributes:
@@ -59,11 +61,16 @@ class QueryTruths(NamedTuple):
       masks: uint8 [b, g, h, w / 8], eight pixels of a row in a byte, as `numpy.packbits` has them.
       size: (height, width) of the masks in pixels.
       images: [b], rows that hold an image.
+
+    Example:
+      >>> bits = jnp.zeros((2, 5, 8, 1), jnp.uint8)
+      >>> QueryTruths(jnp.zeros((2, 5), int), bits, (8, 6), jnp.ones(2, bool)).size
+      (8, 6)
     """
 
-    classes: Any
+    classes: Any  # arrays; also what jax's transformations put in their place
     masks: Any
-    size: tuple[int, int]
+    size: tuple[int, int] = dataclasses.field(metadata={"static": True})
     images: Any
 
 
@@ -102,13 +109,16 @@ def query_losses(
       Cheng et al., "Masked-attention Mask Transformer for Universal Image Segmentation", CVPR 2022.
     """
     keys = [jax.random.split(jax.random.fold_in(key, k)) for k in range(len(outputs))]
-    points = (len(truths.classes), how.points, 2)
-    costs = [
-        jax.vmap(match_costs, in_axes=(0, 0, 0, 0, None, 0, None))(
-            *output, truths.classes, truths.masks, truths.size, jax.random.uniform(k, points), how
-        )
-        for output, (k, _) in zip(outputs, keys, strict=True)
-    ]
+    at_random = (len(truths.classes), how.points, 2)
+
+    def compare(class_logits: Array, mask_logits: Array, k: Array) -> Array:
+        def of_image(*arrays: Array) -> Array:
+            return match_costs(*arrays, size=truths.size, how=how)
+
+        points = jax.random.uniform(k, at_random)
+        return jax.vmap(of_image)(class_logits, mask_logits, truths.classes, truths.masks, points)
+
+    costs = [compare(*output, k) for output, (k, _) in zip(outputs, keys, strict=True)]
     # All in one loop, whose many short steps take an accelerator as long for one as for all.
     assign = jax.vmap(jax.vmap(cheapest_assignment), in_axes=(0, None))
     matches = assign(jnp.stack(costs), truths.classes > 0)
@@ -127,8 +137,9 @@ def match_costs(
     mask_logits: Float[Array, "q h w"],
     classes: Int[Array, " g"],
     masks: UInt8[Array, "g h8 w8"],
-    size: tuple[int, int],
     points: Float[Array, "p 2"],
+    *,
+    size: tuple[int, int],
     how: QueryLoss,
 ) -> Float[Array, "g q"]:
     """Returns how badly each query suits each truth of an image.
@@ -141,8 +152,8 @@ def match_costs(
       mask_logits: of the queries.
       classes: of the truths, from 1 on.
       masks: of the truths, packed.
-      size: (height, width) of the truths' masks.
       points: (x, y) of [0, 1], the same for all pairs.
+      size: (height, width) of the truths' masks.
       how: the weights.
     """
     wide = jnp.promote_types(class_logits.dtype, jnp.float32)
@@ -154,7 +165,7 @@ def match_costs(
     channels = jnp.moveaxis(mask_logits, 0, -1)
     sides = jnp.array(channels.shape[1::-1], points.dtype)
     x = ops.sample_points(channels, points * sides)
-    truth = _truth_at(masks, size, jnp.broadcast_to(points, (len(masks), *points.shape)))
+    truth = _truth_at(masks, jnp.broadcast_to(points, (len(masks), *points.shape)), size)
     truth = truth.astype(wide)
     highest = jax.lax.Precision.HIGHEST  # the short type of a TPU's products would mix up queries
     probabilities = jax.nn.sigmoid(x)
@@ -219,7 +230,7 @@ def _mask_losses(
     own: Array, masks: Array, size: tuple[int, int], points: Array
 ) -> tuple[Float[Array, "b g"], Float[Array, "b g"]]:
     x = mask_logits_at(own.astype(jnp.promote_types(own.dtype, jnp.float32)), points)
-    truth = jax.vmap(_truth_at, in_axes=(0, None, 0))(masks, size, points).astype(x.dtype)
+    truth = jax.vmap(lambda *x: _truth_at(*x, size))(masks, points).astype(x.dtype)
     probability = jax.nn.sigmoid(x)
     both, all_of = (probability * truth).sum(-1), (probability + truth).sum(-1)
     return binary_cross_entropy(x, truth).mean(-1), 1 - (2 * both + 1) / (all_of + 1)
@@ -242,7 +253,7 @@ def _class_loss(
     return of_images.sum() / jnp.maximum(truths.images.sum(), 1)
 
 
-def _truth_at(masks: Array, size: tuple[int, int], points: Array) -> Float[Array, "g p"]:
+def _truth_at(masks: Array, points: Array, size: tuple[int, int]) -> Float[Array, "g p"]:
     """Fractions of packed masks at points of [0, 1]."""
     sides = jnp.array(size[::-1], points.dtype)
     return ops.sample_mask_points(masks, points * sides, jnp.arange(len(masks)))

@@ -23,7 +23,7 @@ from segalias_jax.models.convnext import ConvNeXt
 from segalias_jax.models.convnextv2 import ConvNeXtV2
 from segalias_jax.models.cost.complexity import Summary, summarize
 from segalias_jax.models.deeplab import DeepLabV3Plus
-from segalias_jax.models.detections import Detections
+from segalias_jax.models.detections import Detections, MaskDetections
 from segalias_jax.models.dinov2 import DINOv2
 from segalias_jax.models.efficientnet import EfficientNet
 from segalias_jax.models.encoder import Encoder
@@ -44,7 +44,7 @@ from segalias_jax.models.segformer import SegFormer
 from segalias_jax.models.segmenter import Segmenter
 from segalias_jax.models.semantic_fpn import SemanticFPN
 from segalias_jax.models.swin import Swin
-from segalias_jax.models.tables import DETECTORS, ENCODERS, MODELS, PANOPTIC
+from segalias_jax.models.tables import DETECTORS, ENCODERS, MODELS, PANOPTIC, UNIVERSAL
 from segalias_jax.models.unet import DoubleConvEncoder, UNet
 from segalias_jax.models.upernet import UPerNet
 from segalias_jax.settings import check_settings, integer, names, number, numbers, parse, setting
@@ -57,6 +57,7 @@ __all__ = [
     "MODELS",
     "OCR",
     "PANOPTIC",
+    "UNIVERSAL",
     "ConvNeXt",
     "ConvNeXtV2",
     "DINOv2",
@@ -67,6 +68,7 @@ __all__ = [
     "Encoder",
     "FeaturePyramid",
     "HRNet",
+    "MaskDetections",
     "MaskRCNN",
     "MiT",
     "MobileNet",

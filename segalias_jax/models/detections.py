@@ -96,3 +96,25 @@ class Detections:
     scores: Any
     classes: Any
     masks: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class MaskDetections:
+    """Objects found by masks of the whole image, best first; they have no boxes but those of masks.
+
+    Attributes:
+      scores: [b, n], probability of the class times the mean of its mask.
+      classes: [b, n], 1 to the number of classes; 0 for no detection.
+      masks: uint8 [b, n, h, w / 8], eight pixels of a row in a byte, as `numpy.packbits` has them.
+
+    Example:
+      >>> empty = jnp.zeros((1, 2))
+      >>> bits = jnp.zeros((1, 2, 32, 4), jnp.uint8)
+      >>> MaskDetections(empty, empty.astype(jnp.int32), bits).classes.tolist()
+      [[0, 0]]
+    """
+
+    scores: Any  # arrays; also what jax's transformations put in their place
+    classes: Any
+    masks: Any

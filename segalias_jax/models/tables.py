@@ -48,6 +48,8 @@ DETECTORS: dict[str, Any] = {"mask_rcnn": MaskRCNN, "point_rend": PointRend}
 PANOPTIC: dict[str, Any] = {"panoptic_deeplab": PanopticDeepLab}
 """Networks of panoptic segmentation by name; they take the encoder first."""
 
+UNIVERSAL: dict[str, Any] = {}
+
 ENCODERS: dict[str, Any] = {
     **{name: ResNet for name in RESNETS},
     **{name: ConvNeXt for name in CONVNEXTS},

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 from segalias_jax.data.instance_settings import InstanceSettings
 from segalias_jax.errors import InputError
-from segalias_jax.models import DETECTORS, ModelConfig
+from segalias_jax.models import DETECTORS, UNIVERSAL, ModelConfig
 from segalias_jax.runs.recipe import BaseRecipe
-from segalias_jax.runs.sections import Checked
+from segalias_jax.runs.sections import QUERY_KEYS, Checked, QueryLossSection, refuse_unread
 from segalias_jax.settings import integer, number, one_of, setting
 from segalias_jax.tasks.instances import AVERAGES, HEADLINES, InstanceSegmentation
+from segalias_jax.tasks.queries import InstanceQueries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +24,12 @@ class DetectorConfig(ModelConfig):
       'mask_rcnn'
     """
 
-    name: str = setting("mask_rcnn", f"detector: {', '.join(DETECTORS)}")
+    name: str = setting("mask_rcnn", f"detector: {', '.join(DETECTORS | UNIVERSAL)}")
 
 
 @dataclasses.dataclass(frozen=True)
-class InstanceLossSection(Checked):
-    """Section `loss` of detectors, whose losses are the network's own.
+class InstanceLossSection(QueryLossSection):
+    """Section `loss` of detectors, whose losses are the network's own but for those of queries.
 
     Example:
       >>> InstanceLossSection().average
@@ -81,7 +82,7 @@ class InstanceRecipe(BaseRecipe):
       ('mask_rcnn', 0.0)
     """
 
-    networks: ClassVar[dict[str, Any]] = DETECTORS
+    networks: ClassVar[dict[str, Any]] = DETECTORS | UNIVERSAL
 
     task: str = setting("instances", "what is learned", check=one_of(("instances",)))
     data: InstanceSettings = dataclasses.field(default_factory=InstanceSettings)
@@ -97,7 +98,9 @@ class InstanceRecipe(BaseRecipe):
                 f"model.name is {self.model.name!r}, which task={self.task} does not train; choose "
                 f"one of {', '.join(self.networks)}"
             )
-        if self.data.has_stuff and self.networks is DETECTORS:
+        if not self.by_queries:
+            refuse_unread(self.loss, QUERY_KEYS, where="loss", network=self.model.name)
+        if self.data.has_stuff and self.task == "instances":
             raise InputError(
                 "data has classes of stuff, which detectors do not find; set task=panoptic, or "
                 "choose another data.source or no data.stuff"
@@ -120,14 +123,21 @@ class InstanceRecipe(BaseRecipe):
           classes: names of the classes of the data.
           precision: of the network, see `InstanceSegmentation`.
         """
-        return InstanceSegmentation(
-            len(classes),
-            average=self.loss.average,
-            precision=precision,
-            seed=self.seed,
-            headline=self.eval.headline,
-            threshold=self.eval.threshold,
-        )
+        shared: dict[str, Any] = {
+            "average": self.loss.average,
+            "precision": precision,
+            "seed": self.seed,
+            "headline": self.eval.headline,
+            "threshold": self.eval.threshold,
+        }
+        if self.by_queries:
+            return InstanceQueries(len(classes), how=self.loss.queries(), **shared)
+        return InstanceSegmentation(len(classes), **shared)
+
+    @property
+    def by_queries(self) -> bool:
+        """Whether the network is one of `models.UNIVERSAL`."""
+        return self.model.name in UNIVERSAL
 
     @property
     def pretrained(self) -> str:

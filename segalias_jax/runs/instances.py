@@ -110,11 +110,19 @@ class InstanceBinding(Binding):
 
         def create() -> nnx.Module:
             with section_errors("model"):
-                return models.create_detector(
-                    section, num_classes=task.num_classes, rngs=nnx.Rngs(self.recipe.seed)
-                )
+                return self.create_network(section, num_classes=task.num_classes)
 
         return create
+
+    def create_network(self, section: models.ModelConfig, *, num_classes: int) -> nnx.Module:
+        """Makes the network of the section `model`.
+
+        Args:
+          section: without weights to start from.
+          num_classes: number of classes of the data.
+        """
+        create = models.create_universal if self.recipe.by_queries else models.create_detector
+        return create(section, num_classes=num_classes, rngs=nnx.Rngs(self.recipe.seed))
 
     def check_labels(self, sources: Sequence[Any], *, checked: Collection[str]) -> list[str]:
         """Reads all objects where the recipe asks for it."""

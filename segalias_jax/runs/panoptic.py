@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from flax import nnx
 
 from segalias_jax import models
 from segalias_jax.data.instance_source import stuff_numbers
-from segalias_jax.models import PANOPTIC, ModelConfig
+from segalias_jax.models import PANOPTIC, UNIVERSAL, ModelConfig
 from segalias_jax.runs.instance_recipe import (
     InstanceEvalSection,
     InstanceLossSection,
     InstanceRecipe,
 )
 from segalias_jax.runs.instances import InstanceBinding
-from segalias_jax.settings import integer, number, one_of, section_errors, setting
+from segalias_jax.runs.sections import refuse_unread
+from segalias_jax.settings import integer, number, one_of, setting
 from segalias_jax.tasks.panoptic import PanopticLoss, PanopticSegmentation
-from segalias_jax.training.task import Task
+from segalias_jax.tasks.queries import PanopticQueries
 
 _AMOUNT = number(least=0)
 
@@ -33,7 +33,7 @@ class PanopticConfig(ModelConfig):
       'panoptic_deeplab'
     """
 
-    name: str = setting("panoptic_deeplab", f"network: {', '.join(PANOPTIC)}")
+    name: str = setting("panoptic_deeplab", f"network: {', '.join(PANOPTIC | UNIVERSAL)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +94,16 @@ class PanopticEvalSection(InstanceEvalSection):
         unit="pixels",
         check=integer(least=0),
     )
+    least_probable: float = setting(
+        0.8,
+        'probability of its class that a query with a segment exceeds: "mask2former"',
+        check=number(least=0, below=1),
+    )
+    overlap: float = setting(
+        0.8,
+        "fraction of a mask's pixels that are its segment's at least: \"mask2former\"",
+        check=number(least=0, below=1),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,15 +116,42 @@ class PanopticRecipe(InstanceRecipe):
       ('panoptic_deeplab', 0.2)
     """
 
-    networks: ClassVar[dict[str, Any]] = PANOPTIC
+    networks: ClassVar[dict[str, Any]] = PANOPTIC | UNIVERSAL
 
     task: str = setting("panoptic", "what is learned", check=one_of(("panoptic",)))
     model: PanopticConfig = dataclasses.field(default_factory=PanopticConfig)
     loss: PanopticLossSection = dataclasses.field(default_factory=PanopticLossSection)
     eval: PanopticEvalSection = dataclasses.field(default_factory=PanopticEvalSection)
 
-    def create_task(self, classes: tuple[str, ...], *, precision: str) -> PanopticSegmentation:
+    def __post_init__(self) -> None:
+        """Checks the sections against each other and the network."""
+        super().__post_init__()
+        of_loss = [field.name for field in dataclasses.fields(PanopticLoss)]
+        of_eval = ("center_threshold", "max_centers", "stuff_area")
+        name = self.model.name
+        if self.by_queries:
+            refuse_unread(self.loss, of_loss, where="loss", network=name)
+            refuse_unread(self.eval, of_eval, where="eval", network=name)
+        else:
+            refuse_unread(self.eval, ("least_probable", "overlap"), where="eval", network=name)
+
+    def create_task(
+        self, classes: tuple[str, ...], *, precision: str
+    ) -> PanopticSegmentation | PanopticQueries:
         """Makes the task, see `InstanceRecipe`."""
+        if self.by_queries:
+            return PanopticQueries(
+                len(classes),
+                stuff=stuff_numbers(self.data, classes),
+                how=self.loss.queries(),
+                average=self.loss.average,
+                precision=precision,
+                seed=self.seed,
+                headline=self.eval.headline,
+                threshold=self.eval.threshold,
+                least_probable=self.eval.least_probable,
+                overlap=self.eval.overlap,
+            )
         return PanopticSegmentation(
             len(classes),
             stuff=stuff_numbers(self.data, classes),
@@ -142,15 +179,7 @@ class PanopticBinding(InstanceBinding):
 
     recipe: PanopticRecipe
 
-    def create_model(self, task: Task) -> Callable[[], nnx.Module]:
-        """Returns what makes the network of the section `model`."""
-        assert isinstance(task, PanopticSegmentation)
-        section = dataclasses.replace(self.recipe.model, pretrained="")
-
-        def create() -> nnx.Module:
-            with section_errors("model"):
-                return models.create_panoptic(
-                    section, num_classes=task.num_classes, rngs=nnx.Rngs(self.recipe.seed)
-                )
-
-        return create
+    def create_network(self, section: ModelConfig, *, num_classes: int) -> nnx.Module:
+        """Makes the network of the section `model`, see `InstanceBinding`."""
+        create = models.create_universal if self.recipe.by_queries else models.create_panoptic
+        return create(section, num_classes=num_classes, rngs=nnx.Rngs(self.recipe.seed))

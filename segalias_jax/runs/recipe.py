@@ -21,15 +21,18 @@ from segalias_jax.evaluation.views import MODES, ViewSettings, read_view_setting
 from segalias_jax.losses import AVERAGES, BALANCED, LOSSES, SUMS_OVER_PIXELS, check_loss
 from segalias_jax.losses.pixel import check_class_weights
 from segalias_jax.metrics import BOUNDARY_RULES, IGNORE_RULES
-from segalias_jax.models import ModelConfig
+from segalias_jax.models import UNIVERSAL, ModelConfig
 from segalias_jax.runs.sections import (
+    QUERY_KEYS,
     Checked,
     CheckpointSection,
     MeshSection,
     OptimizerSection,
+    QueryLossSection,
     ScheduleSection,
     TrackSection,
     TrainSection,
+    refuse_unread,
 )
 from segalias_jax.settings import (
     Check,
@@ -60,7 +63,7 @@ def _class_weights(name: str, value: Any) -> tuple[float, ...] | str:
 
 
 @dataclasses.dataclass(frozen=True)
-class LossSection(Checked):
+class LossSection(QueryLossSection):
     """Section `loss`: what is minimized.
 
     Example:
@@ -343,6 +346,16 @@ class Recipe(BaseRecipe):
         if self.curriculum.steps != steps:
             curriculum = dataclasses.replace(self.curriculum, steps=steps)
             object.__setattr__(self, "curriculum", curriculum)  # frozen for all others
+        name = self.model.name
+        by_queries = name in UNIVERSAL
+        own = [field.name for field in dataclasses.fields(self.loss)]
+        unread = [key for key in own if (key in QUERY_KEYS) != by_queries]
+        refuse_unread(self.loss, unread, where="loss", network=name)
+        if by_queries and (accumulate > 1 or self.mesh.spatial > 1):
+            raise InputError(
+                f"train.accumulate is {accumulate} and mesh.spatial {self.mesh.spatial}, but the "
+                f"loss of {name} is over whole masks of a whole batch; set both to 1"
+            )
         terms = (*self.loss.terms, *self.loss.auxiliary_terms)
         whole = [name for name, _ in terms if name not in SUMS_OVER_PIXELS]
         if accumulate > 1 and whole:
@@ -373,6 +386,8 @@ _LATER = frozenset(
         *("model.pre_nms", "model.post_nms", "model.pre_nms_train", "model.post_nms_train"),
         *("model.rpn_samples", "model.box_samples", "model.rpn_nms_threshold"),
         *("model.nms_threshold", "model.score_threshold", "model.max_detections"),
+        *("loss.query_terms", "loss.no_object_weight", "loss.points"),
+        *("eval.least_probable", "eval.overlap"),
     )
 )
 

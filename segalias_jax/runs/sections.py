@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
+from segalias_jax.errors import InputError, check_choice
+from segalias_jax.losses.queries import QueryLoss
 from segalias_jax.settings import (
     check_settings,
     integer,
@@ -29,6 +32,69 @@ class Checked:
     def __post_init__(self) -> None:
         """Raises `InputError` for a value that its setting refuses."""
         check_settings(self)
+
+
+def refuse_unread(section: Checked, keys: Iterable[str], *, where: str, network: str) -> None:
+    """Raises `InputError` where one of the keys of a section does not have its default.
+
+    Args:
+      section: of a recipe.
+      keys: that a network does not read.
+      where: name of the section.
+      network: name of the network.
+
+    Example:
+      >>> refuse_unread(OptimizerSection(), ["momentum"], where="optimizer", network="unet")
+    """
+    for key in keys:
+        value = getattr(section, key)
+        if value != getattr(type(section), key):
+            raise InputError(
+                f"{where}.{key} is {value!r}, which model.name={network} does not read; leave it "
+                "out"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryLossSection(Checked):
+    """Keys of the section `loss` that networks of queries read; see `losses.queries.QueryLoss`.
+
+    Example:
+      >>> QueryLossSection().queries() == QueryLoss()
+      True
+    """
+
+    query_terms: tuple[tuple[str, float], ...] = setting(
+        (("class", 2.0), ("mask", 5.0), ("dice", 5.0)),
+        """(name, weight) of what is summed, and compared when queries are assigned to objects:
+        "mask2former" """,
+        check=pairs("('dice', 5.0)"),
+    )
+    no_object_weight: float = setting(
+        0.1, 'of queries without an object, in "class": "mask2former"', check=_AMOUNT
+    )
+    points: int = setting(12544, 'of a mask that are read: "mask2former"', check=integer(least=4))
+
+    def __post_init__(self) -> None:
+        """Checks the names of the terms, too."""
+        super().__post_init__()
+        for name, _ in self.query_terms:
+            check_choice("query_terms", name, ("class", "mask", "dice"))
+
+    def queries(self) -> QueryLoss:
+        """Returns the loss, as the tasks take it; terms that are left out weigh nothing."""
+        weights = {"class": 0.0, "mask": 0.0, "dice": 0.0} | dict(self.query_terms)
+        return QueryLoss(
+            class_weight=weights["class"],
+            mask_weight=weights["mask"],
+            dice_weight=weights["dice"],
+            no_object_weight=self.no_object_weight,
+            points=self.points,
+        )
+
+
+QUERY_KEYS = tuple(field.name for field in dataclasses.fields(QueryLossSection))
+"""The keys of the section `loss` that networks of queries alone read."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from segalias_jax.models.stages import frozen_parameters
 from segalias_jax.runs.instance_recipe import InstanceRecipe
 from segalias_jax.runs.recipe import BaseRecipe, Recipe
 from segalias_jax.settings import section_errors
-from segalias_jax.tasks import SemanticSegmentation
+from segalias_jax.tasks import SemanticQueries, SemanticSegmentation
 from segalias_jax.training.optimizer import create_optimizer
 from segalias_jax.training.schedules import create_schedule
 from segalias_jax.training.sharding import check_batch_size, create_mesh, row_count
@@ -188,6 +188,17 @@ def create_task(
       InputError: a loss that does not fit, by key.
     """
     loss = recipe.loss
+    if recipe.model.name in models.UNIVERSAL:
+        return SemanticQueries(
+            num_classes,
+            how=loss.queries(),
+            seed=recipe.seed,
+            precision=recipe.train.precision,
+            curriculum=recipe.curriculum,
+            boundary=recipe.eval.boundary,
+            ignore=recipe.eval.ignore,
+            reduce_zero_label=reduces_zero(source),
+        )
     with section_errors("loss"):
         return SemanticSegmentation(
             num_classes,

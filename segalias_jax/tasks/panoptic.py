@@ -23,7 +23,7 @@ from segalias_jax.scoring.instances import Objects
 from segalias_jax.scoring.instances.objects import Mask
 from segalias_jax.tasks.instances import InstanceSegmentation
 from segalias_jax.training.task import Batch
-from segalias_jax.typing import Array, Float, Int
+from segalias_jax.typing import Array, Float, Int, Int64
 
 
 @jax.tree_util.register_dataclass
@@ -286,13 +286,29 @@ def segment_objects(
     segments = np.asarray(prediction.segments[row])
     classes = np.asarray(prediction.classes[row], np.int64)
     scores = np.asarray(prediction.scores[row], np.float64)
-    rows, columns = (
-        ((2 * np.arange(whole) + 1) * part // (2 * whole))
-        for part, whole in zip(seen, size, strict=True)
-    )
-    at_size = segments[np.ix_(rows, columns)]
+    at_size = segments[np.ix_(*nearest_pixels(seen, size))]
     numbers = np.unique(at_size)
     numbers = numbers[numbers > 0]
     numbers = numbers[np.argsort(-scores[numbers - 1], kind="stable")]
     masks = tuple(Mask.of_pixels(at_size == number) for number in numbers)
     return Objects(classes[numbers - 1], masks, scores[numbers - 1], size=size)
+
+
+def nearest_pixels(
+    seen: tuple[int, int], size: tuple[int, int]
+) -> tuple[Int64[np.ndarray, " h"], Int64[np.ndarray, " w"]]:
+    """Returns the rows and columns of a map that are nearest to those of another size.
+
+    Args:
+      seen: (height, width) of the map.
+      size: (height, width) wanted.
+
+    Example:
+      >>> nearest_pixels((2, 2), (4, 1))[0].tolist()
+      [0, 0, 1, 1]
+    """
+    rows, columns = (
+        ((2 * np.arange(whole) + 1) * part // (2 * whole))
+        for part, whole in zip(seen, size, strict=True)
+    )
+    return rows, columns

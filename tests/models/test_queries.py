@@ -1,21 +1,23 @@
 """What is made of queries: transformers' results, and the published rule written down naively."""
 
+import drawn_networks  # noqa: F401  # finds recordings
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden import record_mask2former_loss as recording
 
 from segalias_jax import ops
 from segalias_jax.models import queries
 
+import record_mask2former_loss as recording  # isort: skip  # found by drawn_networks
+
 SHAPE = (384, 384)  # which transformers brings all masks to
-WHOLE = np.array(SHAPE)
+WHOLE = jnp.array(SHAPE)
 
 
 @pytest.fixture(scope="module")
 def recorded(golden):
-    return golden("j_mask2former_loss")
+    return dict(golden("j_mask2former_loss"))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def test_segments_by_the_published_rule(outputs):
     find = jax.jit(
         jax.vmap(
             lambda *x: queries.found_segments(
-                *x, np.array(size), shape=shape, stuff=stuff, threshold=0.4, overlap=0.7
+                *x, jnp.array(size), shape=shape, stuff=stuff, threshold=0.4, overlap=0.7
             )
         )
     )
