@@ -14,6 +14,7 @@ from flax import nnx
 from segalias_jax import models
 from segalias_jax.errors import InputError
 from segalias_jax.runs.recipes import flat_items, load_recipe, recipe_names
+from segalias_jax.runs.tasks import parse_recipe
 from segalias_jax.training.optimizer import parameter_paths, rate_multiplier
 from segalias_jax.training.state import split_model
 
@@ -28,7 +29,7 @@ NETWORKS = {
 SIZES = {
     "quickstart": ("",),
     "camvid": ("", "tiny"),
-    "cityscapes": ("", "published", "flc"),
+    "cityscapes": ("", "published", "flc", "mask2former"),
     "voc2012": ("", "published", "tiny"),
     "ade20k": ("", "published", "tiny"),
     "coco_stuff": ("", "tiny"),
@@ -258,6 +259,41 @@ def test_other_published_recipes(name, steps):
         for key, value in (other | own | gates).items():
             named = key in ("data.source", "data.train_split", "data.eval_split")
             assert named or key in chosen or items[key] == value, key
+
+
+@pytest.mark.parametrize(
+    "name, crop, steps",
+    [
+        ("cityscapes", (512, 1024), 90000),
+        ("cityscapes_panoptic", (512, 1024), 90000),
+        ("coco_instances", (1024, 1024), 368750),
+        ("lis", (), 12 * 98),
+    ],
+)
+def test_mask2former_has_its_published_setting(name, crop, steps):
+    published = {
+        "model.name": "mask2former",
+        "model.encoder": "resnet50",
+        "model.output_stride": 32,
+        "model.frozen_norm": True,
+        "model.frozen_stages": -1,
+        "data.crop": crop,
+        "optimizer.name": "adamw",
+        "optimizer.learning_rate": 1e-4,
+        "optimizer.weight_decay": 0.05,
+        "optimizer.clip_norm": 0.01,
+        "loss.query_terms": (("class", 2.0), ("mask", 5.0), ("dice", 5.0)),
+        "loss.no_object_weight": 0.1,
+        "loss.points": 12544,
+        "train.batch_size": 16,
+        "train.steps": steps,
+    }
+    config = load(name, "mask2former")
+    items = flat_items(config)
+    assert {key: items[key] for key in published} == published
+    rates = parse_recipe(config).optimizer.rate_multipliers
+    for path, factor in (("encoder/stem", 0.1), ("encoder/1/mixer/gate", 1), ("query_decoder", 1)):
+        assert rate_multiplier(path, rates) == factor
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if name not in INSTANCES])

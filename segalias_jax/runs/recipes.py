@@ -18,7 +18,7 @@ from segalias_jax.runs.tasks import recipe_class
 from segalias_jax.settings import as_tuples, read_settings, settings_of
 
 _FOLDER = Path(__file__).parents[1] / "recipes"
-_SHARED = ("__init__", "base", "instance_base", "panoptic_base", "unet_base")
+_SHARED = ("__init__", "base", "instance_base", "mask2former_base", "panoptic_base", "unet_base")
 _LIST_OF_KEYS = "python -m segalias_jax.recipes.base lists all keys"
 # What other programs call a key, and what is worth more than a similar name.
 _HINTS = {

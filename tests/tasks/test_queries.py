@@ -58,25 +58,26 @@ def with_stuff(batch):
     return batch | {"masks": masks, "classes": classes, "crowd": crowd, "boxes": boxes}
 
 
-@pytest.mark.parametrize("stuff", [None, (), (3,)])
+@pytest.mark.parametrize("stuff", [None, (3,)])
 def test_perfect_queries_are_the_objects_and_cost_nothing(stuff):
-    """Instances (None), panoptic segmentation without stuff, and with it."""
+    """Of instances (None), and of things and stuff."""
     batch = make_batch(4, room=3, invalid=(3,))
     batch = with_stuff(batch) if stuff else batch
     batch["size"][1] = (24, 30)
-    for name in ("masks",):  # what lies in the padding is no object's
-        batch[name][1, :, 24:], batch[name][1, :, :, 3] = 0, batch[name][1, :, :, 3] & 0b11111100
+    batch["masks"][1, :, 24:] = 0  # what lies in the padding is no object's
+    batch["masks"][1, :, :, 3] &= 0b11111100
     there = batch["masks"].any((2, 3))
     batch["classes"] = np.where(there, batch["classes"], 0)
     task = (
         InstanceQueries(3, how=HOW) if stuff is None else PanopticQueries(3, stuff=stuff, how=HOW)
     )
     model = Perfect(batch, 3)
-    both = jax.jit(
-        lambda batch: (task.predict(model, batch["image"], size=batch["size"]),
-                       task.loss(model, batch)[1])
-    )  # fmt: skip
-    found, losses = both(batch)
+
+    def look(batch):
+        found = task.predict(model, batch["image"], size=batch["size"])
+        return found, task.loss(model, batch)[1]
+
+    found, losses = jax.jit(look)(batch)
     scorer = task.scorer()
     scorer.update(found, batch)
     scores = scorer.compute()
@@ -110,7 +111,7 @@ def test_objects_at_the_size_of_the_image():
         np.testing.assert_array_equal(mask.window(0, 0, 10, 26), twice[k])
 
 
-def train(task, batch, *, steps, mesh, rate=5e-3, make=make_queries):
+def train(task, batch, *, steps, mesh, rate=2e-2, make=make_queries):
     optimizer = optax.adam(rate) if rate else optax.sgd(0.02)
     graph, state = create_state(make, optimizer, mesh)
     step = create_train_step(graph, task, optimizer, mesh)
@@ -153,7 +154,7 @@ def test_losses_of_classes_fall():
     assert np.isfinite([x["loss"] for x in records]).all() and last < 0.6 * first
     scorer = task.scorer()
     scorer.update(np.asarray(jax.jit(lambda x: task.predict(model, x))(batch["image"])), batch)
-    assert scorer.compute()["accuracy"] > 0.8
+    assert scorer.compute()["mIoU"] > 0.6
 
 
 @pytest.mark.skipif("SEGALIAS_OVERFIT" not in os.environ, reason="takes 40 s; set it to 1")
