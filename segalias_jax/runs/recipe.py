@@ -373,6 +373,8 @@ _LATER = frozenset(
         *("model.pre_nms", "model.post_nms", "model.pre_nms_train", "model.post_nms_train"),
         *("model.rpn_samples", "model.box_samples", "model.rpn_nms_threshold"),
         *("model.nms_threshold", "model.score_threshold", "model.max_detections"),
+        *("model.queries", "model.pixel_layers", "model.decoder_layers"),
+        *("model.pixel_feedforward", "model.feedforward"),
     )
 )
 
