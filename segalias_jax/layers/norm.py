@@ -1,4 +1,4 @@
-"""Normalization of every pixel by itself, and of channels by their response to the image."""
+"""Normalization of every pixel, of groups of channels, and of channels by their response."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from segalias_jax.errors import InputError
 from segalias_jax.typing import Array, Float
 
 
@@ -39,6 +40,48 @@ class LayerNorm(nnx.Module):
         centred = wide - wide.mean(-1, keepdims=True)
         variance = jnp.square(centred).mean(-1, keepdims=True)
         y = centred * jax.lax.rsqrt(variance + self.epsilon)
+        return (y * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class GroupNorm(nnx.Module):
+    """Normalization over all pixels of an image and the channels of a group.
+
+    y = scale (x - m) / sqrt(v + epsilon) + bias
+
+    m and v are the mean and the (biased) variance of the group, computed in float32 at least.
+
+    Args:
+      channels: number of channels.
+      groups: of neighboring channels.
+      epsilon: keeps groups without variance finite.
+
+    Raises:
+      InputError: groups that cannot share the channels.
+
+    Example:
+      >>> GroupNorm(2, groups=2)(jnp.asarray([[[[1.0, 2.0], [3.0, 8.0]]]]))[0, 0].round(4)
+      Array([[-1., -1.],
+             [ 1.,  1.]], dtype=float32)
+
+    Reference:
+      Wu and He, "Group Normalization", ECCV 2018.
+    """
+
+    def __init__(self, channels: int, *, groups: int = 32, epsilon: float = 1e-5):
+        if groups < 1 or channels % groups:
+            raise InputError(f"groups is {groups}, which {channels} channels cannot be shared by")
+        self.groups, self.epsilon = groups, epsilon
+        self.scale = nnx.Param(jnp.ones(channels, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Normalizes, in the type of `x`."""
+        batch, height, width, channels = x.shape
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = wide.reshape(batch, height, width, self.groups, channels // self.groups)
+        centered = wide - wide.mean((1, 2, 4), keepdims=True)
+        variance = jnp.square(centered).mean((1, 2, 4), keepdims=True)
+        y = (centered * jax.lax.rsqrt(variance + self.epsilon)).reshape(x.shape)
         return (y * self.scale[...] + self.bias[...]).astype(x.dtype)
 
 

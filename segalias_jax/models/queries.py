@@ -12,10 +12,33 @@ import jax
 import jax.numpy as jnp
 
 from segalias_jax import ops
+from segalias_jax.models.mask2former import Mask2Former
 from segalias_jax.typing import Array, Bool, Float, Int, UInt8
 
 MASK_THRESHOLD = 0.5
 """Pixels of a mask are at least as probable."""
+
+
+class QuerySegmenter(Mask2Former):
+    """`Mask2Former` that gives logits of classes at every pixel, as a `Segmenter` does.
+
+    Example:
+      >>> from flax import nnx
+      >>> from segalias_jax.models import create_model
+      >>> config = {"name": "mask2former", "encoder": "resnet18", "width": 8, "channels": 16,
+      ...           "queries": 10, "decoder_layers": 1, "feedforward": 16, "pixel_layers": 1,
+      ...           "pixel_feedforward": 16}
+      >>> make = lambda: create_model(config, num_classes=3, rngs=nnx.Rngs(0))
+      >>> nnx.eval_shape(lambda: make()(jnp.ones((1, 33, 64, 3)))).shape
+      (1, 33, 64, 3)
+    """
+
+    def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h w n"]:
+        """Returns float32 logits at the size of the normalized image `x`."""
+        told = self.segments(self.encoder(x))
+        scores = class_scores(told.class_logits, told.mask_logits, ops.image_size(x))
+        # A pixel that no query claims has scores of 0, whose logarithm would be no number.
+        return jnp.log(jnp.maximum(scores, jnp.finfo(scores.dtype).tiny))
 
 
 def class_scores(

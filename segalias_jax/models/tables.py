@@ -1,4 +1,4 @@
-"""What there is, by name: decoders, detectors, panoptic networks and encoders.
+"""What there is, by name: decoders, detectors, panoptic and universal networks, and encoders.
 
 A new one is its file and a line here; what imports of a user's own add is known as well.
 """
@@ -15,6 +15,7 @@ from segalias_jax.models.efficientnet import EFFICIENTNETS, EfficientNet
 from segalias_jax.models.fcn import FCN
 from segalias_jax.models.hrnet import HRNETS, HRNet
 from segalias_jax.models.lr_aspp import LRASPP
+from segalias_jax.models.mask2former import Mask2Former
 from segalias_jax.models.mask_rcnn import MaskRCNN
 from segalias_jax.models.mit import MITS, MiT
 from segalias_jax.models.mobilenet import MOBILENETS, MobileNet
@@ -48,7 +49,8 @@ DETECTORS: dict[str, Any] = {"mask_rcnn": MaskRCNN, "point_rend": PointRend}
 PANOPTIC: dict[str, Any] = {"panoptic_deeplab": PanopticDeepLab}
 """Networks of panoptic segmentation by name; they take the encoder first."""
 
-UNIVERSAL: dict[str, Any] = {}
+UNIVERSAL: dict[str, Any] = {"mask2former": Mask2Former}
+"""Networks that tell segments of any kind of classes, by name; they take the encoder first."""
 
 ENCODERS: dict[str, Any] = {
     **{name: ResNet for name in RESNETS},

@@ -26,6 +26,7 @@ from segalias_jax.ops.boxes import (
     wide_enough,
 )
 from segalias_jax.ops.conv import conv2d
+from segalias_jax.ops.deformable import deformable_attention
 from segalias_jax.ops.fourier import (
     aliasing_score,
     check_method,
@@ -106,6 +107,7 @@ __all__ = [
     "crop_or_extend",
     "current_target",
     "decode_boxes",
+    "deformable_attention",
     "dilate",
     "encode_boxes",
     "equivalent_sampling_rate",

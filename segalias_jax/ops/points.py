@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -22,7 +23,7 @@ def sample_points(
     Args:
       features: x, feature maps, channels last.
       points: (u, v), across and down, in pixels of the map, whose first pixel has its center at
-        (1/2, 1/2). No gradient goes to them.
+        (1/2, 1/2). At a center the derivative by them is that to the right and down.
 
     Returns:
       The features of each point, in the type of the maps.
@@ -40,7 +41,7 @@ def sample_points(
     pixels = features.reshape(maps, height * width, channels)
     flat = points.reshape(maps, *points.shape[-2:])
     total = jnp.zeros((), features.dtype)
-    for row, column, weight in _neighbors(flat, height, width):
+    for row, column, weight in neighbors(flat, height, width):
         read = jnp.take_along_axis(pixels, (row * width + column)[..., None], 1)
         total += weight[..., None].astype(features.dtype) * read
     return total.reshape(*points.shape[:-1], channels)
@@ -67,22 +68,39 @@ def sample_mask_points(
       [[1.0, 0.5]]
     """
     total = jnp.zeros((), points.dtype)
-    for row, column, weight in _neighbors(points, masks.shape[1], 8 * masks.shape[2]):
+    for row, column, weight in neighbors(points, masks.shape[1], 8 * masks.shape[2]):
         byte = masks[index[:, None], row, column // 8]
         total += weight * (byte >> (7 - column % 8).astype(jnp.uint8) & 1)
     return total
 
 
-def _neighbors(points: Array, height: int, width: int) -> Iterator[tuple[Array, Array, Array]]:
-    """Row, column and weight of the four pixels around points, inside of the map."""
+def neighbors(
+    points: Float[Array, "*batch 2"], height: Any, width: Any
+) -> Iterator[tuple[Integer[Array, "*batch"], Integer[Array, "*batch"], Float[Array, "*batch"]]]:
+    """Yields row, column and weight of each of the four pixels around points.
+
+    Weights of pixels beyond the map are 0, their rows and columns those of the nearest inside.
+
+    Args:
+      points: (u, v), as for `sample_points`.
+      height: of the map.
+      width: of the map.
+
+    Example:
+      >>> [(int(r), int(c), float(w)) for r, c, w in neighbors(jnp.array([1.25, 0.5]), 2, 2)]
+      [(0, 0, 0.25), (0, 1, 0.75), (1, 0, 0.0), (1, 1, 0.0)]
+    """
     position = points - 0.5
     first = jnp.floor(position)
+    # Not 1 - |distance|, whose derivative vanishes at centers, where attention begins.
+    fraction = position - first
     for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
         column, row = first[..., 0] + j, first[..., 1] + i
-        share = (1 - jnp.abs(position[..., 0] - column)) * (1 - jnp.abs(position[..., 1] - row))
+        across = fraction[..., 0] if j else 1 - fraction[..., 0]
+        down = fraction[..., 1] if i else 1 - fraction[..., 1]
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         yield (
             jnp.clip(row, 0, height - 1).astype(jnp.int32),
             jnp.clip(column, 0, width - 1).astype(jnp.int32),
-            jnp.where(inside, share, 0),
+            jnp.where(inside, across * down, 0),
         )

@@ -388,6 +388,8 @@ _LATER = frozenset(
         *("model.nms_threshold", "model.score_threshold", "model.max_detections"),
         *("loss.query_terms", "loss.no_object_weight", "loss.points"),
         *("eval.least_probable", "eval.overlap"),
+        *("model.queries", "model.pixel_layers", "model.decoder_layers"),
+        *("model.pixel_feedforward", "model.feedforward"),
     )
 )
 

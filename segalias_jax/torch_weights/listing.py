@@ -135,6 +135,7 @@ def _heads() -> dict[str, tuple[dict[str, Any], Callable[..., Any]]]:
         "decoder": (models.MODELS, models.create_model),
         "detector": (models.DETECTORS, models.create_detector),
         "panoptic": (models.PANOPTIC, models.create_panoptic),
+        "universal": (models.UNIVERSAL, models.create_universal),
     }
 
 
