@@ -7,6 +7,7 @@ its embeddings and the numbers of its layers in all published files.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +85,7 @@ class DeformableAttention(nnx.Module):
         count = heads * LEVELS * points
         zeros = jax.nn.initializers.zeros
 
-        def star(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        def star(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
             angle = jnp.arange(heads) * (2 * math.pi / heads)
             steps = jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
             steps /= jnp.abs(steps).max(-1, keepdims=True)
@@ -129,7 +130,7 @@ class DeformableAttention(nnx.Module):
         return self.project(y.reshape(x.shape))
 
 
-def _centers(sizes: tuple[tuple[int, int], ...], dtype: jnp.dtype) -> Float[Array, "n l 2"]:
+def _centers(sizes: tuple[tuple[int, int], ...], dtype: Any) -> Float[Array, "n l 2"]:
     """Where the center of each pixel of each map lies in all of them, in their pixels."""
     fractions = []
     for height, width in sizes:

@@ -10,6 +10,7 @@ from flax import nnx
 from golden.recipe_instances import recipe_array, recipe_input
 
 from segalias_jax import models, ops
+from segalias_jax.losses.points import training_points
 from segalias_jax.models import point_rend
 from segalias_jax.models.detections import Truths
 from segalias_jax.torch_weights.detectors import from_detector_layout
@@ -87,7 +88,7 @@ def test_recorded_points_loss_and_gradients(recorded, given, assert_recorded):
     def loss(parameters, features):
         head = nnx.merge(graph, parameters, others)
         own = point_rend.of_classes(coarse, classes)
-        points = point_rend.training_points(own, candidates, rest, chosen=15)
+        points = training_points(own, candidates, rest, chosen=15)
         logits = head.point_logits(features[image], coarse, boxes, points)
         target = jax.vmap(ops.sample_mask_points)(
             truths[:, None], point_rend.points_in_image(points, boxes), jnp.zeros((5, 1), int)
