@@ -8,6 +8,7 @@ from drawn_objects import Encoder
 from flax import nnx
 
 from segalias_jax import ops
+from segalias_jax.models import Mask2Former
 from segalias_jax.models.queries import class_scores
 
 
@@ -19,7 +20,19 @@ class Told(NamedTuple):
     auxiliary: Any
 
 
-class Queries(nnx.Module):
+class Decoder(nnx.Module):
+    """Tells class and mask of a query; its classes have the name that Mask2Former's have."""
+
+    def __init__(self, channels, num_classes, rngs):
+        self.classes = nnx.Linear(channels, num_classes + 1, rngs=rngs)
+        self.masks = nnx.Linear(channels, channels, rngs=rngs)
+
+    def __call__(self, query, pixels):
+        masks = jnp.einsum("bqc,bhwc->bqhw", self.masks(query), pixels)
+        return self.classes(query), masks
+
+
+class Queries(Mask2Former):
     """Queries that look at all pixels once; what they tell before and after."""
 
     def __init__(self, *, num_classes=2, queries=6, channels=16, rngs):
@@ -27,8 +40,7 @@ class Queries(nnx.Module):
         self.pixels = nnx.Linear(8, channels, rngs=rngs)
         self.first = nnx.Param(jax.random.normal(rngs.params(), (queries, channels)))
         self.value = nnx.Linear(channels, channels, rngs=rngs)
-        self.classes = nnx.Linear(channels, num_classes + 1, rngs=rngs)
-        self.masks = nnx.Linear(channels, channels, rngs=rngs)
+        self.query_decoder = Decoder(channels, num_classes, rngs)
 
     def __call__(self, x):
         """Logits of classes of pixels, as `models.queries.QuerySegmenter` has them."""
@@ -41,8 +53,5 @@ class Queries(nnx.Module):
         flat = pixels.reshape(len(pixels), -1, pixels.shape[-1])
         query = jnp.broadcast_to(self.first[...], (len(flat), *self.first.shape))
         seen = jax.nn.softmax(query @ flat.mT) @ self.value(flat)
-        *others, last = [
-            (self.classes(y), jnp.einsum("bqc,bhwc->bqhw", self.masks(y), pixels))
-            for y in (query, query + seen)
-        ]
+        *others, last = [self.query_decoder(y, pixels) for y in (query, query + seen)]
         return Told(*last, others)

@@ -3,6 +3,7 @@
 It takes one image of a fixed size in RGB bytes, filled up with anything at the bottom and at the
 right, and (height, width) without this padding. It gives boxes, scores, classes and masks, best
 first; the last entries hold zeros. Suppression is inside: a loop that runs until nothing changes.
+Networks of queries have no boxes, and masks of the whole image.
 """
 
 from __future__ import annotations
@@ -20,11 +21,10 @@ from segalias_jax.errors import InputError
 from segalias_jax.inference.exported import INSTANCES
 from segalias_jax.inference.instance_predictor import DetectionSettings, detection_settings
 from segalias_jax.inference.trained import TrainedDetector
-from segalias_jax.models import MaskRCNN
+from segalias_jax.models import Detections, MaskDetections, MaskRCNN
 from segalias_jax.runs.panoptic import PanopticRecipe
 
 _IMAGE, _SIZE = "image", "size"
-_OUTPUTS = ("boxes", "scores", "classes", "masks")
 
 
 def describe_detector(
@@ -43,7 +43,7 @@ def describe_detector(
     if isinstance(trained.config, PanopticRecipe):
         raise InputError(
             f"{trained.config.model.name} is not exported: programs return boxes and masks of "
-            "objects, and it groups pixels; predict with sa.Predictor or segalias predict"
+            "objects, and it divides images; predict with sa.Predictor or segalias predict"
         )
     if batch not in (None, 1):
         raise InputError(
@@ -65,11 +65,14 @@ def describe_detector(
         _SIZE: jax.ShapeDtypeStruct((1, 2), jnp.int32),
     }
 
+    kind = MaskDetections if recipe.by_queries else Detections
+    outputs = tuple(field.name for field in dataclasses.fields(kind))
+
     def function(image: jax.Array, size: jax.Array) -> tuple[jax.Array, ...]:
         found = trained.apply(image, size)
-        return tuple(getattr(found, name) for name in _OUTPUTS)
+        return tuple(getattr(found, name) for name in outputs)
 
-    return settings, inputs, _OUTPUTS, function
+    return settings, inputs, outputs, function
 
 
 def detector_manifest(
@@ -82,13 +85,18 @@ def detector_manifest(
       settings: how images are shown to it.
       inputs: of the program.
     """
-    assert isinstance(trained.model, MaskRCNN)
-    most, side = trained.model.max_detections, trained.model.mask_side
-    outputs = {
-        "boxes": ([1, most, 4], "float32", "x1, y1, x2, y2 in pixels of the padded image"),
+    if isinstance(trained.model, MaskRCNN):
+        most, side = trained.model.max_detections, trained.model.mask_side
+        boxes = {"boxes": ([1, most, 4], "float32", "x1, y1, x2, y2 in pixels of the padded image")}
+        masks = [1, most, side, side], "float32", "probability of each cell of the box"
+    else:
+        most, (height, width) = trained.config.model.queries, inputs[_IMAGE].shape[1:3]
+        boxes = {}
+        masks = [1, most, height, width // 8], "uint8", "eight pixels of the image in a byte"
+    outputs = boxes | {
         "scores": ([1, most], "float32", "falling; 0 where there is no object"),
         "classes": ([1, most], "int32", "from 1 on; 0 where there is no object"),
-        "masks": ([1, most, side, side], "float32", "probability of each cell of the box"),
+        "masks": masks,
     }
     return {
         "task": INSTANCES,

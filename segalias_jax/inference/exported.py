@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from segalias_jax.errors import InputError
-from segalias_jax.models import Detections
+from segalias_jax.models import Detections, MaskDetections
 from segalias_jax.typing import Array, Float, Int32, UInt8
 
 MANIFEST = "manifest.json"
@@ -74,7 +74,7 @@ class ExportedDetector:
 
     Attributes:
       manifest: what was written beside it.
-      program: bytes of an image and its size without padding to boxes, scores, classes and masks.
+      program: bytes of an image and its size without padding to the outputs of the manifest.
     """
 
     manifest: dict[str, Any]
@@ -82,7 +82,7 @@ class ExportedDetector:
 
     def detect(
         self, image: UInt8[Array | np.ndarray, "b h w 3"], size: Int32[Array | np.ndarray, "b 2"]
-    ) -> Detections:
+    ) -> Detections | MaskDetections:
         """Finds the objects in images in bytes.
 
         Args:
@@ -99,7 +99,8 @@ class ExportedDetector:
                 f"the exported program takes one image of {want} pixels, and this one would be "
                 f"{have} after resizing and padding; export another size"
             )
-        return Detections(*self.program(image, size))
+        kind = Detections if "boxes" in self.manifest["outputs"] else MaskDetections
+        return kind(*self.program(image, size))
 
 
 def require_flatbuffers() -> None:

@@ -230,7 +230,7 @@ def _mask_losses(
     own: Array, masks: Array, size: tuple[int, int], points: Array
 ) -> tuple[Float[Array, "b g"], Float[Array, "b g"]]:
     x = mask_logits_at(own.astype(jnp.promote_types(own.dtype, jnp.float32)), points)
-    truth = jax.vmap(lambda *x: _truth_at(*x, size))(masks, points).astype(x.dtype)
+    truth = jax.vmap(lambda mask, at: _truth_at(mask, at, size))(masks, points).astype(x.dtype)
     probability = jax.nn.sigmoid(x)
     both, all_of = (probability * truth).sum(-1), (probability + truth).sum(-1)
     return binary_cross_entropy(x, truth).mean(-1), 1 - (2 * both + 1) / (all_of + 1)

@@ -7,14 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_objects import write_coco
+from drawn_objects import write_cityscapes, write_coco
+from query_networks import Queries
 from run_folders import compile_once  # noqa: F401
 
 import segalias_jax as sa
+from segalias_jax import models
+from segalias_jax.errors import InputError
 from segalias_jax.inference.segmented import SegmentedObjects
 from segalias_jax.inference.trained import load_trained
 from segalias_jax.runs import recipes, setup
 from segalias_jax.runs.evaluate import evaluate_run
+from segalias_jax.runs.tasks import parse_recipe
 from segalias_jax.runs.train import train
 
 TINY = {
@@ -46,6 +50,11 @@ OBJECTS = {
 }
 
 
+def stand_in(config, *, num_classes, rngs):
+    """A network that is compiled quickly."""
+    return Queries(num_classes=num_classes, queries=6, rngs=rngs)
+
+
 @pytest.fixture(scope="module")
 def start(compile_once, tmp_path_factory):  # noqa: F811
     """Returns `start(name, changes)`, which trains a recipe on one device."""
@@ -53,6 +62,9 @@ def start(compile_once, tmp_path_factory):  # noqa: F811
     patch = pytest.MonkeyPatch()
     patch.setattr(setup, "enable_compilation_cache", lambda: None)
     patch.setattr(setup, "create_mesh", lambda *sizes: mesh(*sizes, devices=one))
+
+    patch.setattr(models, "create_universal", stand_in)
+    patch.setattr(models, "create_model", stand_in)
 
     def run(name, changes):
         config = recipes.load_recipe(name)
@@ -103,3 +115,70 @@ def test_a_run_of_instances_predicts(lis):
     assert (np.diff(found.scores) <= 0).all() and found.overlay().shape == picture.shape
     told = trained.apply(jnp.zeros((1, 64, 96, 3), jnp.uint8), jnp.array([[60, 90]]))
     assert told.masks.shape == (1, 6, 64, 12) and not np.asarray(told.masks)[:, :, 60:].any()
+
+
+@pytest.fixture(scope="module")
+def panoptic(start, tmp_path_factory):
+    root = write_cityscapes(tmp_path_factory.mktemp("streets"), {"train": 2, "val": 2})
+    changes = {"data.crop": (32, 32), "data.ratio_range": (1.0, 1.0), "data.root": str(root)}
+    changes |= {"eval.least_probable": 0.0, "eval.overlap": 0.0}
+    return root, *start("cityscapes_panoptic:baseline,mask2former", OBJECTS | changes)
+
+
+def test_a_run_of_things_and_stuff(panoptic):
+    root, _, folder = panoptic
+    assert len(records(folder, "loss_mask")) == 2 and len(records(folder, "PQ")) == 1
+    found = sa.Predictor(folder)(sorted(root.glob("leftImg8bit/val/*/*.png"))[0])
+    assert isinstance(found, SegmentedObjects)
+    shown = found.masks.sum(0)
+    assert shown.max(initial=0) <= 1 and len(set(found.names)) <= len(found)
+
+
+@pytest.fixture(scope="module")
+def semantic(start):
+    changes = {"data.source": "synthetic", "data.crop": (32, 32), "data.resize": ()}
+    changes |= {"data.image_size": (32, 32), "data.num_train": 2, "data.num_eval": 2}
+    return start("cityscapes:baseline,mask2former", changes | {"eval.resize": ()})
+
+
+def test_a_run_of_classes(semantic):
+    config, folder = semantic
+    assert len(records(folder, "loss_mask")) == 2
+    (scores,) = records(folder, "mIoU")
+    assert 0 <= scores["mIoU"] <= 1 and (folder / "report.md").is_file()
+    trained = load_trained(folder)
+    classes = len(trained.classes)
+    logits = trained.apply(jnp.zeros((1, 32, 64, 3), jnp.uint8))
+    assert logits.shape == (1, 32, 64, classes) and np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    "task, changes, message",
+    [
+        ("semantic", {"loss": {"average": "valid"}}, "loss.average is 'valid', which model.name=m"),
+        ("semantic", {"train": {"accumulate": 2}}, "accumulate is 2 .*over whole masks"),
+        ("semantic", {"mesh": {"spatial": 2}}, "mesh.spatial 2, but the loss of mask2former"),
+        ("semantic", {"loss": {"query_terms": (("masks", 1.0),)}}, "query_terms .*'masks'"),
+        ("instances", {"loss": {"points": 2}}, "loss.points is 2"),
+        ("instances", {"model": {"score_threshold": 0.1}}, "score_threshold is 0.1, which neither"),
+        ("panoptic", {"loss": {"sigma": 4.0}}, "loss.sigma is 4.0, which model.name=mask2former"),
+        ("panoptic", {"eval": {"max_centers": 7}}, "eval.max_centers is 7, which model.name=mask"),
+    ],
+)
+def test_what_the_network_does_not_read_is_refused(task, changes, message):
+    model = {"name": "mask2former"} | changes.pop("model", {})
+    with pytest.raises(InputError, match=message):
+        parse_recipe({"task": task, "model": model, **changes})
+
+
+@pytest.mark.parametrize("task", ["semantic", "instances", "panoptic"])
+def test_other_networks_do_not_read_the_keys_of_queries(task):
+    with pytest.raises(InputError, match="loss.points is 99, which model.name=.* does not read"):
+        parse_recipe({"task": task, "loss": {"points": 99}})
+
+
+def test_weights_of_the_loss_are_the_recipe_s():
+    changes = {"query_terms": (("mask", 3.0), ("class", 1.0)), "points": 77}
+    recipe = parse_recipe({"task": "instances", "model": {"name": "mask2former"}, "loss": changes})
+    how = recipe.create_task(("cell",), precision="float32").how
+    assert (how.class_weight, how.mask_weight, how.dice_weight, how.points) == (1, 3, 0, 77)
