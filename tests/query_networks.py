@@ -33,9 +33,10 @@ class Decoder(nnx.Module):
 
 
 class Queries(Mask2Former):
-    """Queries that look at all pixels once; what they tell before and after."""
+    """Queries that look at all pixels once; what they tell after it, and with `both` before it."""
 
-    def __init__(self, *, num_classes=2, queries=6, channels=16, rngs):
+    def __init__(self, *, num_classes=2, queries=6, channels=16, both=False, rngs):
+        self.both = both
         self.encoder = Encoder(True, rngs)
         self.pixels = nnx.Linear(8, channels, rngs=rngs)
         self.first = nnx.Param(jax.random.normal(rngs.params(), (queries, channels)))
@@ -53,5 +54,5 @@ class Queries(Mask2Former):
         flat = pixels.reshape(len(pixels), -1, pixels.shape[-1])
         query = jnp.broadcast_to(self.first[...], (len(flat), *self.first.shape))
         seen = jax.nn.softmax(query @ flat.mT) @ self.value(flat)
-        *others, last = [self.query_decoder(y, pixels) for y in (query, query + seen)]
-        return Told(*last, others)
+        others = [self.query_decoder(query, pixels)] if self.both else []
+        return Told(*self.query_decoder(query + seen, pixels), others)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from segalias_jax import ops
 from segalias_jax.models.mask2former import Mask2Former
@@ -107,13 +108,13 @@ def found_objects(
     query, label = jnp.divmod(place, probability.shape[1])
     inside = _inside(size, shape)
 
-    def look(one: Array) -> tuple[Array, Array]:
-        logits = _at_size(mask_logits[one], shape)
+    def look(mask: Array) -> tuple[Array, Array]:
+        logits = _at_size(mask, shape)
         pixels = (logits > 0) & inside
         mean = jnp.sum(jax.nn.sigmoid(logits), where=pixels) / (pixels.sum() + 1e-6)
-        return mean, jnp.packbits(pixels, axis=-1)
+        return mean, _packed(pixels)
 
-    means, masks = jax.lax.map(look, query)
+    means, masks = jax.lax.map(look, jnp.take_along_axis(mask_logits, query[:, None, None], 0))
     scores, order = jax.lax.top_k(best * means, len(best))
     classes = jnp.where(scores > 0, label[order].astype(jnp.int32) + 1, 0)
     return scores, classes, masks[order]
@@ -197,6 +198,14 @@ def found_segments(
         jnp.where(first, label + 1, 0).astype(jnp.int32),
         jnp.where(first, score, 0),
     )
+
+
+def _packed(pixels: Bool[Array, "h w"]) -> UInt8[Array, "h w8"]:
+    """As `jnp.packbits` does it, by products, which programs for other runtimes have."""
+    height, width = pixels.shape
+    eights = jnp.pad(pixels.astype(jnp.int32), ((0, 0), (0, -width % 8)))
+    weights = 2 ** np.arange(7, -1, -1, dtype=np.int32)
+    return jnp.sum(eights.reshape(height, -1, 8) * weights, -1).astype(jnp.uint8)
 
 
 def _at_size(mask: Float[Array, "h w"], shape: tuple[int, int]) -> Float[Array, "h2 w2"]:

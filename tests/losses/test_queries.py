@@ -42,44 +42,40 @@ def recorded(golden):
 
 @pytest.fixture(scope="module")
 def found(recorded):
-    """Losses of each layer, their sum's gradients, and the assignments."""
+    """Losses of each layer, their gradients, and the assignments."""
     truths = make_truths()
 
-    def losses(layers):
-        found, matches = [], []
-        for k, (of_classes, of_masks) in enumerate(layers):
-            points, candidates, rest = (
-                jnp.asarray(recorded[f"{name}{k}"]) for name in ("points", "candidates", "rest")
-            )
-            costs = jax.vmap(lambda *x: match_costs(*x, size=SIZE, how=HOW))(
-                of_classes, of_masks, truths.classes, truths.masks, points
-            )
-            match = jax.vmap(cheapest_assignment)(costs, truths.classes > 0)
-            own = matched_masks(of_masks, match)
-            at = training_points(own, candidates, rest, chosen=24)
-            found.append(
-                output_losses(of_classes, own, match, truths, at, how=HOW, average="batch")
-            )
-            matches.append(match)
-        return sum(sum(one.values()) for one in found), (found, matches)
+    def losses(outputs, points, candidates, rest):
+        of_classes, of_masks = outputs
+        costs = jax.vmap(lambda *x: match_costs(*x, size=SIZE, how=HOW))(
+            of_classes, of_masks, truths.classes, truths.masks, points
+        )
+        match = jax.vmap(cheapest_assignment)(costs, truths.classes > 0)
+        own = matched_masks(of_masks, match)
+        at = training_points(own, candidates, rest, chosen=24)
+        each = output_losses(of_classes, own, match, truths, at, how=HOW, average="batch")
+        return sum(each.values()), (each, match)
 
     run = jax.jit(jax.value_and_grad(losses, has_aux=True))
-    (total, (each, matches)), gradients = run(recording.layers())
-    return total, each, matches, gradients
+    drawn = ("points", "candidates", "rest")
+    return [
+        run(layer, *(jnp.asarray(recorded[f"{name}{k}"]) for name in drawn))
+        for k, layer in enumerate(recording.layers())
+    ]
 
 
 def test_recorded_assignments(found, recorded):
     """Of an image with more objects than queries, too."""
-    for k, match in enumerate(found[2]):
+    for k, ((_, (_, match)), _) in enumerate(found):
         np.testing.assert_array_equal(match, recorded[f"match{k}"])
 
 
 def test_recorded_losses_and_gradients(found, recorded, assert_recorded):
-    total, each, _, gradients = found
-    np.testing.assert_allclose(total, recorded["total"], rtol=1e-5)
+    np.testing.assert_allclose(sum(x for (x, _), _ in found), recorded["total"], rtol=1e-5)
+    _, (last, _) = found[0][0]
     for ours, theirs in (("class", "cross_entropy"), ("mask", "mask"), ("dice", "dice")):
-        np.testing.assert_allclose(each[0][f"loss_{ours}"], recorded[f"loss_{theirs}"], rtol=1e-5)
-    for k, (of_classes, of_masks) in enumerate(gradients):
+        np.testing.assert_allclose(last[f"loss_{ours}"], recorded[f"loss_{theirs}"], rtol=1e-5)
+    for k, (_, (of_classes, of_masks)) in enumerate(found):
         assert_recorded(of_classes, recorded[f"g_classes{k}"], 1e-5)
         assert_recorded(of_masks, recorded[f"g_masks{k}"], 1e-5)
 
@@ -123,17 +119,3 @@ def test_means_over_a_batch_and_over_images(run):
     alone = of([0, 1, 2], [True, False, False], "batch")
     for name, loss in alone.items():
         np.testing.assert_allclose(loss, one[name], rtol=1e-6, err_msg=name)
-
-
-def test_the_best_outputs_cost_little(run):
-    truths = make_truths([0])
-    masks = 100 * (2.0 * recording.truth(0)[None] - 1)
-    label = np.array([*recording.LABELS[0], 3])
-    of_classes = 50.0 * np.eye(4)[label][None]
-    perfect = of_classes, np.concatenate([masks, -100 * np.ones((1, 1, *SIZE))], 1)
-    order = np.array([3, 1, 0, 2])  # whatever order the queries are in
-    outputs = [tuple(jnp.asarray(x[:, order], jnp.float32) for x in perfect)]
-    losses = run(outputs, truths, jax.random.key(1), how=QueryLoss(points=256))
-    assert losses["loss_class"] < 1e-6 and losses["loss_auxiliary"] == 0
-    # Points between two pixels, one inside and one outside, are fractions; all others are sure.
-    assert losses["loss_dice"] < 0.5

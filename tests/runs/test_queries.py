@@ -1,6 +1,7 @@
 """Recipes with networks of queries: all three tasks, from training to predicted files."""
 
 import json
+import os
 
 import cv2
 import jax
@@ -8,19 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from drawn_objects import write_cityscapes, write_coco
+from flax import nnx
 from query_networks import Queries
 from run_folders import compile_once  # noqa: F401
 
 import segalias_jax as sa
 from segalias_jax import models
 from segalias_jax.errors import InputError
+from segalias_jax.export.programs import export_model
 from segalias_jax.inference.segmented import SegmentedObjects
 from segalias_jax.inference.trained import load_trained
+from segalias_jax.models import create_model, create_universal
 from segalias_jax.runs import recipes, setup
 from segalias_jax.runs.evaluate import evaluate_run
-from segalias_jax.runs.tasks import parse_recipe
+from segalias_jax.runs.tasks import bind, parse_recipe
 from segalias_jax.runs.train import train
+from segalias_jax.tasks import PanopticQueries, SemanticQueries
 
+HEAVY = pytest.mark.skipif("SEGALIAS_OVERFIT" not in os.environ, reason="takes 20 s; set it to 1")
 TINY = {
     "model.encoder": "resnet18",
     "model.width": 8,
@@ -62,7 +68,6 @@ def start(compile_once, tmp_path_factory):  # noqa: F811
     patch = pytest.MonkeyPatch()
     patch.setattr(setup, "enable_compilation_cache", lambda: None)
     patch.setattr(setup, "create_mesh", lambda *sizes: mesh(*sizes, devices=one))
-
     patch.setattr(models, "create_universal", stand_in)
     patch.setattr(models, "create_model", stand_in)
 
@@ -117,6 +122,20 @@ def test_a_run_of_instances_predicts(lis):
     assert told.masks.shape == (1, 6, 64, 12) and not np.asarray(told.masks)[:, :, 60:].any()
 
 
+def test_the_program_of_a_run_finds_the_same(lis, tmp_path):
+    root, _, folder = lis
+    path = sorted((root / "images").glob("*.png"))[1]  # one that lies
+    trained, found = load_trained(folder), sa.Predictor(folder)(path)
+    export_model(trained, tmp_path / "program", format="stablehlo", size=(64, 96))
+    manifest = json.loads((tmp_path / "program/manifest.json").read_text())
+    assert list(manifest["outputs"]) == ["scores", "classes", "masks"]
+    assert manifest["outputs"]["masks"]["shape"] == [1, 6, 64, 12]
+    again = sa.Predictor(tmp_path / "program")(path)
+    np.testing.assert_allclose(again.scores, found.scores, atol=1e-6)
+    np.testing.assert_array_equal(again.classes, found.classes)
+    np.testing.assert_array_equal(again.masks, found.masks)
+
+
 @pytest.fixture(scope="module")
 def panoptic(start, tmp_path_factory):
     root = write_cityscapes(tmp_path_factory.mktemp("streets"), {"train": 2, "val": 2})
@@ -125,6 +144,7 @@ def panoptic(start, tmp_path_factory):
     return root, *start("cityscapes_panoptic:baseline,mask2former", OBJECTS | changes)
 
 
+@HEAVY
 def test_a_run_of_things_and_stuff(panoptic):
     root, _, folder = panoptic
     assert len(records(folder, "loss_mask")) == 2 and len(records(folder, "PQ")) == 1
@@ -134,6 +154,34 @@ def test_a_run_of_things_and_stuff(panoptic):
     assert shown.max(initial=0) <= 1 and len(set(found.names)) <= len(found)
 
 
+def test_the_semantic_task_and_its_network(monkeypatch):
+    monkeypatch.setattr(models, "create_model", create_model)
+    changes = {"data.source": "synthetic", "data.crop": (32, 32), "loss.points": 9}
+    config = recipes.load_recipe("cityscapes:mask2former")
+    config.update_from_flattened_dict(TINY | changes)
+    binding = bind(parse_recipe(config))
+    binding.open_scored()
+    task = binding.create_task()
+    assert isinstance(task, SemanticQueries) and task.how.points == 9 and not task.sums
+    network = nnx.eval_shape(binding.create_model(task))
+    kernel = network.query_decoder.classes.kernel
+    assert isinstance(network, models.QuerySegmenter) and kernel.shape == (16, 9)
+
+
+def test_the_panoptic_task_and_its_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "create_universal", create_universal)
+    root = write_cityscapes(tmp_path, {"val": 1})
+    config = recipes.load_recipe("cityscapes_panoptic:mask2former")
+    config.update_from_flattened_dict(TINY | {"data.root": str(root), "eval.overlap": 0.6})
+    binding = bind(parse_recipe(config))
+    binding.open_scored()
+    task = binding.create_task()
+    assert isinstance(task, PanopticQueries) and task.overlap == 0.6
+    assert task.num_classes == 19 and task.stuff == tuple(range(1, 12))
+    network = nnx.eval_shape(binding.create_model(task))
+    assert type(network) is models.Mask2Former
+
+
 @pytest.fixture(scope="module")
 def semantic(start):
     changes = {"data.source": "synthetic", "data.crop": (32, 32), "data.resize": ()}
@@ -141,6 +189,7 @@ def semantic(start):
     return start("cityscapes:baseline,mask2former", changes | {"eval.resize": ()})
 
 
+@HEAVY
 def test_a_run_of_classes(semantic):
     config, folder = semantic
     assert len(records(folder, "loss_mask")) == 2

@@ -11,6 +11,7 @@ from drawn_objects import draw, make_batch
 from flax import nnx
 from query_networks import Queries, Told
 
+from segalias_jax import models
 from segalias_jax.data.masks import pack_masks
 from segalias_jax.errors import InputError
 from segalias_jax.losses.queries import QueryLoss
@@ -27,6 +28,10 @@ HOW = QueryLoss(points=128)
 
 def make_queries():
     return Queries(rngs=nnx.Rngs(0))
+
+
+def make_both():
+    return Queries(both=True, rngs=nnx.Rngs(0))
 
 
 class Perfect:
@@ -124,6 +129,7 @@ def train(task, batch, *, steps, mesh, rate=2e-2, make=make_queries):
     return model, records
 
 
+@pytest.mark.skipif("SEGALIAS_OVERFIT" not in os.environ, reason="takes 10 s; set it to 1")
 def test_losses_of_instances_fall():
     task = InstanceQueries(2, how=HOW)
     _, records = train(task, make_batch(4, seed=3), steps=60, mesh=create_mesh(devices=ONE))
@@ -146,6 +152,16 @@ def semantic_batch(rows, seed=0):
     return {"image": np.stack(images), "label": np.stack(labels), "valid": np.ones(rows, bool)}
 
 
+def test_a_perfect_label_map_costs_nothing():
+    batch, task = semantic_batch(2), SemanticQueries(3, how=HOW)
+    classes, masks = jax.jit(class_masks, static_argnums=1)(batch["label"], 3)
+    model = Perfect({"classes": np.asarray(classes), "masks": np.asarray(masks)}, 3)
+    total, losses = jax.jit(lambda batch: task.loss(model, batch))(batch)
+    assert losses["loss_class"] < 1e-6 and losses["loss_mask"] + losses["loss_dice"] < 5
+    assert total == pytest.approx(sum(losses.values()), rel=1e-6)
+
+
+@pytest.mark.skipif("SEGALIAS_OVERFIT" not in os.environ, reason="takes 10 s; set it to 1")
 def test_losses_of_classes_fall():
     task, batch = SemanticQueries(3, how=HOW), semantic_batch(4)
     make = lambda: Queries(num_classes=3, rngs=nnx.Rngs(0))  # noqa: E731
@@ -163,7 +179,7 @@ def test_eight_devices_compute_what_one_does():
     """Masks are averaged over all of them."""
     task, batch = InstanceQueries(2, how=HOW), make_batch(8, empty=(2,), invalid=(7,))
     (one, records), (many, others) = (
-        train(task, batch, steps=2, mesh=mesh, rate=0)
+        train(task, batch, steps=2, mesh=mesh, rate=0, make=make_both)
         for mesh in (create_mesh(devices=ONE), create_mesh(2, 4, 1))  # data and fsdp
     )
     assert len(records[0]) == 5
@@ -177,3 +193,22 @@ def test_eight_devices_compute_what_one_does():
 def test_stuff_has_to_be_classes():
     with pytest.raises(InputError, match=r"stuff is .*; give classes of 1 to 2"):
         PanopticQueries(2, stuff=(3,))
+
+
+@pytest.mark.skipif("SEGALIAS_OVERFIT" not in os.environ, reason="takes minutes; set it to 1")
+def test_mask2former_learns_a_small_scene_by_heart():
+    sizes = {"channels": 32, "pixel_feedforward": 32, "feedforward": 32}
+    sizes |= {"queries": 8, "pixel_layers": 1, "decoder_layers": 3}
+
+    def make():
+        section = {"name": "mask2former", "encoder": "resnet18", "width": 16, **sizes}
+        return models.create_universal(section, num_classes=2, rngs=nnx.Rngs(0))
+
+    batch, task = make_batch(2, size=(64, 64), seed=3), InstanceQueries(2, how=HOW)
+    mesh = create_mesh(devices=ONE)
+    model, records = train(task, batch, steps=300, mesh=mesh, rate=1e-3, make=make)
+    assert records[-1]["loss"] < 0.2 * records[0]["loss"]
+    scorer = task.scorer()
+    find = jax.jit(lambda batch: task.predict(model, batch["image"], size=batch["size"]))
+    scorer.update(find(batch), batch)
+    assert scorer.compute()["accuracy_50"] > 0.8
