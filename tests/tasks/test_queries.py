@@ -158,7 +158,7 @@ def test_a_perfect_label_map_costs_nothing():
     model = Perfect({"classes": np.asarray(classes), "masks": np.asarray(masks)}, 3)
     total, losses = jax.jit(lambda batch: task.loss(model, batch))(batch)
     assert losses["loss_class"] < 1e-6 and losses["loss_mask"] + losses["loss_dice"] < 5
-    assert total == pytest.approx(sum(losses.values()), rel=1e-6)
+    assert float(total) == pytest.approx(sum(map(float, losses.values())), rel=1e-6)
 
 
 @pytest.mark.skipif("SEGALIAS_OVERFIT" not in os.environ, reason="takes 10 s; set it to 1")
