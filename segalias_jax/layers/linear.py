@@ -20,8 +20,7 @@ class Linear(nnx.Module):
     Args:
       in_channels: channels read.
       out_channels: channels written.
-      kernel_init: initializer of W.
-      bias_init: initializer of b.
+      kernel_init: initializer of W; b begins with 0.
       rngs: random streams; "params" is drawn from.
 
     Example:
@@ -35,12 +34,11 @@ class Linear(nnx.Module):
         out_channels: int,
         *,
         kernel_init=xavier_uniform,
-        bias_init=jax.nn.initializers.zeros,
         rngs: nnx.Rngs,
     ):
         shape = (in_channels, out_channels)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-        self.bias = nnx.Param(bias_init(rngs.params(), (out_channels,), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32))
 
     def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch o"]:
         """Applies the layer."""

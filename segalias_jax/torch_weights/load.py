@@ -144,7 +144,7 @@ def fit_torch(
     if isinstance(encoder, models.DINOv2):
         arrays = dinov2_from_transformers(arrays)
     if isinstance(model, models.Mask2Former):
-        arrays = in_names_of_key_tables(as_key_table(arrays))
+        arrays = as_key_table(arrays)
     elif isinstance(encoder, models.MiT):
         arrays = in_names_of_key_tables(arrays)
         # Whole networks of transformers keep their encoder under its name.

@@ -96,6 +96,7 @@ _UNREAD = re.compile(r"^criterion\.|\bencoder\.(swin\.)?layernorm\.|\.relative_p
 _EMBEDDED = re.compile(rf"^{_QUERIES}(level_embed|queries_(features|embedder))\.weight$")
 _APART = re.compile(rf"^({PREFIX}encoder\..*\.attention\.self)\.(query|key|value)\.(weight|bias)$")
 _TOGETHER = re.compile(rf"^({PREFIX}encoder\..*\.attention\.self)\.qkv\.(weight|bias)$")
+_WHOLE = re.compile(rf"^({_QUERIES}.*\.cross_attn)\.in_proj_(weight|bias)$")
 _THREE = ("query", "key", "value")
 
 
@@ -153,7 +154,7 @@ def is_embedding(name: str) -> bool:
 
 
 def as_key_table(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Joins queries, keys and values of an encoder, and leaves out what nothing reads.
+    """Joins queries, keys and values or splits them, and leaves out what nothing reads.
 
     Args:
       arrays: by the names of a file, in PyTorch's layout.
@@ -170,14 +171,16 @@ def as_key_table(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     found = {}
     for name, array in arrays.items():
-        part = _APART.search(name)
+        part, whole = _APART.search(name), _WHOLE.search(name)
         three = [f"{part[1]}.{kind}.{part[3]}" for kind in _THREE] if part else []
-        if not is_of_transformers(name) or (not _UNREAD.search(name) and not part):
-            found[name] = array
-        elif part and not all(n in arrays and arrays[n].shape == array.shape for n in three):
-            found[name] = array  # for the check of names and shapes to report
-        elif part and part[2] == "query":
-            found[f"{part[1]}.qkv.{part[3]}"] = np.concatenate([arrays[n] for n in three])
+        if whole and array.ndim and len(array) % 3 == 0:
+            for i, third in enumerate(np.split(array, 3)):
+                found[f"{whole[1]}.in_proj.{i}.{whole[2]}"] = third
+        elif part and all(n in arrays and arrays[n].shape == array.shape for n in three):
+            if part[2] == "query":
+                found[f"{part[1]}.qkv.{part[3]}"] = np.concatenate([arrays[n] for n in three])
+        elif not (is_of_transformers(name) and _UNREAD.search(name)):
+            found[name] = array  # also what cannot be joined, for the check of names to report
     return found
 
 
