@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array, Float
 
 xavier_uniform = jax.nn.initializers.xavier_uniform()
 """Glorot and Bengio 2010, which transformers begin with."""
+
+_matmul = on_any_mesh(jnp.matmul)
 
 
 class Linear(nnx.Module):
@@ -42,4 +45,4 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch o"]:
         """Applies the layer."""
-        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
+        return _matmul(x, self.kernel[...].astype(x.dtype)) + self.bias[...].astype(x.dtype)

@@ -36,7 +36,7 @@ def test_attention_begins_as_equal_weights_of_a_star():
     # So a map of ones gives, where no point lies beyond its rim, what values and projection make.
     sizes = ((9, 9), (9, 10), (10, 9))
     x = jnp.ones((1, sum(h * w for h, w in sizes), 16))
-    y = attention(x, jnp.zeros(x.shape[1:]), sizes)
+    y = jax.jit(lambda x: attention(x, jnp.zeros(x.shape[1:]), sizes))(x)
     inside = attention.project(attention.value(jnp.ones((1, 16))))[0]
     np.testing.assert_allclose(y[0, 4 * 9 + 4], inside, atol=1e-5)
     assert jnp.abs(y[0, 0] - inside).max() > 0.01
