@@ -120,7 +120,7 @@ def test_files_and_functions_are_short(path):
 # Tested where they are put together: models, sources, entry points.
 MERGED = {"encoder", "upernet", "fcn", "pspnet", "deeplab", "semantic_fpn", "tables"}
 MERGED |= {"classes", "setup", "curves", "progress", "sharding", "state", "scoring", "processes"}
-MERGED |= {"mobilenet"}  # test_efficientnet
+MERGED |= {"mobilenet", "config"}  # test_efficientnet, test_all_models
 MERGED |= {"onnx_graph", "exported", "headers", "companions"}
 MERGED |= {"binding", "sections"}  # test_train, test_recipe
 MERGED |= {"trainer", "loop", "fitted", "evaluators", "task", "evaluate"}  # test_fit, test_train

@@ -77,6 +77,15 @@ def operators() -> dict[str, Row]:
     def joined(x: Any) -> Any:
         return ops.joined_conv2d((x, ops.average_pool_2x2(x)), small, (16, 16))
 
+    def attended(x: Any) -> Any:
+        corners = jnp.array([[1.0, 2, 12, 7.5], [-3, 5, 8, 9], [14, 0, 0.2, 17]], x.dtype)
+        points = jnp.broadcast_to(corners.reshape(3, 1, 1, 2, 2), (len(x), 3, 1, 2, 2, 2))
+        weights = jnp.broadcast_to(
+            jnp.arange(1, 5.0, dtype=x.dtype).reshape(2, 2), points.shape[:-1]
+        )
+        levels = (x[:, :, :, None], ops.average_pool_2x2(x)[:, :, :, None])
+        return ops.deformable_attention(levels, points, weights)
+
     def boxes(x: Any) -> Any:
         corners = jnp.array([[1.0, 2, 20, 30], [-3, 5, 8, 9], [14, 0, 40, 17]], x.dtype)
         return jnp.broadcast_to(corners, (len(x), 3, 4))
@@ -94,6 +103,7 @@ def operators() -> dict[str, Row]:
         ),
         "conv2d_transpose": Row(lambda x: ops.conv2d_transpose(x, kernel[:2, :2])),
         "crop_or_extend": Row(lambda x: ops.crop_or_extend(x, (15, 17))),
+        "deformable_attention": Row(attended),
         "dilate": Row(lambda y: ops.dilate(y > 1, 3), "labels", False, INTEGERS),
         "frequency_low_cut": Row(ops.frequency_low_cut),
         "insert_zeros": Row(lambda x: ops.insert_zeros(x, 2)),
@@ -179,7 +189,9 @@ def modules() -> dict[str, Callable[[], nnx.Module]]:
             8, gate="corner", band="reference", activation="softmax", spatial_groups=4, rngs=rngs
         ),
         "FrequencyLowCut": lambda: layers.FrequencyLowCut(2),
+        "GroupNorm": lambda: layers.GroupNorm(8, groups=4),
         "LayerNorm": lambda: layers.LayerNorm(8),
+        "Linear": lambda: layers.Linear(8, 6, rngs=rngs),
         "MedianFilter": lambda: layers.MedianFilter(3),
         "PyramidPooling": lambda: layers.PyramidPooling(8, 8, pool_scales=(1, 2), rngs=rngs),
         "ResponseNorm": lambda: layers.ResponseNorm(8),

@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array, Float
 
 xavier_uniform = jax.nn.initializers.xavier_uniform()
 """Glorot and Bengio 2010, which transformers begin with."""
+
+_matmul = on_any_mesh(jnp.matmul)
 
 
 class Linear(nnx.Module):
@@ -20,8 +23,7 @@ class Linear(nnx.Module):
     Args:
       in_channels: channels read.
       out_channels: channels written.
-      kernel_init: initializer of W.
-      bias_init: initializer of b.
+      kernel_init: initializer of W; b begins with 0.
       rngs: random streams; "params" is drawn from.
 
     Example:
@@ -35,13 +37,12 @@ class Linear(nnx.Module):
         out_channels: int,
         *,
         kernel_init=xavier_uniform,
-        bias_init=jax.nn.initializers.zeros,
         rngs: nnx.Rngs,
     ):
         shape = (in_channels, out_channels)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-        self.bias = nnx.Param(bias_init(rngs.params(), (out_channels,), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(out_channels, jnp.float32))
 
     def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch o"]:
         """Applies the layer."""
-        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
+        return _matmul(x, self.kernel[...].astype(x.dtype)) + self.bias[...].astype(x.dtype)

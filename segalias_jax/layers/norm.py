@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from segalias_jax.errors import InputError
+from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.typing import Array, Float
 
 
@@ -76,13 +77,19 @@ class GroupNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Normalizes, in the type of `x`."""
-        batch, height, width, channels = x.shape
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        wide = wide.reshape(batch, height, width, self.groups, channels // self.groups)
-        centered = wide - wide.mean((1, 2, 4), keepdims=True)
-        variance = jnp.square(centered).mean((1, 2, 4), keepdims=True)
-        y = (centered * jax.lax.rsqrt(variance + self.epsilon)).reshape(x.shape)
+        y = _standardized(wide, self.groups, self.epsilon)
         return (y * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+@on_any_mesh
+def _standardized(
+    x: Float[Array, "b h w c"], groups: int, epsilon: float
+) -> Float[Array, "b h w c"]:
+    apart = x.reshape(*x.shape[:3], groups, -1)
+    centered = apart - apart.mean((1, 2, 4), keepdims=True)
+    variance = jnp.square(centered).mean((1, 2, 4), keepdims=True)
+    return (centered * jax.lax.rsqrt(variance + epsilon)).reshape(x.shape)
 
 
 class ResponseNorm(nnx.Module):

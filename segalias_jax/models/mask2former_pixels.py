@@ -65,6 +65,29 @@ def sine_positions(height: int, width: int, channels: int) -> Float[Array, "h w 
     return jnp.concatenate([down, jnp.broadcast_to(axis(width)[None], shape)], -1)
 
 
+def star(heads: int, points: int) -> Float[Array, " n"]:
+    """Returns the offsets with which deformable attention begins, in pixels of every map.
+
+    o[m, l, p] = p d_m / max|d_m|,  d_m = (cos(2 pi m / heads), sin(2 pi m / heads)),  p from 1
+
+    Args:
+      heads: one for each direction.
+      points: one for each distance.
+
+    Returns:
+      Offsets (across, down) by head, map and point, in one row.
+
+    Example:
+      >>> star(4, 2).reshape(4, LEVELS, 2, 2)[1, 0].round(4).tolist()
+      [[-0.0, 1.0], [-0.0, 2.0]]
+    """
+    angle = jnp.arange(heads) * (2 * math.pi / heads)
+    steps = jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
+    steps /= jnp.abs(steps).max(-1, keepdims=True)
+    steps = steps[:, None, None] * jnp.arange(1, points + 1)[:, None]
+    return jnp.tile(steps, (1, LEVELS, 1, 1)).reshape(-1)
+
+
 class DeformableAttention(nnx.Module):
     """Every pixel of some maps reads them all, at points that it chooses around itself.
 
@@ -84,15 +107,8 @@ class DeformableAttention(nnx.Module):
         self.heads, self.points = heads, points
         count = heads * LEVELS * points
         zeros = jax.nn.initializers.zeros
-
-        def star(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
-            angle = jnp.arange(heads) * (2 * math.pi / heads)
-            steps = jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
-            steps /= jnp.abs(steps).max(-1, keepdims=True)
-            steps = steps[:, None, None] * jnp.arange(1, points + 1)[:, None]
-            return jnp.tile(steps, (1, LEVELS, 1, 1)).reshape(shape).astype(dtype)
-
-        self.offsets = Linear(channels, 2 * count, kernel_init=zeros, bias_init=star, rngs=rngs)
+        self.offsets = Linear(channels, 2 * count, kernel_init=zeros, rngs=rngs)
+        self.offsets.bias.set_value(star(heads, points))
         self.weights = Linear(channels, count, kernel_init=zeros, rngs=rngs)
         self.value = Linear(channels, channels, rngs=rngs)
         self.project = Linear(channels, channels, rngs=rngs)

@@ -33,8 +33,16 @@ _CLASSIFIERS = {
     "decode_head.classifier.weight": 0,
     "roi_heads.box_predictor.cls_score.weight": 1,
     "roi_head.bbox_head.fc_cls.weight": 1,
+    "class_predictor.weight": 1,
 }
-"""Names of classifiers in PyTorch's files, and how many of their classes are the background."""
+"""Names of classifiers in PyTorch's files, and how many of their classes are none."""
+
+_OURS = {
+    "parameters/classifier/conv/bias": 0,
+    "parameters/box_head/logits/bias": 1,
+    "parameters/query_decoder/classes/bias": 1,
+}
+"""The same of checkpoints."""
 
 
 def convert(
@@ -91,9 +99,8 @@ def export(src: Path, dst: Path, config: Mapping[str, Any]) -> int:
     """
     pretrained.check_new(dst)
     arrays, source = pretrained.read_weights(src)
-    detector = arrays.get("parameters/box_head/logits/bias", np.empty(2))
-    classifier = arrays.get("parameters/classifier/conv/bias", np.empty(len(detector) - 1))
-    model = _abstract_model(config, len(classifier))
+    count = next((len(arrays[n]) - none for n, none in _OURS.items() if n in arrays), 1)
+    model = _abstract_model(config, count)
     names, variables = checkpoint_names(model), leaves(model)
     shapes = {names[path]: variable.shape for path, variable in variables.items()}
     missing = () if source is None else source.missing
@@ -168,9 +175,11 @@ def _number_of_classes(arrays: Mapping[str, np.ndarray]) -> int:
 
 def _abstract_model(
     config: Mapping[str, Any], num_classes: int
-) -> models.Segmenter | models.MaskRCNN:
-    config = {**config, "pretrained": ""}
-    finds_objects = config.get("name") in models.DETECTORS
-    create = models.create_detector if finds_objects else models.create_model
+) -> models.Segmenter | models.MaskRCNN | models.Mask2Former:
+    config, create = {**config, "pretrained": ""}, models.create_model
+    if config.get("name") in models.DETECTORS:
+        create = models.create_detector
+    elif config.get("name") in models.UNIVERSAL:
+        create = models.create_universal
     with section_errors("model"):
         return nnx.eval_shape(lambda: create(config, num_classes=num_classes, rngs=nnx.Rngs(0)))

@@ -85,7 +85,7 @@ def run(flags: argparse.Namespace) -> int:
     rows = []
     with progress_bar("counting", len(chosen), unit=" models") as bar:
         for name in chosen:
-            rows.append(describe(name, flags.size))
+            rows.append(describe(name, flags.size, operations=bool(flags.names)))
             bar.update()
     print("\n\n".join(map(details, rows)) if flags.names else overview(rows, flags.size))
     if flags.json:
@@ -96,12 +96,16 @@ def run(flags: argparse.Namespace) -> int:
     return 0
 
 
-def describe(name: str, size: Sequence[int] = (224, 224)) -> dict[str, Any]:
+def describe(
+    name: str, size: Sequence[int] = (224, 224), *, operations: bool = False
+) -> dict[str, Any]:
     """Returns all that is known of an encoder, of what stands on one, or of weights.
 
     Args:
       name: of it.
       size: height and width of the image.
+      operations: whether those of what stands on an encoder are counted, too, which takes seconds;
+        those of detectors are not, as they depend on the image.
 
     Returns:
       Plain values by name, "kind" and "name" among them.
@@ -121,10 +125,15 @@ def describe(name: str, size: Sequence[int] = (224, 224)) -> dict[str, Any]:
     kind, make = next((kind, make) for kind, (table, make) in _heads().items() if name in table)
     section = {"name": name, "encoder": _REFERENCE}
     net: Any = nnx.eval_shape(lambda: make(section, num_classes=_CLASSES, rngs=nnx.Rngs(0)))
+    counted = {}
+    if operations and kind != "detector":
+        parts = (models.summarize(part, (1, *size, 3)).total for part in (net, net.encoder))
+        counted = {"flops": next(parts).flops - next(parts).flops, "size": list(size)}
     return {
         "kind": kind,
         "name": name,
         "parameters": _count(net) - _count(net.encoder),
+        **counted,
         "weights": [w.name for w in ZOO.values() if w.settings.get("name") == name],
     }
 
@@ -255,10 +264,14 @@ def details(row: dict[str, Any]) -> str:
         lines += [f"  package     pip install {row['package']}"] if row["package"] else []
         return "\n".join(lines)
     lines.append(f"  parameters  {row['parameters']:,}")
-    if row["kind"] == "encoder":
+    if "flops" in row:
         height, width = row["size"]
+        on = "" if row["kind"] == "encoder" else f", on {_REFERENCE}, without it"
+        lines.append(
+            f"  GFLOP       {row['flops'] / 1e9:.3f} for one image of {height} x {width}{on}"
+        )
+    if row["kind"] == "encoder":
         lines += [
-            f"  GFLOP       {row['flops'] / 1e9:.3f} for one image of {height} x {width}",
             f"  channels    {' '.join(map(str, row['channels']))}",
             f"  strides     {' '.join(map(str, row['strides']))}",
         ]

@@ -21,6 +21,7 @@ from segalias_jax.torch_weights.encoders.mit import (
     in_names_of_key_tables,
     with_joined_projections,
 )
+from segalias_jax.torch_weights.mask2former import as_file, as_key_table, is_of_transformers
 from segalias_jax.torch_weights.names import (
     SEGFORMER_PREFIX,
     WHOLE,
@@ -50,7 +51,7 @@ class Source:
       file: name of the file.
       sha256: of its bytes.
       table: names that it used: "mmsegmentation", "published" (mmsegmentation with corner gates),
-        "segformer" (a whole SegFormer of transformers), for a detector "torchvision" or
+        "segformer" or "mask2former" (whole ones of transformers), for a detector "torchvision" or
         "mmdetection", or for a backbone alone "torchvision", "open-mmlab", "timm", "transformers",
         or "mmsegmentation" where it has the names that it has inside of a segmenter.
       missing: parts of the model that it need not fill, see `torch_weights.parts`.
@@ -142,7 +143,9 @@ def fit_torch(
     encoder = model.encoder if isinstance(model, WHOLE) else model
     if isinstance(encoder, models.DINOv2):
         arrays = dinov2_from_transformers(arrays)
-    if isinstance(encoder, models.MiT):
+    if isinstance(model, models.Mask2Former):
+        arrays = as_key_table(arrays)
+    elif isinstance(encoder, models.MiT):
         arrays = in_names_of_key_tables(arrays)
         # Whole networks of transformers keep their encoder under its name.
         inside = [name for name in arrays if name.startswith(SEGFORMER_PREFIX)]
@@ -205,7 +208,9 @@ def _is_backbone(names: Iterable[str]) -> bool:
       >>> _is_backbone(["stem.0.weight", "fc.bias"]), _is_backbone(["backbone.stem.0.weight"])
       (True, False)
     """
-    return not any(name.startswith((_PREFIX, "decode_head.")) for name in names)
+    return not any(
+        name.startswith((_PREFIX, "decode_head.")) or is_of_transformers(name) for name in names
+    )
 
 
 def torch_arrays(model: nnx.Module, values: Mapping[Path, np.ndarray]) -> dict[str, np.ndarray]:
@@ -229,6 +234,8 @@ def torch_arrays(model: nnx.Module, values: Mapping[Path, np.ndarray]) -> dict[s
     if bgr in values:
         values[bgr] = rgb_kernel(values[bgr], back=True).astype(values[bgr].dtype)
     arrays = {name: to_torch(name, values[at]) for name, at in table.items() if at in values}
+    if isinstance(model, models.Mask2Former):
+        arrays = as_file(arrays)
     return with_joined_projections(arrays) | fixed_arrays(model)
 
 

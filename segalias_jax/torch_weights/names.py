@@ -38,13 +38,15 @@ from segalias_jax.torch_weights.encoders.swin import (
     swin_names,
     to_merging_layout,
 )
+from segalias_jax.torch_weights.mask2former import is_embedding, mask2former_table
 from segalias_jax.torch_weights.rules import EncoderNames, Path, Rules, torch_name
 
 # Linear layers in PyTorch code, 1x1 convolutions here.
 _LINEAR = re.compile(
     r"\b(mlp\.fc\d|pointwise_conv\d|(attn|w_msa)\.(qkv|proj)|downsample\.reduction"
     r"|blocks\.\d+\.ffn\.layers\.(0\.0|1)"
-    r"|attention\.self\.(query|key|value)|attention\.output\.dense|mlp\.dense\d"
+    r"|attention\.self\.(query|key|value|qkv)|attention\.output\.dense|mlp\.dense\d"
+    r"|blocks\.\d+\.(intermediate|output)\.dense"
     r"|attn\.in_proj\.\d|attn\.attn\.out_proj|linear_c\.\d\.proj)\.weight$"
 )
 
@@ -143,7 +145,7 @@ ENCODERS: dict[type, Callable[[Any, bool], EncoderNames]] = {
 it is an image network of its own or inside a segmenter. Add a line for an encoder of your own."""
 
 
-WHOLE = (models.Segmenter, models.MaskRCNN)
+WHOLE = (models.Segmenter, models.MaskRCNN, models.Mask2Former)
 """Networks with an encoder inside."""
 
 
@@ -204,7 +206,7 @@ def table_name(model: nnx.Module | models.Encoder, *, alone: bool) -> str:
     Returns:
       "timm", "torchvision", "transformers" or "open-mmlab" for an image network; "torchvision" or
       "mmdetection" for a detector; else "mmsegmentation", "published" (mmsegmentation with corner
-      gates) or "segformer" (a whole SegFormer of transformers).
+      gates), "segformer" or "mask2former" (whole ones of transformers).
 
     Raises:
       InputError: as for `encoder_names`.
@@ -216,6 +218,8 @@ def table_name(model: nnx.Module | models.Encoder, *, alone: bool) -> str:
     """
     if isinstance(model, models.MaskRCNN) and not alone:
         return model.convention
+    if isinstance(model, models.Mask2Former) and not alone:
+        return "mask2former"
     if _is_of_transformers(model) and not alone:
         return "segformer"
     encoder = model.encoder if isinstance(model, WHOLE) else model
@@ -242,8 +246,8 @@ def leaves(model: nnx.Module | models.Encoder) -> dict[Path, nnx.Variable]:
 def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
     """Names every parameter and statistic of a model as mmsegmentation does.
 
-    A detector has the names of torchvision or mmdetection, by its convention, and a SegFormer
-    without norms behind its linear layers those of transformers. A bare encoder has
+    A detector has the names of torchvision or mmdetection, by its convention; a Mask2Former, and a
+    SegFormer without norms behind its linear layers, have those of transformers. A bare encoder has
     the names of an image network: torchvision's (ResNet v1b), open-mmlab's (others) or timm's
     (ConvNeXt, ConvNeXt V2, Swin, DINOv2, HRNet).
 
@@ -264,6 +268,8 @@ def key_table(model: nnx.Module | models.Encoder) -> dict[str, Path]:
     if not isinstance(model, WHOLE):
         rules = encoder_names(model, alone=True).rules
         return {torch_name(path, rules): path for path in leaves(model)}
+    if isinstance(model, models.Mask2Former):
+        return mask2former_table(model, list(leaves(model)))
     of_encoder, prefix = encoder_names(model.encoder, alone=False).rules, "backbone."
     if isinstance(model, models.MaskRCNN):
         if isinstance(model, models.PointRend) and model.convention != "mmdetection":
@@ -309,6 +315,8 @@ def fixed_arrays(model: nnx.Module | models.Encoder) -> dict[str, np.ndarray]:
     """
     if not isinstance(model, WHOLE):
         return dict(encoder_names(model, alone=True).fixed)
+    if isinstance(model, models.Mask2Former):
+        return {}
     fixed = encoder_names(model.encoder, alone=False).fixed
     detector = isinstance(model, models.MaskRCNN)
     prefix = ENCODER_PREFIX[model.convention] if detector else "backbone."
@@ -338,7 +346,7 @@ def to_torch(name: str, array: np.ndarray) -> np.ndarray:
         return of_detector
     if _OF_CHANNELS.search(name):
         return array.transpose(2, 0, 1)[:, None]
-    if array.ndim == 2 and name.endswith("weight"):
+    if array.ndim == 2 and name.endswith("weight") and not is_embedding(name):
         return array.T
     if array.ndim == 4:
         array = array.transpose(3, 2, 0, 1)
@@ -376,7 +384,7 @@ def from_torch(name: str, array: np.ndarray) -> np.ndarray:
     array = from_merging_layout(name, array)
     if _LINEAR.search(name):
         array = array[:, :, None, None]
-    if array.ndim == 2 and name.endswith("weight"):
+    if array.ndim == 2 and name.endswith("weight") and not is_embedding(name):
         return array.T
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 

@@ -9,10 +9,12 @@ from segalias_jax.errors import check_choice
 
 PARTS = {
     "head": r"^((auxiliary|decoder)/)?classifier/|^\w+_head\.(\d\.)?(conv_seg|classifier)\.|"
-    r"^(rpn|box_head|mask_head)/|^(rpn|rpn_head|roi_heads?)\.",
+    r"^(rpn|box_head|mask_head)/|^(rpn|rpn_head|roi_heads?)\.|"
+    r"^query_decoder/classes/|^class_predictor\.",
     "auxiliary": r"^auxiliary/|^auxiliary_head\.",
     "decoder": r"^decoder/(?!classifier)|^decode_head\.(?!(\d\.)?(conv_seg|classifier))|"
-    r"^neck\.|^pyramid/|^backbone\.fpn\.",
+    r"^neck\.|^pyramid/|^backbone\.fpn\.|^pixel_decoder/|^query_decoder/(?!classes)|"
+    r"^model\.(pixel_level_module\.decoder|transformer_module)\.",
     "mixer": r"/(mixer|branch)/|\.att\.|\.(mixer|branch|llpf|learnable_conv1)\.",
     "filter": r"(^|/)filters/|(^|\.)(AdaD|filters)\.",
     "output_norm": r"(^|/)output_norms/|^(backbone\.)?norm\d\.",

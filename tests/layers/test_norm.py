@@ -1,10 +1,12 @@
-"""Layer norm and response norm against their definitions."""
+"""Layer, group and response norm against their definitions."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from segalias_jax import layers
+from segalias_jax.errors import InputError
 
 
 def definition(x, scale, bias):
@@ -34,6 +36,26 @@ def test_short_types_are_normalised_in_float32():
     assert y.dtype == jnp.bfloat16
     expected = definition(np.asarray(x, np.float64), 1, 0)
     np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=2**-8)  # one rounding
+
+
+def test_groups_of_channels_by_definition():
+    """Of each image by itself, over all pixels and the neighboring channels of a group."""
+    random = np.random.default_rng(1)
+    x = random.normal(3, 2, (2, 3, 5, 6)) * random.uniform(0.1, 3, (2, 1, 1, 6))
+    scale, bias = random.normal(size=6), random.normal(size=6)
+    expected = np.empty_like(x)
+    for image, group in np.ndindex(2, 3):
+        part = x[image, ..., 2 * group : 2 * group + 2]
+        normal = (part - part.mean()) / np.sqrt(part.var() + 1e-5)
+        expected[image, ..., 2 * group : 2 * group + 2] = normal
+    norm = layers.GroupNorm(6, groups=3)
+    norm.scale.set_value(jnp.asarray(scale, jnp.float32))
+    norm.bias.set_value(jnp.asarray(bias, jnp.float32))
+    y = norm(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(y, scale * expected + bias, rtol=0, atol=1e-5)
+    assert norm(jnp.asarray(x, jnp.bfloat16)).dtype == jnp.bfloat16
+    with pytest.raises(InputError, match="groups is 32, which 6 channels cannot be shared by"):
+        layers.GroupNorm(6)
 
 
 def response(x, scale, bias):

@@ -310,7 +310,7 @@ def test_residual_branches_start_at_zero():
 
 def test_every_key_of_a_model_is_read_by_one():
     tables = models.MODELS | models.ENCODERS | models.DETECTORS | models.PANOPTIC
-    made = [*tables.values(), models.Segmenter]
+    made = [*(tables | models.UNIVERSAL).values(), models.Segmenter]
     own = {"name", "encoder", "auxiliary", "pretrained", "imports"}
     read = set().union(*map(keywords, made)) | own
     assert set(vars(models.ModelConfig())) <= read

@@ -38,6 +38,9 @@ def test_details(run, tmp_path):
     assert encoder["channels"] == [64, 128, 256, 512] and encoder["size"] == [64, 96]
     assert "torchvision:resnet18" in encoder["weights"]
     assert decoder["kind"] == "decoder" and decoder["parameters"] > 20_000_000
+    # Of its two 3x3 convolutions at a 32nd of the image, a multiply-add is two; and little beside.
+    assert decoder["flops"] > 2 * decoder["parameters"] * (64 // 32) * (96 // 32)
+    assert "for one image of 64 x 96, on resnet50, without it" in told
     assert weights["address"] == find("torchvision:resnet18").address and weights["path"] is None
 
 
@@ -50,7 +53,8 @@ def test_all_are_listed(run, monkeypatch):
     assert status == 0 and "one image of 32 x 32" in told
     # On a slow machine the bar is shown, and wiped out with blanks.
     first = [line.split()[0] for line in told.splitlines() if line.strip()]
-    for name in (*models.ENCODERS, *models.MODELS, *models.DETECTORS, *models.PANOPTIC):
+    tables = (models.ENCODERS, models.MODELS, models.DETECTORS, models.PANOPTIC, models.UNIVERSAL)
+    for name in (name for table in tables for name in table):
         assert name in first
     (row,) = [line for line in told.splitlines() if line.startswith("resnet18")]
     assert row.split()[1] == "11,195,744" and row.endswith("mmseg:resnet18_v1c")
