@@ -164,8 +164,8 @@ def test_a_perfect_label_map_costs_nothing():
 @pytest.mark.skipif("SEGALIAS_OVERFIT" not in os.environ, reason="takes 10 s; set it to 1")
 def test_losses_of_classes_fall():
     task, batch = SemanticQueries(3, how=HOW), semantic_batch(4)
-    make = lambda: Queries(num_classes=3, rngs=nnx.Rngs(0))  # noqa: E731
-    model, records = train(task, batch, steps=60, mesh=create_mesh(devices=ONE), make=make)
+    make = lambda: Queries(num_classes=3, both=True, rngs=nnx.Rngs(0))  # noqa: E731
+    model, records = train(task, batch, steps=150, mesh=create_mesh(devices=ONE), make=make)
     first, last = (np.mean([x["loss"] for x in part]) for part in (records[:5], records[-5:]))
     assert np.isfinite([x["loss"] for x in records]).all() and last < 0.6 * first
     scorer = task.scorer()
