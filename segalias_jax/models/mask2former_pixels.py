@@ -28,7 +28,7 @@ _conv = jax.nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 _normal = jax.nn.initializers.normal(1.0)
 
 
-def sine_positions(height: int, width: int, channels: int) -> Float[Array, "h w c"]:
+def sine_positions(height: Any, width: Any, channels: int) -> Float[Array, "h w c"]:
     """Returns what tells a transformer where each pixel of a map is.
 
     p[i, j] = [f(2 pi (i + 1) / (h + 1e-6)), f(2 pi (j + 1) / (w + 1e-6))],
@@ -55,7 +55,7 @@ def sine_positions(height: int, width: int, channels: int) -> Float[Array, "h w 
     index = jnp.arange(half)
     periods = _TEMPERATURE ** (2 * (index // 2).astype(jnp.float32) / half)
 
-    def axis(length: int) -> Array:
+    def axis(length: Any) -> Array:
         fraction = jnp.arange(1, length + 1, dtype=jnp.float32) / (length + 1e-6)
         angle = (2 * math.pi * fraction)[:, None] / periods
         return jnp.where(index % 2 == 0, jnp.sin(angle), jnp.cos(angle))
@@ -117,7 +117,7 @@ class DeformableAttention(nnx.Module):
         self,
         x: Float[Array, "b n c"],
         positions: Float[Array, "n c"],
-        sizes: tuple[tuple[int, int], ...],
+        sizes: tuple[tuple[Any, Any], ...],
     ) -> Float[Array, "b n c"]:
         """Applies it, in the type of `x`.
 
@@ -146,7 +146,7 @@ class DeformableAttention(nnx.Module):
         return self.project(y.reshape(x.shape))
 
 
-def _centers(sizes: tuple[tuple[int, int], ...], dtype: Any) -> Float[Array, "n l 2"]:
+def _centers(sizes: tuple[tuple[Any, Any], ...], dtype: jnp.dtype) -> Float[Array, "n l 2"]:
     """Where the center of each pixel of each map lies in all of them, in their pixels."""
     fractions = []
     for height, width in sizes:
@@ -182,7 +182,7 @@ class DeformableLayer(nnx.Module):
         self,
         x: Float[Array, "b n c"],
         positions: Float[Array, "n c"],
-        sizes: tuple[tuple[int, int], ...],
+        sizes: tuple[tuple[Any, Any], ...],
     ) -> Float[Array, "b n c"]:
         """Applies the layer, see `DeformableAttention`."""
         x = self.norm1(x + self.attention(x, positions, sizes))

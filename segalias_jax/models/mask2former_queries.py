@@ -219,7 +219,7 @@ class QueryDecoder(nnx.Module):
         return Segments(self.classes(x), jnp.einsum("bqc,bhwc->bqhw", y, pixels))
 
 
-def readable(mask_logits: Float[Array, "b q h w"], size: tuple[int, int]) -> Bool[Array, "b q k"]:
+def readable(mask_logits: Float[Array, "b q h w"], size: tuple[Any, Any]) -> Bool[Array, "b q k"]:
     """Returns which pixels of a map queries read: those of their masks, or all of an empty one.
 
     Args:

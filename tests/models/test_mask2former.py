@@ -25,6 +25,7 @@ SIZES = {
     "pixel_feedforward": recorded.FEEDFORWARD["pixel"],
     "feedforward": recorded.FEEDFORWARD["query"],
 }
+LITTLE = {"pixel_layers": 1, "decoder_layers": 1}
 ENCODERS = {
     "resnet": {"encoder": "resnet50", "variant": "v1b", "width": recorded.WIDTHS["resnet"]},
     "swin": {"encoder": "swin_tiny"},
@@ -98,7 +99,7 @@ def test_transformers_tells_the_same(kind):
 
 def small(**config):
     """A network with random numbers in every leaf, which costs no compiling; evaluates."""
-    sizes = {"encoder": "resnet18", "width": 4, "pixel_layers": 1, "decoder_layers": 1}
+    sizes = {"encoder": "resnet18", "width": 4} | LITTLE
     model, random = abstract(**sizes | config), np.random.default_rng(0)
     for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))):
         draw = random.uniform if path[-1] == "var" else random.standard_normal
@@ -133,11 +134,10 @@ def test_only_the_encoder_filters_and_programs_can_be_saved():
     assert all(score < 1e-9 for name, score in scores.items() if name.startswith("stage"))
     graph, state = nnx.split(model)
     program = jax.jit(lambda x: nnx.merge(graph, state)(x))
-    shape = jax.export.symbolic_shape("b, 64, w, 3", constraints=["w >= 32"])
+    shape = jax.export.symbolic_shape("b, 64, 96, 3")
     exported = jax.export.export(program)(jax.ShapeDtypeStruct(shape, jnp.float32))
     back = jax.export.deserialize(exported.serialize())
-    shapes = [str(x.shape) for x in back.out_avals[:2]]
-    assert shapes[0] == "(b, 7, 6)" and shapes[1].startswith("(b, 7, 16, ")
+    assert [str(x.shape) for x in back.out_avals[:2]] == ["(b, 7, 6)", "(b, 7, 16, 24)"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_only_the_encoder_filters_and_programs_can_be_saved():
     ids=lambda value: value["encoder"] if isinstance(value, dict) else "",
 )
 def test_all_kinds_of_encoders(config, size):
-    model = abstract(**config)
+    model = abstract(**LITTLE, **config)
     image = jnp.zeros((2, *size, 3), jnp.bfloat16)
     y, features = nnx.eval_shape(lambda model, x: (model(x), model.encoder(x)), model, image)
     read = [f for f, s in zip(features, model.encoder.strides, strict=True) if s >= 4]
@@ -159,7 +159,7 @@ def test_all_kinds_of_encoders(config, size):
     for pair in (y[:2], *y.auxiliary):
         assert [part.shape for part in pair] == expected
         assert {part.dtype for part in pair} == {jnp.dtype("float32")}
-    assert len(y.auxiliary) == SIZES["decoder_layers"]
+    assert len(y.auxiliary) == 1
 
 
 def test_published_sizes():
@@ -185,8 +185,8 @@ def test_published_sizes():
 
 def test_files_become_checkpoints_and_files_again(tmp_path):
     """The number of classes is that of the file; an encoder alone can be read, too."""
-    model = abstract(**ENCODERS["swin"])
-    config = {"name": "mask2former"} | SIZES | ENCODERS["swin"]
+    model = abstract(**LITTLE, **ENCODERS["swin"])
+    config = {"name": "mask2former"} | SIZES | LITTLE | ENCODERS["swin"]
     arrays = drawn_arrays(model)
     write_safetensors(tmp_path / "w.safetensors", arrays, {})
     convert.convert(tmp_path / "w.safetensors", tmp_path / "w", config)
@@ -231,10 +231,10 @@ def test_what_has_no_counterpart_is_refused():
 
     with pytest.raises(InputError, match="strides are 2, 4, 8, but mask2former reads 3 of 4 or mo"):
         models.Mask2Former(Coarse(), num_classes=1, rngs=nnx.Rngs(0))
-    model = abstract(encoder="resnet18")
+    model = abstract(encoder="resnet18", **LITTLE)
     with pytest.raises(InputError, match="no PyTorch names are known for mask2former on ResNet; b"):
         names.key_table(model)
-    model = abstract(**ENCODERS["swin"])
+    model = abstract(**ENCODERS["swin"], **LITTLE)
     arrays = drawn_arrays(model)
     gone = "model.pixel_level_module.encoder.encoder.layers.1.blocks.0.attention.self.key.bias"
     file = {name: array for name, array in arrays.items() if name != gone} | {"fc.bias": np.ones(2)}
