@@ -8,6 +8,8 @@ are made one at a time, because a hundred of them would fill the memory.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,7 @@ class QuerySegmenter(Mask2Former):
 
 
 def class_scores(
-    class_logits: Float[Array, "b q c"], mask_logits: Float[Array, "b q h w"], size: tuple[int, int]
+    class_logits: Float[Array, "b q c"], mask_logits: Float[Array, "b q h w"], size: tuple[Any, Any]
 ) -> Float[Array, "b h2 w2 k"]:
     """Returns how much the queries say for each class at each pixel.
 
