@@ -1,0 +1,13 @@
+"""U-Net on radar fields: where is reflectivity 40 dBZ or more, seen in five dithered levels?
+
+Paper: https://arxiv.org/abs/1505.04597
+Command: python train.py --config configs/radar_unet.py --workdir RUN
+On a laptop: --config configs/radar_unet.py:tiny
+
+Fields are drawn, no file is read; --config.data.source=svrimg --config.data.root=DIR takes those of
+SVRIMG, which are not dithered. Steps are counted for 1000 training fields.
+"""
+
+from segalias_jax.recipes.radar_unet import get_config
+
+__all__ = ["get_config"]
