@@ -26,7 +26,8 @@ def get_config(arg: str = ""):
     config.data.photometric = False  # gray values are a measurement
     if tiny:
         unet_base.shrink_lines(config)
-        config.data.crop = (136, 136)
+        config.data.num_eval = 50
+        config.data.crop = (64, 64)
         config.loss.class_weights = ()  # the score is IoU, and edges are what is missed
         config.eval.batch_size = 10
     return config
