@@ -43,10 +43,10 @@ def scenes() -> dict[str, tuple[Map, Map]]:
     """Truth and prediction by what is wrong."""
     left, right, big = (48, 27, 17, 1), (48, 70, 17, 1), (48, 48, 27, 1)
     y, x = np.indices((SIDE, SIDE))
-    bar = np.uint8((abs(y - 48) < 7) & (x > 27) & (x < 70))
+    boxes = np.uint8((abs(y - 48) < 34) & (abs(x - 48) < 32))
     return {
         "displaced": (discs(big), discs((52, 52, 27, 1))),
-        "merged": (discs(left, right), discs(left, right) | bar),
+        "merged": (np.where(abs(x - 48) < 4, 0, boxes).astype(np.uint8), boxes),
         "split": (discs(big), np.where(abs(x - 48) < 4, 0, discs(big)).astype(np.uint8)),
         "missed": (discs(left, (48, 76, 7, 1)), discs(left)),
         "invented": (discs(left), discs(left, (48, 76, 7, 1))),

@@ -71,7 +71,7 @@ def tables() -> dict[str, str]:
     rows = [["p", "a", "a p / (1 - p + a p)", "found"]]
     for p in RATES:
         balanced = (1 - p) / p
-        for weight in (1.0,) if balanced == 1 else (1.0, 5.0, balanced):
+        for weight in sorted({1.0, 19.0, round(balanced, 9)}):
             answers = best_answer(p, weight), found_answer(p, weight)
             rows.append([f"{p}", f"{weight:g}", *(f"{answer:.4f}" for answer in answers)])
     return {"loss minima": markdown_table(rows)}
@@ -80,25 +80,30 @@ def tables() -> dict[str, str]:
 def draw(path: Path) -> None:
     """Curves without and with weights, and their minima."""
     y = 1 / (1 + np.exp(-np.linspace(-9, 9, 600)))
-    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.8))
-    titles = "no weight: the answer is p", "a = (1 - p) / p: the answer is 1/2"
-    for axis, title in zip(axes, titles, strict=True):
-        for p, color in zip(RATES, (BLUE, GREEN, ORANGE), strict=True):
-            weight = 1.0 if axis is axes[0] else (1 - p) / p
-            loss = expected_loss(y, p, weight)
-            least = best_answer(p, weight)
-            scale = expected_loss(np.float64(least), p, weight)
-            name = f"p = {p}" if weight == 1 and axis is axes[0] else f"p = {p}, a = {weight:g}"
-            axis.plot(y, loss / scale, color=color, label=name)
-            axis.plot(least, 1, "o", color=color)
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.8), sharey=True)
+    rare = RATES[-1]
+    curves = (
+        ("no weight: the answer is p", [(p, 1.0) for p in RATES]),
+        (f"p = {rare}: weights move the answer", [(rare, a) for a in (1.0, 19.0, 199.0)]),
+    )
+    for axis, (title, cases) in zip(axes, curves, strict=True):
+        for (p, weight), color in zip(cases, (BLUE, GREEN, ORANGE), strict=True):
+            answer = best_answer(p, weight)
+            least = expected_loss(np.float64(answer), p, weight)
+            name = f"p = {p}" if axis is axes[0] else f"a = {weight:g}"
+            axis.plot(y, expected_loss(y, p, weight) / least, color=color, label=name)
+            axis.plot(answer, 1, "o", color=color)
         axis.set(
-            xscale="logit", xlim=(1e-4, 0.9999), ylim=(0.8, 5), title=title,
-            xlabel="y, what is answered for every pixel", ylabel="expected loss / its least value",
+            xscale="logit", xlim=(1e-4, 0.9999), ylim=(0.5, 5), title=title,
+            xlabel="y, what is answered for every pixel",
         )  # fmt: skip
-        axis.set_xticks([0.0005, 0.005, 0.05, 0.5, 0.95], ["0.0005", "0.005", "0.05", "0.5", "0.95"])
+        axis.set_xticks(
+            [0.0005, 0.005, 0.05, 0.5, 0.95], ["0.0005", "0.005", "0.05", "0.5", "0.95"]
+        )
         axis.xaxis.set_minor_locator(plt.NullLocator())
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
+        axis.legend(frameon=False, loc="lower right")
+    axes[0].set_ylabel("expected loss / its least value")
     save(figure, path)
 
 

@@ -5,7 +5,9 @@ Command: segalias train --config radar_unet --workdir RUN
 On a laptop: --config radar_unet:tiny
 
 Fields are drawn, no file is read; --config.data.source=svrimg --config.data.root=DIR takes those of
-SVRIMG, which are not dithered. Steps are counted for 1000 training fields.
+SVRIMG, which are not dithered. Steps are counted for 1000 training fields. Measured for `tiny`: IoU
+= CSI 88.6 over all pixels of 50 validation fields (benchmarks/results/radar_unet_tiny.json). The
+full size was not trained yet.
 """
 
 from segalias_jax.recipes import unet_base

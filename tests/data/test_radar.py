@@ -6,7 +6,13 @@ import pytest
 from PIL import Image
 
 from segalias_jax.data import check_source, create_source
-from segalias_jax.data.radar import GRAY_PER_DBZ, LEVELS, RadarFields, draw_reflectivity, read_svrimg
+from segalias_jax.data.radar import (
+    GRAY_PER_DBZ,
+    LEVELS,
+    RadarFields,
+    draw_reflectivity,
+    read_svrimg,
+)
 from segalias_jax.data.settings import DataSettings
 from segalias_jax.data.tools.dithering import dither
 from segalias_jax.errors import InputError

@@ -74,7 +74,10 @@ def offset_scores(mask: Bool[np.ndarray, "h w"], most: int) -> list[OffsetScores
     for rows in range(1, most + 1):
         moved = move_up(mask, rows)
         counts = ForegroundCounts(
-            np.sum(moved & mask), np.sum(moved & ~mask), np.sum(mask & ~moved), np.sum(~moved & ~mask)
+            np.sum(moved & mask),
+            np.sum(moved & ~mask),
+            np.sum(mask & ~moved),
+            np.sum(~moved & ~mask),
         )
         iou = foreground_fractions(counts, foreground_iou)
         accuracy = foreground_fractions(counts, foreground_accuracy)
