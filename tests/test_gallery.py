@@ -126,7 +126,8 @@ def test_radar_fields(script, tmp_path):
     for method in module.METHODS:
         sizes = [x.shape for x in module.decode(maps[-1], method)]
         assert sizes == [(1, n, n, 1) for n in (15, 45, 135)]
-    edges = np.pad(field.astype(float), 1, mode="edge")
+    field = field.astype(np.float32)
+    edges = np.pad(field, 1, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(edges, (3, 3))
     strongest = np.maximum(9 * field - windows.sum((-2, -1)), 0)
     pooled = strongest[:135, :135].reshape(45, 3, 45, 3).max((1, 3))

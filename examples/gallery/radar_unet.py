@@ -1,10 +1,10 @@
 """Does a U-Net find strong echo in a field of five levels better than a threshold?
 
-    python examples/gallery/radar_unet.py --out DIR [--run RUN]
+    python examples/gallery/radar_unet.py --out DIR
 
-Trains the recipe `radar_unet:tiny` in RUN (DIR/radar_unet where none is given; a run that is there
-resumes, and a finished one is scored again): from drawn fields that were dithered to 0, 20, 40, 60
-and 80 dBZ to where the field had 40 dBZ or more. Compares its critical success index, hits by hits,
+Trains the recipe `radar_unet:tiny` in DIR/radar_unet (a run that is there resumes, and a finished
+one is scored again): from drawn fields that were dithered to 0, 20, 40, 60 and 80 dBZ to where the
+field had 40 dBZ or more. Compares its critical success index, hits by hits,
 false alarms and misses, with that of the levels themselves and of the best box blur and threshold
 of the training fields. About two minutes of processor time. Writes radar_unet.png.
 
@@ -14,7 +14,6 @@ Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from figures import DBZ, DBZ_STEPS, plt, publish, read_flags, save
 import segalias_jax as sa
 from segalias_jax.data.radar import GRAY_PER_DBZ, STRONG, RadarFields
 from segalias_jax.data.settings import read_settings
+from segalias_jax.files import write_text
 from segalias_jax.metrics.counts import ForegroundCounts
 from segalias_jax.metrics.formulas import foreground_fractions, foreground_iou
 from segalias_jax.metrics.rules import ScoreRules
@@ -48,17 +48,22 @@ class Blur(NamedTuple):
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Returns where there is strong echo."""
-        dbz = np.float32(image[..., 0]) / GRAY_PER_DBZ
-        return cv2.boxFilter(dbz, -1, (self.size, self.size)) >= self.threshold
+        # Sums of integers, whose comparison with a threshold no rounding changes.
+        side = self.size, self.size
+        total = cv2.boxFilter(image[..., 0], cv2.CV_32S, side, normalize=False)
+        return total >= GRAY_PER_DBZ * self.threshold * self.size**2
 
 
 def critical_success(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
-    """CSI over all pixels of predictions and labels."""
-    counts = np.zeros((2, 2), np.int64)
+    """CSI over all pixels of predictions and labels, masks both."""
+    hits = false_alarms = misses = 0
     for prediction, label in pairs:
-        np.add.at(counts, (label.ravel(), np.uint8(prediction).ravel()), 1)
-    pixels = ForegroundCounts(counts[1, 1], counts[0, 1], counts[1, 0], counts[0, 0])
-    return float(foreground_fractions(pixels, foreground_iou))
+        both = np.count_nonzero(prediction & label)
+        hits += both
+        false_alarms += np.count_nonzero(prediction) - both
+        misses += np.count_nonzero(label) - both
+    counts = ForegroundCounts(*(np.asarray(n) for n in (hits, false_alarms, misses, 0)))
+    return float(foreground_fractions(counts, foreground_iou))
 
 
 def sources(config: Any) -> tuple[RadarFields, RadarFields]:
@@ -123,17 +128,14 @@ def draw(path: Path, config: Any, run: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, and writes the figure and the table."""
-    own = argparse.ArgumentParser(add_help=False)
-    own.add_argument("--run", type=Path)
-    given, rest = own.parse_known_args(arguments)
-    flags = read_flags(__doc__, rest)
-    config, run = load_recipe(RECIPE), given.run or flags.out / "radar_unet"
+    flags = read_flags(__doc__, arguments)
+    config, run = load_recipe(RECIPE), flags.out / "radar_unet"
     train(config, run)
-    report = json.loads((run / "report.json").read_text())
+    report = (run / "report.json").read_text()
     draw(flags.out / "radar_unet.png", config, run)
     if flags.page:
-        RESULT.write_text((run / "report.json").read_text())
-    publish({"radar unet": table(config, report)}, flags.page)
+        write_text(RESULT, report)
+    publish({"radar unet": table(config, json.loads(report))}, flags.page)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def test_a_box_moved_by_k_of_its_a_rows_has_an_iou_of_a_less_k_by_a_and_k():
     mask[60:80, 20:50] = True
     for rows, iou, accuracy in offset_scores(mask, 30):
         assert iou == max(20 - rows, 0) / (20 + min(rows, 20))
-        assert accuracy == 1 - 2 * 30 * min(rows, 20) / mask.size
+        assert accuracy == (mask.size - 2 * 30 * min(rows, 20)) / mask.size
 
 
 def test_a_box_at_the_lower_end_loses_nothing_below():
