@@ -11,7 +11,8 @@ which is least at y = a p / (1 - p + a p): at p without a weight, at 1/2 with a 
 the curves for p = .5, .05 and .005, and finds the minima by the gradient of
 `segalias_jax.losses.cross_entropy`. Writes loss_curves.png.
 
-Source: weighted cross-entropy as METHOD 4 of the project gives it.
+Source: King and Zeng, "Logistic regression in rare events data", Political Analysis 9(2), 2001, for
+weights of rare positives.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ which is less than p below 1/2. A box blur errs everywhere: its value is off by 
 a variance of p (1 - p) / 9. Measures both on 512x512 pixels, the processor time of both filters,
 and writes median_and_blur.png.
 
-Source: the section on impulse noise that METHOD 4 of the project names.
+Source: Huang, Yang and Tang, "A fast two-dimensional median filtering algorithm", IEEE Transactions
+on Acoustics, Speech, and Signal Processing 27(1), 1979, for the filter. Texts that give p / 9 for a
+box blur count one flipped pixel of the nine.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ values, with the checkerboards that they leave; how rare strong echo is; and how
 of 40 dBZ and more fall when it is moved up, its last rows kept. Writes radar_levels.png,
 radar_coder.png and radar_offsets.png.
 
-Source: the chapter on radar images that METHOD 4 of the project names; data: Haberlie, Ashley and
-Karpinski, "Mean storms", International Journal of Climatology 41, 2021 (SVRIMG).
+Source: Floyd and Steinberg, "An adaptive algorithm for spatial grey scale", Proceedings of the
+Society for Information Display 17(2), 1976; Odena et al., "Deconvolution and Checkerboard Artifacts",
+Distill 2016; Haberlie, Ashley and Karpinski, "Mean storms", International Journal of Climatology 41,
+2021, for fields of this size (SVRIMG).
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ field had 40 dBZ or more. Compares its critical success index, hits by hits,
 false alarms and misses, with that of the levels themselves and of the best box blur and threshold
 of the training fields. About two minutes of processor time. Writes radar_unet.png.
 
-Source: the chapter on radar images that METHOD 4 of the project names; Ronneberger, Fischer and
-Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015.
+Source: Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image
+Segmentation", MICCAI 2015; Schaefer, "The critical success index as an indicator of warning skill",
+Weather and Forecasting 5(4), 1990.
 """
 
 from __future__ import annotations
