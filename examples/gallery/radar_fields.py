@@ -10,9 +10,9 @@ of 40 dBZ and more fall when it is moved up, its last rows kept. Writes radar_le
 radar_coder.png and radar_offsets.png.
 
 Source: Floyd and Steinberg, "An adaptive algorithm for spatial grey scale", Proceedings of the
-Society for Information Display 17(2), 1976; Odena et al., "Deconvolution and Checkerboard Artifacts",
-Distill 2016; Haberlie, Ashley and Karpinski, "Mean storms", International Journal of Climatology 41,
-2021, for fields of this size (SVRIMG).
+Society for Information Display 17(2), 1976; Odena et al., "Deconvolution and Checkerboard
+Artifacts", Distill 2016; Haberlie, Ashley and Karpinski, "Mean storms", International Journal of
+Climatology 41, 2021, for fields of this size (SVRIMG).
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ frequencies) tones are broad horizontal stripes, and a click is a vertical line 
 where they exceed it, phases are left alone, and windows that are laid over one another give the
 sound back. Writes spectrogram.png, clean.wav, clicks.wav and denoised.wav.
 
-Source: FitzGerald, "Harmonic/percussive separation using median filtering", DAFx 2010, whose medians
-are lines instead of squares; Griffin and Lim, "Signal estimation from modified short-time Fourier
-transform", IEEE Transactions on Acoustics, Speech, and Signal Processing 32(2), 1984, for the way
-back.
+Source: FitzGerald, "Harmonic/percussive separation using median filtering", DAFx 2010, whose
+medians are lines instead of squares; Griffin and Lim, "Signal estimation from modified short-time
+Fourier transform", IEEE Transactions on Acoustics, Speech, and Signal Processing 32(2), 1984, for
+the way back.
 """
 
 from __future__ import annotations
