@@ -102,9 +102,9 @@ def cost() -> str:
     return markdown_table(rows)
 
 
-def drawn(side: int = 120) -> np.ndarray:
+def drawn() -> np.ndarray:
     """A disc, a box and a thin line."""
-    y, x = np.indices((SIDE, SIDE))
+    y, x = np.indices((120, 120))
     disc = (y - 42) ** 2 + (x - 40) ** 2 < 26**2
     box = (abs(y - 84) < 22) & (abs(x - 84) < 22)
     line = abs(x + y - 150) < 2
