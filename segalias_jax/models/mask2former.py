@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import jax.export
 import jax.numpy as jnp
 from flax import nnx
 
@@ -31,13 +30,6 @@ class QueriedSegments(NamedTuple):
     class_logits: Any
     mask_logits: Any
     auxiliary: tuple[Segments, ...]
-
-
-# So that exported programs can be saved.
-jax.export.register_namedtuple_serialization(Segments, serialized_name="segalias_jax.Segments")
-jax.export.register_namedtuple_serialization(
-    QueriedSegments, serialized_name="segalias_jax.QueriedSegments"
-)
 
 
 class Mask2Former(nnx.Module):

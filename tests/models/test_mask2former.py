@@ -133,7 +133,8 @@ def test_only_the_encoder_filters_and_programs_can_be_saved():
     assert {name.split(".")[0] for name in scores} == {"encoder", "stage2", "stage3", "stage4"}
     assert all(score < 1e-9 for name, score in scores.items() if name.startswith("stage"))
     graph, state = nnx.split(model)
-    program = jax.jit(lambda x: nnx.merge(graph, state)(x))
+    # As plain arrays: jax saves no named tuples.
+    program = jax.jit(lambda x: jax.tree.leaves(nnx.merge(graph, state)(x)))
     shape = jax.export.symbolic_shape("b, 64, 96, 3")
     exported = jax.export.export(program)(jax.ShapeDtypeStruct(shape, jnp.float32))
     back = jax.export.deserialize(exported.serialize())
@@ -146,7 +147,6 @@ def test_only_the_encoder_filters_and_programs_can_be_saved():
         ({"encoder": "convnext_tiny", "width": 8, "downsample": "daf"}, (97, 129)),
         ({"encoder": "dinov2_small", "width": 64}, (56, 70)),
         ({"encoder": "resnet18", "width": 8, "output_stride": 8}, (45, 71)),
-        ({"encoder": "double_conv", "width": 4}, (64, 48)),
     ],
     ids=lambda value: value["encoder"] if isinstance(value, dict) else "",
 )
