@@ -1,0 +1,56 @@
+"""The kernel for TPUs, run step by step on this machine, against two products of XLA."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segalias_jax import ops
+from segalias_jax.ops import fourier, fused_products
+from segalias_jax.tracing import read_program
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    """Kernels are run step by step: this machine has no TPU."""
+    run = functools.partial(fused_products.fused_products, interpret=True)
+    monkeypatch.setattr(fused_products, "fused_products", run)
+
+
+def draw(*shape):
+    return jax.random.normal(jax.random.key(0), shape).astype(jnp.bfloat16)
+
+
+@pytest.mark.parametrize("band", ["symmetric", "reference"])
+def test_it_is_the_low_pass(interpreted, band):
+    """Forward, gradient, jvp and vmap: to what bfloat16 rounds twice, 2^-8 of the largest."""
+    x, tangent = draw(2, 24, 32, 256), draw(2, 24, 32, 256)[::-1]
+
+    def low_pass(x, method):
+        return ops.low_pass(x, 0.3, band=band, method=method)
+
+    def everything(x, method):
+        f = functools.partial(low_pass, method=method)
+        y, pull = jax.vjp(f, x)
+        return y, *pull(tangent), jax.jvp(f, (x,), (tangent,))[1], jax.vmap(f)(x[:, None])[:, 0]
+
+    expected = everything(x, "matmul")
+    with ops.target(1, "tpu"):
+        found = everything(x, "auto")
+        assert "pallas_call" in str(jax.make_jaxpr(lambda x: low_pass(x, "auto"))(x))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == jnp.bfloat16
+        ours, theirs = np.asarray(ours, np.float32), np.asarray(theirs, np.float32)
+        np.testing.assert_allclose(ours, theirs, atol=abs(theirs).max() / 128)
+        assert abs(ours - theirs).mean() < abs(theirs).mean() / 256
+
+
+def test_height_and_width_have_their_own_matrices():
+    x = draw(1, 8, 16, 128)
+    down, across = (np.random.default_rng(n).integers(-2, 3, (n, n)) for n in (8, 16))
+    x = jnp.round(x)  # so that every sum is a small integer, and exact
+    y = fused_products.fused_products(x, down, across, interpret=True)
+    expected = np.einsum("ij,bjwc,vw->bivc", down, np.asarray(x, np.float64), across)
+    np.testing.assert_array_equal(y, expected.astype(jnp.bfloat16))
