@@ -114,7 +114,7 @@ def low_pass(
         return x
     if choose_method(x, axes, method) == "fft":
         return _low_pass_fft(x, bounds, axes)
-    return _low_pass_matmul(x, bounds, axes, fused=method == "auto" and _fuses(x, axes))
+    return _low_pass_matmul(x, bounds, axes, fused=method == "auto" and fuses_products(x, axes))
 
 
 @on_any_mesh
@@ -364,20 +364,29 @@ estimates ten times the cycles for the FFT of a map of 256x512 pixels.
 """
 
 
-def _checked_axes(x: Array, axes: tuple[int, ...]) -> tuple[int, ...]:
-    if len(axes) not in (1, 2):
-        raise InputError(f"axes is {axes}, but a low pass takes one or two axes")
-    return tuple(axis % x.ndim for axis in axes)
+def fuses_products(x: Array, axes: tuple[int, ...]) -> bool:
+    """Whether "auto" multiplies both axes of a map at once, in a kernel of `fused_products`.
 
+    Args:
+      x: the map.
+      axes: the axes to filter, not negative.
 
-def _fuses(x: Array, axes: tuple[int, ...]) -> bool:
-    """Whether "auto" takes the kernel that multiplies both axes at once."""
+    Example:
+      >>> fuses_products(jnp.zeros((1, 32, 32, 128)), (1, 2))
+      False
+    """
     # Inside of `shard_map` no linear solve would say what the transpose of a kernel is.
     if current_target().platform != "tpu" or _products_only.get() or any_manual():
         return False
     from segalias_jax.ops.fused_products import fuses  # imports what only a TPU needs
 
     return fuses(x, axes)
+
+
+def _checked_axes(x: Array, axes: tuple[int, ...]) -> tuple[int, ...]:
+    if len(axes) not in (1, 2):
+        raise InputError(f"axes is {axes}, but a low pass takes one or two axes")
+    return tuple(axis % x.ndim for axis in axes)
 
 
 def _low_pass_matmul(
@@ -406,7 +415,7 @@ def _separable(
     if fused:
         from segalias_jax.ops.fused_products import fused_products
 
-        y = fused_products(x, *matrices)
+        y, _ = fused_products(x, *matrices)
     else:
         # The second image axis first: its product stays local when the first one is sharded.
         for matrix, axis in reversed(tuple(zip(matrices, axes, strict=True))):

@@ -15,6 +15,7 @@ import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from segalias_jax.ops.symbolic import is_fixed
 from segalias_jax.ops.targets import current_target
 from segalias_jax.typing import Array, Float
 
@@ -44,6 +45,8 @@ def fuses(x: Array, axes: tuple[int, ...]) -> bool:
     if x.ndim != 4 or axes != (1, 2) or x.dtype != jnp.bfloat16:
         return False
     _, height, width, channels = x.shape
+    if not is_fixed(height, width):
+        return False
     whole = channels % _LANES == 0 and width % _COLUMNS == 0 and height % 8 == 0
     return whole and _held_bytes(height, width, buffers=1) <= _available_bytes()
 
@@ -53,11 +56,13 @@ def fused_products(
     down: np.ndarray,
     across: np.ndarray,
     *,
+    power: bool = False,
     interpret: bool = False,
-) -> Float[Array, "b h w c"]:
+) -> tuple[Float[Array, "b h w c"], Float[Array, "b 2 c"] | None]:
     """Multiplies height and width of a map by a square matrix each.
 
-    y[b, :, :, c] = D x[b, :, :, c] A^T
+    y[b, :, :, c] = D x[b, :, :, c] A^T,  p[b, 0, c] = |y[b, :, :, c]|^2,
+    p[b, 1, c] = |x[b, :, :, c] - y[b, :, :, c]|^2
 
     Sums are float32; between the two products the map is rounded to its own type, as by two calls
     of `apply_along_axis`. jax cannot differentiate a kernel: the caller says what its transpose is.
@@ -66,14 +71,16 @@ def fused_products(
       x: a map that `fuses`.
       down: D, `[h, h]`, rounded to the type of `x`.
       across: A, `[w, w]`, likewise.
+      power: whether p is summed up, while both maps are at hand.
       interpret: run it step by step on any device, for tests.
 
     Returns:
-      Array like `x`.
+      y, like `x`, and p in float32 or None.
 
     Example:
       >>> x = jnp.ones((1, 8, 16, 128), jnp.bfloat16)
-      >>> fused_products(x, np.eye(8), 2 * np.eye(16), interpret=True)[0, 0, 0, 0]
+      >>> y, _ = fused_products(x, np.eye(8), 2 * np.eye(16), interpret=True)
+      >>> y[0, 0, 0, 0]
       Array(2, dtype=bfloat16)
     """
     batch, height, width, channels = x.shape
@@ -85,12 +92,15 @@ def fused_products(
     )
     matrices = [jnp.asarray(matrix, x.dtype) for matrix in (down, across)]
     whole = [pl.BlockSpec(matrix.shape, lambda image, part: (0, 0)) for matrix in matrices]
-    return pl.pallas_call(
+    sums = pl.BlockSpec((1, 2, _LANES), lambda image, part: (image, 0, part))
+    results = [jax.ShapeDtypeStruct(x.shape, x.dtype)]
+    results += [jax.ShapeDtypeStruct((batch, 2, channels), jnp.float32)] if power else []
+    y, *p = pl.pallas_call(
         _multiply_block,
-        out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype),
+        out_shape=results,
         grid=(batch, channels // _LANES),
         in_specs=[block, *whole],
-        out_specs=block,
+        out_specs=[block, sums] if power else [block],
         scratch_shapes=[pltpu.VMEM((height, width, _LANES), x.dtype)],
         compiler_params=pltpu.CompilerParams(
             vmem_limit_bytes=_available_bytes(), dimension_semantics=("parallel", "parallel")
@@ -103,10 +113,12 @@ def fused_products(
         name="fused_products",
         interpret=interpret,
     )(x, *matrices)
+    return y, p[0] if power else None
 
 
-def _multiply_block(x: Any, down: Any, across: Any, y: Any, between: Any) -> None:
+def _multiply_block(x: Any, down: Any, across: Any, y: Any, *rest: Any) -> None:
     """One image's block: all of its columns, then all of its lines."""
+    *power, between = rest
     _, height, width, channels = x.shape
     multiply = functools.partial(jnp.dot, preferred_element_type=jnp.float32)
 
@@ -116,15 +128,26 @@ def _multiply_block(x: Any, down: Any, across: Any, y: Any, between: Any) -> Non
         product = multiply(down[...], wide).astype(x.dtype)
         between[:, columns, :] = product.reshape(height, _COLUMNS, channels)
 
-    def multiply_lines(part: Array, _: None) -> None:
+    def multiply_lines(part: Array, sums: list[Array]) -> list[Array]:
         lines = [part * _ROWS + i for i in range(_ROWS)]
         wide = jnp.concatenate([between[line] for line in lines], 1)
         product = multiply(across[...], wide).astype(x.dtype)
         for i, line in enumerate(lines):
-            y[0, line] = product[:, i * channels : (i + 1) * channels]
+            low = y[0, line] = product[:, i * channels : (i + 1) * channels]
+            if power:
+                low, whole = low.astype(jnp.float32), x[0, line].astype(jnp.float32)
+                # Registers hold eight lines of pixels, which are added up at the end.
+                sums = [
+                    total + jnp.square(band).reshape(-1, 8, channels).sum(0)
+                    for total, band in zip(sums, (low, whole - low), strict=True)
+                ]
+        return sums
 
     jax.lax.fori_loop(0, width // _COLUMNS, multiply_columns, None)
-    jax.lax.fori_loop(0, height // _ROWS, multiply_lines, None)
+    none = [jnp.zeros((8, channels), jnp.float32) for _ in range(2 * len(power))]
+    sums = jax.lax.fori_loop(0, height // _ROWS, multiply_lines, none)
+    for p in power:
+        p[0] = jnp.stack([total.sum(0) for total in sums])
 
 
 def _held_bytes(height: int, width: int, *, buffers: int) -> int:

@@ -51,6 +51,9 @@ def test_height_and_width_have_their_own_matrices():
     x = draw(1, 8, 16, 128)
     down, across = (np.random.default_rng(n).integers(-2, 3, (n, n)) for n in (8, 16))
     x = jnp.round(x)  # so that every sum is a small integer, and exact
-    y = fused_products.fused_products(x, down, across, interpret=True)
+    y, p = fused_products.fused_products(x, down, across, power=True, interpret=True)
     expected = np.einsum("ij,bjwc,vw->bivc", down, np.asarray(x, np.float64), across)
     np.testing.assert_array_equal(y, expected.astype(jnp.bfloat16))
+    bands = np.asarray(y, np.float64), np.asarray(x, np.float64) - np.asarray(y, np.float64)
+    for found, band in zip(np.moveaxis(p, 1, 0), bands, strict=True):
+        np.testing.assert_allclose(found, np.square(band).sum((1, 2)), rtol=1e-6)
