@@ -110,7 +110,7 @@ def fused_products(
             bytes_accessed=2 * x.size * x.dtype.itemsize,
             transcendentals=0,
         ),
-        name="fused_products",
+        name="fused_products" if buffers == 2 else "fused_products_in_turn",
         interpret=interpret,
     )(x, *matrices)
     return y, p[0] if power else None

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from segalias_jax import ops
-from segalias_jax.ops import fourier, fused_products
-from segalias_jax.tracing import read_program
+from segalias_jax.ops import fused_products
 
 
 @pytest.fixture
