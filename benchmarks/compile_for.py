@@ -6,7 +6,8 @@ Nothing is run: for every case a process of its own compiles an operator, the pr
 image, the update of a metric or the Cityscapes training step, for chips that are not here and for
 arrays that do not exist, and reads memory, operations, collectives and the compiler's own estimate
 of cycles from the program. Kernels have none: theirs are counted in their final instructions. What
-the result file has is skipped, so that an interrupted run goes on (what failed is tried again). Writes `results/compile_for.json` and the tables of `docs/scaling.md`.
+the result file has is skipped, so that an interrupted run goes on (what failed is tried again).
+Writes `results/compile_for.json` and the tables of `docs/scaling.md`.
 Needs the extra `[tpu]`; a training step takes ten minutes of a processor and 7 GB.
 """
 
