@@ -62,6 +62,7 @@ def _fused(x: Array, cutoff: float, band: str) -> tuple[Array, Array]:
     height, width = x.shape[1:3]
     matrices = (band_matrix(n, *band_bounds(n, cutoff, band=band)) for n in (height, width))
     low, power = fused_products(x, *matrices, power=True)
+    assert power is not None
     return low, power / (height * width)
 
 

@@ -120,7 +120,10 @@ def _multiply_block(x: Any, down: Any, across: Any, y: Any, *rest: Any) -> None:
     """One image's block: all of its columns, then all of its lines."""
     *power, between = rest
     _, height, width, channels = x.shape
-    multiply = functools.partial(jnp.dot, preferred_element_type=jnp.float32)
+    # Products of bfloat16 are exact; what the process asks of float32 has no form in a kernel.
+    multiply = functools.partial(
+        jnp.dot, precision=jax.lax.Precision.DEFAULT, preferred_element_type=jnp.float32
+    )
 
     def multiply_columns(part: Array, _: None) -> None:
         columns = pl.ds(pl.multiple_of(part * _COLUMNS, _COLUMNS), _COLUMNS)
