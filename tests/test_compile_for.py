@@ -55,10 +55,40 @@ def test_a_row_is_computed_from_its_program(bench):
     program["collectives"] = {"all-reduce": {"count": 3, "bytes": 64_000_000}}
     row = bench.row("training/4x4, baseline/bfloat16", program)
     assert (row["program"], row["type"]) == ("4x4, baseline", "bfloat16")
+    assert row["of it kernels"] == "0.00"
     assert (row["Mcycles"], row["ms"], row["ms at least"]) == ("3.00", "2.00", "1.00")
     assert row["GB held"] == "17.00, too much" and row["collectives"] == "3 all-reduce, 64 MB"
     failed = bench.row("operator/x/float32", {"failed": "not compiled in 1 s"})
     assert failed["Mcycles"] == "not compiled in 1 s"
+
+
+LISTING = """
+     0   :  { %s0 = inlined_call_operand.hbm [shape: bf16[2,8,16,128], index: 0, kind: input] }
+   0x1   :  { %s1 = smov 3 }
+   0x2 LB: > { %s2 = sadd.s32 1, %s1 }
+   0x3 LB: >> { %s3 = sadd.s32 1, %s2 }
+   0x4   :  {}
+   0x5   : >> { %p1 = scmp.ge.s32.totalorder %s3, 12 /* loop exit test */ }
+   0x6 LB: >> { %p2 = scmp.ge.s32.totalorder %s3, 5 /* loop exit test */ }
+   0x7   : > { %p3 = scmp.ge.s32.totalorder %s2, 4 /* loop exit test */ }
+   0x8   :  { %s4 = smov 3 }
+"""
+
+
+def test_instructions_of_a_kernel_count_as_often_as_loops_pass_them(bench, tmp_path):
+    cycles = 2 + 4 * (2 + 3 * 12 + 1 * 5) + 1
+    assert bench.counted_cycles(LISTING) == cycles
+    (tmp_path / "1-fused_products.7-72-final_bundles.txt").write_text(LISTING)
+    call = (
+        "  %{}.3 = (bf16[2,8,16,128]{{3,2,1,0}}) custom-call(%x), "
+        'custom_call_target="tpu_custom_call"'
+        ", operand_layout_constraints={{bf16[2,8,16,128]{{3,2,1,0}}, bf16[8,8]{{1,0}}}}\n"
+    )
+    moved = round(2 * 2 * (2 * 8 * 16 * 128) * bench.HERTZ / bench.PEAK_BYTES)
+    assert bench.kernel_cycles("nothing", tmp_path) == 0
+    assert bench.kernel_cycles(call.format("fused_products"), tmp_path) == max(cycles, moved)
+    told = bench.kernel_cycles(2 * call.format("fused_products_in_turn"), tmp_path)
+    assert told == 2 * (cycles + moved)
 
 
 def test_a_result_is_kept_for_its_compiler_alone(bench, tmp_path, monkeypatch):

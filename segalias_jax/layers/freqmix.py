@@ -25,6 +25,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.layers.conv import Conv
+from segalias_jax.ops.band_power import split_bands_and_power
 from segalias_jax.ops.placement import on_any_mesh
 from segalias_jax.ops.symbolic import band_operators, is_fixed
 from segalias_jax.typing import Array, Float
@@ -225,8 +226,11 @@ class FreqMix(nnx.Module):
         if x.ndim != 4:
             return self(x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])).reshape(x.shape)
         with jax.named_scope("freqmix"):
-            low, high = ops.split_bands(x, self.cutoff, band=self.band)
-            spatial = channel = None
+            spatial = channel = power = None
+            if self.low_gate is not None and self.gate == "energy":
+                low, high, power = split_bands_and_power(x, self.cutoff, band=self.band)
+            else:
+                low, high = ops.split_bands(x, self.cutoff, band=self.band)
             if self.spatial_gate is not None:
                 spatial = _spatial_weights(
                     self.spatial_gate(x),
@@ -238,7 +242,7 @@ class FreqMix(nnx.Module):
             else:
                 y_low, y_high = low, high
             if self.low_gate is not None and self.high_gate is not None:
-                channel = self._channel_weights(x, low, high)
+                channel = self._channel_weights(x, low, high, power)
                 y_low *= channel[0][:, None, None]
                 y_high *= channel[1][:, None, None]
             seen = _recorded.get()
@@ -247,7 +251,9 @@ class FreqMix(nnx.Module):
             y = y_low + y_high
             return y + x if self.residual else y
 
-    def _channel_weights(self, x: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    def _channel_weights(
+        self, x: Array, low: Array, high: Array, power: tuple[Array, Array] | None
+    ) -> tuple[Array, Array]:
         """The channel gates of both bands, computed in float32 and returned in the type of x."""
         assert self.low_gate is not None and self.high_gate is not None
         if self.gate == "corner":
@@ -257,8 +263,13 @@ class FreqMix(nnx.Module):
                 for gate, (re, im) in zip((self.low_gate, self.high_gate), corners, strict=True)
             ]
         else:
-            statistic = _root_mean_square if self.gate == "energy" else _mean_magnitude
-            weights = [self.low_gate(statistic(low)), self.high_gate(statistic(high))]
+            if power is not None:
+                # The small term keeps the gradient of an empty band finite.
+                statistics = [jnp.sqrt(of_band + 1e-8) for of_band in power]
+            else:
+                statistics = [_mean_magnitude(of_band) for of_band in (low, high)]
+            gates = self.low_gate, self.high_gate
+            weights = [gate(value) for gate, value in zip(gates, statistics, strict=True)]
         if self.start == "identity":
             even = math.sqrt(0.5 + 1e-8) if self.gate == "corner" else 0.5
             weights = [weight / even for weight in weights]
@@ -321,11 +332,6 @@ def _spatial_weights(
 
 def _wide(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _root_mean_square(band: Array) -> Array:
-    # The small term keeps the gradient of an empty band finite.
-    return jnp.sqrt(jnp.mean(jnp.square(_wide(band)), (1, 2)) + 1e-8)
 
 
 def _mean_magnitude(band: Array) -> Array:

@@ -114,7 +114,7 @@ def low_pass(
         return x
     if choose_method(x, axes, method) == "fft":
         return _low_pass_fft(x, bounds, axes)
-    return _low_pass_matmul(x, bounds, axes)
+    return _low_pass_matmul(x, bounds, axes, fused=method == "auto" and fuses_products(x, axes))
 
 
 @on_any_mesh
@@ -364,19 +364,40 @@ estimates ten times the cycles for the FFT of a map of 256x512 pixels.
 """
 
 
+def fuses_products(x: Array, axes: tuple[int, ...]) -> bool:
+    """Whether "auto" multiplies both axes of a map at once, in a kernel of `fused_products`.
+
+    Args:
+      x: the map.
+      axes: the axes to filter, not negative.
+
+    Example:
+      >>> fuses_products(jnp.zeros((1, 32, 32, 128)), (1, 2))
+      False
+    """
+    # Inside of `shard_map` no linear solve would say what the transpose of a kernel is.
+    if current_target().platform != "tpu" or _products_only.get() or any_manual():
+        return False
+    from segalias_jax.ops.fused_products import fuses  # imports what only a TPU needs
+
+    return fuses(x, axes)
+
+
 def _checked_axes(x: Array, axes: tuple[int, ...]) -> tuple[int, ...]:
     if len(axes) not in (1, 2):
         raise InputError(f"axes is {axes}, but a low pass takes one or two axes")
     return tuple(axis % x.ndim for axis in axes)
 
 
-def _low_pass_matmul(x: Array, bounds: tuple[tuple[int, int], ...], axes: tuple[int, ...]) -> Array:
+def _low_pass_matmul(
+    x: Array, bounds: tuple[tuple[int, int], ...], axes: tuple[int, ...], *, fused: bool
+) -> Array:
     lengths = [x.shape[axis] for axis in axes]
     matrices = [band_matrix(n, *bound) for n, bound in zip(lengths, bounds, strict=True)]
     odd = [odd_factors(n, *bound) for n, bound in zip(lengths, bounds, strict=True)]
 
     def apply(_, x: Array) -> Array:
-        return _separable(x, matrices, odd, axes)
+        return _separable(x, matrices, odd, axes, fused=fused)
 
     if any_manual():  # as of jax 0.10 a linear solve has no lowering inside of `shard_map`
         return apply(None, x)
@@ -386,12 +407,19 @@ def _low_pass_matmul(x: Array, bounds: tuple[tuple[int, int], ...], axes: tuple[
     return jax.lax.custom_linear_solve(lambda y: y, x, apply, symmetric=True)
 
 
-def _separable(x: Array, matrices: list, odd: list, axes: tuple[int, ...]) -> Array:
+def _separable(
+    x: Array, matrices: list, odd: list, axes: tuple[int, ...], *, fused: bool = False
+) -> Array:
     """Real part of a separable complex operator: C_h x C_w^T - S_h x S_w^T."""
     y = x
-    # The second image axis first: its product stays local when the first one is sharded.
-    for matrix, axis in reversed(tuple(zip(matrices, axes, strict=True))):
-        y = sharded_like(y, apply_along_axis(y, matrix, axis), axis)
+    if fused:
+        from segalias_jax.ops.fused_products import fused_products
+
+        y, _ = fused_products(x, *matrices)
+    else:
+        # The second image axis first: its product stays local when the first one is sharded.
+        for matrix, axis in reversed(tuple(zip(matrices, axes, strict=True))):
+            y = sharded_like(y, apply_along_axis(y, matrix, axis), axis)
     if len(axes) == 2 and all(left.size for left, _ in odd):
         y = y - _odd_part(x, odd, axes)
     return y

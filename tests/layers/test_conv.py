@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from segalias_jax import layers
+from segalias_jax import layers, ops
 
 
 def test_batch_statistics_and_running_ones():
@@ -90,3 +90,50 @@ def test_epsilon_and_momentum_of_a_norm():
     # Mean 2, biased variance 1, unbiased 2; statistics began at 0 and 1.
     np.testing.assert_allclose(y.ravel(), [-0.5, 0.5], rtol=1e-6)
     np.testing.assert_allclose([norm.mean[0], norm.var[0]], [0.5, 1.25], rtol=1e-6)
+
+
+def test_batch_statistics_of_several_devices_are_those_of_one():
+    """Values, statistics and gradient, three standard deviations off the running mean."""
+    x = 3 + jax.random.normal(jax.random.key(0), (8, 5, 6, 4))
+    towards = jax.random.normal(jax.random.key(1), x.shape)
+    graph, state = nnx.split(layers.BatchNorm(4))
+
+    def run(devices):
+        def loss(x):
+            norm = nnx.merge(graph, state, copy=True)
+            y = norm(x)
+            return (y * towards).sum(), (y, norm.mean[...], norm.var[...])
+
+        with ops.target(devices, "cpu"):
+            return jax.value_and_grad(loss, has_aux=True)(x)
+
+    for ours, theirs in zip(*map(jax.tree.leaves, (run(8), run(1))), strict=True):
+        # A difference of squares loses ten times (1 + 3^2) what its result is rounded to.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    constant = jax.grad(lambda x: nnx.merge(graph, state, copy=True)(x)[0].sum())(x * 0 + 7)
+    assert jnp.isfinite(constant).all()
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
+def test_a_norm_sends_one_message_in_each_direction():
+    rows = NamedSharding(jax.make_mesh((8,), ("a",), (AxisType.Auto,)), PartitionSpec("a"))
+    whole = NamedSharding(rows.mesh, PartitionSpec())
+    graph, state = nnx.split(layers.BatchNorm(4))
+
+    def messages(devices):
+        def gradient(state, x):
+            def loss(x):
+                norm = nnx.merge(graph, state, copy=True)
+                y = norm(x)
+                return y * y[::-1], norm.mean[...]
+
+            y, pull, mean = jax.vjp(loss, x, has_aux=True)
+            return pull(jnp.cos(y))[0], mean
+
+        with ops.target(devices, "cpu"):
+            places = {"in_shardings": (whole, rows), "out_shardings": (rows, whole)}
+            x = jax.ShapeDtypeStruct((8, 2, 3, 4), jnp.float32)
+            text = jax.jit(gradient, **places).lower(state, x).compile().as_text()
+        return text.count(" all-reduce(") + text.count(" all-reduce-start(")
+
+    assert messages(8) == 2 < messages(1)
