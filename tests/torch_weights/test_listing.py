@@ -38,8 +38,9 @@ def test_details(run, tmp_path):
     assert encoder["channels"] == [64, 128, 256, 512] and encoder["size"] == [64, 96]
     assert "torchvision:resnet18" in encoder["weights"]
     assert decoder["kind"] == "decoder" and decoder["parameters"] > 20_000_000
-    # Of its two 3x3 convolutions at a 32nd of the image, a multiply-add is two; and little beside.
-    assert decoder["flops"] > 2 * decoder["parameters"] * (64 // 32) * (96 // 32)
+    # Convolutions at a 32nd of the image; a multiply-add is two. A tenth of the parameters are
+    # those of the auxiliary head, which does not run.
+    assert 0.9 < decoder["flops"] / (2 * decoder["parameters"] * 2 * 3) < 0.92
     assert "for one image of 64 x 96, on resnet50, without it" in told
     assert weights["address"] == find("torchvision:resnet18").address and weights["path"] is None
 
