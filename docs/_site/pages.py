@@ -44,6 +44,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are made."""
     made = {page: (ROOT / source).read_text() for source, page in PAGES.items()}
+    made["index.md"] = "---\nhide: [navigation]\n---\n" + made["index.md"]
     made["commands.md"] = commands()
     made[f"{API}/index.md"] = overview()
     made |= {page_of(package): reference(package) for package in packages()}

@@ -7,7 +7,7 @@ if (location.protocol === "file:") {
       this.frame = document.createElement("iframe");
       this.frame.hidden = true;
       document.body.append(this.frame);
-      const inside = this.frame.contentWindow;
+      const inside = this.frame.contentWindow, base = new URL(url, location.href);
       // What a worker's script expects to find around itself.
       inside.__index = window.__index;
       inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
@@ -15,10 +15,10 @@ if (location.protocol === "file:") {
         Promise.resolve());
       const load = (source) => new Promise((resolve, reject) => {
         const script = inside.document.createElement("script");
-        Object.assign(script, { src: new URL(source, url), onload: resolve, onerror: reject });
+        Object.assign(script, { src: new URL(source, base), onload: resolve, onerror: reject });
         inside.document.body.append(script);
       });
-      load(url).then(() => {
+      load(base).then(() => {
         this.inside = inside;
         this.waiting.splice(0).forEach((data) => this.postMessage(data));
       });
