@@ -10,10 +10,11 @@ DEV := $(VENV)/.ready-dev
 TPU := .venv-tpu
 COVERAGE := 90
 RELEASE := build/release
+VERSIONS := build/versions
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test coverage faults soak page docs notebooks lint bench tpu
-.PHONY: transforms fidelity release-check clean
+.PHONY: transforms fidelity release-check versions clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
@@ -80,6 +81,15 @@ bench: $(DEV)  ## measure operators, networks and scores on this machine, beside
 tpu: $(TPU)/.ready  ## compile for TPUs that are not here; writes tables of docs/scaling.md (hours, resumes)
 	$(TPU)/bin/python -m pytest -rs tests/test_compile_for.py
 	$(TPU)/bin/python benchmarks/compile_for.py
+
+# What depends most on the libraries below; any warning is an error, deprecations among them.
+versions:  ## a part of the tests with CONSTRAINTS=constraints/lowest.txt or PYTHON=python3.13
+	rm -rf $(VERSIONS)
+	$(PYTHON) -m venv $(VERSIONS)
+	$(VERSIONS)/bin/pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e . \
+	  beartype pytest pytest-xdist scipy
+	$(VERSIONS)/bin/python -m pytest -n 0 tests/ops/test_fourier.py tests/ops/test_conv.py tests/layers \
+	  tests/scoring/test_folders.py tests/test_lazy.py tests/training/test_fit.py
 
 release-check:  ## build both distributions, check and install them elsewhere, and score with them
 	rm -rf $(RELEASE)

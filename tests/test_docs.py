@@ -14,7 +14,13 @@ REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.rglob("*.md")) + [
     REPOSITORY / name
-    for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md")
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "benchmarks/README.md",
+        "notebooks/README.md",
+    )
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.S | re.M)
 # What a page may call besides the commands of this repository.
@@ -152,4 +158,4 @@ def test_every_command_and_page_is_in_the_site(reference):
     assert "optimizer.learning_rate = " in made
     settings = (REPOSITORY / "mkdocs.yml").read_text()
     for page in DOCS.rglob("*.md"):
-        assert f"- {page.relative_to(DOCS).as_posix()}\n" in settings or page.stem == "start"
+        assert f"- {page.relative_to(DOCS).as_posix()}\n" in settings
