@@ -8,7 +8,7 @@ CONSTRAINTS := $(wildcard constraints/py$(VERSION).txt)
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 TPU := .venv-tpu
-COVERAGE := 90
+COVERAGE := 80
 RELEASE := build/release
 VERSIONS := build/versions
 
