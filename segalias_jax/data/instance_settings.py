@@ -144,6 +144,9 @@ class InstanceSettings:
     train_split: str = setting("train", "split that is trained on")
     eval_split: str = setting("val", "split that is scored")
     empty: bool = setting(False, "train on images without objects too, which teach what is none")
+    repeat_by_objects: bool = setting(
+        False, "train on images with more objects than the mean as many times as often"
+    )
     short: tuple[int, int] = setting(
         (800, 800),
         "smallest and largest short side that training draws; scoring takes the largest",

@@ -160,6 +160,28 @@ or set data.empty
     return source if len(indices) == len(source) else ChosenImages(source, indices)
 
 
+def repeated_by_objects(source: InstanceSource, *, threads: int = 4) -> InstanceSource:
+    """Returns the images of a data set, those with many objects several times.
+
+    An image with n objects is there max(1, round(n / mean)) times, where the mean is that of all
+    images: crops of a crowded one show a small part of its objects each.
+
+    Args:
+      source: the data set.
+      threads: maps read at a time.
+
+    Returns:
+      The repeated images, next to each other, in the order of the data set.
+
+    Example:
+      >>> len(repeated_by_objects(InstanceSource([], classes=("a",))))
+      0
+    """
+    counts = np.asarray(_counts(source.count, len(source), threads))
+    times = np.maximum(1, np.rint(counts / max(1, counts.sum()) * len(source))).astype(int)
+    return ChosenImages(source, np.repeat(np.arange(len(source)), times).tolist())
+
+
 def left_out(source: InstanceSource, max_objects: int, *, threads: int = 4) -> tuple[int, int]:
     """Counts what batches of at most `max_objects` objects an image leave out.
 
@@ -254,6 +276,8 @@ class InstanceStream:
         self.settings = read_instance_settings(data_config)
         self.source = source
         self.size = batch_size_of(self.settings, source, training=True)
+        repeated = self.settings.repeat_by_objects
+        self._shown = repeated_by_objects(source) if repeated else source
         self._batch_size, self._seed = batch_size, seed
         self._process_index, self._process_count = process_index, process_count
 
@@ -262,7 +286,7 @@ class InstanceStream:
         settings = self.settings
         transforms = object_transforms(settings)
         return stream_batches(
-            self.source,
+            self._shown,
             functools.partial(_training_row, transforms, self.size, settings.max_objects),
             stack_rows,
             batch_size=self._batch_size,
@@ -276,7 +300,7 @@ class InstanceStream:
 
     def describe(self, step: int) -> str:
         """Returns the names of the images of a step."""
-        names = batch_names(self.source, batch_size=self._batch_size, seed=self._seed, step=step)
+        names = batch_names(self._shown, batch_size=self._batch_size, seed=self._seed, step=step)
         return ", ".join(names)
 
 

@@ -322,14 +322,18 @@ def _windowed(
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     else:
         image = resized_window(image, size, window)
+    # Most objects of a large image are outside of the window: they are not resized.
+    masks = masks[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    seen = np.flatnonzero(masks.any((1, 2)))
     if tuple(size) != tuple(old) or anew:
-        masks = np.take(np.take(masks, rows, 1), columns, 2)
-    keep = masks.any((1, 2))
-    boxes = boxes_of_masks(masks) if anew else _scaled(sample["boxes"], old, size)
-    changed = sample | {"image": image, "boxes": boxes, "masks": masks}
-    if keep.all():
-        return changed
-    return changed | {key: changed[key][keep] for key in OBJECT_KEYS}
+        masks = np.take(np.take(masks[seen], rows - rows[0], 1), columns - columns[0], 2)
+        left = masks.any((1, 2))  # a small object can be between the pixels that are shown
+        seen, masks = seen[left], masks[left]
+    else:
+        masks = masks[seen]
+    boxes = boxes_of_masks(masks) if anew else _scaled(sample["boxes"][seen], old, size)
+    others = {key: sample[key][seen] for key in OBJECT_KEYS if key not in ("boxes", "masks")}
+    return sample | others | {"image": image, "boxes": boxes, "masks": masks}
 
 
 def _nearest(old: int, new: int) -> np.ndarray:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from segalias_jax.ops.placement import any_manual, on_any_mesh
 from segalias_jax.ops.resample import image_size, strided
@@ -20,6 +22,9 @@ from segalias_jax.ops.targets import current_target
 from segalias_jax.typing import Array, Float
 
 _FEW_OUTPUTS = 4
+
+_PART, _MOST_PARTS = 1 << 20, 8
+"""Numbers of a map that XLA on a CPU sums a weight gradient over at its full speed, and a bound."""
 
 
 @on_any_mesh
@@ -73,6 +78,10 @@ def conv2d(
             return _strided_depthwise(_pad(x, padding, padding), kernel, stride)
     if groups == stride == dilation == 1 and outputs <= _FEW_OUTPUTS:
         return _project_then_shift(x, kernel, padding)
+    plain = groups == stride == dilation == 1 and padding < min(height, width)
+    if plain and on_cpu and current_target().one_device and is_fixed(*x.shape):
+        if x.size >= 2 * _PART:
+            return _large(x, kernel, padding)
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -215,6 +224,53 @@ def _strided_depthwise_backward(stride: int, saved: tuple[Array, Array], cotange
 
 
 _strided_depthwise.defvjp(_strided_depthwise_forward, _strided_depthwise_backward)
+
+
+def _correlate(x: Array, kernel: Array, pads: tuple[tuple[int, int], ...]) -> Array:
+    axes = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=axes)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _large(x: Array, kernel: Array, padding: int) -> Array:
+    """A stride of 1 over a map that no cache holds.
+
+    XLA's weight gradient takes twice as long for it as for the parts of it, whose concatenation
+    the derivative along the kernel is here: its transpose adds up the parts'.
+    """
+    return _correlate(x, kernel, ((padding, padding),) * 2)
+
+
+@functools.partial(_large.defjvp, symbolic_zeros=True)
+def _large_derivative(padding: int, primals: Any, tangents: Any) -> tuple[Array, Any]:
+    (x, kernel), (along_x, along_kernel) = primals, tangents
+    y = _large(x, kernel, padding)
+    terms = []
+    if not isinstance(along_x, SymbolicZero):
+        terms.append(_large(along_x, kernel, padding))
+    if not isinstance(along_kernel, SymbolicZero):
+        terms.append(_in_parts(x, along_kernel, padding))
+    return y, sum(terms[1:], terms[0])
+
+
+def _in_parts(x: Array, kernel: Array, padding: int) -> Array:
+    """The same of some images at a time, or of some rows of all."""
+    (batch, height), reach = x.shape[:2], kernel.shape[0] - 1
+    parts, sides = min(x.size // _PART, _MOST_PARTS), (padding, padding)
+    if batch >= parts:
+        # A power of two: images are summed over as channels are, in whole vectors.
+        images = 1 << (batch // parts).bit_length() - 1
+        some = [
+            _correlate(x[i : i + images], kernel, (sides,) * 2) for i in range(0, batch, images)
+        ]
+        return jnp.concatenate(some)
+    outputs = height + 2 * padding - reach
+    rows, some = -(-outputs // parts), []
+    for j in range(0, outputs, rows):
+        first, last = j - padding, min(j + rows, outputs) + reach - padding
+        pads = (max(-first, 0), max(last - height, 0)), sides
+        some.append(_correlate(x[:, max(first, 0) : min(last, height)], kernel, pads))
+    return jnp.concatenate(some, 1)
 
 
 def _same(x: Array, side: int, stride: int, dilation: int) -> tuple[Array, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -271,12 +272,12 @@ def max_pool(
       >>> max_pool(jnp.arange(4.0).reshape(1, 1, 4, 1), 1, stride=2)[0, 0, :, 0].tolist()
       [0.0, 2.0]
     """
-    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    lowest = np.array(-np.inf, x.dtype)  # concrete, or the maximum has no gradient
-    if not current_target().one_device:
-        return _max_of_shifts(jax.lax.pad(x, lowest, [(a, b, 0) for a, b in pads]), window, stride)
-    shape, strides = (1, window, window, 1), (1, stride, stride, 1)
-    return jax.lax.reduce_window(x, lowest, jax.lax.max, shape, strides, pads)
+    target = current_target()
+    if not target.one_device:
+        return _max_of_shifts(x, window, stride, padding)
+    if target.platform == "cpu":
+        return _max_on_cpu(x, window, stride, padding)
+    return _max_of_windows(x, window, stride, padding)
 
 
 @on_any_mesh
@@ -327,7 +328,7 @@ def max_pool_2x2(x: Float[Array, "b h w c"], *, stride: int = 2) -> Float[Array,
     height, width = (n + (n % 2 if fixed and stride > 1 else 1) for n in x.shape[1:3])
     x = crop_or_extend(x, (height, width))  # copies of the last row change no maximum
     # XLA's gradient of windows takes five times as long on a CPU.
-    return _max_of_shifts(x, 2, stride)
+    return _max_of_shifts(x, 2, stride, 0)
 
 
 @on_any_mesh
@@ -388,7 +389,14 @@ def strided(
     return jax.lax.slice(x, first, last, (1, stride, stride, 1))
 
 
-def _max_of_shifts(x: Array, window: int, stride: int) -> Array:
+def _max_of_windows(x: Array, window: int, stride: int, padding: int) -> Array:
+    lowest = np.array(-np.inf, x.dtype)  # concrete, or the maximum has no gradient
+    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    shape, strides = (1, window, window, 1), (1, stride, stride, 1)
+    return jax.lax.reduce_window(x, lowest, jax.lax.max, shape, strides, pads)
+
+
+def _max_of_shifts(x: Array, window: int, stride: int, padding: int) -> Array:
     """The same, as the larger of shifted images; the first of equal ones gets the gradient.
 
     The partitioner (of XLA as of jax 0.10.2) loses gradients of windows that reach over the border
@@ -396,6 +404,8 @@ def _max_of_shifts(x: Array, window: int, stride: int) -> Array:
     maximum once more: where the compiler recomputes what was pooled, rounded otherwise (as XLA
     does without optimization), it finds none and divides by their number, 0.
     """
+    sides = (0, 0, 0), (padding, padding, 0)
+    x = jax.lax.pad(x, np.array(-np.inf, x.dtype), [sides[0], sides[1], sides[1], sides[0]])
     batch, height, width, channels = x.shape
     rows, columns = ((n - window) // stride * stride + 1 for n in (height, width))
     shifts = [
@@ -407,3 +417,13 @@ def _max_of_shifts(x: Array, window: int, stride: int) -> Array:
     ]
     # What is no number wins, as in `jnp.max`: it must not vanish.
     return functools.reduce(lambda y, part: jax.lax.select((y >= part) | (y != y), y, part), shifts)
+
+
+# XLA's gradient of windows takes four to nine times as long on a CPU; its maxima do not.
+_max_on_cpu = jax.custom_jvp(_max_of_windows, nondiff_argnums=(1, 2, 3))
+
+
+@_max_on_cpu.defjvp
+def _shifted(window: int, stride: int, padding: int, primals: Any, tangents: Any) -> Any:
+    pool = functools.partial(_max_of_shifts, window=window, stride=stride, padding=padding)
+    return jax.jvp(pool, primals, tangents)

@@ -11,6 +11,7 @@ from segalias_jax.data.instance_source import (
     create_instance_source,
     instance_eval_batches,
     left_out,
+    repeated_by_objects,
     with_objects,
 )
 from segalias_jax.data.instance_transforms import evaluation_resize
@@ -167,6 +168,18 @@ def test_images_without_objects_are_left_out(section):
     assert kept.names == source.names
     (batch,) = taken(InstanceStream(section, chosen, batch_size=2, seed=0), 0, 1)
     assert (batch["classes"][:, :2] > 0).all()
+
+
+def test_images_with_many_objects_are_shown_more_often(section):
+    """Two objects, a crowd alone and none: the mean is 2/3, and 2 / (2/3) = 3."""
+    source = opened(section)
+    repeated = repeated_by_objects(source)
+    assert repeated.names == ["a.png"] * 3 + ["b.png", "c.png"]
+    assert_equal(repeated[2], source[0])
+    stream = InstanceStream(section | {"repeat_by_objects": True}, source, batch_size=5, seed=0)
+    assert sorted(stream.describe(1).split(", ")) == repeated.names
+    (batch,) = taken(stream, 0, 1)
+    assert ((batch["classes"] > 0) & ~batch["crowd"]).sum() == 3 * 2
 
 
 def test_objects_that_batches_leave_out_are_counted(section):

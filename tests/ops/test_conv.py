@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from segalias_jax import ops
+from segalias_jax.ops import conv
 from segalias_jax.tracing import read_program
 
 CASES = {
@@ -137,3 +138,37 @@ def test_same_padding_of_any_size():
         x = jax.random.normal(jax.random.key(1), (1, *size, 4))
         # The same products, summed in float32 in another order.
         np.testing.assert_allclose(program.call(x), run(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "shape, side, padding",
+    [((9, 5, 7, 3), 3, 1), ((1, 33, 6, 2), 5, 2), ((2, 20, 8, 5), 3, 0), ((3, 11, 4, 2), 2, 1)],
+)
+def test_derivatives_of_large_maps_are_taken_in_parts(shape, side, padding, monkeypatch):
+    """Parts of a batch, and of an image's rows, along both arguments and along each."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(conv, "_PART", 80)
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.normal(size=shape), jnp.float32)
+    kernel = jnp.asarray(random.normal(size=(side, side, shape[-1], 8)), jnp.float32)
+    axes, pads = ("NHWC", "HWIO", "NHWC"), ((padding, padding),) * 2
+
+    def ours(x, k):
+        return jnp.sin(ops.conv2d(x, k, padding=padding))
+
+    def plain(x, k):
+        y = jax.lax.conv_general_dilated(x, k, (1, 1), pads, dimension_numbers=axes)
+        return jnp.sin(y)
+
+    def derivatives(convolve):
+        y, pull = jax.vjp(convolve, x, kernel)
+        _, along = jax.jvp(convolve, (x, kernel), (x + 1, kernel - 1))
+        _, along_x = jax.jvp(lambda x: convolve(x, kernel), (x,), (x + 1,))
+        (of_kernel,) = jax.vjp(lambda k: convolve(x, k), kernel)[1](y)
+        return (*pull(y), along, along_x, of_kernel)
+
+    assert "custom_jvp" in str(jax.make_jaxpr(ours)(x, kernel))
+    found, expected = jax.jit(lambda: derivatives(ours))(), jax.jit(lambda: derivatives(plain))()
+    for one, other in zip(found, expected, strict=True):
+        # Sums of up to 200 products in another order.
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
