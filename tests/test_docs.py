@@ -159,3 +159,18 @@ def test_every_command_and_page_is_in_the_site(reference):
     settings = (REPOSITORY / "mkdocs.yml").read_text()
     for page in DOCS.rglob("*.md"):
         assert f"- {page.relative_to(DOCS).as_posix()}\n" in settings
+
+
+def test_hosted_checks_call_targets_that_exist():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    found = []
+    for path in (REPOSITORY / ".github" / "workflows").glob("*.yml"):
+        found += re.findall(r"run: make ([\w-]+)", path.read_text())
+    assert {"lint", "test", "docs", "release-check"} <= set(found)
+    assert all(re.search(rf"^{name}:", makefile, re.M) for name in found)
+
+
+def test_versions_agree():
+    version = segalias_jax.__version__
+    assert f"\nversion: {version}\n" in (REPOSITORY / "CITATION.cff").read_text()
+    assert re.search(rf"^## {re.escape(version)} ", (REPOSITORY / "CHANGELOG.md").read_text(), re.M)
