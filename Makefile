@@ -13,7 +13,7 @@ RELEASE := build/release
 VERSIONS := build/versions
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test coverage faults soak page docs notebooks lint bench tpu
+.PHONY: help install quickstart test coverage faults soak page docs notebooks lint bench gallery tpu
 .PHONY: transforms fidelity release-check versions clean
 
 help:  ## list the targets
@@ -77,6 +77,12 @@ bench: $(DEV)  ## measure operators, networks and scores on this machine, beside
 	$(BIN)/python benchmarks/scores.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/inference.py
+
+gallery: $(READY)  ## draw the figures of docs/gallery.md, write its tables and sounds (runs/gallery)
+	for name in boundary_errors median_and_blur loss_curves spectrogram radar_fields radar_unet; do \
+	  $(BIN)/python examples/gallery/$$name.py --out runs/gallery --page docs/gallery.md || exit; \
+	done
+	cp runs/gallery/*.png docs/pictures/gallery/
 
 tpu: $(TPU)/.ready  ## compile for TPUs that are not here; writes tables of docs/scaling.md (hours, resumes)
 	$(TPU)/bin/python -m pytest -rs tests/test_compile_for.py

@@ -37,7 +37,7 @@ SIZES = {
 }
 INSTANCES = ("nuclei", "coco_instances", "lis", "cityscapes_instances")
 INSTANCES += ("cityscapes_panoptic", "nuclei_panoptic")
-UNETS = ("kvasir_unet", "cvc_clinicdb_unet", "membrane_unet", "cracks_unet")
+UNETS = ("kvasir_unet", "cvc_clinicdb_unet", "membrane_unet", "cracks_unet", "radar_unet")
 VARIANTS = [(name, arg) for name in SIZES for arg in NETWORKS]
 
 
@@ -134,6 +134,7 @@ def test_files_of_a_checkout_are_the_recipes_of_the_package():
 def test_unet_has_the_published_setting(name):
     base = flat_items(load_recipe(f"{ROOT}/configs/base.py"))
     images = {"kvasir_unet": 800, "cvc_clinicdb_unet": 490, "membrane_unet": 24, "cracks_unet": 72}
+    images["radar_unet"] = 1000
     published = {
         "model.name": "unet",
         "model.encoder": "double_conv",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         stream_state,
         train_batches,
     )
+    from segalias_jax.data.radar import RadarFields, draw_reflectivity, read_svrimg
     from segalias_jax.data.skipping import describe_skipped
     from segalias_jax.data.sources import SOURCES, Source, check_source, create_source, fingerprint
     from segalias_jax.data.splits import check_splits, split_hash
@@ -46,6 +47,7 @@ __all__ = [
     "InstanceStream",
     "Instances",
     "LowLight",
+    "RadarFields",
     "Source",
     "batch_names",
     "batch_size_of",
@@ -58,11 +60,13 @@ __all__ = [
     "data_condition",
     "describe_changes",
     "describe_skipped",
+    "draw_reflectivity",
     "eval_batches",
     "fingerprint",
     "instance_eval_batches",
     "left_out",
     "read_instance_settings",
+    "read_svrimg",
     "restore_zero_label",
     "resume_step",
     "split_hash",
@@ -98,6 +102,7 @@ __getattr__, __dir__ = lazy.attach(
             "stream_state",
             "train_batches",
         ),
+        "segalias_jax.data.radar": ("RadarFields", "draw_reflectivity", "read_svrimg"),
         "segalias_jax.data.skipping": ("describe_skipped",),
         "segalias_jax.data.sources": (
             "SOURCES",

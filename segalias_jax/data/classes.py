@@ -148,6 +148,7 @@ COCO_STUFF_IDS = tuple(
 CELLS = _table(cell=(90, 90, 90), membrane=(230, 159, 0))
 CRACKS = _table(pavement=(90, 90, 90), crack=(230, 159, 0))
 POLYPS = _table(background=(90, 90, 90), polyp=(230, 159, 0))
+RADAR = _table(below_40_dBZ=(90, 90, 90), from_40_dBZ=(230, 159, 0))
 VESSELS = _table(background=(90, 90, 90), vessel=(230, 159, 0))
 
 DATASETS = {

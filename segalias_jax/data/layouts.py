@@ -72,6 +72,8 @@ def _mapped(stored: tuple[int, ...], ignored: range = range(0)) -> LabelRule:
 
 
 _MASK = LabelRule(2, threshold_lookup(127), "gray")
+# Reflectivity of 40 dBZ and more; image and label are one file, of whose palette this is the index.
+_STRONG = LabelRule(2, threshold_lookup(39))
 _INVERTED_MASK = LabelRule(2, threshold_lookup(127, inverted=True), "gray")
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
@@ -209,6 +211,12 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             ),
             ("training", "test"),
             "outside the field of view",
+        ),
+        "svrimg": Layout(
+            classes.RADAR,
+            (Files("tor/*/*/{name}.png", ("tor/*/*/{name}.png",), _STRONG, names="{split}.txt"),),
+            ("train", "val", "test"),
+            "-",
         ),
     }
 )

@@ -63,10 +63,10 @@ class DataSettings:
 
     source: str = setting(
         "synthetic",
-        """"synthetic", "folders" (your own), a set of docs/datasets.md, or "tfds:NAME" of a
-        prepared set""",
+        """"synthetic", "radar", "folders" (your own), a set of docs/datasets.md, or "tfds:NAME"
+        of a prepared set""",
     )
-    root: str = setting("", 'folder of the data set; unused by "synthetic"')
+    root: str = setting("", 'folder of the data set; unused by "synthetic" and "radar"')
     # Paths below root and the meaning of labels: only the source "folders" reads them.
     images: str = setting(
         "images/{split}/{name}.*",
@@ -149,10 +149,14 @@ class DataSettings:
         check=integer(least=0),
     )
     threads: int = setting(4, "reading threads, in each process", check=_COUNT)
-    num_train: int = setting(1000, 'scenes of the split "train", "synthetic" only', check=_COUNT)
-    num_eval: int = setting(100, 'scenes of every other split, "synthetic" only', check=_COUNT)
+    num_train: int = setting(
+        1000, 'scenes of the split "train", "synthetic" and "radar" only', check=_COUNT
+    )
+    num_eval: int = setting(
+        100, 'scenes of every other split, "synthetic" and "radar" only', check=_COUNT
+    )
     image_size: tuple[int, int] = setting(
-        (128, 128), 'size of a scene, "synthetic" only', unit="pixels", check=size()
+        (128, 128), 'size of a scene, "synthetic" and "radar" only', unit="pixels", check=size()
     )
     scale_jitter: float = setting(
         0.0,

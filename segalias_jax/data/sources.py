@@ -17,6 +17,7 @@ from segalias_jax.data.labels import LabelRule, mapped_lookup, threshold_lookup
 from segalias_jax.data.layouts import LAYOUTS, Files
 from segalias_jax.data.pairs import Pair, PairSource
 from segalias_jax.data.prepared import PREFIX, PreparedSource
+from segalias_jax.data.radar import RadarFields
 from segalias_jax.data.settings import FOLDER_KEYS, DataSettings, read_settings
 from segalias_jax.data.skipping import SkippingSource
 from segalias_jax.data.splits import find_pairs, has_labels
@@ -167,7 +168,8 @@ def folder_rule(settings: DataSettings) -> tuple[LabelRule, np.ndarray]:
 
 
 SOURCES: Mapping[str, Callable[[DataSettings, str], Source]] = MappingProxyType(
-    dict.fromkeys(LAYOUTS, open_layout) | {"folders": open_folders, "synthetic": SyntheticScenes}
+    dict.fromkeys(LAYOUTS, open_layout)
+    | {"folders": open_folders, "synthetic": SyntheticScenes, "radar": RadarFields}
 )
 """Every data set by its name in a recipe; each takes the settings and a split's name."""
 
@@ -216,7 +218,7 @@ def open_split(settings: DataSettings, split: str) -> Source:
       Traceback (most recent call last):
       segalias_jax.errors.InputError: data.source: no data set 'pascal'; choose from camvid, \
 cityscapes, voc2012, ade20k, coco_stuff, kvasir_seg, cvc_clinicdb, membrane, crackforest, drive, \
-folders, synthetic
+svrimg, folders, synthetic, radar
     """
     if settings.source.startswith(PREFIX):
         return PreparedSource(settings, split)

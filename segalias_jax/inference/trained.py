@@ -17,7 +17,7 @@ from ml_collections import config_dict
 from segalias_jax import models
 from segalias_jax.checkpoints import read_weights
 from segalias_jax.checkpoints.pretrained import fitting
-from segalias_jax.data.classes import COCO_STUFF, SYNTHETIC
+from segalias_jax.data.classes import COCO_STUFF, RADAR, SYNTHETIC
 from segalias_jax.data.layouts import LAYOUTS
 from segalias_jax.errors import InputError
 from segalias_jax.runs.instance_recipe import InstanceRecipe
@@ -29,7 +29,10 @@ from segalias_jax.runs.workdir import CLASSES, RECIPE, read_recipe
 from segalias_jax.scoring.reports.overlays import spread_palette
 from segalias_jax.typing import Array, Float, Int32, UInt8
 
-_KNOWN = {name: layout.classes for name, layout in LAYOUTS.items()} | {"synthetic": SYNTHETIC}
+_KNOWN = {name: layout.classes for name, layout in LAYOUTS.items()} | {
+    "synthetic": SYNTHETIC,
+    "radar": RADAR,
+}
 _CLASSIFIER = "parameters/classifier/conv/bias"
 _DETECTOR = "parameters/box_head/logits/bias"  # one of them is the background's
 _PANOPTIC = "parameters/semantic/out/bias"  # as of those
