@@ -8,12 +8,16 @@ CONSTRAINTS := $(wildcard constraints/py$(VERSION).txt)
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 TPU := .venv-tpu
+COVERAGE := 80
+RELEASE := build/release
+VERSIONS := build/versions
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test faults soak page lint bench gallery tpu transforms fidelity clean
+.PHONY: help install quickstart test coverage faults soak page docs notebooks lint bench gallery tpu
+.PHONY: transforms fidelity release-check versions clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
 
 install: $(READY)  ## create .venv and install the package into it
 
@@ -23,6 +27,12 @@ quickstart: $(READY)  ## train and score the embedded default, in a few minutes,
 
 test: $(DEV)  ## run all tests
 	SEGALIAS_DEV=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+
+coverage: $(DEV)  ## run all tests and say which lines none runs; fails below the floor
+	rm -rf build/coverage
+	SEGALIAS_DEV=1 $(BIN)/python -m coverage run -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report --skip-covered --fail-under=$(COVERAGE)
 
 faults: $(DEV)  ## kill and interrupt small runs; start them with several processes
 	SEGALIAS_SOAK=1 $(BIN)/python -m pytest -n 0 tests/faults tests/training/test_processes.py
@@ -38,6 +48,15 @@ soak: faults  ## the same hundreds of times; writes four results and docs/faults
 page: $(DEV)  ## look at reports in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[page]'
 	$(BIN)/python -m pytest -n 0 -rs tests/scoring/reports/test_page_in_browser.py tests/scoring/instances/test_instance_page.py
+
+docs: $(READY)  ## build the documentation into build/site, which works without a server
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict
+	@echo build/site/index.html
+
+notebooks: $(READY)  ## run all notebooks in their reduced form
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e '.[notebooks]'
+	$(BIN)/python notebooks/run.py
 
 transforms: $(DEV)  ## compute what works under which transform of jax; writes docs/transforms.md
 	$(BIN)/python tests/transforms.py
@@ -68,6 +87,26 @@ gallery: $(READY)  ## draw the figures of docs/gallery.md, write its tables and 
 tpu: $(TPU)/.ready  ## compile for TPUs that are not here; writes tables of docs/scaling.md (hours, resumes)
 	$(TPU)/bin/python -m pytest -rs tests/test_compile_for.py
 	$(TPU)/bin/python benchmarks/compile_for.py
+
+# What depends most on the libraries below; any warning is an error, deprecations among them.
+versions:  ## a part of the tests with CONSTRAINTS=constraints/lowest.txt or PYTHON=python3.13
+	rm -rf $(VERSIONS)
+	$(PYTHON) -m venv $(VERSIONS)
+	$(VERSIONS)/bin/pip install -q --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e . \
+	  beartype pytest pytest-xdist scipy
+	$(VERSIONS)/bin/python -m pytest -n 0 tests/ops/test_fourier.py tests/ops/test_conv.py tests/layers \
+	  tests/scoring/test_folders.py tests/test_lazy.py tests/training/test_fit.py
+
+release-check:  ## build both distributions, check and install them elsewhere, and score with them
+	rm -rf $(RELEASE)
+	$(PYTHON) -m venv $(RELEASE)/tools
+	$(RELEASE)/tools/bin/pip install -q --disable-pip-version-check build twine
+	$(RELEASE)/tools/bin/python -m build -q -o $(RELEASE)/dist .
+	$(RELEASE)/tools/bin/python -m build -q -w -o $(RELEASE)/dist packaging/score
+	$(RELEASE)/tools/bin/twine check --strict $(RELEASE)/dist/*
+	for wheel in $(RELEASE)/dist/*.whl; do \
+	  $(PYTHON) packaging/try_wheel.py $$wheel $(RELEASE) || exit 1; \
+	done
 
 clean:  ## remove what the targets made, but no run
 	rm -rf $(VENV) $(TPU) build dist *.egg-info .pytest_cache .ruff_cache

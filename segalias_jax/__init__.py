@@ -55,7 +55,7 @@ __all__ = [
     "training",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __getattr__, __dir__ = lazy.attach(
     __name__,

@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Example:
       >>> main(["--version"])
-      segalias_jax 0.1.0
+      segalias_jax 0.2.0
       0
     """
     try:

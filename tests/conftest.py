@@ -6,17 +6,15 @@ import importlib.util
 import os
 from pathlib import Path
 
+from tiny import QUICK_FLAGS
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Keras reads it when it is imported, and takes TensorFlow else, which is not there.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 # Most of the time of the tests is compiling, which takes half as long without optimization, and a
 # sixth of that with the older writers of loops; they order sums otherwise, no more. The runs of
 # tests/faults are compiled as usual.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false "
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-)
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {QUICK_FLAGS}")
 
 import numpy as np
 import pytest

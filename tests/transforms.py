@@ -12,12 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tiny import QUICK_FLAGS
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false "
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-)
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {QUICK_FLAGS}")
 
 import jax
 import jax.numpy as jnp

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from segalias_jax.ops.nms import best_of
 from segalias_jax.typing import Array, Bool, Float, Integer
 
-BACKGROUND, BETWEEN = -1, -2
+BACKGROUND = -1
+BETWEEN = -2
 """Matches of boxes that overlap every truth too little, and of those neither here nor there."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 HEAVY = ("jax", "jaxlib", "flax", "grain", "orbax", "optax", "ml_collections", "absl")
+HEAVY += ("fcntl",)  # Unix only
 
 ALL_MODULES = """
 import importlib, pkgutil, segalias_jax.scoring as package

@@ -1,6 +1,6 @@
 """The content of `report.json`: scores, causes, and all counts, from which it can be made again.
 
-    {"schema": 2, "library": "segalias_jax 0.1.0", "command": ..., "date": ..., "title": ...,
+    {"schema": 2, "library": "segalias_jax 0.2.0", "command": ..., "date": ..., "title": ...,
      "settings": {name: value}, "scoring": {topic: words},
      "summary": {score: number}, "classes": [{"name": ..., score: number, ...}, ...],
      "scores": as "summary", "per_class": {score: [number of each class]}, "confusion": [[pixels]],
