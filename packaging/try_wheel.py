@@ -21,6 +21,7 @@ for kind, shift in (("labels", 0), ("predictions", 2)):
 """
 TINY = (
     "--config=quickstart --workdir=run --config.train.steps=2 --config.train.eval_every=2 "
+    "--config.schedule.warmup_steps=1 "
     "--config.train.batch_size=2 --config.data.num_train=4 --config.data.num_eval=2 "
     "--config.model.width=8 --config.model.channels=8 --config.model.auxiliary_channels=8"
 ).split()
