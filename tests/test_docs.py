@@ -1,6 +1,7 @@
 """The pages of the documentation: links, commands, code, public names."""
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -125,6 +126,19 @@ def test_code_runs(page, library, tmp_path, monkeypatch):
             folders = [word for word in words[2:4] if Path(word).is_dir()]
             if is_light(words) and (len(folders) == 2 or "--config.data.root=shapes" in words):
                 assert cli.main(words[1:]) == 0
+
+
+def test_nuclei_are_those_of_the_result():
+    result = json.loads((REPOSITORY / "benchmarks/results/nuclei_tiny.json").read_text())
+    scores, threshold = result["scores"], result["settings"]["threshold"]
+    shown = [f"{100 * scores[key]:.1f}" for key in ("accuracy_50", "PQ")]
+    shown += [str(scores[key]) for key in ("missed", "merged", "false")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (DOCS / "instances.md").read_text().splitlines()
+    ]
+    assert ["0.3", str(threshold), *shown] in rows
+    assert f"reached PQ {shown[1]} on val" in (REPOSITORY / "configs/nuclei.py").read_text()
 
 
 def test_readme_is_short():

@@ -15,7 +15,7 @@ from segalias_jax.runs.recipe import BaseRecipe
 from segalias_jax.runs.studies import Studies, check_studies
 from segalias_jax.runs.tasks import bind, parse_recipe
 from segalias_jax.runs.validation import describe_checkpoint
-from segalias_jax.runs.workdir import check_recipe, read_checked
+from segalias_jax.runs.workdir import MACHINE_KEYS, check_recipe, read_checked
 from segalias_jax.training.companions import Companions
 from segalias_jax.training.folder import CHECKPOINTS, has_checkpoint
 from segalias_jax.training.processes import Launch, initialize
@@ -24,7 +24,14 @@ WHAT_WAS_TRAINED = (
     *("task", "model.", "data.source", "train.ema_decay"),
     *("curriculum.ratio", "curriculum.schedule", "curriculum.band"),
 )
-"""Beginnings of the keys that a run and its evaluation have to agree in."""
+"""Beginnings of the keys that a run and its evaluation have to agree in, but for
+`WHAT_IS_DETECTED`."""
+
+WHAT_IS_DETECTED = (
+    *("model.pre_nms", "model.post_nms", "model.nms_threshold"),
+    *("model.score_threshold", "model.max_detections"),
+)
+"""Keys that say what a trained detector keeps of what it finds."""
 
 
 def evaluate_run(
@@ -38,7 +45,8 @@ def evaluate_run(
     Where the folder has no checkpoint, the whole model that `model.pretrained` names is scored.
 
     Args:
-      config: the recipe of the run; keys other than `WHAT_WAS_TRAINED` may differ.
+      config: the recipe of the run; keys other than `WHAT_WAS_TRAINED` may differ, and
+        `WHAT_IS_DETECTED`.
       workdir: folder of the run.
       launch: how the scoring is started.
       studies: what else is asked for.
@@ -67,7 +75,8 @@ def _evaluate(
 
 
 def _evaluate_recipe(recipe: BaseRecipe, workdir: Path, studies: Studies) -> None:
-    check_recipe(recipe.to_flat(), workdir, prefixes=WHAT_WAS_TRAINED)
+    free = {*MACHINE_KEYS, *WHAT_IS_DETECTED}
+    check_recipe(recipe.to_flat(), workdir, prefixes=WHAT_WAS_TRAINED, free=free)
     trained = has_checkpoint(workdir)
     if not trained and not recipe.pretrained:
         raise InputError(f"--workdir: {workdir} holds no checkpoint; train with it first")

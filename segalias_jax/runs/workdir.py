@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def check_recipe(
     workdir: Path,
     *,
     prefixes: Iterable[str] = (),
+    free: Collection[str] = MACHINE_KEYS,
 ) -> None:
     """Raises if a folder belongs to the run of another recipe.
 
@@ -48,6 +49,7 @@ def check_recipe(
       workdir: folder of the run; may be missing.
       prefixes: beginnings of the keys that have to agree; all of them where not given. Where they
         are, keys that the run's recipe lacks, since an older version wrote it, are passed over.
+      free: keys that may differ.
 
     Raises:
       InputError: naming the first keys that differ.
@@ -69,9 +71,7 @@ def check_recipe(
     differing = {
         key: f"{key} is {json.dumps(there.get(key))} there and {json.dumps(here.get(key))} here"
         for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key)
-        and key not in MACHINE_KEYS
-        and key.startswith(prefixes or "")
+        if there.get(key) != here.get(key) and key not in free and key.startswith(prefixes or "")
     }
     if not differing:
         return

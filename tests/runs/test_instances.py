@@ -12,6 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from segalias_jax import models
 from segalias_jax.errors import InputError
 from segalias_jax.runs import recipes, setup
+from segalias_jax.runs.command import recipe_of_run
 from segalias_jax.runs.evaluate import evaluate_run
 from segalias_jax.runs.instances import true_objects
 from segalias_jax.runs.studies import Studies
@@ -146,6 +147,11 @@ def test_evaluation_of_a_run_repeats_its_scores(nuclei, capsys, monkeypatch):
     assert found[0]["scores"] == found[1]["scores"] and "PQ" in found[0]["scores"]
     with pytest.raises(InputError, match="--aliasing, --shift and --robustness are for recipes"):
         evaluate_run(config, workdir, studies=Studies(shift=True))
+    # What is kept of what a detector finds is not trained; 0.5 is the key's default.
+    words = ["--config.model.nms_threshold=0.5", "--config.model.max_detections=3"]
+    evaluate_run(recipe_of_run(workdir, words), workdir)
+    with pytest.raises(InputError, match="model.width is"):
+        evaluate_run(recipe_of_run(workdir, ["--config.model.width=16"]), workdir)
 
 
 def test_objects_are_read_once(nuclei):
