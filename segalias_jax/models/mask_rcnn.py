@@ -9,9 +9,8 @@ are limited from below, too.
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,12 +26,6 @@ from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.models.roi_heads import BOX_CELLS, MASK_CELLS, BoxHead, MaskHead
 from segalias_jax.models.rpn import RPN
 from segalias_jax.typing import Array, Bool, Float, Int
-
-_MANY_MASKS = 64
-"""Samples of masks from which on a step computes only as many as it needs: all, half or a quarter.
-
-At the beginning few proposals have a truth, later about as many as there are objects.
-"""
 
 
 class MaskRCNN(nnx.Module):
@@ -309,20 +302,11 @@ class MaskRCNN(nnx.Module):
             )
         # Positive samples come first, so that the rest needs no mask.
         most = int(samples.index.shape[1] * roi_heads.POSITIVE_FRACTION)
-        counts = [most // 4, most // 2, most] if most >= _MANY_MASKS else [most]
-
-        def of_first(count: int) -> Callable[[], dict[str, Array]]:
-            some = (part[:, :count] for part in (boxes, truth, samples.positive))
-            losses = functools.partial(self.mask_losses, levels, *some, truths, key)
-            return functools.partial(losses, average=average)
-
+        boxes, truth, positive = (part[:, :most] for part in (boxes, truth, samples.positive))
         with jax.named_scope("mask_head"):
-            if len(counts) == 1:
-                return found | of_first(most)()
-            needed = samples.positive.sum(1).max()
-            # Computed again backward, or each choice would save zeros for the others.
-            choices = [jax.checkpoint(of_first(count)) for count in counts]
-            return found | jax.lax.switch(jnp.searchsorted(jnp.array(counts), needed), choices)
+            return found | self.mask_losses(
+                levels, boxes, truth, positive, truths, key, average=average
+            )
 
     def mask_losses(
         self,

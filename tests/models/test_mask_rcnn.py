@@ -13,7 +13,7 @@ from golden.recipe_instances import recipe_image
 
 from segalias_jax import models, ops
 from segalias_jax.errors import InputError
-from segalias_jax.models import mask_rcnn, roi_heads
+from segalias_jax.models import roi_heads
 from segalias_jax.models.detections import Proposals, Truths
 from segalias_jax.torch_weights.names import key_table, to_torch
 
@@ -226,8 +226,11 @@ def small(**options: Any):
     return models.MaskRCNN(Waves(), num_classes=3, rngs=nnx.Rngs(0), **given | options)
 
 
-def objects():
-    """Two images, and three objects of which the third is of no class."""
+def test_losses_of_any_batch():
+    """Gradients reach every parameter; crowds, filling and rows without an image change nothing.
+
+    All anchors are sampled, so that those of the coarsest levels are.
+    """
     random = np.random.default_rng(0)
     image = jnp.asarray(random.normal(size=(2, 64, 64, 3)), jnp.float32)
     masks = np.zeros((2, 3, 64, 64), np.uint8)
@@ -241,15 +244,6 @@ def objects():
         "size": jnp.array([[64, 60], [48, 64]], jnp.int32),
         "valid": jnp.ones(2, bool),
     }
-    return image, batch
-
-
-def test_losses_of_any_batch():
-    """Gradients reach every parameter; crowds, filling and rows without an image change nothing.
-
-    All anchors are sampled, so that those of the coarsest levels are.
-    """
-    image, batch = objects()
     graph, parameters, rest = nnx.split(small(rpn_samples=300), nnx.Param, ...)
 
     @jax.jit
@@ -291,37 +285,6 @@ def test_losses_of_any_batch():
     found = run(parameters, image, nothing, key)[1]
     assert found["loss_mask"] == found["loss_box_reg"] == found["loss_rpn_box_reg"] == 0
     assert found["loss_objectness"] > 0 and found["loss_classifier"] > 0
-
-
-def test_as_many_masks_as_there_are_truths(monkeypatch):
-    """Losses and gradients are those of all masks, whichever number of them was computed."""
-    image, batch = objects()
-    for key in ("boxes", "classes", "crowd", "masks"):
-        batch[key] = jnp.concatenate([batch[key]] * 3, 1)
-    graph, parameters, rest = nnx.split(small(box_samples=48, post_nms_train=60), nnx.Param, ...)
-
-    def compute(many):
-        monkeypatch.setattr(mask_rcnn, "_MANY_MASKS", many)
-
-        @jax.jit
-        def run(parameters, batch):
-            def loss(parameters):
-                model = nnx.merge(graph, parameters, rest)
-                return model.losses(image, batch, jax.random.key(0))["loss_mask"]
-
-            return jax.value_and_grad(loss)(parameters)
-
-        choices = str(jax.make_jaxpr(run)(parameters, batch)).count("branches=")
-        return choices, lambda classes: run(parameters, batch | {"classes": jnp.array(classes)})
-
-    (none, every), (some, needed) = compute(1000), compute(12)
-    assert some > none
-    for count in (0, 1, 3, 4, 6, 7, 9):  # of 3, 6 or 12 masks
-        classes = [[1] * count + [0] * (9 - count), [0] * 9]
-        found = map(jax.tree.leaves, (every(classes), needed(classes)))
-        for one, other in zip(*found, strict=True):
-            # Sums in another order.
-            np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * max(1, np.abs(one).max()))
 
 
 @pytest.mark.parametrize(
