@@ -114,6 +114,7 @@ def mask2former_table(model: models.Mask2Former, paths: list[Path]) -> dict[str,
       InputError: an encoder other than a Swin or a ResNet of variant v1b.
 
     Example:
+      >>> from flax import nnx
       >>> config = {"name": "mask2former", "encoder": "swin_tiny"}
       >>> make = lambda: models.create_universal(config, num_classes=2, rngs=nnx.Rngs(0))
       >>> path = ("query_decoder", "layers", 0, "own", "query", "kernel")
