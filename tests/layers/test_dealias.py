@@ -235,7 +235,7 @@ LAYERS = {
     "DeAliasingFilter": lambda: ((0.3,), {"learnable": True}),
     "FreqMix": lambda: ((16,), {}),
     "FrequencyLowCut": lambda: ((2,), {}),
-    "GroupNorm": lambda: ((16, 4), {}),
+    "GroupNorm": lambda: ((16,), {"groups": 4}),
     "LayerNorm": lambda: ((16,), {}),
     "Linear": lambda: ((16, 8), {}),
     "MedianFilter": lambda: ((3,), {}),
