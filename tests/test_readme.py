@@ -40,6 +40,9 @@ def test_numbers_are_the_measured_ones(page, first):
         keys = ("mIoU", "BIoU", "BAcc", "FErr", "MErr", "DErr")
         keys = TWO_CLASSES if "_unet" in name else keys
         assert told == [round(100 * result["summary"][key], 1) for key in keys]
+    for told, path in re.findall(r"\[(\d+\.\d)\]\((\S+?\.json)\)", page):
+        result = json.loads((REPOSITORY / path.removeprefix(first)).read_text())
+        assert float(told) == round(100 * result["summary"]["mIoU"], 1)
 
 
 def test_table_of_the_sweep_is_the_measured_one():

@@ -276,8 +276,9 @@ class InstanceStream:
         self.settings = read_instance_settings(data_config)
         self.source = source
         self.size = batch_size_of(self.settings, source, training=True)
-        repeated = self.settings.repeat_by_objects
-        self._shown = repeated_by_objects(source) if repeated else source
+        self._shown = source
+        if self.settings.repeat_by_objects:
+            self._shown = repeated_by_objects(source, threads=self.settings.threads)
         self._batch_size, self._seed = batch_size, seed
         self._process_index, self._process_count = process_index, process_count
 

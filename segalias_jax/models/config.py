@@ -146,14 +146,20 @@ leave it out, or choose one of fcn
     num_convs: int = setting(2, 'convolutions in a row: "fcn"')
     concat_input: bool = setting(True, 'join the encoder\'s features again behind them: "fcn"')
     lateral_norm: bool = setting(False, 'norm and ReLU after linear layers: "segformer"')
-    pyramid_channels: int = setting(256, 'of the pyramid below heads: "semantic_fpn", detectors')
+    pyramid_channels: int = setting(
+        256, 'of the pyramid below heads: "semantic_fpn", detectors', check=integer(least=1)
+    )
     upsample: str = setting(
         "bilinear",
         """of "unet": "zeros", "nearest", "bilinear" or "transpose"; of the exchanges of HRNets:
         "bilinear", or "nearest" as in networks for images""",
     )
-    box_channels: int = setting(1024, "of the layers that tell class and box: detectors")
-    mask_channels: int = setting(256, "of the convolutions that tell the mask: detectors")
+    box_channels: int = setting(
+        1024, "of the layers that tell class and box: detectors", check=integer(least=1)
+    )
+    mask_channels: int = setting(
+        256, "of the convolutions that tell the mask: detectors", check=integer(least=1)
+    )
     anchor_sizes: tuple[int, ...] = setting(
         (),
         "side of the square anchor of each level: detectors; (): eight times its stride",
@@ -170,16 +176,28 @@ leave it out, or choose one of fcn
         """whose rounding of anchors and alignment of boxes a detector has: "torchvision" or
         "mmdetection", as its weights need""",
     )
-    pre_nms: int = setting(1000, "best anchors of each level that are looked at: detectors")
-    post_nms: int = setting(1000, "proposals that are kept: detectors")
-    pre_nms_train: int = setting(2000, "the same in training, as pre_nms")
-    post_nms_train: int = setting(2000, "the same in training, as post_nms")
-    rpn_samples: int = setting(256, "anchors of an image whose loss is taken: detectors")
-    box_samples: int = setting(512, "proposals of an image whose loss is taken: detectors")
-    rpn_nms_threshold: float = setting(0.7, "largest IoU of two proposals: detectors")
-    nms_threshold: float = setting(0.5, "largest IoU of detections of a class: detectors")
-    score_threshold: float = setting(0.05, "detections have higher scores: detectors")
-    max_detections: int = setting(100, "of an image: detectors")
+    pre_nms: int = setting(
+        1000, "best anchors of each level that are looked at: detectors", check=integer(least=1)
+    )
+    post_nms: int = setting(1000, "proposals that are kept: detectors", check=integer(least=1))
+    pre_nms_train: int = setting(2000, "the same in training, as pre_nms", check=integer(least=1))
+    post_nms_train: int = setting(2000, "the same in training, as post_nms", check=integer(least=1))
+    rpn_samples: int = setting(
+        256, "anchors of an image whose loss is taken: detectors", check=integer(least=1)
+    )
+    box_samples: int = setting(
+        512, "proposals of an image whose loss is taken: detectors", check=integer(least=4)
+    )
+    rpn_nms_threshold: float = setting(
+        0.7, "largest IoU of two proposals: detectors", check=number(least=0, most=1)
+    )
+    nms_threshold: float = setting(
+        0.5, "largest IoU of detections of a class: detectors", check=number(least=0, most=1)
+    )
+    score_threshold: float = setting(
+        0.05, "detections have higher scores: detectors", check=number(least=0, most=1)
+    )
+    max_detections: int = setting(100, "of an image: detectors", check=integer(least=1))
     queries: int = setting(
         100, 'segments of an image at most: "mask2former"', check=integer(least=1)
     )

@@ -134,16 +134,21 @@ class DeformableAttention(nnx.Module):
         offsets = self.offsets(query).astype(wide).reshape(*heads, self.points, 2)
         weights = self.weights(query).astype(wide).reshape(*heads[:3], -1)
         weights = jax.nn.softmax(weights, -1).reshape(*heads, self.points)
-        values, start = self.value(x), 0
-        maps = []
-        for height, width in sizes:
-            stop = start + height * width
-            shape = (batch, height, width, self.heads, channels // self.heads)
-            maps.append(values[:, start:stop].reshape(shape))
-            start = stop
+        values = self.value(x).reshape(batch, count, self.heads, channels // self.heads)
+        maps = _maps_of(values, sizes)
         points = _centers(sizes, wide)[None, :, None, :, None] + offsets
         y = ops.deformable_attention(maps, points, weights)
         return self.project(y.reshape(x.shape))
+
+
+def _maps_of(row: Array, sizes: tuple[tuple[Any, Any], ...]) -> list[Array]:
+    """Maps whose pixels stand in a row, [b, n, ...], one map after the other."""
+    start, maps = 0, []
+    for height, width in sizes:
+        stop = start + height * width
+        maps.append(row[:, start:stop].reshape(row.shape[0], height, width, *row.shape[2:]))
+        start = stop
+    return maps
 
 
 def _centers(sizes: tuple[tuple[Any, Any], ...], dtype: jnp.dtype) -> Float[Array, "n l 2"]:
@@ -292,11 +297,7 @@ class PixelDecoder(nnx.Module):
         row = jnp.concatenate([x.reshape(batch, -1, channels) for x in maps], 1)
         for layer in self.layers:
             row = layer(row, positions, sizes)
-        start, levels = 0, []
-        for height, width in sizes:
-            stop = start + height * width
-            levels.append(row[:, start:stop].reshape(batch, height, width, channels))
-            start = stop
+        levels = _maps_of(row, sizes)
         y = levels[-1]
         for i in reversed(range(len(self.laterals))):
             lateral = self.laterals[i](features[i])

@@ -379,7 +379,8 @@ class Recipe(BaseRecipe):
 # Keys that runs of earlier versions do not have; as long as they say nothing, nor do later runs.
 _LATER = frozenset(
     (
-        *("data.stuff", "task", "schedule.milestones", "loss.auxiliary_terms", "model.imports"),
+        *("data.stuff", "data.repeat_by_objects", "task", "schedule.milestones"),
+        *("loss.auxiliary_terms", "model.imports"),
         *("model.mixer_cutoff", "model.mixer_parts", "model.mixer_start", "model.box_channels"),
         *("model.filter_place", "model.lateral_norm", "train.matmul_precision"),
         *("model.mask_channels", "model.anchor_sizes", "model.anchor_ratios", "model.convention"),

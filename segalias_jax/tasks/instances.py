@@ -127,8 +127,7 @@ class InstanceSegmentation(Task):
           image: see the class.
           size: (height, width) of each image without its padding; None for all of it.
         """
-        if size is None:
-            size = jnp.tile(jnp.asarray(image.shape[1:3], jnp.int32), (len(image), 1))
+        size = whole_sizes(image) if size is None else size
         return model.detect(self.network_input(image, size), size)
 
     def network_input(self, image: Array, size: Int[Array, "b 2"]) -> Float[Array, "b h w 3"]:
@@ -233,6 +232,19 @@ class BatchScorer:
     def compute(self) -> Mapping[str, Any]:
         """Returns the scores of single numbers."""
         return {name: x for name, x in self.scores.compute().items() if np.ndim(x) == 0}
+
+
+def whole_sizes(image: Array) -> Int[Array, "b 2"]:
+    """Returns (height, width) of each image of a batch that has no padding.
+
+    Args:
+      image: the batch.
+
+    Example:
+      >>> whole_sizes(jnp.zeros((2, 4, 6, 3))).tolist()
+      [[4, 6], [4, 6]]
+    """
+    return jnp.tile(jnp.asarray(image.shape[1:3], jnp.int32), (len(image), 1))
 
 
 def detected_objects(

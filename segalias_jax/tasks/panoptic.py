@@ -21,7 +21,7 @@ from segalias_jax.losses.panoptic import (
 from segalias_jax.models import PanopticMaps
 from segalias_jax.scoring.instances import Objects
 from segalias_jax.scoring.instances.objects import Mask
-from segalias_jax.tasks.instances import InstanceSegmentation
+from segalias_jax.tasks.instances import InstanceSegmentation, whole_sizes
 from segalias_jax.training.task import Batch
 from segalias_jax.typing import Array, Float, Int, Int64
 
@@ -127,9 +127,7 @@ class PanopticSegmentation(InstanceSegmentation):
             headline=headline,
             threshold=threshold,
         )
-        self.stuff, self.how = tuple(stuff), how or PanopticLoss()
-        if not {*self.stuff} <= {*range(1, num_classes + 1)}:
-            raise InputError(f"stuff is {self.stuff}; give classes of 1 to {num_classes}")
+        self.stuff, self.how = checked_stuff(stuff, num_classes), how or PanopticLoss()
         self.center_threshold, self.max_centers = center_threshold, max_centers
         self.stuff_area = stuff_area
 
@@ -205,8 +203,7 @@ class PanopticSegmentation(InstanceSegmentation):
           image: see `InstanceSegmentation`.
           size: (height, width) of each image without its padding; None for all of it.
         """
-        if size is None:
-            size = jnp.tile(jnp.asarray(image.shape[1:3], jnp.int32), (len(image), 1))
+        size = whole_sizes(image) if size is None else size
         maps = model(self.network_input(image, size))
         with jax.named_scope("grouping"):
             segments_of = jax.vmap(self.segments_of)
@@ -264,6 +261,26 @@ class PanopticSegmentation(InstanceSegmentation):
 
 
 _OBJECTS = ("masks", "classes", "crowd", "size")
+
+
+def checked_stuff(stuff: Sequence[int], num_classes: int) -> tuple[int, ...]:
+    """Returns the classes of stuff.
+
+    Args:
+      stuff: by number.
+      num_classes: of things and stuff.
+
+    Raises:
+      InputError: a number that is no class.
+
+    Example:
+      >>> checked_stuff([1, 3], 3)
+      (1, 3)
+    """
+    stuff = tuple(stuff)
+    if not {*stuff} <= {*range(1, num_classes + 1)}:
+        raise InputError(f"stuff is {stuff}; give classes of 1 to {num_classes}")
+    return stuff
 
 
 def segment_objects(

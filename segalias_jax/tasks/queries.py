@@ -15,15 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from segalias_jax.data.masks import unpack_masks
-from segalias_jax.errors import InputError
 from segalias_jax.losses.queries import QueryLoss, QueryTruths, query_losses
 from segalias_jax.models import MaskDetections
 from segalias_jax.models.detections import Truths
 from segalias_jax.models.queries import found_objects, found_segments
 from segalias_jax.scoring.instances import Objects
 from segalias_jax.scoring.instances.objects import Mask
-from segalias_jax.tasks.instances import InstanceSegmentation
-from segalias_jax.tasks.panoptic import Segments, nearest_pixels, segment_objects
+from segalias_jax.tasks.instances import InstanceSegmentation, whole_sizes
+from segalias_jax.tasks.panoptic import Segments, checked_stuff, nearest_pixels, segment_objects
 from segalias_jax.tasks.semantic import SemanticSegmentation
 from segalias_jax.training.curriculum import Curriculum
 from segalias_jax.training.task import Batch
@@ -99,8 +98,7 @@ class InstanceQueries(InstanceSegmentation):
           image: see `InstanceSegmentation`.
           size: (height, width) of each image without its padding; None for all of it.
         """
-        if size is None:
-            size = jnp.tile(jnp.asarray(image.shape[1:3], jnp.int32), (len(image), 1))
+        size = whole_sizes(image) if size is None else size
         x = self.network_input(image, size)
         told = model.segments(model.encoder(x))
         return self.found(told.class_logits, told.mask_logits, size, _sides(x))
@@ -185,9 +183,7 @@ class PanopticQueries(InstanceQueries):
             headline=headline,
             threshold=threshold,
         )
-        self.stuff = tuple(stuff)
-        if not {*self.stuff} <= {*range(1, num_classes + 1)}:
-            raise InputError(f"stuff is {self.stuff}; give classes of 1 to {num_classes}")
+        self.stuff = checked_stuff(stuff, num_classes)
         self.least_probable, self.overlap = least_probable, overlap
 
     def found(

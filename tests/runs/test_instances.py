@@ -199,6 +199,8 @@ def test_what_training_leaves_out_is_said(tmp_path, capsys):
         ({"model.anchor_sizes": (8, 16)}, "anchor_sizes .*one for each of the 5 levels"),
         ({"train.batch_size": 3, "mesh.data": 2}, "train.batch_size is 3, which does not split"),
         ({"eval.headline": "mIoU"}, "eval.headline is 'mIoU'"),
+        ({"model.max_detections": 0}, "model.max_detections is 0; it must be at least 1"),
+        ({"model.nms_threshold": 1.5}, "model.nms_threshold is 1.5; it must be"),
     ],
 )
 def test_errors_come_before_anything_is_written(tmp_path, changes, message):

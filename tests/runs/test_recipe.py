@@ -42,6 +42,16 @@ def test_keys_of_later_versions_are_stored_where_they_say_something():
     values = Recipe.from_config(given).to_flat()
     assert {key: values[key] for key in LATER} == LATER
     assert not set(Recipe().to_flat()) & set(LATER)
+    key = "data.repeat_by_objects"  # of recipes about objects
+    assert [key in recipe.to_flat() for recipe in objects_of(False, True)] == [False, True]
+
+
+def objects_of(*repeated):
+    data = {"source": "coco", "root": "/no"}
+    return [
+        parse_recipe({"task": "instances", "data": data | {"repeat_by_objects": value}})
+        for value in repeated
+    ]
 
 
 def test_a_recipe_is_made_of_dataclasses_too():
