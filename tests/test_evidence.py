@@ -385,15 +385,20 @@ def test_verdict(evidence, value, corrected, smaller, verdict):
 
 
 def test_page_says_what_the_files_say(evidence):
-    """Every number of docs/evidence.md, computed anew."""
+    """Every number of docs/evidence.md and of the README's first table, computed anew."""
     document = evidence("document")
-    assert (ROOT / "docs" / "evidence.md").read_text() == document.text(document.load(RESULTS))
+    studies = document.load(RESULTS)
+    assert (ROOT / "docs" / "evidence.md").read_text() == document.text(studies)
+    assert evidence("first_screen").section(studies) in (ROOT / "README.md").read_text()
 
 
 def test_page_of_two_seeds_says_better_where_it_is(evidence, tmp_path, monkeypatch, capsys):
     """Copies of one file as two seeds; in one variant every image has twice the wrong pixels."""
     document, counts = evidence("document"), evidence("counts")
     monkeypatch.setattr(document, "PAGE", tmp_path / "docs" / "evidence.md")
+    screen = evidence("first_screen")
+    monkeypatch.setattr(screen, "README", tmp_path / "README.md")
+    screen.README.write_text(f"above\n{screen.BEGIN}old\n{screen.END}below\n")
     content = json.loads((RESULTS / "drawn_baseline_0.json").read_text())
     right = counts.unpack(content["counts"]["bands"])
     right[:, 0] -= right[:, 0] // 10
@@ -408,15 +413,26 @@ def test_page_of_two_seeds_says_better_where_it_is(evidence, tmp_path, monkeypat
                 "BIoU": changed["scores"]["BIoU"] + 0.001 * seed
             }
             (tmp_path / f"drawn_{variant}_{seed}.json").write_text(json.dumps(changed))
+            other = {"baseline": "baseline", "daf": "daf", "flc": "daf+freqmix"}[variant]
+            slower = {"processor seconds per step": 3.0 if variant == "flc" else 2.0}
+            timed = changed | {"timing": content["timing"] | slower}
+            (tmp_path / f"cracks_{other}_{seed}.json").write_text(json.dumps(timed))
+    base = content["scores"]["mIoU"]
     document.write(tmp_path)
     page = document.PAGE.read_text()
-    assert "6 of 107 planned runs are finished" in page
+    assert "12 of 107 planned runs are finished" in page
     assert "- daf on drawn scenes: undecided; mIoU differs by +0.00 [+0.00, +0.00] points" in page
     assert "- flc on drawn scenes: worse; mIoU differs by -" in page
     assert "- freqmix on drawn scenes: 0 seeds finished, too few to say." in page
     for name in document.FIGURES:
         assert (tmp_path / "docs" / document.PICTURE.format(name)).stat().st_size > 1000
         assert f"]({document.PICTURE.format(name)})" in page
+    above, *table, below = screen.README.read_text().splitlines()
+    assert (above, below) == ("above", "below") and "drawn" not in "".join(table)
+    (row,) = [line for line in table if "road cracks" in line]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:4] == ["2", f"mIoU {100 * base:.1f}", "+0.00 [+0.00, +0.00] undecided, x1.00"]
+    assert cells[4].startswith("-") and cells[4].endswith("] worse, x1.50")
 
 
 def test_main_table_is_that_of_a_plain_mean():

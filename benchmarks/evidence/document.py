@@ -1,4 +1,4 @@
-"""Writes docs/evidence.md and its pictures from the result files, and nothing else."""
+"""Writes docs/evidence.md, its pictures and the README's table from the result files alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.evidence import claims, counts
+from benchmarks.evidence import claims, counts, first_screen
 from benchmarks.evidence.plan import STUDIES
 from benchmarks.evidence.summary import Difference, Runs, sentence
 from segalias_jax.files import write_text
@@ -50,7 +50,7 @@ what shows here need not hold there.
 
 
 def write(results: Path) -> None:
-    """Writes the page and its pictures.
+    """Writes the page, its pictures, and the README's table.
 
     Args:
       results: folder of the result files.
@@ -59,6 +59,7 @@ def write(results: Path) -> None:
     for name in _pictures(studies):
         _draw(_drawn(studies, FIGURES[name]), FIGURES[name], PAGE.parent / PICTURE.format(name))
     write_text(PAGE, text(studies))
+    first_screen.write(studies)
     print(f"written: {PAGE}")
 
 
@@ -90,15 +91,11 @@ def _compares(one: Runs) -> bool:
     return any(runs for variant, runs in one.runs.items() if variant not in one.study.borrowed)
 
 
-def _main(one: Runs) -> str:
-    return "mIoU" if "mIoU" in one.first["scores"] else "PQ"
-
-
 def _answers(shown: Sequence[Runs]) -> list[str]:
     return [
-        sentence(found, _main(one), one.study.title, next(iter(one.study.variants)))
+        sentence(found, one.main_score, one.study.title, next(iter(one.study.variants)))
         for one in shown
-        for found in one.differences("scores", _main(one))
+        for found in one.differences("scores", one.main_score)
     ] or ["No run is finished."]
 
 
