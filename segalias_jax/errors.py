@@ -138,6 +138,8 @@ symmetric, reference
     if value in known:
         return
     names = [str(choice) for choice in known]
-    close = difflib.get_close_matches(str(value), names, 1, 0.7)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    # By small letters: "miou" has only half of its letters in common with "mIoU".
+    small = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(str(value).lower(), small, 1, 0.7)
+    hint = f"did you mean {small[close[0]]!r}? " if close else ""
     raise InputError(f"{name} is {value!r}; {hint}choose one of {', '.join(names)}")

@@ -69,3 +69,5 @@ def test_choices():
     check_choice("band", "reference", ("symmetric", "reference"))
     with pytest.raises(InputError, match=r"^band is 'x'; choose one of symmetric, reference$"):
         check_choice("band", "x", ("symmetric", "reference"))
+    with pytest.raises(InputError, match=r"did you mean 'mIoU'\? choose one of mIoU, mAcc$"):
+        check_choice("score", "miou", ("mIoU", "mAcc"))  # half of the letters are other ones

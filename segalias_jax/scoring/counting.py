@@ -60,7 +60,8 @@ class CountSettings:
         if self.num_classes > MOST_CLASSES:
             raise InputError(
                 f"num_classes: {self.num_classes} classes are more than the {MOST_CLASSES} that "
-                "are counted; give maps of class ids, not of instances, or say what is ignored"
+                "are counted; score maps of instances as objects (--instances), or say what is "
+                "ignored (--ignore)"
             )
         if (
             not math.isfinite(self.boundary_iou)
@@ -419,5 +420,5 @@ def stray_value(
     return InputError(
         f"the {what} holds the value {ids[stray][0]}, which is no class "
         f"{low}..{low + num_classes - 1}{also}; correct the map, the number of classes "
-        "or what is ignored"
+        "(--num-classes) or what is ignored (--ignore)"
     )

@@ -148,7 +148,7 @@ def _check_both(lonely: Sequence[tuple[str, str]]) -> None:
     if lonely:
         name, reason = lonely[0]
         more = f"; {len(lonely) - 1} more files are alone" if len(lonely) > 1 else ""
-        raise InputError(f"{name}: {reason}{more}; give both sides the same images")
+        raise InputError(f"{name}: {reason}{more}; add it, or leave such files out (--keep-going)")
 
 
 def _maps(found: Matches, options: MapOptions, class_maps: Sequence[Path]) -> InstanceInputs:
