@@ -302,6 +302,29 @@ def test_an_encoder_from_outside_makes_a_model(patches):
     assert "blur3" in summary.table()
 
 
+@pytest.mark.parametrize(
+    "channels, returned, found",
+    [
+        ((8, 12), lambda maps: maps, r"maps of \(8, 16\) channels, but its channels are \(8, 12\)"),
+        ((8, 16), lambda maps: maps[1], "what is no tuple of maps"),
+        ((8, 16), lambda maps: maps[1:], r"maps of \(16,\) channels, but"),
+    ],
+)
+def test_maps_that_an_encoder_does_not_promise(monkeypatch, patches, channels, returned, found):
+    class Broken(Patches):
+        def __call__(self, x):
+            return returned(super().__call__(x))
+
+    monkeypatch.setattr(Broken, "channels", channels)
+    monkeypatch.setitem(models.ENCODERS, "patches", Broken)
+    model = nnx.eval_shape(create)
+    x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    with pytest.raises(InputError, match=f"encoder Broken returns {found}"):
+        nnx.eval_shape(lambda m, x: m(x), model, x)
+    with pytest.raises(InputError, match=f"encoder Broken returns {found}"):
+        nnx.eval_shape(lambda m, x: m.with_auxiliary(x), model, x)
+
+
 def test_an_encoder_from_outside_has_weights_both_ways(patches):
     model = nnx.eval_shape(create)
     random = np.random.default_rng(0)
