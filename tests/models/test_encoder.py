@@ -1,6 +1,8 @@
 """The contract of `models.encoder`, over every entry of the table and one from outside."""
 
 import inspect
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -286,6 +288,17 @@ def create():
 
 def test_an_encoder_from_outside_keeps_the_contract(patches):
     hold_contract("patches")
+
+
+def test_the_example_of_the_documentation_keeps_the_contract(monkeypatch):
+    page = Path(__file__).parents[2] / "docs/howto/own_model.md"
+    (code,) = (
+        text for text in re.findall(r"```python\n(.*?)```", page.read_text(), re.S) if "ENCODERS" in text
+    )
+    example = {}
+    exec(code[: code.index("sa.models.ENCODERS")], example)
+    monkeypatch.setitem(models.ENCODERS, "two_stages", example["TwoStages"])
+    hold_contract("two_stages")
 
 
 def test_an_encoder_from_outside_makes_a_model(patches):
