@@ -281,12 +281,37 @@ def test_scores_of_packed_counts_are_those_of_the_maps(evidence, classes):
 
 
 def test_object_scores_are_the_quotients(evidence):
-    found = evidence("counts").object_scores(np.asarray([[6, 2, 4, 4_500_000], [0, 0, 0, 0]]))
+    counts = evidence("counts")
+    sums = np.zeros((2, len(counts.OBJECT_SUMS)), np.int64)
+    sums[0, :4] = 6, 2, 4, 4_500_000
+    found = counts.object_scores(sums)
     expected = {"PQ": 0.5, "SQ": 0.75, "RQ": 2 / 3, "accuracy_50": 0.5}
-    assert {name: round(float(values[0]), 9) for name, values in found.items()} == {
+    assert {name: round(float(found[name][0]), 9) for name in counts.OBJECTS} == {
         name: round(value, 9) for name, value in expected.items()
     }
     assert all(np.isnan(values[1]) for values in found.values())
+
+
+def test_object_scores_and_causes_are_those_of_the_scorer(evidence):
+    """Of sums over images, against what the scorer computes of all objects at once."""
+    from segalias_jax.scoring.instances import InstanceScorer, Objects
+    from segalias_jax.scoring.instances.totals import Totals
+
+    counts, measure = evidence("counts"), evidence("measure")
+    scorer = InstanceScorer(1, kinds=())
+    true = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((6, 6), int))
+    missing = np.where(true == 3, 0, true)
+    merged = np.where(true == 6, 7, missing)
+    for predicted in (missing, merged, np.where((true == 9) & (np.arange(24) < 3), 40, merged)):
+        scorer.update(Objects.of_map(predicted), Objects.of_map(true))
+    rows = np.stack([measure.object_sums(record) for record in scorer.images])
+    found = counts.object_scores(rows.sum(0)[None])
+    gains, scores = Totals.of(scorer.images, 1).gains(), scorer.compute()
+    for name in counts.OBJECTS:
+        assert np.isclose(found[name][0], scores[name], rtol=0, atol=1e-6), name
+    for name in counts.OBJECT_CAUSES:
+        assert np.isclose(found[name][0], gains[name.removesuffix(" objects")], atol=1e-12), name
+    assert found["merged objects"][0] > 0 and found["missed objects"][0] > 0
 
 
 # The intervals.
@@ -420,7 +445,7 @@ def test_page_of_two_seeds_says_better_where_it_is(evidence, tmp_path, monkeypat
     base = content["scores"]["mIoU"]
     document.write(tmp_path)
     page = document.PAGE.read_text()
-    assert "12 of 107 planned runs are finished" in page
+    assert "12 of 128 planned runs are finished" in page
     assert "- daf on drawn scenes: undecided; mIoU differs by +0.00 [+0.00, +0.00] points" in page
     assert "- flc on drawn scenes: worse; mIoU differs by -" in page
     assert "- freqmix on drawn scenes: 0 seeds finished, too few to say." in page

@@ -27,8 +27,8 @@ Trainings with and without anti-aliasing, on the same images, batches and seeds,
 finished run, with its recipe, versions, scores and what was counted of each image.
 
 **{finished} of {planned} planned runs are finished.** These are small networks and few steps, sized
-for two processor cores, about five hours in all: what is undecided here may show at full size, and
-what shows here need not hold there.
+for two processor cores: what is undecided here may show at full size, and what shows here need not
+hold there.
 
 ## Design
 
@@ -127,10 +127,23 @@ def _study(one: Runs) -> str:
     parts.append("Means over the seeds, in per cent:\n\n" + _scores(one))
     parts.append("Differences from the first row, in points:\n\n" + _differences(one))
     if "mIoU" in one.first["scores"]:
-        parts.append("The same of what mIoU loses to each cause:\n\n" + _causes(one))
+        parts.append("The same of what mIoU loses to each cause:\n\n" + _causes(one, CAUSES))
         parts.append(
             "mIoU of corrupted images; `*`: differs clearly from the first row:\n\n"
             + _conditions(one, "corruptions")
+        )
+    else:
+        parts.append(
+            "What TP/(TP+FP+FN) at IoU .5 loses to each cause, means:\n\n"
+            + _means(one, [("scores", cause) for cause in counts.OBJECT_CAUSES])
+        )
+        parts.append(
+            "The same, differences from the first row:\n\n" + _causes(one, counts.OBJECT_CAUSES)
+        )
+    if "as taken" in one.first:
+        parts.append(
+            "The same networks on the images as they were taken:\n\n"
+            + _means(one, [("as taken", name) for name in counts.OBJECTS])
         )
     if "gratings" in one.first:
         parts.append(
@@ -147,13 +160,17 @@ def _study(one: Runs) -> str:
 
 
 def _columns(one: Runs) -> list[tuple[str, ...]]:
-    names = [name for name in one.first["scores"] if name not in CAUSES]
+    causes = (*CAUSES, *counts.OBJECT_CAUSES)
+    names = [name for name in one.first["scores"] if name not in causes]
     columns: list[tuple[str, ...]] = [("scores", name) for name in names]
     return [*columns, ("shift_consistency",)] if "shift_consistency" in one.first else columns
 
 
 def _scores(one: Runs) -> str:
-    columns = _columns(one)
+    return _means(one, _columns(one))
+
+
+def _means(one: Runs, columns: Sequence[tuple[str, ...]]) -> str:
     rows = [["variant", "seeds", *(keys[-1].replace("_", " ") for keys in columns)]]
     for variant in one.study.variants:
         cells = (_mean(one.values(variant, *keys), 100) for keys in columns)
@@ -166,8 +183,8 @@ def _differences(one: Runs) -> str:
     return _difference_table(one, _columns(one))
 
 
-def _causes(one: Runs) -> str:
-    return _difference_table(one, [("scores", cause) for cause in CAUSES])
+def _causes(one: Runs, causes: Sequence[str]) -> str:
+    return _difference_table(one, [("scores", cause) for cause in causes])
 
 
 def _difference_table(one: Runs, columns: Sequence[tuple[str, ...]]) -> str:

@@ -40,17 +40,20 @@ def section(studies: Sequence[Runs]) -> str:
     head = ["real images", "seeds", "without"]
     rows = [[*head, *(f"{name}: difference, step time" for name in METHOD.values())]]
     for one in studies:
-        if one.study.folder and len(one.runs[BASELINE]) > 1 and METHOD.keys() <= one.runs.keys():
+        compared = {BASELINE, *METHOD} <= one.runs.keys()
+        if one.study.folder and compared and len(one.runs[BASELINE]) > 1:
             rows.append(_row(one))
     return f"{BEGIN}{markdown_table(rows)}\n{END}"
 
 
 def _row(one: Runs) -> list[str]:
     score = one.main_score
-    found = {each.variant: each for each in one.differences("scores", score)}
+    by_variant = {each.variant: each for each in one.differences("scores", score)}
+    found = [by_variant[variant] for variant in METHOD]
+    seeds = ", ".join(str(number) for number in sorted({each.seeds for each in found}))
     base = 100 * np.mean(one.values(BASELINE, "scores", score))
-    cells = [one.study.title, str(len(one.runs[BASELINE])), f"{score} {base:.1f}"]
-    for each in (found[variant] for variant in METHOD):
+    cells = [one.study.title, seeds, f"{score} {base:.1f}"]
+    for each in found:
         compared = f"{each.text} {each.verdict}, x{_time(one, each.variant):.2f}"
         cells.append(compared if each.seeds > 1 else "-")
     return cells
