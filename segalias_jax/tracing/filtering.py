@@ -122,9 +122,7 @@ def filtered_by_default(
     poolings = [o.index for o in outermost if o.kind.endswith("pool")]
     # A residual block is no stem: networks for small images have a stem without a stride before it.
     return [
-        o
-        for o in outermost
-        if (o.depth > 0 or o.kind == "block") and o.index not in poolings[:1]
+        o for o in outermost if (o.depth > 0 or o.kind == "block") and o.index not in poolings[:1]
     ]
 
 

@@ -107,7 +107,11 @@ def test_names_are_taken_once():
     "formula, average, message",
     [
         (lambda counts: counts.all.right, "", r"\[2, 3\] .*one number for each image, \[2\]"),
-        (lambda counts: counts.all.right.sum(), "", r"returns \[\] for counts \[2 images, 3 classes"),
+        (
+            lambda counts: counts.all.right.sum(),
+            "",
+            r"returns \[\] for counts \[2 images, 3 classes",
+        ),
         (
             lambda counts: counts.all.right.sum(-1),
             "classes",
