@@ -266,7 +266,8 @@ leave it at 2, or choose one of fcn
                 others = [n for n, c in tables.items() if field.name in keywords(c)]
                 raise InputError(
                     f"{field.name} is {value!r}, which neither {self.name} nor "
-                    f"{self.encoder} reads; leave it at {field.default!r}, or choose one of {', '.join(others)}"
+                    f"{self.encoder} reads; leave it at {field.default!r}, or choose one of "
+                    f"{', '.join(others)}"
                 )
 
 
