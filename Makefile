@@ -13,13 +13,15 @@ RELEASE := build/release
 VERSIONS := build/versions
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test coverage faults soak page docs notebooks lint bench gallery tpu
+.PHONY: help install dev quickstart test coverage faults soak page docs notebooks lint bench gallery tpu
 .PHONY: transforms fidelity release-check versions clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
 
 install: $(READY)  ## create .venv and install the package into it
+
+dev: $(DEV)  ## the same with what tests, lint and pre-commit need
 
 quickstart: $(READY)  ## train and score the embedded default, in a few minutes, on any machine
 	$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart

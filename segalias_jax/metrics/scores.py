@@ -16,7 +16,7 @@ import numpy as np
 
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.metrics import formulas
-from segalias_jax.metrics.counts import ClassCounts
+from segalias_jax.metrics.counts import Band, ClassCounts
 from segalias_jax.metrics.distance_scores import DISTANCE_ROWS
 from segalias_jax.metrics.rows import OVER_IMAGES, OVER_PIXELS, Score
 
@@ -404,7 +404,8 @@ def register_score(row: Score) -> Score:
       The row.
 
     Raises:
-      InputError: a name of the row is taken.
+      InputError: a name of the row is taken, or its formula returns another shape than its average
+        asks for.
 
     Example:
       >>> row = Score("worst", lambda counts: formulas.class_accuracy(counts.all).min(-1), shown=())
@@ -415,9 +416,31 @@ def register_score(row: Score) -> Score:
     taken = set(SCORES) | {name for each in SCORES.values() for name in each.names}
     for name in row.names:
         if name in taken:
-            raise InputError(f"score {name!r} is there already; choose another name")
+            raise InputError(
+                f"score {name!r} is there already; choose another name, or call "
+                "sa.metrics.unregister_score first"
+            )
+    _check_shape(row)
     SCORES[row.name] = row
     return row
+
+
+def _check_shape(row: Score) -> None:
+    """Tries a formula of classes; a wrong shape would come up after all images are counted only."""
+    if row.source != "classes" or row.needs or "{}" in row.name:
+        return
+    images, classes = 2, 3
+    band = Band(*(np.full((images, classes), pixels) for pixels in (1, 2, 2)))
+    shape = np.shape(row.formula(ClassCounts(band, band, band, band, band)))
+    per_class = row.average in ("classes", "sum")
+    expected = (images, classes) if per_class else (images,)
+    if shape != expected:
+        wanted = "a number for each class" if per_class else "one number for each image"
+        raise InputError(
+            f"the formula of score {row.name!r} returns {list(shape)} for counts "
+            f"[{images} images, {classes} classes]; with average={row.average!r} it has to return "
+            f"{wanted}, {list(expected)}"
+        )
 
 
 def unregister_score(name: str) -> None:

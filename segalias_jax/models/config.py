@@ -40,7 +40,7 @@ class ModelConfig:
       >>> ModelConfig(num_convs=1)
       Traceback (most recent call last):
       segalias_jax.errors.InputError: num_convs is 1, which neither upernet nor resnet50 reads; \
-leave it out, or choose one of fcn
+leave it at 2, or choose one of fcn
     """
 
     name: str = setting(
@@ -244,7 +244,10 @@ leave it out, or choose one of fcn
             ("name", MODELS | DETECTORS | PANOPTIC | UNIVERSAL),
             ("encoder", ENCODERS),
         ):
-            check_choice(key, getattr(self, key), sorted(table))
+            try:
+                check_choice(key, getattr(self, key), sorted(table))
+            except InputError as error:
+                raise InputError(f"{error}, or name its module in imports") from None
         self._refuse_what_nothing_reads()
 
     def _refuse_what_nothing_reads(self) -> None:
@@ -263,7 +266,8 @@ leave it out, or choose one of fcn
                 others = [n for n, c in tables.items() if field.name in keywords(c)]
                 raise InputError(
                     f"{field.name} is {value!r}, which neither {self.name} nor "
-                    f"{self.encoder} reads; leave it out, or choose one of {', '.join(others)}"
+                    f"{self.encoder} reads; leave it at {field.default!r}, or choose one of "
+                    f"{', '.join(others)}"
                 )
 
 

@@ -40,6 +40,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from segalias_jax.errors import InputError
 from segalias_jax.typing import Array, Float
 
 
@@ -66,3 +67,44 @@ class Encoder(Protocol):
     def __call__(self, x: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Returns the feature maps, fine to coarse."""
         ...
+
+
+def read_features(
+    encoder: Encoder, x: Float[Array, "b h w 3"]
+) -> tuple[Float[Array, "b _ _ _"], ...]:
+    """Calls an encoder and checks its maps, before a decoder fails on them far from the cause.
+
+    Args:
+      encoder: the encoder, which may be a user's own.
+      x: the image.
+
+    Returns:
+      The feature maps, fine to coarse.
+
+    Raises:
+      InputError: other maps than its `channels` promise.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> class Halved:
+      ...     channels, strides = (3, 6), (1, 2)
+      ...     def __call__(self, x):
+      ...         return x, x[:, ::2, ::2]
+      >>> read_features(Halved(), jnp.ones((1, 8, 8, 3)))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: encoder Halved returns maps of (3, 3) channels, but its \
+channels are (3, 6); one map [b, h, w, channels] for each is needed, fine to coarse
+    """
+    features = encoder(x)
+    if isinstance(features, tuple | list):
+        channels = tuple(feature.shape[-1] for feature in features)
+        found = f"maps of {channels} channels"
+    else:
+        channels, found = None, "what is no tuple of maps"
+    if channels != tuple(encoder.channels):
+        raise InputError(
+            f"encoder {type(encoder).__name__} returns {found}, but its channels are "
+            f"{tuple(encoder.channels)}; one map [b, h, w, channels] for each is needed, fine to "
+            "coarse"
+        )
+    return tuple(features)

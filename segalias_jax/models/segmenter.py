@@ -15,7 +15,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.errors import InputError
 from segalias_jax.layers import Conv, ConvNormAct
-from segalias_jax.models.encoder import Encoder
+from segalias_jax.models.encoder import Encoder, read_features
 from segalias_jax.typing import Array, Float
 
 
@@ -134,14 +134,14 @@ class Segmenter(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h w n"]:
         """Returns float32 logits at the size of the normalized image `x`."""
-        logits = self.classifier(self.decoder(self.encoder(x)))
+        logits = self.classifier(self.decoder(read_features(self.encoder, x)))
         return self._to_image(logits, x)
 
     def with_auxiliary(
         self, x: Float[Array, "b h w 3"]
     ) -> tuple[Float[Array, "b h w n"], tuple[Float[Array, "b h w n"], ...]]:
         """Returns the logits, and a tuple of those that the decoder and the auxiliary head add."""
-        features = self.encoder(x)
+        features = read_features(self.encoder, x)
         of_decoder = getattr(self.decoder, "with_auxiliary", None)
         y, auxiliary = of_decoder(features) if of_decoder else (self.decoder(features), ())
         if self.auxiliary is not None:

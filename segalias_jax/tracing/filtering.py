@@ -40,10 +40,11 @@ def dealias(
     `jit`, `jax.checkpoint`, `scan` or `cond` still is; functions with derivatives of their own keep
     them, except those inside of which something is filtered.
 
-    By default those operators are chosen that the paper filters: all but the stem (operators that
-    no other comes before) and the first pooling; of the operators of a block the block as one,
-    so that branch and shortcut see what is filtered once, at the rate of the block. After a block
-    nothing changes: whatever else reads what enters it, such as a decoder, reads it unfiltered.
+    By default those operators are chosen that the paper filters: all but the stem (a convolution or
+    slice that no operator comes before) and the first pooling; of the operators of a block the
+    block as one, also where it is the first that downsamples, so that branch and shortcut see what
+    is filtered once, at the rate of the block. After a block nothing changes: whatever else reads
+    what enters it, such as a decoder, reads it unfiltered.
 
     Args:
       function: any function of arrays; what is no array among its arguments is not traced.
@@ -119,7 +120,10 @@ def filtered_by_default(
     inside = {member for o in operators for member in o.members}
     outermost = [o for o in operators if o.index not in inside]
     poolings = [o.index for o in outermost if o.kind.endswith("pool")]
-    return [o for o in outermost if o.depth > 0 and o.index not in poolings[:1]]
+    # A residual block is no stem: networks for small images have a stem without a stride before it.
+    return [
+        o for o in outermost if (o.depth > 0 or o.kind == "block") and o.index not in poolings[:1]
+    ]
 
 
 def _chosen(

@@ -72,7 +72,7 @@ def test_a_registered_score_is_computed_by_both_engines(registered):
         assert scores["mJaccardLoss"] == 0.5 and scores["JaccardLoss"].tolist() == [0.5] * 3
     unregister_score("mJaccardLoss")
     assert "mJaccardLoss" not in device.compute()
-    register_score(Score("mJaccardLoss", lambda counts: counts.all.right, shown=()))
+    register_score(Score("mJaccardLoss", lambda counts: counts.all.right.sum(-1), shown=()))
 
 
 def test_a_registered_score_of_binary_segmentation(registered):
@@ -101,3 +101,25 @@ def test_names_are_taken_once():
         register_score(Score("IoU", lambda counts: counts.all.right))
     with pytest.raises(InputError, match="score is 'nothing'"):
         unregister_score("nothing")
+
+
+@pytest.mark.parametrize(
+    "formula, average, message",
+    [
+        (lambda counts: counts.all.right, "", r"\[2, 3\] .*one number for each image, \[2\]"),
+        (
+            lambda counts: counts.all.right.sum(),
+            "",
+            r"returns \[\] for counts \[2 images, 3 classes",
+        ),
+        (
+            lambda counts: counts.all.right.sum(-1),
+            "classes",
+            r"returns \[2\] .*average='classes' .*a number for each class, \[2, 3\]",
+        ),
+    ],
+)
+def test_a_formula_of_another_shape_is_refused(formula, average, message):
+    with pytest.raises(InputError, match=message):
+        register_score(Score("misshapen", formula, average=average))
+    assert "misshapen" not in SCORES

@@ -1,6 +1,8 @@
 """The contract of `models.encoder`, over every entry of the table and one from outside."""
 
 import inspect
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -288,6 +290,16 @@ def test_an_encoder_from_outside_keeps_the_contract(patches):
     hold_contract("patches")
 
 
+def test_the_example_of_the_documentation_keeps_the_contract(monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/howto/own_model.md").read_text()
+    codes = re.findall(r"```python\n(.*?)```", page, re.S)
+    (code,) = (code for code in codes if "ENCODERS" in code)
+    example = {}
+    exec(code[: code.index("sa.models.ENCODERS")], example)
+    monkeypatch.setitem(models.ENCODERS, "two_stages", example["TwoStages"])
+    hold_contract("two_stages")
+
+
 def test_an_encoder_from_outside_makes_a_model(patches):
     model = nnx.eval_shape(create)
     logits = nnx.eval_shape(
@@ -300,6 +312,29 @@ def test_an_encoder_from_outside_makes_a_model(patches):
     stages = [d for d in summary.downsampling if d.kind == "stage"]
     assert [(d.part, d.filter) for d in stages] == [("stage2", "blur3")]
     assert "blur3" in summary.table()
+
+
+@pytest.mark.parametrize(
+    "channels, returned, found",
+    [
+        ((8, 12), lambda maps: maps, r"maps of \(8, 16\) channels, but its channels are \(8, 12\)"),
+        ((8, 16), lambda maps: maps[1], "what is no tuple of maps"),
+        ((8, 16), lambda maps: maps[1:], r"maps of \(16,\) channels, but"),
+    ],
+)
+def test_maps_that_an_encoder_does_not_promise(monkeypatch, patches, channels, returned, found):
+    class Broken(Patches):
+        def __call__(self, x):
+            return returned(super().__call__(x))
+
+    monkeypatch.setattr(Broken, "channels", channels)
+    monkeypatch.setitem(models.ENCODERS, "patches", Broken)
+    model = nnx.eval_shape(create)
+    x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    with pytest.raises(InputError, match=f"encoder Broken returns {found}"):
+        nnx.eval_shape(lambda m, x: m(x), model, x)
+    with pytest.raises(InputError, match=f"encoder Broken returns {found}"):
+        nnx.eval_shape(lambda m, x: m.with_auxiliary(x), model, x)
 
 
 def test_an_encoder_from_outside_has_weights_both_ways(patches):

@@ -179,6 +179,13 @@ def test_default_choice():
 
     assert [o.index for o in filtered_by_default(find_operators(strided, CHANNELS_FIRST))] == [1, 3]
 
+    def small_images(x):  # its stem has no stride, and a residual block is the first to have one
+        x = convolve(x, KERNEL[:3], 1)
+        return convolve(x, KERNEL) + convolve(x, KERNEL[..., :1, :1])
+
+    (block,) = filtered_by_default(find_operators(small_images, CHANNELS_FIRST))
+    assert (block.kind, block.depth) == ("block", 0)
+
 
 @pytest.mark.parametrize(
     "options, message",
