@@ -25,7 +25,7 @@ PAGES = sorted(DOCS.rglob("*.md")) + [
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.S | re.M)
 # What a page may call besides the commands of this repository.
-OTHERS = {"pip", "git", "cd", "source", "gcloud", "srun", "test", "apt-get", "pre-commit"}
+OTHERS = {"ls", "pip", "git", "cd", "source", "gcloud", "srun", "test", "apt-get", "pre-commit"}
 
 
 def named(path):

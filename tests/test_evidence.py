@@ -281,12 +281,37 @@ def test_scores_of_packed_counts_are_those_of_the_maps(evidence, classes):
 
 
 def test_object_scores_are_the_quotients(evidence):
-    found = evidence("counts").object_scores(np.asarray([[6, 2, 4, 4_500_000], [0, 0, 0, 0]]))
+    counts = evidence("counts")
+    sums = np.zeros((2, len(counts.OBJECT_SUMS)), np.int64)
+    sums[0, :4] = 6, 2, 4, 4_500_000
+    found = counts.object_scores(sums)
     expected = {"PQ": 0.5, "SQ": 0.75, "RQ": 2 / 3, "accuracy_50": 0.5}
-    assert {name: round(float(values[0]), 9) for name, values in found.items()} == {
+    assert {name: round(float(found[name][0]), 9) for name in counts.OBJECTS} == {
         name: round(value, 9) for name, value in expected.items()
     }
     assert all(np.isnan(values[1]) for values in found.values())
+
+
+def test_object_scores_and_causes_are_those_of_the_scorer(evidence):
+    """Of sums over images, against what the scorer computes of all objects at once."""
+    from segalias_jax.scoring.instances import InstanceScorer, Objects
+    from segalias_jax.scoring.instances.totals import Totals
+
+    counts, measure = evidence("counts"), evidence("measure")
+    scorer = InstanceScorer(1, kinds=())
+    true = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((6, 6), int))
+    missing = np.where(true == 3, 0, true)
+    merged = np.where(true == 6, 7, missing)
+    for predicted in (missing, merged, np.where((true == 9) & (np.arange(24) < 3), 40, merged)):
+        scorer.update(Objects.of_map(predicted), Objects.of_map(true))
+    rows = np.stack([measure.object_sums(record) for record in scorer.images])
+    found = counts.object_scores(rows.sum(0)[None])
+    gains, scores = Totals.of(scorer.images, 1).gains(), scorer.compute()
+    for name in counts.OBJECTS:
+        assert np.isclose(found[name][0], scores[name], rtol=0, atol=1e-6), name
+    for name in counts.OBJECT_CAUSES:
+        assert np.isclose(found[name][0], gains[name.removesuffix(" objects")], atol=1e-12), name
+    assert found["merged objects"][0] > 0 and found["missed objects"][0] > 0
 
 
 # The intervals.
@@ -385,15 +410,20 @@ def test_verdict(evidence, value, corrected, smaller, verdict):
 
 
 def test_page_says_what_the_files_say(evidence):
-    """Every number of docs/evidence.md, computed anew."""
+    """Every number of docs/evidence.md and of the README's first table, computed anew."""
     document = evidence("document")
-    assert (ROOT / "docs" / "evidence.md").read_text() == document.text(document.load(RESULTS))
+    studies = document.load(RESULTS)
+    assert (ROOT / "docs" / "evidence.md").read_text() == document.text(studies)
+    assert evidence("first_screen").section(studies) in (ROOT / "README.md").read_text()
 
 
 def test_page_of_two_seeds_says_better_where_it_is(evidence, tmp_path, monkeypatch, capsys):
     """Copies of one file as two seeds; in one variant every image has twice the wrong pixels."""
     document, counts = evidence("document"), evidence("counts")
     monkeypatch.setattr(document, "PAGE", tmp_path / "docs" / "evidence.md")
+    screen = evidence("first_screen")
+    monkeypatch.setattr(screen, "README", tmp_path / "README.md")
+    screen.README.write_text(f"above\n{screen.BEGIN}old\n{screen.END}below\n")
     content = json.loads((RESULTS / "drawn_baseline_0.json").read_text())
     right = counts.unpack(content["counts"]["bands"])
     right[:, 0] -= right[:, 0] // 10
@@ -408,15 +438,26 @@ def test_page_of_two_seeds_says_better_where_it_is(evidence, tmp_path, monkeypat
                 "BIoU": changed["scores"]["BIoU"] + 0.001 * seed
             }
             (tmp_path / f"drawn_{variant}_{seed}.json").write_text(json.dumps(changed))
+            other = {"baseline": "baseline", "daf": "daf", "flc": "daf+freqmix"}[variant]
+            slower = {"processor seconds per step": 3.0 if variant == "flc" else 2.0}
+            timed = changed | {"timing": content["timing"] | slower}
+            (tmp_path / f"cracks_{other}_{seed}.json").write_text(json.dumps(timed))
+    base = content["scores"]["mIoU"]
     document.write(tmp_path)
     page = document.PAGE.read_text()
-    assert "6 of 107 planned runs are finished" in page
+    assert "12 of 128 planned runs are finished" in page
     assert "- daf on drawn scenes: undecided; mIoU differs by +0.00 [+0.00, +0.00] points" in page
     assert "- flc on drawn scenes: worse; mIoU differs by -" in page
     assert "- freqmix on drawn scenes: 0 seeds finished, too few to say." in page
     for name in document.FIGURES:
         assert (tmp_path / "docs" / document.PICTURE.format(name)).stat().st_size > 1000
         assert f"]({document.PICTURE.format(name)})" in page
+    above, *table, below = screen.README.read_text().splitlines()
+    assert (above, below) == ("above", "below") and "drawn" not in "".join(table)
+    (row,) = [line for line in table if "road cracks" in line]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:4] == ["2", f"mIoU {100 * base:.1f}", "+0.00 [+0.00, +0.00] undecided, x1.00"]
+    assert cells[4].startswith("-") and cells[4].endswith("] worse, x1.50")
 
 
 def test_main_table_is_that_of_a_plain_mean():

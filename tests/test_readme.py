@@ -13,6 +13,7 @@ from segalias_jax.scoring.reports.tables import markdown_table
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
 TWO_CLASSES = ("Dice_mean_over_images", "Dice_pixels_of_all_images", "IoU_pixels_of_all_images")
+RECIPES = (REPOSITORY / "docs" / "recipes.md").read_text()
 CURRICULUM = (REPOSITORY / "docs" / "curriculum.md").read_text()
 
 
@@ -25,13 +26,13 @@ def test_first_screen():
     assert re.findall(r"^make \w+", first, re.M) == ["make quickstart", "make test"]
 
 
-@pytest.mark.parametrize("page, first", [(README, ""), (CURRICULUM, "../")])
-def test_numbers_are_the_measured_ones(page, first):
+@pytest.mark.parametrize("page", [RECIPES, CURRICULUM])
+def test_numbers_are_the_measured_ones(page):
     """Every row of the score table names its result file."""
     rows = re.findall(r"^\| `configs/(\S+)` .*?\]\((\S+?\.json)\)\) \|(.*)\|$", page, re.M)
     assert rows, "no score rows"
     for recipe, path, cells in rows:
-        result = json.loads((REPOSITORY / path.removeprefix(first)).read_text())
+        result = json.loads((REPOSITORY / path.removeprefix("../")).read_text())
         name = recipe.replace(".py", "")
         assert result["settings"]["recipe"].startswith(name.split(":")[0])
         if ":" in name:
@@ -41,7 +42,7 @@ def test_numbers_are_the_measured_ones(page, first):
         keys = TWO_CLASSES if "_unet" in name else keys
         assert told == [round(100 * result["summary"][key], 1) for key in keys]
     for told, path in re.findall(r"\[(\d+\.\d)\]\((\S+?\.json)\)", page):
-        result = json.loads((REPOSITORY / path.removeprefix(first)).read_text())
+        result = json.loads((REPOSITORY / path.removeprefix("../")).read_text())
         assert float(told) == round(100 * result["summary"]["mIoU"], 1)
 
 

@@ -81,7 +81,7 @@ def run_plan(
         print(f"evidence: run {done + 1} of {len(plan)}, {one.name}{about}", flush=True)
         began = time.monotonic()
         try:
-            content = measure(one, workdir / one.stem)
+            content = measure(one, workdir / one.folder)
             write_text(results / f"{one.stem}.json", json.dumps(content) + "\n")
             finished()
         except InputError as error:

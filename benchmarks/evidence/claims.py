@@ -33,6 +33,7 @@ def section(studies: Sequence[Runs]) -> str:
         "sqrt(2), the equivalent sampling rate's, is the best factor on the cutoff 1/4": _cutoff(
             by_name["cutoff"]
         ),
+        "In low light the method raises the scores of single objects": _dark(by_name["dark"]),
         "A curriculum that ends at a part of the spectrum is better than all of it": _curriculum(
             by_name["kvasir"]
         ),
@@ -170,6 +171,17 @@ def _cutoff(one: Runs) -> list[str]:
     return [
         f"{each.variant} less {base}: mIoU {told(each)}, {count_seeds(each.seeds)}."
         for each in one.differences("scores", "mIoU")
+    ]
+
+
+def _dark(one: Runs) -> list[str]:
+    """All against training on darkened images alone."""
+    if not any(one.runs.values()):
+        return []
+    score = one.main_score
+    return [
+        f"{one.study.title}, {each.variant}: {score} {told(each)}, {count_seeds(each.seeds)}."
+        for each in one.differences("scores", score)
     ]
 
 

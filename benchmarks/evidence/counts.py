@@ -17,6 +17,7 @@ from segalias_jax.scoring import pair_scores
 from segalias_jax.scoring.cause_counts import CAUSES, repaired_miou
 from segalias_jax.scoring.counting import CountSettings
 from segalias_jax.scoring.image_counts import CountPlan, ImageCounts
+from segalias_jax.scoring.instances import object_causes
 
 BAND_ROWS = 15
 """Of `pair_scores.areas`: right, true and predicted pixels in five bands; no other row is kept."""
@@ -30,11 +31,21 @@ FOREGROUND = "foreground IoU"
 OBJECTS = ("PQ", "SQ", "RQ", "accuracy_50")
 """Scores of single objects."""
 
-OBJECT_SUMS = ("found", "false", "missed", "sum of IoU / 1e-6")
-"""What is counted of the objects of an image at an IoU above .5."""
+OBJECT_CAUSES = tuple(
+    f"{name} objects" for name in object_causes.CAUSES if name != object_causes.CAUSES[-1]
+)
+"""Causes of errors of single objects, all but "found"."""
 
-SMALLER = ("FErr", "MErr", "DErr", *CAUSES)
-"""Of these, less is better; of causes, what mIoU loses to them."""
+OBJECT_SUMS = (
+    *("found", "false", "missed", "sum of IoU / 1e-6"),
+    *(f"lost, {name}" for name in OBJECT_CAUSES),
+    *(f"extra, {name}" for name in OBJECT_CAUSES),
+)
+"""What is counted of the objects of an image at an IoU above .5, true and predicted ones without a
+match by cause among it."""
+
+SMALLER = ("FErr", "MErr", "DErr", *CAUSES, *OBJECT_CAUSES)
+"""Of these, less is better; of causes, what mIoU, or TP / (TP + FP + FN), loses to them."""
 
 
 def pack(array: np.ndarray) -> dict[str, Any]:
@@ -104,17 +115,26 @@ def scores_of(bands: np.ndarray, causes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def object_scores(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of sums of `OBJECT_SUMS` of one class, [batch, 4], as fractions."""
-    found, false, missed, overlap = np.moveaxis(np.asarray(sums, np.float64), -1, 0)
+    """Scores of sums of `OBJECT_SUMS` of one class, [batch, 16], as fractions.
+
+    A cause loses what TP / (TP + FP + FN) would gain if its true objects were found and its
+    predictions were not there.
+    """
+    found, false, missed, overlap, *causes = np.moveaxis(np.asarray(sums, np.float64), -1, 0)
     whole = found + (false + missed) / 2
     quotient = lambda a, b: np.divide(a, b, out=np.full_like(b, np.nan), where=b > 0)  # noqa: E731
     overlap = overlap / 1e6
-    return {
+    every = found + false + missed
+    scores = {
         "PQ": quotient(overlap, whole),
         "SQ": quotient(overlap, found),
         "RQ": quotient(found, whole),
-        "accuracy_50": quotient(found, found + false + missed),
+        "accuracy_50": quotient(found, every),
     }
+    lost, extra = causes[: len(OBJECT_CAUSES)], causes[len(OBJECT_CAUSES) :]
+    for name, own, more in zip(OBJECT_CAUSES, lost, extra, strict=True):
+        scores[name] = quotient(found + own, every - more) - scores["accuracy_50"]
+    return scores
 
 
 def statistic_of(content: Mapping[str, Any]) -> tuple[Any, list[np.ndarray]]:

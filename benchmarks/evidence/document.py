@@ -1,4 +1,4 @@
-"""Writes docs/evidence.md and its pictures from the result files, and nothing else."""
+"""Writes docs/evidence.md, its pictures and the README's table from the result files alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.evidence import claims, counts
+from benchmarks.evidence import claims, counts, first_screen
 from benchmarks.evidence.plan import STUDIES
 from benchmarks.evidence.summary import Difference, Runs, sentence
 from segalias_jax.files import write_text
@@ -27,8 +27,8 @@ Trainings with and without anti-aliasing, on the same images, batches and seeds,
 finished run, with its recipe, versions, scores and what was counted of each image.
 
 **{finished} of {planned} planned runs are finished.** These are small networks and few steps, sized
-for two processor cores, about five hours in all: what is undecided here may show at full size, and
-what shows here need not hold there.
+for two processor cores: what is undecided here may show at full size, and what shows here need not
+hold there.
 
 ## Design
 
@@ -50,7 +50,7 @@ what shows here need not hold there.
 
 
 def write(results: Path) -> None:
-    """Writes the page and its pictures.
+    """Writes the page, its pictures, and the README's table.
 
     Args:
       results: folder of the result files.
@@ -59,6 +59,7 @@ def write(results: Path) -> None:
     for name in _pictures(studies):
         _draw(_drawn(studies, FIGURES[name]), FIGURES[name], PAGE.parent / PICTURE.format(name))
     write_text(PAGE, text(studies))
+    first_screen.write(studies)
     print(f"written: {PAGE}")
 
 
@@ -90,15 +91,11 @@ def _compares(one: Runs) -> bool:
     return any(runs for variant, runs in one.runs.items() if variant not in one.study.borrowed)
 
 
-def _main(one: Runs) -> str:
-    return "mIoU" if "mIoU" in one.first["scores"] else "PQ"
-
-
 def _answers(shown: Sequence[Runs]) -> list[str]:
     return [
-        sentence(found, _main(one), one.study.title, next(iter(one.study.variants)))
+        sentence(found, one.main_score, one.study.title, next(iter(one.study.variants)))
         for one in shown
-        for found in one.differences("scores", _main(one))
+        for found in one.differences("scores", one.main_score)
     ] or ["No run is finished."]
 
 
@@ -130,10 +127,23 @@ def _study(one: Runs) -> str:
     parts.append("Means over the seeds, in per cent:\n\n" + _scores(one))
     parts.append("Differences from the first row, in points:\n\n" + _differences(one))
     if "mIoU" in one.first["scores"]:
-        parts.append("The same of what mIoU loses to each cause:\n\n" + _causes(one))
+        parts.append("The same of what mIoU loses to each cause:\n\n" + _causes(one, CAUSES))
         parts.append(
             "mIoU of corrupted images; `*`: differs clearly from the first row:\n\n"
             + _conditions(one, "corruptions")
+        )
+    else:
+        parts.append(
+            "What TP/(TP+FP+FN) at IoU .5 loses to each cause, means:\n\n"
+            + _means(one, [("scores", cause) for cause in counts.OBJECT_CAUSES])
+        )
+        parts.append(
+            "The same, differences from the first row:\n\n" + _causes(one, counts.OBJECT_CAUSES)
+        )
+    if "as taken" in one.first:
+        parts.append(
+            "The same networks on the images as they were taken:\n\n"
+            + _means(one, [("as taken", name) for name in counts.OBJECTS])
         )
     if "gratings" in one.first:
         parts.append(
@@ -150,13 +160,17 @@ def _study(one: Runs) -> str:
 
 
 def _columns(one: Runs) -> list[tuple[str, ...]]:
-    names = [name for name in one.first["scores"] if name not in CAUSES]
+    causes = (*CAUSES, *counts.OBJECT_CAUSES)
+    names = [name for name in one.first["scores"] if name not in causes]
     columns: list[tuple[str, ...]] = [("scores", name) for name in names]
     return [*columns, ("shift_consistency",)] if "shift_consistency" in one.first else columns
 
 
 def _scores(one: Runs) -> str:
-    columns = _columns(one)
+    return _means(one, _columns(one))
+
+
+def _means(one: Runs, columns: Sequence[tuple[str, ...]]) -> str:
     rows = [["variant", "seeds", *(keys[-1].replace("_", " ") for keys in columns)]]
     for variant in one.study.variants:
         cells = (_mean(one.values(variant, *keys), 100) for keys in columns)
@@ -169,8 +183,8 @@ def _differences(one: Runs) -> str:
     return _difference_table(one, _columns(one))
 
 
-def _causes(one: Runs) -> str:
-    return _difference_table(one, [("scores", cause) for cause in CAUSES])
+def _causes(one: Runs, causes: Sequence[str]) -> str:
+    return _difference_table(one, [("scores", cause) for cause in causes])
 
 
 def _difference_table(one: Runs, columns: Sequence[tuple[str, ...]]) -> str:

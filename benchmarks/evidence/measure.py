@@ -23,8 +23,10 @@ from flax import nnx
 import segalias_jax as sa
 from benchmarks.evidence import counts
 from benchmarks.evidence.plan import GRATING_CONTRAST, Experiment, grating_frequencies
+from segalias_jax.data.low_light import darken
 from segalias_jax.evaluation.aliasing.robustness import Corruption
 from segalias_jax.evaluation.aliasing.shift import mean_shift_consistency
+from segalias_jax.inference.predictor import load_image
 from segalias_jax.inference.trained import load_trained
 from segalias_jax.metrics import ScoreRules
 from segalias_jax.runs import setup
@@ -38,7 +40,7 @@ from segalias_jax.runs.workdir import MACHINE_KEYS
 from segalias_jax.scoring.counting import CountSettings, count_pair
 from segalias_jax.scoring.image_counts import count_image
 from segalias_jax.scoring.instances import InstanceScorer
-from segalias_jax.scoring.instances.object_causes import IOU
+from segalias_jax.scoring.instances.object_causes import FOUND, IOU
 from segalias_jax.scoring.instances.totals import Totals
 from segalias_jax.scoring.reports.tables import json_text
 from segalias_jax.training.sharding import shard_batch
@@ -96,7 +98,7 @@ def run(experiment: Experiment, workdir: Path) -> dict[str, Any]:
     if isinstance(recipe, Recipe):
         content |= _measure_maps(experiment, scored, workdir, source, chosen)
     else:
-        content |= _measure_objects(workdir, source, chosen)
+        content |= _measure_objects(experiment.study.dark, workdir, source, chosen)
     content["timing"] = _timing(binding, workdir, source)
     jax.clear_caches()  # of the programs of this network, which the next run does not need
     return json.loads(json_text(content))
@@ -239,24 +241,56 @@ def _aliasing(recipe: Recipe, workdir: Path) -> dict[str, Any]:
     }
 
 
-def _measure_objects(workdir: Path, source: Any, chosen: list[int]) -> dict[str, Any]:
-    """Scores of a network that finds objects of one class."""
+def _measure_objects(dark: bool, workdir: Path, source: Any, chosen: list[int]) -> dict[str, Any]:
+    """Scores of a network that finds objects of one class, in images as they are or darkened."""
     predictor = sa.Predictor(workdir)
-    scorer = InstanceScorer(1, kinds=())
-    for index in chosen:
-        detected: Any = predictor(source.pairs[index].image)  # `DetectedObjects`, of a detector
-        scorer.update(detected.objects, true_objects(source, index), name=source.names[index])
-    sums = np.zeros((len(chosen), len(counts.OBJECT_SUMS)), np.int64)
-    for row, record in zip(sums, scorer.images, strict=True):
-        row[:3] = Totals.of([record], 1).hits(IOU)[:, 0]
-        row[3] = round(1e6 * record.true.matched.sum())
-    scores = counts.object_scores(sums.sum(0)[None])
-    return {
-        "scores": {name: float(values[0]) for name, values in scores.items()},
-        "causes": Totals.of(scorer.images, 1).gains(),
+    change = darken_as_command if dark else unchanged
+    sums = _object_sums(predictor, source, chosen, change)
+    content: dict[str, Any] = {
+        "scores": _object_scores(sums),
         "cost": {"parameters": _parameters(load_trained(workdir).model)},
         "counts": {"objects": counts.pack(sums)},
     }
+    if dark:
+        as_taken = _object_scores(_object_sums(predictor, source, chosen, unchanged))
+        content["as taken"] = {name: as_taken[name] for name in counts.OBJECTS}
+    return content
+
+
+def unchanged(image: Image, index: int) -> Image:
+    """Returns an image as it is."""
+    return image
+
+
+def darken_as_command(image: Image, index: int) -> Image:
+    """Darkens an image as `segalias darken` does with the one at a place among all names."""
+    return darken(image, np.random.default_rng([0, index]))
+
+
+def _object_sums(
+    predictor: Any, source: Any, chosen: list[int], change: Callable[[Image, int], Image]
+) -> np.ndarray:
+    """Counts `OBJECT_SUMS` of images that are changed before objects are found in them."""
+    scorer = InstanceScorer(1, kinds=())
+    for index in chosen:
+        found = predictor(change(load_image(source.pairs[index].image), index))
+        scorer.update(found.objects, true_objects(source, index), name=source.names[index])
+    return np.stack([object_sums(record) for record in scorer.images])
+
+
+def object_sums(record: Any) -> np.ndarray:
+    """Returns `OBJECT_SUMS` of one image, from what a scorer keeps of it."""
+    lost, extra = (
+        [int(((side.causes == k) & (side.matched == 0)).sum()) for k in range(FOUND)]
+        for side in (record.true, record.predicted)
+    )
+    hits = Totals.of([record], 1).hits(IOU)[:, 0].tolist()
+    return np.asarray([*hits, round(1e6 * record.true.matched.sum()), *lost, *extra], np.int64)
+
+
+def _object_scores(sums: np.ndarray) -> dict[str, float]:
+    scores = counts.object_scores(sums.sum(0)[None])
+    return {name: float(values[0]) for name, values in scores.items()}
 
 
 def _parameters(model: nnx.Module) -> int:

@@ -98,7 +98,9 @@ class Study:
       aliasing: whether aliasing scores are measured, for which images are shown in their own size.
       gratings: whether scores are measured with gratings added, above and below Nyquist limits.
       images: most images that are scored, evenly spread over the split; 0 for all.
+      dark: whether images are darkened before objects are found in them.
       borrowed: variants whose runs are those of another study, as "study/variant".
+      trained: variants that train as one of another study, as "study/variant", and are scored anew.
       remark: what a reader must know of the set and the network.
     """
 
@@ -113,13 +115,19 @@ class Study:
     aliasing: bool = True
     gratings: bool = False
     images: int = 0
+    dark: bool = False
     borrowed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    trained: Mapping[str, str] = dataclasses.field(default_factory=dict)
     remark: str = ""
 
     def stem(self, variant: str, seed: int) -> str:
         """Name of the result file of a run, without its ending."""
         name = self.borrowed.get(variant, f"{self.name}/{variant}")
-        return f"{name}/{seed}".replace("/", "_").replace(" ", "_")
+        return _as_file(f"{name}/{seed}")
+
+
+def _as_file(name: str) -> str:
+    return name.replace("/", "_").replace(" ", "_")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +157,12 @@ class Experiment:
     def stem(self) -> str:
         """The name as that of a file."""
         return self.study.stem(self.variant, self.seed)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder in which it trains, which two that train alike have in common."""
+        trained = self.study.trained.get(self.variant, f"{self.study.name}/{self.variant}")
+        return _as_file(f"{trained}/{self.seed}")
 
     def recipe(self) -> BaseRecipe:
         """Returns the recipe with all keys of the study, the variant and the seed.
@@ -191,6 +205,7 @@ _LINES = {
 }
 _STREETS = {"train.steps": 800}
 _NUCLEI = {"train.steps": 1200}
+_DARK = {"data.dark": 1.0}
 
 STUDIES: tuple[Study, ...] = (
     Study(
@@ -264,6 +279,31 @@ STUDIES: tuple[Study, ...] = (
         variants=_networks(BASELINE, "daf", "daf+freqmix"),
         seeds=range(3),
         aliasing=False,
+    ),
+    Study(
+        name="dark",
+        title="nuclei in the dark, with a camera's noise",
+        recipe="nuclei:baseline,tiny",
+        folder="dsb2018",
+        split="test",
+        changes=_NUCLEI,
+        variants={
+            "noise": _DARK,
+            "clean": {},
+            "noise, pairs": _DARK | {"data.dark_pair": True},
+            "noise, awd": _DARK | {"model.downsample": "awd"},
+            "noise, scb": _DARK | {"model.mixer": "scb"},
+            "noise, daf": _DARK | {"model.downsample": "daf"},
+            "noise, freqmix": _DARK | {"model.mixer": "freqmix"},
+        },
+        seeds=range(3),
+        aliasing=False,
+        dark=True,
+        trained={"clean": "nuclei/baseline"},
+        remark="The nuclei above, scored with 10 to 100 times less light (`segalias darken`). All "
+        "were trained on darkened images, but for `clean`, trained on images as they are; `pairs` "
+        "on both and the loss between their features (DSL). The last four have that filter or "
+        "mixer besides",
     ),
     Study(
         name="cutoff",

@@ -113,6 +113,11 @@ class Runs:
         """Any of the runs, for what they have in common."""
         return self._all()[0]
 
+    @property
+    def main_score(self) -> str:
+        """Name of the score that decides: mIoU, or PQ of objects."""
+        return "mIoU" if "mIoU" in self.first["scores"] else "PQ"
+
     def values(self, variant: str, *keys: str) -> list[float]:
         """Returns a number of each seed of a variant, found by its keys; nan for none.
 

@@ -39,7 +39,8 @@ def find_pairs(root: Path, files: Files, split: str) -> tuple[list[Pair], Path]:
       >>> files = Files("{name}.png", ("{name}.png",), LabelRule(2), names="no.txt")
       >>> find_pairs(Path("/"), files, "train")
       Traceback (most recent call last):
-      segalias_jax.errors.InputError: split 'train': /no.txt is missing; check data.root
+      segalias_jax.errors.InputError: split 'train': /no.txt is missing; write the names of its \
+images there, one a line, or check data.root and data.names
     """
     images = _Template(root, files.images, split)
     labels = [_Template(root, path, split) for path in files.labels]
@@ -272,4 +273,6 @@ def _no_split(split: str, missing: Path, images: Path) -> InputError:
     found = Path(before).glob("*/") if marker else missing.parent.glob("*.[tc][xs][tv]")
     choices = sorted({path.stem for path in found})
     hint = f"choose from {', '.join(choices)}" if choices else "check data.root"
+    if not choices and missing.suffix and missing.parent.is_dir():
+        hint = "write the names of its images there, one a line, or check data.root and data.names"
     return InputError(f"split {split!r}: {missing} is missing; {hint}")

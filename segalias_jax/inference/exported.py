@@ -56,7 +56,7 @@ class ExportedModel:
             have, want = ("x".join(map(str, shape)) for shape in (image.shape, wanted))
             raise InputError(
                 f"the exported program takes images of shape {want}, not {have}; predict in "
-                "windows of that size, or export another size"
+                "windows of that size, or export again with --size H,W or --size any"
             )
         least, most = self.manifest.get("sides") or (1, math.inf)
         if any(not least <= side <= most for side in image.shape[1:3]):

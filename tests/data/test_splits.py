@@ -66,6 +66,14 @@ def test_missing_splits_name_those_there_are(tree):
         create_source(folders(tree, names=""), "val")
 
 
+def test_without_any_list_it_says_what_to_write(tree):
+    for path in tree.glob("*.txt"):
+        path.unlink()
+    whole = folders(tree, images="images/train/{name}.*")
+    with pytest.raises(InputError, match=r"train\.txt is missing; write the names of its images"):
+        create_source(whole, "train")
+
+
 def test_splits_joined_by_a_plus(tree):
     (tree / "more.txt").write_text("b")
     write_images(tree / "images/more/b.png")
