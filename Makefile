@@ -27,12 +27,13 @@ quickstart: $(READY)  ## train and score the embedded default, in a few minutes,
 	$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart
 	$(BIN)/python eval.py --workdir runs/quickstart
 
+# Tests of one file run in one process, which computes once what they share; short files are last.
 test: $(DEV)  ## run all tests
-	SEGALIAS_DEV=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+	SEGALIAS_DEV=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 coverage: $(DEV)  ## run all tests and say which lines none runs; fails below the floor
 	rm -rf build/coverage
-	SEGALIAS_DEV=1 $(BIN)/python -m coverage run -m pytest -n auto --dist loadgroup
+	SEGALIAS_DEV=1 $(BIN)/python -m coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --skip-covered --fail-under=$(COVERAGE)
 

@@ -18,6 +18,12 @@ os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {Q
 
 import numpy as np
 import pytest
+from jax._src.interpreters import partial_eval
+
+# For each random number that a traced network starts from, nnx asks a tracer for its sharding; jax
+# answers by an error, whose text lists all operations so far. That took most of the time of making
+# networks by eval_shape and jit. Errors of jax lack in tests where a value comes from.
+partial_eval.DynamicJaxprTracer._origin_msg = lambda tracer: ""
 
 # Networks of PyTorch, for the tests that skip themselves where there is none.
 if importlib.util.find_spec("torch") is None:

@@ -226,6 +226,10 @@ def test_cityscapes_is_the_published_recipe():
         "schedule.warmup_ratio": 0.1,
         "train.steps": 80000,
         "train.batch_size": 8,
+        "eval.mode": "slide",
+        "eval.window": (768, 768),
+        "eval.stride": (512, 512),
+        "eval.resize": (2049, 1025),
         "eval.boundary": "laplacian",
         "eval.ignore": "reference",
     }

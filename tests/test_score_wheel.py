@@ -22,7 +22,6 @@ import segalias_jax.scoring
 from segalias_jax import cli
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.xdist_group("score_wheel")
 
 
 @pytest.fixture(scope="module")

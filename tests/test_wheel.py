@@ -20,8 +20,6 @@ from packaging.requirements import Requirement
 from tiny import TINY, environment
 
 ROOT = Path(__file__).parents[1]
-# One process makes the wheel and the run for all tests.
-pytestmark = pytest.mark.xdist_group("wheel")
 
 
 def normal(name):

@@ -36,7 +36,8 @@ from segalias_jax.training.trainer import Trainer
 def enable_compilation_cache() -> None:
     """Keeps compiled programs on the disk, so that the next start takes seconds.
 
-    They lie in `~/.cache/segalias_jax/xla`, or where JAX_COMPILATION_CACHE_DIR says.
+    They lie in `~/.cache/segalias_jax/xla`, or where JAX_COMPILATION_CACHE_DIR says; kept is what
+    took half a second, or as long as JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS says.
 
     Example:
       >>> enable_compilation_cache()  # doctest: +SKIP
@@ -44,7 +45,8 @@ def enable_compilation_cache() -> None:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "segalias_jax" / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def matmul_precision(recipe: BaseRecipe) -> contextlib.AbstractContextManager[Any]:

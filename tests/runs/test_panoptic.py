@@ -89,7 +89,7 @@ def test_a_run_predicts_segments_at_the_size_of_the_image(run, streets):
     assert isinstance(found, SegmentedObjects) and found.size == (48, 64)
     seen = np.zeros((1, *predictor.settings.padded_size((48, 64)), 3), np.uint8)
     seen[0, :48, :64] = cv2.imread(str(path))[..., ::-1]
-    segments = trained.apply(jnp.asarray(seen), jnp.array([[48, 64]]))
+    segments = jax.jit(trained.apply)(jnp.asarray(seen), jnp.array([[48, 64]]))
     shown = np.asarray(segments.segments[0, :48, :64])
     assert len(found) == len(np.unique(shown[shown > 0]))
     ids = found.instance_map(1000)

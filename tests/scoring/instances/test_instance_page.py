@@ -15,7 +15,6 @@ from segalias_jax.scoring.instances.instance_content import report_content
 from segalias_jax.scoring.instances.instance_page import chosen_images, instance_page
 from segalias_jax.scoring.instances.instance_pictures import panels
 
-pytestmark = pytest.mark.xdist_group("browser")
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )

@@ -25,8 +25,6 @@ api = pytest.importorskip("playwright.sync_api", reason="needs playwright: make 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-# One browser serves all tests.
-pytestmark = pytest.mark.xdist_group("browser")
 
 
 @pytest.fixture(scope="module")
