@@ -61,7 +61,11 @@ def test_images_without_predictions_are_told(sides):
 @pytest.mark.parametrize(
     "change, truths, words",
     [
-        (lambda d: (d / "pred/b.npy").unlink(), "true", r"b\.npy: no prediction of this name.*--keep-going"),
+        (
+            lambda d: (d / "pred/b.npy").unlink(),
+            "true",
+            r"b\.npy: no prediction of this name.*--keep-going",
+        ),
         (lambda d: (d / "pred/b.npy").unlink(), "gt.json", r"no map is there for b\.png of"),
         (lambda d: np.save(d / "pred/c.npy", IDS["a"]), "true", r"c\.npy: no label of this name"),
         (lambda d: np.save(d / "pred/c.npy", IDS["a"]), "gt.json", r"c\.npy: is for no image of"),
