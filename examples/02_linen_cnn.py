@@ -30,7 +30,7 @@ def main() -> None:
     variables = network.init(jax.random.key(1), images)
     print(sa.profile_aliasing(network.apply, variables, images).table())
 
-    filtered = sa.dealias(network.apply)  # all but the first pooling
+    filtered = sa.dealias(network.apply)  # all but the stem and the first pooling
     print(sa.profile_aliasing(filtered, variables, images).table())
     gradient = jax.jit(jax.grad(lambda variables: jnp.sum(filtered(variables, images) ** 2)))
     kernel = gradient(variables)["params"]["Conv_0"]["kernel"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from segalias_jax.errors import check_choice
+from segalias_jax.errors import InputError, check_choice
 from segalias_jax.metrics.distance_scores import distance_rows
 from segalias_jax.metrics.lookup import find_score, rows_of
 from segalias_jax.metrics.rows import Score
@@ -84,8 +84,8 @@ def check_limits(limits: Sequence[Limit], plan: CountPlan, classes: Sequence[str
       classes: names of the classes; None: they are not known yet.
 
     Raises:
-      InputError: no such score or class, which lists the choices; or a score of which neither more
-        nor less is better.
+      InputError: no such score or class, which lists the choices; a score of which neither more
+        nor less is better; or a fraction where per cent are meant.
 
     Example:
       >>> from segalias_jax.scoring.counting import CountSettings
@@ -100,6 +100,30 @@ of road, car
         check_choice("--fail-under", limit.score, rows)
         if limit.of_class and classes is not None:
             check_choice(f"--fail-under {limit.score}", limit.of_class, classes)
+        row = rows[limit.score]
+        if row.unit == "%" and row.direction == "larger":
+            check_least_per_cent(limit)
+
+
+def check_least_per_cent(limit: Limit) -> None:
+    """Refuses a fraction where per cent are meant: every model would reach it.
+
+    Args:
+      limit: least per cent of a score.
+
+    Raises:
+      InputError: it is above 0 and below 1.
+
+    Example:
+      >>> check_least_per_cent(Limit("mIoU", 0.7))
+      Traceback (most recent call last):
+      segalias_jax.errors.InputError: --fail-under mIoU=0.7: limits are in per cent; write mIoU=70
+    """
+    if 0 < limit.bound < 1:
+        raise InputError(
+            f"--fail-under {limit.name}={limit.bound:g}: limits are in per cent; write "
+            f"{limit.name}={100 * limit.bound:g}"
+        )
 
 
 def failures(

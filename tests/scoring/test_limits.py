@@ -42,6 +42,13 @@ def test_a_limit_holds_up_to_its_bound(name, value, holds, fails):
     assert (" below " if name == "mIoU" else " above ") in phrase
 
 
+def test_a_fraction_is_no_per_cent():
+    """mIoU=0.7 would pass whatever is scored; an upper limit of 0.7 would not."""
+    with pytest.raises(InputError, match=r"^--fail-under IoU:car=0\.25: .* write IoU:car=25$"):
+        check_limits([Limit("IoU", 0.25, "car")], PLAN, CLASSES)
+    check_limits([Limit("mIoU", 0.0), Limit("mIoU", 1.0), Limit("DErr", 0.5)], PLAN, CLASSES)
+
+
 def test_every_fraction_of_a_per_cent_is_itself():
     for hundredths in range(0, 10001, 67):
         score = {"mIoU": hundredths / 10000}

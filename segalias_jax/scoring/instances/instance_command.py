@@ -26,7 +26,7 @@ from segalias_jax.scoring.instances.instance_scorer import InstanceScorer
 from segalias_jax.scoring.instances.map_files import MapOptions
 from segalias_jax.scoring.instances.records import KINDS, InstanceRecord, record_image
 from segalias_jax.scoring.instances.totals import SCORES
-from segalias_jax.scoring.limits import FAILED, LEFT_OUT, Limit
+from segalias_jax.scoring.limits import FAILED, LEFT_OUT, Limit, check_least_per_cent
 from segalias_jax.scoring.reports.comparison import check_unused_by, model_names
 from segalias_jax.scoring.reports.folder import left_out_text
 from segalias_jax.scoring.reports.tables import check_unused
@@ -275,7 +275,7 @@ def _scored(
 
 
 def _check_limits(limits: Sequence[Limit], scorer: InstanceScorer) -> None:
-    """Raises where a limit is of no score or class."""
+    """Raises where a limit is of no score or class, or a fraction."""
     rows = [row for row in SCORES if row.direction]
     most = scorer.settings.max_detections
     for limit in limits:
@@ -293,6 +293,7 @@ def _check_limits(limits: Sequence[Limit], scorer: InstanceScorer) -> None:
         check_choice("--fail-under", limit.score, whole + counted)
         if limit.of_class:
             check_choice(flag, limit.of_class, scorer.classes)
+        check_least_per_cent(limit)
 
 
 def _failures(

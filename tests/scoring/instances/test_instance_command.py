@@ -104,9 +104,9 @@ def test_the_truth_scores_full_and_nothing_scores_nothing(made, tmp_path, capsys
     assert "is the ground truth, too" in capsys.readouterr().err
     (tmp_path / "none.json").write_text("[]")
     none = (tmp_path / "none.json", made / "gt.json", "--average-precision=none")
-    assert run(*none, "--fail-under=PQ=0.1") == 4
+    assert run(*none, "--fail-under=PQ=1") == 4
     said = capsys.readouterr()
-    assert "PQ is 0.00, below 0.1" in said.err
+    assert "PQ is 0.00, below 1" in said.err
     assert "28 of 28 objects (100 %) are missed" in said.out
     assert "4 of 4 images have no prediction" in said.out
 
@@ -134,6 +134,7 @@ def test_classes_off_by_one_are_told(made, tmp_path, capsys):
         (["--fail-under=segm_AP:object=30"], "segm_AP: is not counted here; add --average-prec"),
         (["--probabilities"], "--probabilities: is not for --instances"),
         (["--fail-under=mIoU=3"], "--fail-under is 'mIoU'; "),
+        (["--fail-under=PQ=0.3"], "--fail-under PQ=0.3: limits are in per cent; write PQ=30"),
         (["--fail-under=PQ:car=3"], "--fail-under PQ is 'car'"),
         (["--overwrite"], "--overwrite: says what to do with the report in --out"),
         (["--average-precision=mask"], "'mask' is none of bbox, segm, boundary, none"),
