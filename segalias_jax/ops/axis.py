@@ -13,7 +13,7 @@ import numpy as np
 
 from segalias_jax.errors import InputError
 from segalias_jax.ops.placement import all_manual
-from segalias_jax.ops.targets import current_target
+from segalias_jax.ops.targets import Target, current_target
 from segalias_jax.typing import Array
 
 
@@ -38,6 +38,18 @@ def apply_along_axis(x: Array, matrix: Array | np.ndarray, axis: int) -> Array:
     axis = axis % x.ndim
     letters = "abcdefgh"[: x.ndim]
     result = letters.replace(letters[axis], "z")
+    # Of a product with one matrix a GPU's compiler makes a transpose before and one behind; of a
+    # matrix for each leading index, which it never writes out, a single kernel. On several devices
+    # that is not tried, and a traced matrix would get a gradient for each index.
+    constant = isinstance(matrix, np.ndarray)
+    if constant and current_target() == Target(1, "cuda") and axis < x.ndim - 1:
+        lead = letters[:axis]
+        repeated = jnp.broadcast_to(jnp.asarray(matrix, x.dtype), x.shape[:axis] + matrix.shape)
+        return jnp.einsum(
+            f"{lead}z{letters[axis]},{letters}->{result}",
+            *(repeated, x),
+            precision=jax.lax.Precision.HIGHEST,
+        )
     equation = f"{letters},z{letters[axis]}->{result}"
     return jnp.einsum(
         equation, x, jnp.asarray(matrix, x.dtype), precision=jax.lax.Precision.HIGHEST
