@@ -34,6 +34,6 @@ def environment(folder):
         "XLA_FLAGS": QUICK_FLAGS,
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-        # Hundreds of small programs take most of a start.
+        # The many small programs of a start, too.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }

@@ -9,7 +9,7 @@ from faults import killing, nursery
 
 from segalias_jax.training import interrupts
 
-KILLS = 12  # three in each phase; `make soak` kills 200 times
+KILLS = 20
 STEPS, IMAGES = nursery.SMALL["train.steps"], nursery.SMALL["data.num_train"]
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 

@@ -71,13 +71,14 @@ EVEN, ODD = "n1_64x96", "n2_65x97"
     ("name", "align_corners", "case"),
     [
         ("d_small_baseline", False, EVEN),
+        ("d_small_daf", True, EVEN),
         ("d_small_daf", True, ODD),
         ("d_small_freqmix_daf", False, ODD),
         ("d_small_freqmix_daf", True, EVEN),
     ],
 )
 def test_published_network(golden, name, align_corners, case):
-    """A whole segmenter: features, heads and logits; test_published.py has the other sizes."""
+    """A whole segmenter: features, heads and logits; others, wider, are in test_published.py."""
     z = golden(name)
     config = dict(
         SMALL[name],
