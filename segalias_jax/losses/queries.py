@@ -101,7 +101,8 @@ def query_losses(
       >>> truths = QueryTruths(jnp.array([[3]]), bits, (8, 8), jnp.array([True]))
       >>> how = QueryLoss(points=4, dice_weight=0)
       >>> outputs = [(logits, jnp.zeros((1, 2, 2, 2)))]
-      >>> found = query_losses(outputs, truths, jax.random.key(0), how=how)
+      >>> compiled = jax.jit(lambda *given: query_losses(*given, how=how))
+      >>> found = compiled(outputs, truths, jax.random.key(0))
       >>> {name: round(loss.item(), 3) for name, loss in found.items() if loss > 0}
       {'loss_class': 2.773, 'loss_mask': 3.466}
 

@@ -241,7 +241,7 @@ class PixelDecoder(nnx.Module):
       >>> sizes = {"layers": 1, "heads": 2, "points": 2, "feedforward": 8}
       >>> decoder = PixelDecoder((4, 6, 8, 10), channels=8, **sizes, rngs=nnx.Rngs(0))
       >>> features = [jnp.ones((1, 16 // 2**i, 8, c)) for i, c in enumerate((4, 6, 8, 10))]
-      >>> pixels, levels = decoder(tuple(features))
+      >>> pixels, levels = nnx.jit(PixelDecoder.__call__)(decoder, tuple(features))
       >>> pixels.shape, [level.shape for level in levels]
       ((1, 16, 8, 8), [(1, 2, 8, 8), (1, 4, 8, 8), (1, 8, 8, 8)])
 
