@@ -200,7 +200,8 @@ def test_plan_killed_at_random_gives_the_same_files(tmp_path):
     while True:
         process = start(tmp_path / "killed")
         try:
-            assert process.wait(rng.uniform(0.2, 0.8) * whole if kills < 5 else None) == 0
+            # The second process has at least half of the work before it.
+            assert process.wait(rng.uniform(0.2, 0.5) * whole if kills < 5 else None) == 0
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
