@@ -124,7 +124,7 @@ def _study(one: Runs) -> str:
     parts = [f"## {one.study.title[0].upper()}{one.study.title[1:]}"]
     if one.study.remark:
         parts.append(f"{one.study.remark}.")
-    parts.append("Means over the seeds, in per cent:\n\n" + _scores(one))
+    parts.append("Means over the seeds, in per cent:\n\n" + _means(one, _columns(one)))
     parts.append("Differences from the first row, in points:\n\n" + _differences(one))
     if "mIoU" in one.first["scores"]:
         parts.append("The same of what mIoU loses to each cause:\n\n" + _causes(one, CAUSES))
@@ -164,10 +164,6 @@ def _columns(one: Runs) -> list[tuple[str, ...]]:
     names = [name for name in one.first["scores"] if name not in causes]
     columns: list[tuple[str, ...]] = [("scores", name) for name in names]
     return [*columns, ("shift_consistency",)] if "shift_consistency" in one.first else columns
-
-
-def _scores(one: Runs) -> str:
-    return _means(one, _columns(one))
 
 
 def _means(one: Runs, columns: Sequence[tuple[str, ...]]) -> str:

@@ -263,7 +263,7 @@ def unchanged(image: Image, index: int) -> Image:
 
 
 def darken_as_command(image: Image, index: int) -> Image:
-    """Darkens an image as `segalias darken` does with the one at a place among all names."""
+    """Darkens an image as `segalias darken` does with a folder of this split alone."""
     return darken(image, np.random.default_rng([0, index]))
 
 

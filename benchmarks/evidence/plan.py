@@ -300,10 +300,10 @@ STUDIES: tuple[Study, ...] = (
         aliasing=False,
         dark=True,
         trained={"clean": "nuclei/baseline"},
-        remark="The nuclei above, scored with 10 to 100 times less light (`segalias darken`). All "
-        "were trained on darkened images, but for `clean`, trained on images as they are; `pairs` "
-        "on both and the loss between their features (DSL). The last four have that filter or "
-        "mixer besides",
+        remark="The nuclei above, scored with 10 to 100 times less light, as `segalias darken` has "
+        "it. All were trained on darkened images, but for `clean`, trained on images as they are; "
+        "`pairs` on both and the loss between their features (DSL). The last four have that filter "
+        "or mixer besides",
     ),
     Study(
         name="cutoff",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from segalias_jax.errors import InputError
-from segalias_jax.models.encoder import Encoder
+from segalias_jax.models.encoder import Encoder, read_features
 from segalias_jax.models.mask2former_pixels import LEVELS, PixelDecoder
 from segalias_jax.models.mask2former_queries import QueryDecoder, Segments
 from segalias_jax.typing import Array, Float
@@ -119,7 +119,7 @@ class Mask2Former(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w 3"]) -> QueriedSegments:
         """Returns what the queries tell of the normalized images `x`."""
-        return self.segments(self.encoder(x))
+        return self.segments(read_features(self.encoder, x))
 
     def segments(self, features: tuple[Float[Array, "b _ _ _"], ...]) -> QueriedSegments:
         """Returns what the queries tell of images whose features are known.

@@ -21,7 +21,7 @@ from segalias_jax import ops
 from segalias_jax.errors import InputError
 from segalias_jax.models import roi_heads
 from segalias_jax.models.detections import Detections, Proposals, Truths
-from segalias_jax.models.encoder import Encoder
+from segalias_jax.models.encoder import Encoder, read_features
 from segalias_jax.models.feature_pyramid import FeaturePyramid
 from segalias_jax.models.roi_heads import BOX_CELLS, MASK_CELLS, BoxHead, MaskHead
 from segalias_jax.models.rpn import RPN
@@ -157,7 +157,7 @@ class MaskRCNN(nnx.Module):
           image: normalized images, padded with zeros to one size, a multiple of 32.
           size: height and width of each image without its padding.
         """
-        levels = self.levels(self.encoder(image))
+        levels = self.levels(read_features(self.encoder, image))
         anchors = self.rpn.anchors(_grids(levels), ops.image_size(image))
         proposals = self.rpn.propose(
             *self.rpn(levels), anchors, size, pre_nms=self.pre_nms, post_nms=self.post_nms
@@ -250,7 +250,7 @@ class MaskRCNN(nnx.Module):
         truths = Truths.of_batch(batch)
         of_anchors, of_boxes = jax.random.split(key)
         of_masks = jax.random.fold_in(key, 2)  # so that the two above are as without masks
-        levels = self.levels(self.encoder(image) if features is None else features)
+        levels = self.levels(read_features(self.encoder, image) if features is None else features)
         logits, deltas = self.rpn(levels)
         anchors = self.rpn.anchors(_grids(levels), ops.image_size(image))
         match = self.rpn.match(jnp.concatenate(anchors), truths)

@@ -11,7 +11,7 @@ from flax import nnx
 from segalias_jax import ops
 from segalias_jax.errors import InputError
 from segalias_jax.layers import AtrousPyramidPooling, Conv, ConvNormAct, SeparableConvNormAct
-from segalias_jax.models.encoder import Encoder
+from segalias_jax.models.encoder import Encoder, read_features
 from segalias_jax.typing import Array, Float
 
 FUSED_STRIDES = (8, 4)
@@ -190,7 +190,7 @@ class PanopticDeepLab(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w 3"]) -> PanopticMaps:
         """Returns float32 maps at the size of the normalized images `x`."""
-        return self.maps(self.encoder(x), ops.image_size(x))
+        return self.maps(read_features(self.encoder, x), ops.image_size(x))
 
     def maps(
         self, features: tuple[Float[Array, "b _ _ _"], ...], size: tuple[Any, Any]

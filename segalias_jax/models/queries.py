@@ -38,7 +38,7 @@ class QuerySegmenter(Mask2Former):
 
     def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h w n"]:
         """Returns float32 logits at the size of the normalized image `x`."""
-        told = self.segments(self.encoder(x))
+        told = super().__call__(x)
         scores = class_scores(told.class_logits, told.mask_logits, ops.image_size(x))
         # A pixel that no query claims has scores of 0, whose logarithm would be no number.
         return jnp.log(jnp.maximum(scores, jnp.finfo(scores.dtype).tiny))
