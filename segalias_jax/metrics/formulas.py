@@ -75,6 +75,20 @@ def pixel_accuracy(band: Band) -> Float[np.ndarray, "*batch"]:
     return fraction(band.right.sum(-1), band.true.sum(-1))
 
 
+def frequency_weighted_iou(band: Band) -> Float[np.ndarray, "*batch"]:
+    """Returns the mean of IoU over classes, each weighted by its fraction of the true pixels.
+
+    A class that is nowhere true has no weight.
+
+    Example:
+      >>> band = Band(np.asarray([6, 1, 0]), np.asarray([8, 2, 0]), np.asarray([7, 2, 1]))
+      >>> round(float(frequency_weighted_iou(band)), 6)  # 8/10 of 6/9, 2/10 of 1/3
+      0.6
+    """
+    weighted = np.where(band.true > 0, band.true * intersection_over_union(band), 0)
+    return fraction(weighted.sum(-1), band.true.sum(-1))
+
+
 def boundary_f(counts: ClassCounts, *, tolerance: int) -> Float[np.ndarray, "*batch classes"]:
     """Returns F = 2 p r / (p + r) of the boundary pixels of each class.
 

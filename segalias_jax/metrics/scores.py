@@ -186,6 +186,13 @@ _ROWS = [
         rule="fraction of right pixels",
         shown=("table", "line", "image", "caption"),
     ),
+    Score(
+        "fwIoU",
+        lambda counts: formulas.frequency_weighted_iou(counts.all),
+        rule="mean of IoU over classes, weighted by the true pixels of each",
+        reference="Long, Shelhamer and Darrell, arXiv:1411.4038 (2015)",
+        shown=(),
+    ),
     # Over boundary bands.
     _over_classes(
         "BIoU",

@@ -43,6 +43,27 @@ def test_errors_have_less_as_the_better_direction():
             )
 
 
+def test_frequency_weighted_iou_is_that_of_a_loop_over_pixels():
+    """Class 3 is predicted but nowhere true; class 4 is nowhere; 255 is ignored."""
+    rng = np.random.default_rng(0)
+    label = rng.choice([0, 0, 0, 1, 2, 255], (2, 9, 11)).astype(np.int32)
+    prediction = np.where(rng.random(label.shape) < 0.3, 3, label % 3).astype(np.int32)
+    states = [
+        SegmentationScores.empty(5).update(*pair) for pair in zip(prediction, label, strict=True)
+    ]
+    found = states[0].merge(states[1]).compute()["fwIoU"]
+    pairs = [(t, p) for t, p in zip(label.flat, prediction.flat, strict=True) if t != 255]
+    expected = 0.0
+    for c in range(5):
+        true = sum(t == c for t, _ in pairs)
+        union = sum(c in pair for pair in pairs)
+        if true:
+            expected += true / len(pairs) * sum(t == p == c for t, p in pairs) / union
+    assert np.isclose(found, expected, rtol=0, atol=1e-12) and 0.3 < expected < 0.9
+    nothing = SegmentationScores.empty(5).update(prediction, np.full_like(label, 255)).compute()
+    assert np.isnan(nothing["fwIoU"])
+
+
 @pytest.fixture
 def registered():
     """Returns `add(row)`; all rows are removed again."""
