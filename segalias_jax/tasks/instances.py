@@ -15,7 +15,6 @@ from segalias_jax.data.masks import paste_masks, unpack_masks
 from segalias_jax.errors import InputError, check_choice
 from segalias_jax.losses import disturbance_suppression
 from segalias_jax.models import Detections
-from segalias_jax.models.encoder import read_features
 from segalias_jax.scoring.instances import InstanceScorer, Objects
 from segalias_jax.tasks.semantic import PRECISIONS
 from segalias_jax.training.task import Batch, Task
@@ -116,7 +115,7 @@ class InstanceSegmentation(Task):
           key: random key of the samples.
         """
         x = self.network_input(image, batch["size"])
-        features = read_features(model.encoder, x)
+        features = model.encoder(x)
         found = model.losses(x, batch, key, features=features, average=self.average)
         return found, features
 

@@ -19,7 +19,6 @@ from segalias_jax.losses.panoptic import (
     weighted_mean,
 )
 from segalias_jax.models import PanopticMaps
-from segalias_jax.models.encoder import read_features
 from segalias_jax.scoring.instances import Objects
 from segalias_jax.scoring.instances.objects import Mask
 from segalias_jax.tasks.instances import InstanceSegmentation, whole_sizes
@@ -144,7 +143,7 @@ class PanopticSegmentation(InstanceSegmentation):
           key: random key, of which nothing is drawn here.
         """
         x = self.network_input(image, batch["size"])
-        features = read_features(model.encoder, x)
+        features = model.encoder(x)
         maps = model.maps(features, ops.image_size(x))
         with jax.named_scope("targets"):
             targets = jax.vmap(self.targets)(*(batch[name] for name in _OBJECTS))

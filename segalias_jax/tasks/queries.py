@@ -18,7 +18,6 @@ from segalias_jax.data.masks import unpack_masks
 from segalias_jax.losses.queries import QueryLoss, QueryTruths, query_losses
 from segalias_jax.models import MaskDetections
 from segalias_jax.models.detections import Truths
-from segalias_jax.models.encoder import read_features
 from segalias_jax.models.queries import found_objects, found_segments
 from segalias_jax.scoring.instances import Objects
 from segalias_jax.scoring.instances.objects import Mask
@@ -85,7 +84,7 @@ class InstanceQueries(InstanceSegmentation):
           key: random key of the points.
         """
         x = self.network_input(image, batch["size"])
-        features = read_features(model.encoder, x)
+        features = model.encoder(x)
         shown = Truths.of_batch(batch)
         truths = QueryTruths(shown.classes, shown.masks, _sides(x), shown.images)
         found = _losses(model.segments(features), truths, key, how=self.how, average=self.average)
@@ -101,7 +100,7 @@ class InstanceQueries(InstanceSegmentation):
         """
         size = whole_sizes(image) if size is None else size
         x = self.network_input(image, size)
-        told = model.segments(read_features(model.encoder, x))
+        told = model.segments(model.encoder(x))
         return self.found(told.class_logits, told.mask_logits, size, _sides(x))
 
     def found(
@@ -287,7 +286,7 @@ class SemanticQueries(SemanticSegmentation):
         classes, masks = class_masks(label, self.num_classes)
         truths = QueryTruths(classes, masks, _sides(x), valid)
         key = jax.random.fold_in(jax.random.key(self.seed), batch.get("step", 0))
-        told = model.segments(read_features(model.encoder, x))
+        told = model.segments(model.encoder(x))
         losses = _losses(told, truths, key, how=self.how, average="batch")
         return sum(losses.values(), start=jnp.zeros(())), losses
 
